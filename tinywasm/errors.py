@@ -1,0 +1,174 @@
+"""The exception tree: one class a phase, each naming what was wrong and where.
+
+Messages begin with the words of the specification's reference interpreter, so that the official
+test suite can compare them; details follow after a colon.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+class WasmError(Exception):
+    """Whatever is wrong with a module, its linking or its execution.
+
+    `message` is the text without the position.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class ParseError(WasmError):
+    """Malformed text. `line` and `column` count from 1."""
+
+    def __init__(self, message: str, line: int, column: int) -> None:
+        super().__init__(message)
+        self.line = line
+        self.column = column
+
+    def __str__(self) -> str:
+        return f"{self.message} (line {self.line}, column {self.column})"
+
+
+class DecodeError(WasmError):
+    """Malformed binary. `offset` is the byte offset in the module."""
+
+    def __init__(self, message: str, offset: int) -> None:
+        super().__init__(message)
+        self.offset = offset
+
+    def __str__(self) -> str:
+        return f"{self.message} (at offset {self.offset:#x})"
+
+
+class ValidationError(WasmError):
+    """A well-formed module that breaks a rule of the specification's chapter 3.
+
+    `where` names the place for people (for example `function 3 $add`); `offset` is the byte offset
+    of the instruction in a binary module, and `line` the line in a text module, each where known.
+    """
+
+    def __init__(
+        self, message: str, where: str = "", offset: int | None = None, line: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.where = where
+        self.offset = offset
+        self.line = line
+
+    def __str__(self) -> str:
+        place = [self.where] if self.where else []
+        if self.line is not None:
+            place.append(f"line {self.line}")
+        elif self.offset is not None:
+            place.append(f"at offset {self.offset:#x}")
+        return f"{self.message} ({', '.join(place)})" if place else self.message
+
+
+class LinkError(WasmError):
+    """An import that is missing or has another type than the module asks for."""
+
+
+class TrapCode(enum.Enum):
+    """Why execution trapped; the value is the specification's wording."""
+
+    UNREACHABLE = "unreachable"
+    STACK_OVERFLOW = "call stack exhausted"
+    MEMORY_OUT_OF_BOUNDS = "out of bounds memory access"
+    TABLE_OUT_OF_BOUNDS = "out of bounds table access"
+    UNDEFINED_ELEMENT = "undefined element"
+    INDIRECT_CALL_TO_NULL = "uninitialized element"
+    BAD_SIGNATURE = "indirect call type mismatch"
+    INTEGER_OVERFLOW = "integer overflow"
+    INTEGER_DIVISION_BY_ZERO = "integer divide by zero"
+    BAD_CONVERSION_TO_INTEGER = "invalid conversion to integer"
+    NULL_REFERENCE = "null reference"
+    NULL_FUNCTION_REFERENCE = "null function reference"
+    NULL_STRUCTURE_REFERENCE = "null structure reference"
+    NULL_ARRAY_REFERENCE = "null array reference"
+    NULL_I31_REFERENCE = "null i31 reference"
+    NULL_EXCEPTION_REFERENCE = "null exception reference"
+    CAST_FAILURE = "cast failure"
+    ARRAY_OUT_OF_BOUNDS = "out of bounds array access"
+    ALLOCATION_TOO_LARGE = "allocation too large"
+    OUT_OF_FUEL = "all fuel consumed"
+    INTERRUPT = "interrupted"
+    EXIT = "program exited"
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One activation in a trap's backtrace.
+
+    `func_offset` is the byte offset of the instruction from the start of the function's body,
+    `module_offset` from the start of the module (for text modules, of its encoded body).
+    """
+
+    func_index: int
+    func_name: str | None
+    module_name: str | None
+    func_offset: int
+    module_offset: int
+
+    def __str__(self) -> str:
+        name = self.func_name or f"function {self.func_index}"
+        return f"{self.module_name or '<module>'}!{name} at offset {self.module_offset:#x}"
+
+
+class Trap(WasmError):
+    """Execution ended abnormally. `frames` is the backtrace, innermost first."""
+
+    def __init__(self, code: TrapCode, message: str | None = None) -> None:
+        super().__init__(message or code.value)
+        self.code = code
+        self.frames: Sequence[Frame] = ()
+
+    def __str__(self) -> str:
+        lines = [self.message, *(f"  {frame}" for frame in self.frames)]
+        return "\n".join(lines)
+
+
+class StackExhausted(Trap):
+    """The configured call depth was reached."""
+
+    def __init__(self) -> None:
+        super().__init__(TrapCode.STACK_OVERFLOW)
+
+
+class OutOfFuel(Trap):
+    """The store's fuel does not cover the next basic block."""
+
+    def __init__(self) -> None:
+        super().__init__(TrapCode.OUT_OF_FUEL)
+
+
+class Interrupted(Trap):
+    """`Store.interrupt()`, a deadline, or an epoch ended the call."""
+
+    def __init__(self) -> None:
+        super().__init__(TrapCode.INTERRUPT)
+
+
+class ExitTrap(Trap):
+    """A WASI program asked to exit. `exit_code` is the status it gave."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(TrapCode.EXIT, f"program exited with status {exit_code}")
+        self.exit_code = exit_code
+
+
+class WasmException(WasmError):
+    """A `throw` that no `try_table` caught.
+
+    `tag` is the tag instance, `values` the exception's arguments.
+    """
+
+    def __init__(self, tag: Any, values: Sequence[Any]) -> None:
+        super().__init__("uncaught exception")
+        self.tag = tag
+        self.values = tuple(values)

@@ -1,0 +1,309 @@
+"""Types of the specification's section 2.3 (values, references, composites, functions, externals).
+
+A heap type is an abstract one (`AbstractHeap`), a type index of the module at hand (an `int`, as the
+decoder and the parser produce it), or a `DefinedType`, the closed and canonical form that
+`matching.canonicalise` puts in its place. Subtyping lives in `matching`, not here.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Union
+
+
+class AbstractHeap(enum.Enum):
+    """Abstract heap types; the value is the name in the text format."""
+
+    ANY = "any"
+    EQ = "eq"
+    I31 = "i31"
+    STRUCT = "struct"
+    ARRAY = "array"
+    NONE = "none"
+    FUNC = "func"
+    NOFUNC = "nofunc"
+    EXTERN = "extern"
+    NOEXTERN = "noextern"
+    EXN = "exn"
+    NOEXN = "noexn"
+
+    # Enum hashes its name on every look-up; identity is enough and much faster.
+    __hash__ = object.__hash__
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class ValType:
+    """A value type: a number type, `v128`, or a `RefType`."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def i32() -> ValType:
+        return I32
+
+    @staticmethod
+    def i64() -> ValType:
+        return I64
+
+    @staticmethod
+    def f32() -> ValType:
+        return F32
+
+    @staticmethod
+    def f64() -> ValType:
+        return F64
+
+    @staticmethod
+    def v128() -> ValType:
+        return V128
+
+    @staticmethod
+    def funcref() -> ValType:
+        return FUNCREF
+
+    @staticmethod
+    def externref() -> ValType:
+        return EXTERNREF
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class NumType(ValType):
+    """A number type or the vector type; `code` is its byte in the binary format (section 5.3).
+
+    There is one object of each, so identity is equality.
+    """
+
+    name: str
+    code: int
+
+    def __str__(self) -> str:
+        return self.name
+
+    __repr__ = __str__
+
+    def __reduce__(self) -> str:
+        return self.name.upper()
+
+
+I32 = NumType("i32", 0x7F)
+I64 = NumType("i64", 0x7E)
+F32 = NumType("f32", 0x7D)
+F64 = NumType("f64", 0x7C)
+V128 = NumType("v128", 0x7B)
+
+
+class DefinedType:
+    """A closed type definition: one member of a canonical recursive type group.
+
+    Made by `matching.canonicalise` only, which interns groups: two defined types are equal if and
+    only if they are the same object, also across modules.
+    """
+
+    __slots__ = ("__weakref__", "ancestors", "composite", "final", "group", "supertypes")
+
+    composite: CompositeType
+    supertypes: tuple[DefinedType, ...]
+    final: bool
+    ancestors: tuple[DefinedType, ...]
+    group: tuple[DefinedType, ...]
+
+    def __str__(self) -> str:
+        return str(self.composite)
+
+
+HeapType = Union[AbstractHeap, int, DefinedType]  # noqa: UP007  (DefinedType has no `|` at run time with int)
+
+
+def heap_name(heap: HeapType) -> str:
+    """The heap type for people: an abstract name, an index, or the definition's structure."""
+    if isinstance(heap, DefinedType):
+        return _composite_name(heap)
+    return str(heap)
+
+
+def _composite_name(defined: DefinedType) -> str:
+    kind = {FuncType: "func", StructType: "struct", ArrayType: "array"}[type(defined.composite)]
+    return f"{kind} type"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class RefType(ValType):
+    """A reference type `(ref null? ht)`."""
+
+    nullable: bool
+    heap: HeapType
+
+    def __str__(self) -> str:
+        if self.nullable and self in _SHORTHANDS:
+            return _SHORTHANDS[self]
+        return f"(ref {'null ' if self.nullable else ''}{heap_name(self.heap)})"
+
+    __repr__ = __str__
+
+
+ANYREF = RefType(True, AbstractHeap.ANY)
+EQREF = RefType(True, AbstractHeap.EQ)
+I31REF = RefType(True, AbstractHeap.I31)
+STRUCTREF = RefType(True, AbstractHeap.STRUCT)
+ARRAYREF = RefType(True, AbstractHeap.ARRAY)
+NULLREF = RefType(True, AbstractHeap.NONE)
+FUNCREF = RefType(True, AbstractHeap.FUNC)
+NULLFUNCREF = RefType(True, AbstractHeap.NOFUNC)
+EXTERNREF = RefType(True, AbstractHeap.EXTERN)
+NULLEXTERNREF = RefType(True, AbstractHeap.NOEXTERN)
+EXNREF = RefType(True, AbstractHeap.EXN)
+NULLEXNREF = RefType(True, AbstractHeap.NOEXN)
+
+# Section 6.4.5: abbreviations of nullable references to abstract heap types.
+_SHORTHANDS: dict[ValType, str] = {
+    ANYREF: "anyref",
+    EQREF: "eqref",
+    I31REF: "i31ref",
+    STRUCTREF: "structref",
+    ARRAYREF: "arrayref",
+    NULLREF: "nullref",
+    FUNCREF: "funcref",
+    NULLFUNCREF: "nullfuncref",
+    EXTERNREF: "externref",
+    NULLEXTERNREF: "nullexternref",
+    EXNREF: "exnref",
+    NULLEXNREF: "nullexnref",
+}
+REF_SHORTHANDS: dict[str, RefType] = {
+    name: ref for ref, name in _SHORTHANDS.items() if isinstance(ref, RefType)
+}
+
+
+class PackedType(enum.Enum):
+    """Storage types that are no value types; the value is the width in bits."""
+
+    I8 = 8
+    I16 = 16
+
+    __hash__ = object.__hash__
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+
+StorageType = Union[ValType, PackedType]  # noqa: UP007
+
+
+@dataclass(frozen=True, slots=True)
+class FieldType:
+    storage: StorageType
+    mutable: bool = False
+
+    def __str__(self) -> str:
+        return f"(mut {self.storage})" if self.mutable else str(self.storage)
+
+
+@dataclass(frozen=True, slots=True)
+class FuncType:
+    """A function type. `params` and `results` take any sequence of `ValType` and are kept as tuples."""
+
+    params: Sequence[ValType] = ()
+    results: Sequence[ValType] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "params", tuple(self.params))
+        object.__setattr__(self, "results", tuple(self.results))
+
+    def __str__(self) -> str:
+        return f"[{' '.join(map(str, self.params))}] -> [{' '.join(map(str, self.results))}]"
+
+
+@dataclass(frozen=True, slots=True)
+class StructType:
+    fields: tuple[FieldType, ...] = ()
+
+    def __str__(self) -> str:
+        return "struct {" + " ".join(map(str, self.fields)) + "}"
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayType:
+    field: FieldType
+
+    def __str__(self) -> str:
+        return f"array {self.field}"
+
+
+CompositeType = Union[FuncType, StructType, ArrayType]  # noqa: UP007
+
+
+@dataclass(frozen=True, slots=True)
+class SubType:
+    """A type definition as written: `(sub final? supertype* composite)`."""
+
+    composite: CompositeType
+    supertypes: tuple[HeapType, ...] = ()
+    final: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class RecGroup:
+    """A recursive type group (section 2.3.11); a lone definition is a group of one."""
+
+    subtypes: tuple[SubType, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Size limits: of memories in pages, of tables in elements. `max` None means no limit."""
+
+    min: int
+    max: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.min}" if self.max is None else f"{self.min} {self.max}"
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryType:
+    """`address` is I32 or I64; `page_size` in bytes is 65,536 but with custom-page-sizes."""
+
+    limits: Limits
+    address: NumType = field(default=I32)
+    page_size: int = 65536
+
+    def __str__(self) -> str:
+        return f"{self.address} {self.limits}"
+
+
+@dataclass(frozen=True, slots=True)
+class TableType:
+    """`address` is I32 or I64."""
+
+    element: RefType
+    limits: Limits
+    address: NumType = field(default=I32)
+
+    def __str__(self) -> str:
+        return f"{self.address} {self.limits} {self.element}"
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalType:
+    content: ValType
+    mutable: bool = False
+
+    def __str__(self) -> str:
+        return f"(mut {self.content})" if self.mutable else str(self.content)
+
+
+@dataclass(frozen=True, slots=True)
+class TagType:
+    """A tag's function type: an index (as decoded) or its canonical definition."""
+
+    type: int | DefinedType
+
+    def __str__(self) -> str:
+        return f"tag {self.type}"
+
+
+ExternType = Union[FuncType, DefinedType, MemoryType, TableType, GlobalType, TagType]  # noqa: UP007
