@@ -1,0 +1,74 @@
+"""What `receive_data` of a session returns. Frozen; no cryptography."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from .messages import Reply, Request
+
+
+class CloseReason(IntEnum):
+    """Why an end closed the channel."""
+
+    DONE = 0
+    SHUTDOWN = 1
+    IDLE = 2
+    LIMIT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceRequired:
+    """Enclave: the handshake is done. Have the monitor attest `data`, then call `send_evidence`."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EnclaveVerified:
+    """Client: the evidence passed the policy; requests may be sent.
+
+    `simulated` means that no hardware stands behind the evidence: the machine's owner can read everything, and
+    the user must be told so. Measurements are 64 bytes, the configuration digest 32.
+    """
+
+    simulated: bool
+    enclave_measurement: bytes
+    monitor_measurement: bytes
+    device_public_key: bytes
+    configuration_digest: bytes
+    version: tuple[int, int, int]
+    isolation: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ClientIdentified:
+    """Enclave: the client proved that it holds the key of this Ed25519 public key (32 bytes)."""
+
+    public_key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RequestReceived:
+    """Enclave: answer with `send_reply(number, ...)`, exactly once."""
+
+    number: int
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyReceived:
+    """Client: the reply to the request of that number."""
+
+    number: int
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class PeerClosed:
+    """The peer will send nothing more, and everything it sent has arrived."""
+
+    reason: CloseReason
+
+
+Event = EvidenceRequired | EnclaveVerified | ClientIdentified | RequestReceived | ReplyReceived | PeerClosed
