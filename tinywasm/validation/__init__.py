@@ -1,0 +1,1 @@
+"""Validation (chapter 3 of the specification)."""

@@ -1,0 +1,33 @@
+"""The validation context C of section 3.1.4: what a module declares, with all types closed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tinywasm.types import DefinedType, GlobalType, MemoryType, RefType, TableType
+
+
+@dataclass(slots=True)
+class Context:
+    """The index spaces of a module, imports first, and what code may refer to.
+
+    `types` are the type index space. `funcs` and `tags` hold the definitions of their function types.
+    `datas` is the number of data segments. `refs` are the functions that `ref.func` may name in a
+    body: those that occur outside of bodies. The `imported_` counts say where the definitions of the
+    module itself begin.
+    """
+
+    types: tuple[DefinedType, ...] = ()
+    funcs: list[DefinedType] = field(default_factory=list)
+    tables: list[TableType] = field(default_factory=list)
+    memories: list[MemoryType] = field(default_factory=list)
+    globals: list[GlobalType] = field(default_factory=list)
+    tags: list[DefinedType] = field(default_factory=list)
+    elems: list[RefType] = field(default_factory=list)
+    datas: int = 0
+    refs: set[int] = field(default_factory=set)
+    imported_funcs: int = 0
+    imported_tables: int = 0
+    imported_memories: int = 0
+    imported_globals: int = 0
+    imported_tags: int = 0
