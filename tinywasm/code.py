@@ -101,14 +101,14 @@ Reader = Callable[[bytes, int], tuple[Any, int]]
 def read_byte(data: bytes, pos: int) -> tuple[int, int]:
     """The byte at `pos`. Raises `DecodeError` where the input ends."""
     if pos >= len(data):
-        raise DecodeError("unexpected end", pos)
+        raise DecodeError("unexpected end of section or function", pos)
     return data[pos], pos + 1
 
 
 def read_bytes(data: bytes, pos: int, count: int) -> tuple[bytes, int]:
     """`count` bytes at `pos`. Raises `DecodeError` where the input has fewer."""
     if count > len(data) - pos:
-        raise DecodeError("unexpected end", len(data))
+        raise DecodeError("unexpected end of section or function", len(data))
     return data[pos : pos + count], pos + count
 
 
@@ -164,9 +164,13 @@ def _read_block(data: bytes, pos: int) -> tuple[BlockType, int]:
 
 
 def read_count(data: bytes, pos: int) -> tuple[int, int]:
-    """A vector's length, refused where the rest of the input cannot hold one byte an element."""
+    """A vector's length, refused where the rest of the input cannot hold one byte an element.
+
+    The rest begins with the length itself: one element too many is an "unexpected end", as the
+    reference interpreter counts.
+    """
     count, after = read_u32(data, pos)
-    if count > len(data) - after:
+    if count > len(data) - pos:
         raise DecodeError("length out of bounds", pos)
     return count, after
 
@@ -273,7 +277,7 @@ def read_instruction(data: bytes, pos: int) -> tuple[Instruction, tuple[Any, ...
     Raises `DecodeError` where the opcode is unknown, an immediate malformed, or the input ends.
     """
     if pos >= len(data):
-        raise DecodeError("unexpected end", pos)
+        raise DecodeError("unexpected end of section or function", pos)
     row = _ONE_BYTE[data[pos]]
     if row is not None:
         pos += 1

@@ -6,7 +6,7 @@ from tinywasm.errors import DecodeError
 
 _TOO_LONG = "integer representation too long"
 _TOO_LARGE = "integer too large"
-_END = "unexpected end"
+_END = "unexpected end of section or function"
 
 
 def read_unsigned(data: bytes, pos: int, bits: int) -> tuple[int, int]:
