@@ -28,8 +28,8 @@ class EvidenceRequired:
 class EnclaveVerified:
     """Client: the evidence passed the policy; requests may be sent.
 
-    `simulated` means that no hardware stands behind the evidence: the machine's owner can read everything, and
-    the user must be told so. Measurements are 64 bytes, the configuration digest 32.
+    `simulated` means that no hardware stands behind the evidence: the machine's owner can read everything,
+    and the user must be told so. Measurements are 64 bytes, the configuration digest 32.
     """
 
     simulated: bool

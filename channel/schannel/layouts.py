@@ -112,14 +112,13 @@ CLAIMS = Layout(
     "claims",
     "magic" / c.Const(CLAIMS_MAGIC),
     "claims_version" / c.Const(1, c.Int8ub),
-    "role" / c.Int8ub,
-    "suite" / c.Int8ub,
+    "role" / c.Const(2, c.Int8ub),
     "handshake_hash" / c.Prefixed(c.Int8ub, c.GreedyBytes),
     "configuration_digest" / c.Bytes(32),
     "version" / c.Int16ub[3],
     "isolation" / c.Int32ub,
 )
-"""What we put into the data of a report."""
+"""What we put into the data of a report; role 2 is the enclave, the only one that gives evidence."""
 
 _report_tail = (
     "enclave_signature" / c.Bytes(64),
@@ -164,9 +163,7 @@ RUN = Layout(
     _fuel,
     _timeout,
 )
-RUN_RESULT = Layout(
-    "run result", "exit_code" / c.Int32sb, "stdout" / _blob, "stderr" / _blob, _fuel_used
-)
+RUN_RESULT = Layout("run result", "exit_code" / c.Int32sb, "stdout" / _blob, "stderr" / _blob, _fuel_used)
 PUT = Layout("put request", "path" / _text, "content" / _blob)
 PUT_RESULT = Layout("put result")
 GET = Layout("get request", "path" / _text)

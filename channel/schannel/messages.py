@@ -1,7 +1,7 @@
 """Requests, replies and typed values: what the two ends say to each other, as frozen dataclasses.
 
-Byte layouts are in `layouts`; `encode` and `decode` join the two. Text is UTF-8; a module name is the one that
-the client gave it in `DeployRequest`.
+Byte layouts are in `layouts`; `encode` and `decode` join the two. Text is UTF-8; a module name is the one
+that the client gave it in `DeployRequest`.
 """
 
 from __future__ import annotations
@@ -359,7 +359,7 @@ _MAX_BACKTRACE = 128
 class _Form(NamedTuple):
     """How one message type is held and laid out; `nested` rebuilds fields that are not plain."""
 
-    cls: type[Message]
+    cls: type[Any]
     layout: Layout
     nested: Mapping[str, Callable[[Any], object]] = {}
 
@@ -416,6 +416,12 @@ def result_type(request: MessageType) -> MessageType:
     return MessageType(request | 0x80)
 
 
+def unsupported(request: Request) -> ErrorReply:
+    """The reply to a request that this enclave does not serve."""
+    name = message_type(request).name.lower()
+    return ErrorReply(ErrorCode.UNSUPPORTED, f"this enclave does not support {name} requests")
+
+
 def encode(message: Message) -> bytes:
     """The body of a message, without its chunk headers.
 
@@ -440,11 +446,12 @@ def decode(kind: MessageType, body: bytes) -> Message:
     form = _FORMS[kind]
     parsed = form.layout.parse(body)
     try:
-        return form.cls(
+        message: Message = form.cls(
             **{f.name: form.nested.get(f.name, _same)(parsed[f.name]) for f in fields(form.cls)}
         )
     except (ValueError, LocalError) as error:
         raise MessageError(f"a field of a {kind.name.lower()} message is out of range") from error
+    return message
 
 
 def _same(item: object) -> object:

@@ -3,72 +3,444 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum, auto
 
-from .events import CloseReason, Event
-from .messages import Reply, Request
+from . import layouts
+from .ed25519_sha3 import SigningKey
+from .errors import LocalError, MessageError, ProtocolError, Truncated
+from .events import (
+    ClientIdentified,
+    CloseReason,
+    Event,
+    EvidenceRequired,
+    PeerClosed,
+    ReplyReceived,
+    RequestReceived,
+)
+from .evidence import Claims, Isolation, Report
+from .flow import Assembled, Inbox, Limits, Outbox
+from .framing import PROLOGUE_SIZE, StreamParser
+from .handshake import (
+    ALL_SUITES,
+    ClientHandshake,
+    EnclaveHandshake,
+    Established,
+    Suite,
+    sign_identity,
+    verify_identity,
+)
+from .messages import ErrorReply, MessageType, Reply, Request, decode, encode, message_type, result_type
+from .policy import Policy, verify_evidence
+from .records import DEFAULT_REKEY, RecordKind, RecordReader, RecordWriter, RekeyInterval
 
-DEFAULT_MAX_MESSAGE = 256 << 20
-DEFAULT_WINDOW = 1 << 20
+_MAX_NUMBER = 2**32 - 1
+
+
+class State(Enum):
+    """Where a session is; it only ever moves down this list."""
+
+    PROLOGUE = auto()
+    HANDSHAKE = auto()
+    EVIDENCE = auto()
+    OPEN = auto()
+    CLOSED = auto()
+    DEAD = auto()
+
+
+class _Session:
+    """What both ends have in common: framing, records, flow control, the close, and how to die."""
+
+    def __init__(self, state: State, limits: Limits, rekey: RekeyInterval) -> None:
+        self._state = state
+        self._limits = limits
+        self._rekey = rekey
+        self._parser = StreamParser()
+        self._out = bytearray()
+        self._outbox = Outbox()
+        self._inbox = Inbox(limits)
+        self._writer: RecordWriter | None = None
+        self._reader: RecordReader | None = None
+        self._handshake_hash = b""
+        self._close_reason: CloseReason | None = None
+        self._close_sent = False
+        self._close_received = False
+
+    @property
+    def state(self) -> State:
+        """Where the session is. CLOSED: both ends closed in order. DEAD: it failed or was aborted."""
+        return self._state
+
+    @property
+    def handshake_hash(self) -> bytes:
+        """The name of this connection (Noise, section 11.2); empty before the handshake is done."""
+        return self._handshake_hash
+
+    @property
+    def buffered(self) -> int:
+        """Bytes held of messages of the peer's that are incomplete or unanswered."""
+        return self._inbox.buffered
+
+    def receive_data(self, data: bytes) -> list[Event]:
+        """Take received bytes, in whatever pieces they come; returns what they complete.
+
+        Raises:
+            RemoteError: the peer, or somebody between, broke the protocol. The session is dead, its keys are
+                erased, and nothing more is sent: not even why.
+            LocalError: the session is dead already.
+        """
+        if self._state is State.DEAD:
+            raise LocalError("the session is over")
+        events: list[Event] = []
+        try:
+            self._parser.receive_data(data)
+            while self._step(events):
+                pass
+            self._grant()
+        except BaseException:
+            self.abort()
+            raise
+        return events
+
+    def receive_eof(self) -> None:
+        """Note the end of the peer's stream.
+
+        Raises:
+            Truncated: the peer's authenticated close had not come before.
+        """
+        if self._close_received:
+            return
+        was_dead = self._state is State.DEAD
+        self.abort()
+        if not was_dead:
+            raise Truncated("the stream ended without the peer's authenticated close")
+
+    def data_to_send(self) -> bytes:
+        """Take the bytes that are ready to go out. To be called after every other method."""
+        try:
+            self._flush()
+        except ProtocolError:
+            self.abort()
+            raise
+        data = bytes(self._out)
+        self._out.clear()
+        return data
+
+    def close(self, reason: CloseReason = CloseReason.DONE) -> None:
+        """Queue the authenticated close, after everything that is queued already.
+
+        Before the channel is open there is nothing to close: the session just ends.
+        """
+        if self._state in (State.PROLOGUE, State.HANDSHAKE, State.EVIDENCE):
+            self.abort()
+        elif self._state is State.OPEN and self._close_reason is None:
+            self._close_reason = reason
+
+    def abort(self) -> None:
+        """End the session at once: erase keys, drop what is queued, send nothing."""
+        self._state = State.DEAD
+        self._out.clear()
+        self._outbox.clear()
+        for direction in (self._writer, self._reader):
+            if direction is not None:
+                direction.erase()
+
+    def _step(self, events: list[Event]) -> bool:
+        """Process one piece of the stream; False if it is not complete yet."""
+        raise NotImplementedError
+
+    def _handle_message(self, message: Assembled, events: list[Event]) -> None:
+        raise NotImplementedError
+
+    def _establish(self, established: Established) -> None:
+        self._writer = RecordWriter(established.sending, self._rekey)
+        self._reader = RecordReader(established.receiving, self._rekey)
+        self._handshake_hash = established.handshake_hash
+        self._state = State.EVIDENCE
+
+    def _next_opened(self) -> tuple[RecordKind, bytes] | None:
+        """The next transport record, decrypted."""
+        record = self._parser.next_record()
+        if record is None:
+            return None
+        if self._close_received or self._reader is None:
+            raise MessageError("the peer sent something after its close")
+        return self._reader.open(record)
+
+    def _handle_record(self, kind: RecordKind, body: bytes, events: list[Event]) -> None:
+        """The records that both ends may send while the channel is open."""
+        if kind is RecordKind.MESSAGE:
+            message = self._inbox.receive_chunk(body)
+            if message is not None:
+                self._handle_message(message, events)
+            self._grant()
+        elif kind is RecordKind.CREDIT:
+            self._outbox.add_credit(layouts.CREDIT.parse(body)["amount"])
+        elif kind is RecordKind.CLOSE:
+            self._handle_close(body, events)
+        else:
+            raise MessageError("a record came that this end never accepts here")
+
+    def _handle_close(self, body: bytes, events: list[Event]) -> None:
+        number = layouts.CLOSE.parse(body)["reason"]
+        try:
+            reason = CloseReason(number)
+        except ValueError as error:
+            raise MessageError(f"unknown close reason {number}") from error
+        self._close_received = True
+        self._outbox.clear()
+        self._close_reason = self._close_reason or CloseReason.DONE
+        events.append(PeerClosed(reason))
+        if self._reader is not None:
+            self._reader.erase()
+
+    def _grant(self) -> None:
+        if self._state is State.OPEN and not self._close_sent:
+            amount = self._inbox.grant()
+            if amount:
+                self._seal(RecordKind.CREDIT, layouts.CREDIT.build({"amount": amount}))
+
+    def _seal(self, kind: RecordKind, body: bytes) -> None:
+        if self._writer is None:
+            raise LocalError("the handshake is not finished")
+        self._out += self._writer.seal(kind, body)
+
+    def _queue(self, number: int, message: Request | Reply) -> None:
+        body = encode(message)
+        if len(body) > self._limits.max_message:
+            raise LocalError(
+                f"the message has {len(body)} bytes, more than the limit of {self._limits.max_message}"
+            )
+        self._outbox.put(message_type(message), number, body)
+
+    def _require_open(self) -> None:
+        if self._state is not State.OPEN or self._close_reason is not None:
+            raise LocalError("the channel is not open")
+
+    def _flush(self) -> None:
+        """Turn queued messages into records as far as credit allows, then the close."""
+        if self._state is not State.OPEN:
+            return
+        while not self._close_sent and (chunk := self._outbox.next_chunk()) is not None:
+            self._seal(RecordKind.MESSAGE, chunk)
+        if self._close_reason is not None and self._outbox.empty and not self._close_sent:
+            self._seal(RecordKind.CLOSE, layouts.CLOSE.build({"reason": self._close_reason}))
+            self._close_sent = True
+            if self._writer is not None:
+                self._writer.erase()
+        if self._close_sent and self._close_received:
+            self._state = State.CLOSED
+
+
+class ClientSession(_Session):
+    """The relying party: verifies the enclave before it sends anything but the handshake.
+
+    Args:
+        policy: what enclave, monitor and device to accept.
+        identity: this client's own key, shown only to an enclave that was verified; None to stay anonymous.
+        suite: the cryptography to ask for.
+        limits: what to hold in memory for the enclave.
+        rekey: when keys are replaced; the enclave's must be the same.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        identity: SigningKey | None = None,
+        suite: Suite = Suite.X25519_SHA256,
+        limits: Limits | None = None,
+        rekey: RekeyInterval = DEFAULT_REKEY,
+    ) -> None:
+        super().__init__(State.HANDSHAKE, limits or Limits(), rekey)
+        self._policy = policy
+        self._identity = identity
+        self._handshake = ClientHandshake(suite)
+        self._out += self._handshake.start()
+        self._pending: dict[int, MessageType] = {}
+        self._last_number = 0
+
+    def send_request(self, request: Request) -> int:
+        """Queue a request; returns its number, which the reply carries.
+
+        Raises:
+            LocalError: the channel is not open, or the request does not fit.
+        """
+        self._require_open()
+        number = self._last_number + 1
+        if number > _MAX_NUMBER:
+            raise LocalError("this session has run out of request numbers")
+        self._queue(number, request)
+        self._last_number = number
+        self._pending[number] = message_type(request)
+        return number
+
+    def abort(self) -> None:
+        """End the session at once: erase keys, drop what is queued, send nothing."""
+        self._handshake.erase()
+        self._identity = None
+        super().abort()
+
+    def _step(self, events: list[Event]) -> bool:
+        if self._state is State.HANDSHAKE:
+            record = self._parser.next_record()
+            if record is not None:
+                self._establish(self._handshake.finish(record))
+            return record is not None
+        opened = self._next_opened()
+        if opened is None:
+            return False
+        kind, body = opened
+        if self._state is State.EVIDENCE:
+            self._verify(kind, body, events)
+        else:
+            self._handle_record(kind, body, events)
+        return True
+
+    def _verify(self, kind: RecordKind, body: bytes, events: list[Event]) -> None:
+        if kind is not RecordKind.EVIDENCE:
+            raise MessageError("the enclave's first record is not its evidence")
+        events.append(verify_evidence(body, self._policy, self._handshake_hash))
+        self._state = State.OPEN
+        if self._identity is not None:
+            self._seal(RecordKind.IDENTITY, sign_identity(self._identity, self._handshake_hash))
+            self._identity = None
+
+    def _handle_message(self, message: Assembled, events: list[Event]) -> None:
+        requested = self._pending.get(message.number)
+        if requested is None:
+            raise MessageError("a reply came to a request that is not open")
+        if message.type not in (MessageType.ERROR, result_type(requested)):
+            raise MessageError("a reply is not of the type that its request asks for")
+        reply: Reply = decode(message.type, message.body)  # type: ignore[assignment]
+        del self._pending[message.number]
+        self._inbox.release(message)
+        events.append(ReplyReceived(message.number, reply))
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What this end will hold in memory for its peer, in bytes.
+class EnclaveClaims:
+    """What an enclave claims on every connection; `configuration_digest` has 32 bytes."""
 
-    `max_message` bounds one request or reply, `window` what the peer may send ahead of being consumed.
+    configuration_digest: bytes
+    version: tuple[int, int, int]
+    isolation: Isolation
+
+
+class EnclaveSession(_Session):
+    """The enclave: proves what it is, then answers requests.
+
+    Args:
+        claims: what the evidence says besides the handshake.
+        suites: the cryptography to accept.
+        limits: what to hold in memory for the client.
+        rekey: when keys are replaced; the client's must be the same.
     """
 
-    max_message: int = DEFAULT_MAX_MESSAGE
-    window: int = DEFAULT_WINDOW
-
-
-class ClientSession:
-    """The relying party: verifies the enclave before it sends anything but the handshake."""
-
-    def receive_data(self, data: bytes) -> list[Event]:
-        """Take received bytes, in whatever pieces they come."""
-        raise NotImplementedError
-
-    def receive_eof(self) -> None:
-        """Note the end of the peer's stream; Truncated unless its authenticated close came first."""
-        raise NotImplementedError
-
-    def data_to_send(self) -> bytes:
-        """Take the bytes that are ready to go out; empty after each call of any other method."""
-        raise NotImplementedError
-
-    def send_request(self, request: Request) -> int:
-        """Queue a request; returns its number, which the reply carries."""
-        raise NotImplementedError
-
-    def close(self, reason: CloseReason = CloseReason.DONE) -> None:
-        """Queue the authenticated close, after everything that is queued already."""
-        raise NotImplementedError
-
-
-class EnclaveSession:
-    """The enclave: proves what it is, then answers requests."""
-
-    def receive_data(self, data: bytes) -> list[Event]:
-        """Take received bytes, in whatever pieces they come."""
-        raise NotImplementedError
-
-    def receive_eof(self) -> None:
-        """Note the end of the peer's stream; Truncated unless its authenticated close came first."""
-        raise NotImplementedError
-
-    def data_to_send(self) -> bytes:
-        """Take the bytes that are ready to go out; empty after each call of any other method."""
-        raise NotImplementedError
+    def __init__(
+        self,
+        claims: EnclaveClaims,
+        *,
+        suites: frozenset[Suite] = ALL_SUITES,
+        limits: Limits | None = None,
+        rekey: RekeyInterval = DEFAULT_REKEY,
+    ) -> None:
+        super().__init__(State.PROLOGUE, limits or Limits(), rekey)
+        self._claims = claims
+        self._suites = suites
+        self._handshake: EnclaveHandshake | None = None
+        self._unanswered: dict[int, Assembled] = {}
+        self._last_number = 0
+        self._records_seen = 0
 
     def send_evidence(self, report: bytes) -> None:
-        """Answer `EvidenceRequired` with the monitor's report, raw or compact."""
-        raise NotImplementedError
+        """Answer `EvidenceRequired` with the monitor's report, raw or compact.
+
+        Raises:
+            LocalError: evidence is not due.
+            EvidenceError: the bytes are no report.
+        """
+        if self._state is not State.EVIDENCE:
+            raise LocalError("evidence is not due")
+        self._seal(RecordKind.EVIDENCE, Report.from_bytes(report).to_compact())
+        self._state = State.OPEN
+        self._grant()
 
     def send_reply(self, number: int, reply: Reply) -> None:
-        """Queue the reply to a request, and give the client credit for it again."""
-        raise NotImplementedError
+        """Queue the reply to a request, which from now on is not held any more.
 
-    def close(self, reason: CloseReason = CloseReason.DONE) -> None:
-        """Queue the authenticated close, after everything that is queued already."""
-        raise NotImplementedError
+        Raises:
+            LocalError: the channel is not open, no such request is unanswered, or the reply is not of its
+                type or too long.
+        """
+        self._require_open()
+        request = self._unanswered.get(number)
+        if request is None:
+            raise LocalError(f"request {number} is not waiting for a reply")
+        if not isinstance(reply, ErrorReply) and message_type(reply) is not result_type(request.type):
+            raise LocalError(f"{type(reply).__name__} does not answer a {request.type.name} request")
+        self._queue(number, reply)
+        del self._unanswered[number]
+        self._inbox.release(request)
+        self._grant()
+
+    def abort(self) -> None:
+        """End the session at once: erase keys, drop what is queued, send nothing."""
+        if self._handshake is not None:
+            self._handshake.erase()
+        self._unanswered.clear()
+        super().abort()
+
+    def _step(self, events: list[Event]) -> bool:
+        if self._state is State.PROLOGUE:
+            return self._read_prologue()
+        if self._state is State.HANDSHAKE:
+            return self._respond(events)
+        opened = self._next_opened()
+        if opened is None:
+            return False
+        if self._state is not State.OPEN:
+            raise MessageError("the client sent something before it had the evidence")
+        self._records_seen += 1
+        kind, body = opened
+        if kind is RecordKind.IDENTITY and self._records_seen == 1:
+            events.append(ClientIdentified(verify_identity(body, self._handshake_hash)))
+        else:
+            self._handle_record(kind, body, events)
+        return True
+
+    def _read_prologue(self) -> bool:
+        prologue = self._parser.take(PROLOGUE_SIZE)
+        if prologue is None:
+            return False
+        self._handshake = EnclaveHandshake(prologue, self._suites)
+        self._state = State.HANDSHAKE
+        return True
+
+    def _respond(self, events: list[Event]) -> bool:
+        record = self._parser.next_record()
+        if record is None or self._handshake is None:
+            return False
+        answer, established = self._handshake.respond(record)
+        self._establish(established)
+        self._out += answer
+        claims = Claims(
+            self._handshake_hash,
+            self._claims.configuration_digest,
+            self._claims.version,
+            self._claims.isolation,
+        )
+        events.append(EvidenceRequired(claims.encode()))
+        return True
+
+    def _handle_message(self, message: Assembled, events: list[Event]) -> None:
+        if message.type & 0x80:
+            raise MessageError("the client sent a reply")
+        if message.number != self._last_number + 1:
+            raise MessageError("the client's request numbers do not count up")
+        self._last_number = message.number
+        if self._close_reason is not None:
+            self._inbox.release(message)
+            return
+        request: Request = decode(message.type, message.body)  # type: ignore[assignment]
+        self._unanswered[message.number] = message._replace(body=b"")
+        events.append(RequestReceived(message.number, request))

@@ -27,3 +27,16 @@ def keystone() -> Any:
     if values is None:
         pytest.skip("keystone.json not found: set TINYWASM_VECTORS to the folder that holds it")
     return values
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test for each published Noise vector; a single skipped one where they are absent."""
+    if "noise_vector" not in metafunc.fixturenames:
+        return
+    content = load_vectors("noise-25519-aesgcm.json")
+    if content is None:
+        reason = "noise-25519-aesgcm.json not found: set TINYWASM_VECTORS to the folder that holds it"
+        metafunc.parametrize("noise_vector", [pytest.param(None, marks=pytest.mark.skip(reason=reason))])
+        return
+    vectors = content["vectors"]
+    metafunc.parametrize("noise_vector", vectors, ids=[vector["protocol_name"] for vector in vectors])

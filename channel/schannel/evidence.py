@@ -1,0 +1,234 @@
+"""Evidence: Keystone's attestation report, our claims inside it, and the verification of its signatures.
+
+Whether the keys and measurements in genuine evidence are acceptable is `policy`'s business.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from enum import STRICT, IntFlag
+from typing import Any
+
+from . import layouts
+from .ed25519_sha3 import ED25519_SHA3
+from .errors import EvidenceError, EvidenceReason, LocalError, MessageError
+from .layouts import MAX_REPORT_DATA
+
+RAW_SIZE = 1352
+"""Bytes of a report as the monitor writes it."""
+
+COMPACT_OVERHEAD = 328
+"""Bytes of a compact report besides its data."""
+
+HASH_SIZE = 64
+"""Bytes of a measurement: SHA3-512."""
+
+
+class Isolation(IntFlag, boundary=STRICT):
+    """Layers of isolation that an enclave process reports as active."""
+
+    RLIMITS = 1
+    NO_NEW_PRIVILEGES = 2
+    NOT_DUMPABLE = 4
+    LANDLOCK = 8
+    SECCOMP = 16
+    NAMESPACES = 32
+    MEMORY_LOCKED = 64
+    PARENT_DEATH_SIGNAL = 128
+
+    def names(self) -> tuple[str, ...]:
+        """The layers in lower case, as a policy spells them."""
+        return tuple(str(layer.name).lower() for layer in self)
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What an enclave says about itself, in the signed data of its report.
+
+    `handshake_hash` ties the evidence to one connection, `configuration_digest` (32 bytes) to the limits and
+    rights that the enclave was started with.
+    """
+
+    handshake_hash: bytes
+    configuration_digest: bytes
+    version: tuple[int, int, int]
+    isolation: Isolation
+
+    def encode(self) -> bytes:
+        """The bytes that go into a report's data."""
+        return layouts.CLAIMS.build({f.name: getattr(self, f.name) for f in fields(self)})
+
+    @classmethod
+    def decode(cls, data: bytes) -> Claims:
+        """Claims from a report's data.
+
+        Raises:
+            EvidenceError: the data is anything but claims of the version known here.
+        """
+        try:
+            parsed = layouts.CLAIMS.parse(data)
+            return cls(
+                parsed["handshake_hash"],
+                parsed["configuration_digest"],
+                (parsed["version"][0], parsed["version"][1], parsed["version"][2]),
+                Isolation(parsed["isolation"]),
+            )
+        except (MessageError, ValueError) as error:
+            raise EvidenceError(
+                EvidenceReason.CLAIMS, "the report holds no claims of this protocol"
+            ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Keystone's report (sm/src/enclave.h); `data` is what the enclave had signed, at most 1,024 bytes."""
+
+    enclave_hash: bytes
+    data: bytes
+    enclave_signature: bytes
+    monitor_hash: bytes
+    monitor_public_key: bytes
+    monitor_signature: bytes
+    device_public_key: bytes
+
+    @classmethod
+    def from_bytes(cls, encoded: bytes) -> Report:
+        """A report from its raw form (1,352 bytes, garbage after the data ignored) or its compact form.
+
+        Raises:
+            EvidenceError: any other length, or a data length above 1,024.
+        """
+        layout = layouts.REPORT_RAW if len(encoded) == RAW_SIZE else layouts.REPORT_COMPACT
+        try:
+            parsed = layout.parse(encoded)
+        except MessageError as error:
+            raise EvidenceError(EvidenceReason.MALFORMED, "the report has a wrong length") from error
+        return cls(
+            **{f.name: parsed[f.name] for f in fields(cls) if f.name != "data"}, data=_signed_data(parsed)
+        )
+
+    def to_compact(self) -> bytes:
+        """The compact form: 328 bytes and the data."""
+        return layouts.REPORT_COMPACT.build(self._layout_fields())
+
+    def to_raw(self) -> bytes:
+        """The monitor's own form, 1,352 bytes, unused data zero."""
+        data = self.data.ljust(MAX_REPORT_DATA, b"\0")
+        return layouts.REPORT_RAW.build({**self._layout_fields(), "data": data})
+
+    def to_json(self) -> str:
+        """The JSON form of Keystone's C++ verifier."""
+        return json.dumps(
+            {
+                "device_pubkey": self.device_public_key.hex(),
+                "enclave": {
+                    "data": self.data.hex(),
+                    "datalen": len(self.data),
+                    "hash": self.enclave_hash.hex(),
+                    "signature": self.enclave_signature.hex(),
+                },
+                "security_monitor": {
+                    "hash": self.monitor_hash.hex(),
+                    "pubkey": self.monitor_public_key.hex(),
+                    "signature": self.monitor_signature.hex(),
+                },
+            },
+            sort_keys=True,
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Report:
+        """The inverse of `to_json`; unknown, missing and repeated keys are refused.
+
+        Raises:
+            EvidenceError: not exactly such an object, or a field of the wrong length.
+        """
+        try:
+            return cls._from_object(json.loads(text, object_pairs_hook=_unique))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise EvidenceError(EvidenceReason.MALFORMED, "not the JSON form of a report") from error
+
+    def enclave_signed_bytes(self) -> bytes:
+        """What the monitor's key signs: hash, data length, data."""
+        return layouts.ENCLAVE_SIGNED.build(self._layout_fields())
+
+    def monitor_signed_bytes(self) -> bytes:
+        """What the device key signs: monitor hash and public key."""
+        return self.monitor_hash + self.monitor_public_key
+
+    def verify_signatures(self, device_key: bytes) -> None:
+        """Check both signatures, the monitor's under `device_key` (the verifier's, not the report's).
+
+        Raises:
+            EvidenceError: with `reason` MONITOR_SIGNATURE or ENCLAVE_SIGNATURE.
+        """
+        if not ED25519_SHA3.verify(device_key, self.monitor_signed_bytes(), self.monitor_signature):
+            raise EvidenceError(
+                EvidenceReason.MONITOR_SIGNATURE, "the trusted device key did not sign this security monitor"
+            )
+        signed = self.enclave_signed_bytes()
+        if not ED25519_SHA3.verify(self.monitor_public_key, signed, self.enclave_signature):
+            raise EvidenceError(
+                EvidenceReason.ENCLAVE_SIGNATURE, "the security monitor did not sign this enclave's report"
+            )
+
+    def verified_claims(self, handshake_hash: bytes) -> Claims:
+        """The claims, if they name this handshake.
+
+        Raises:
+            EvidenceError: no claims, or those of another connection.
+        """
+        claims = Claims.decode(self.data)
+        if not handshake_hash or claims.handshake_hash != handshake_hash:
+            raise EvidenceError(EvidenceReason.HANDSHAKE, "the evidence was made for another connection")
+        return claims
+
+    def _layout_fields(self) -> dict[str, object]:
+        if len(self.data) > MAX_REPORT_DATA:
+            raise LocalError(f"a report holds at most {MAX_REPORT_DATA} bytes of data, not {len(self.data)}")
+        return {"data_len": len(self.data), **{f.name: getattr(self, f.name) for f in fields(self)}}
+
+    @classmethod
+    def _from_object(cls, top: Any) -> Report:
+        _only(top, "device_pubkey", "enclave", "security_monitor")
+        enclave, monitor = top["enclave"], top["security_monitor"]
+        _only(enclave, "data", "datalen", "hash", "signature")
+        _only(monitor, "hash", "pubkey", "signature")
+        size = enclave["datalen"]
+        if type(size) is not int or not 0 <= size <= MAX_REPORT_DATA:
+            raise ValueError("datalen")
+        return cls(
+            _unhex(enclave["hash"], HASH_SIZE),
+            _unhex(enclave["data"], size),
+            _unhex(enclave["signature"], 64),
+            _unhex(monitor["hash"], HASH_SIZE),
+            _unhex(monitor["pubkey"], 32),
+            _unhex(monitor["signature"], 64),
+            _unhex(top["device_pubkey"], 32),
+        )
+
+
+def _signed_data(parsed: Mapping[str, Any]) -> bytes:
+    data: bytes = parsed["data"]
+    return data[: parsed["data_len"]]
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        raise ValueError("repeated key")
+    return table
+
+
+def _only(table: Any, *keys: str) -> None:
+    if not isinstance(table, dict) or table.keys() != set(keys):
+        raise ValueError("unknown or missing key")
+
+
+def _unhex(text: Any, size: int) -> bytes:
+    raw = bytes.fromhex(text)
+    if len(raw) != size or raw.hex() != text:
+        raise ValueError("not lower-case hexadecimal of the right length")
+    return raw

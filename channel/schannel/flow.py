@@ -1,0 +1,183 @@
+"""Messages cut into chunks and put together again, with credit that bounds what the receiver must hold.
+
+Credit is counted in bytes of padded plaintext, of chunks only. Each end starts with `INITIAL_CREDIT`; the
+receiver grants more as it can hold more. One message is in progress per direction at a time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from . import layouts
+from .errors import FlowControlError, LocalError, MessageError
+from .messages import MessageType
+from .records import HEADER_SIZE, MAX_PLAINTEXT, PADDING, padded_size
+
+INITIAL_CREDIT = MAX_PLAINTEXT
+"""Bytes that each end may send before it is granted any."""
+
+MAX_CREDIT = 2**31 - 1
+CHUNK_HEADER_SIZE = 6
+DEFAULT_MAX_MESSAGE = 256 << 20
+DEFAULT_WINDOW = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What this end is willing to hold for its peer, in bytes.
+
+    `max_message` bounds one request or reply, sent or received; `window` bounds what the peer may send ahead
+    of being consumed.
+
+    Raises:
+        LocalError: `window` is smaller than the credit that every peer starts with, or a size is absurd.
+    """
+
+    max_message: int = DEFAULT_MAX_MESSAGE
+    window: int = DEFAULT_WINDOW
+
+    def __post_init__(self) -> None:
+        if not INITIAL_CREDIT <= self.window <= MAX_CREDIT:
+            raise LocalError(f"the window is {INITIAL_CREDIT} to {MAX_CREDIT} bytes, not {self.window}")
+        if self.max_message <= 0:
+            raise LocalError("the message limit must be positive")
+
+
+class Assembled(NamedTuple):
+    """A complete message as it came; `size` is what it counts for until it is released."""
+
+    type: MessageType
+    number: int
+    body: bytes
+    size: int
+
+
+@dataclass(slots=True)
+class _Outgoing:
+    type: MessageType
+    number: int
+    body: memoryview
+
+
+class Outbox:
+    """The sending half: cuts queued messages into chunks as far as credit allows."""
+
+    def __init__(self) -> None:
+        self._queue: deque[_Outgoing] = deque()
+        self._credit = INITIAL_CREDIT
+
+    @property
+    def empty(self) -> bool:
+        """Whether everything queued has been handed out."""
+        return not self._queue
+
+    def put(self, kind: MessageType, number: int, body: bytes) -> None:
+        """Queue a message."""
+        self._queue.append(_Outgoing(kind, number, memoryview(body)))
+
+    def clear(self) -> None:
+        """Drop what is queued: the peer will not read it."""
+        self._queue.clear()
+
+    def add_credit(self, amount: int) -> None:
+        """Take a grant of the peer's.
+
+        Raises:
+            FlowControlError: the grant is zero or goes beyond what the protocol can count.
+        """
+        if not 0 < amount <= MAX_CREDIT - self._credit:
+            raise FlowControlError("the peer granted an impossible amount of credit")
+        self._credit += amount
+
+    def next_chunk(self) -> bytes | None:
+        """The next chunk's bytes, or None while nothing is queued or no credit is left."""
+        plaintext = min(MAX_PLAINTEXT, self._credit // PADDING * PADDING)
+        if not self._queue or plaintext == 0:
+            return None
+        message = self._queue[0]
+        data = message.body[: plaintext - HEADER_SIZE - CHUNK_HEADER_SIZE]
+        message.body = message.body[len(data) :]
+        last = not message.body
+        if last:
+            self._queue.popleft()
+        chunk = layouts.CHUNK.build(
+            {"type": message.type, "last": last, "request": message.number, "data": bytes(data)}
+        )
+        self._credit -= padded_size(len(chunk))
+        return chunk
+
+
+class Inbox:
+    """The receiving half: puts messages together within the limits and says when to grant credit.
+
+    What it holds (the message in progress, and complete ones until they are released) and the credit it has
+    granted stay together below `max_message` + `window`.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._credit = INITIAL_CREDIT
+        self._held = 0
+        self._current: tuple[MessageType, int] | None = None
+        self._body = bytearray()
+
+    @property
+    def buffered(self) -> int:
+        """Bytes held for the peer now."""
+        return self._held + len(self._body)
+
+    def receive_chunk(self, chunk: bytes) -> Assembled | None:
+        """Take a chunk; returns the message that it completes.
+
+        Raises:
+            FlowControlError: it is more than was granted.
+            MessageError: malformed, out of turn, or the message is longer than allowed.
+        """
+        self._credit -= padded_size(len(chunk))
+        if self._credit < 0:
+            raise FlowControlError("the peer sent more than it was granted")
+        kind, number, data, last = _parse_chunk(chunk)
+        if self._current not in (None, (kind, number)):
+            raise MessageError("a message began before the one before it ended")
+        if not data and not (last and self._current is None):
+            raise MessageError("a chunk holds nothing")
+        if len(self._body) + len(data) > self._limits.max_message:
+            raise MessageError(f"a message is longer than the limit of {self._limits.max_message} bytes")
+        self._body += data
+        self._current = (kind, number)
+        return self._complete() if last else None
+
+    def release(self, message: Assembled) -> None:
+        """Note that a complete message is not held any more."""
+        self._held -= message.size
+
+    def grant(self) -> int:
+        """Bytes to grant now, counted as granted; 0 while it is not worth a record."""
+        room = self._limits.max_message + self._limits.window - self.buffered
+        due = (min(self._limits.window, room) - self._credit) // PADDING * PADDING
+        if due < self._limits.window // 2:
+            return 0
+        self._credit += due
+        return due
+
+    def _complete(self) -> Assembled:
+        assert self._current is not None
+        body = bytes(self._body)
+        message = Assembled(*self._current, body, len(body) + PADDING)
+        self._held += message.size
+        self._current = None
+        self._body = bytearray()
+        return message
+
+
+def _parse_chunk(chunk: bytes) -> tuple[MessageType, int, bytes, bool]:
+    parsed = layouts.CHUNK.parse(chunk)
+    try:
+        kind = MessageType(parsed["type"])
+    except ValueError as error:
+        raise MessageError(f"unknown message type {parsed['type']}") from error
+    if parsed["last"] not in (0, 1):
+        raise MessageError("a chunk's last mark is neither 0 nor 1")
+    return kind, parsed["request"], parsed["data"], parsed["last"] == 1

@@ -1,0 +1,115 @@
+"""Transport records: padded plaintexts, encrypted, counted, and rekeyed in step at both ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from . import layouts
+from .errors import LocalError, MessageError
+from .framing import encode_record
+from .noise import CipherState
+
+PADDING = 256
+"""Every plaintext is filled with zeros to a multiple of this, so that small messages look alike."""
+
+MAX_PLAINTEXT = 255 * PADDING
+"""Largest plaintext in bytes that, with its tag, fits a record."""
+
+HEADER_SIZE = 3
+"""Bytes of a plaintext before its body: kind and body length."""
+
+MAX_BODY = MAX_PLAINTEXT - HEADER_SIZE
+
+
+class RecordKind(IntEnum):
+    """The first byte of a plaintext."""
+
+    MESSAGE = 1
+    CREDIT = 2
+    CLOSE = 3
+    EVIDENCE = 4
+    IDENTITY = 5
+
+
+@dataclass(frozen=True, slots=True)
+class RekeyInterval:
+    """How many records, or bytes of plaintext, one key encrypts. Part of the protocol: equal at both ends."""
+
+    records: int = 1 << 10
+    plaintext: int = 1 << 24
+
+
+DEFAULT_REKEY = RekeyInterval()
+
+
+def padded_size(body_size: int) -> int:
+    """Bytes of the plaintext that carries a body of that size; also what it costs in flow control."""
+    return -(-(HEADER_SIZE + body_size) // PADDING) * PADDING
+
+
+class _Direction:
+    """A cipher, and when to replace its key."""
+
+    def __init__(self, cipher: CipherState, rekey: RekeyInterval) -> None:
+        self._cipher = cipher
+        self._rekey = rekey
+        self._records = 0
+        self._plaintext = 0
+
+    def _count(self, size: int) -> None:
+        self._records += 1
+        self._plaintext += size
+        if self._records >= self._rekey.records or self._plaintext >= self._rekey.plaintext:
+            self._cipher.rekey()
+            self._records = self._plaintext = 0
+
+    def erase(self) -> None:
+        """Overwrite the key; the direction cannot be used any more."""
+        self._cipher.erase()
+
+
+class RecordWriter(_Direction):
+    """Seals bodies into records of one direction."""
+
+    def __init__(self, cipher: CipherState, rekey: RekeyInterval = DEFAULT_REKEY) -> None:
+        super().__init__(cipher, rekey)
+
+    def seal(self, kind: RecordKind, body: bytes) -> bytes:
+        """The next record with its length prefix, ready for the wire.
+
+        Raises:
+            LocalError: the body is longer than `MAX_BODY`.
+        """
+        if len(body) > MAX_BODY:
+            raise LocalError(f"a record carries at most {MAX_BODY} bytes, not {len(body)}")
+        padding = bytes(padded_size(len(body)) - HEADER_SIZE - len(body))
+        plaintext = layouts.RECORD.build({"kind": kind, "body": body, "padding": padding})
+        record = encode_record(self._cipher.encrypt_with_ad(b"", plaintext))
+        self._count(len(plaintext))
+        return record
+
+
+class RecordReader(_Direction):
+    """Opens the records of one direction, in order."""
+
+    def __init__(self, cipher: CipherState, rekey: RekeyInterval = DEFAULT_REKEY) -> None:
+        super().__init__(cipher, rekey)
+
+    def open(self, record: bytes) -> tuple[RecordKind, bytes]:
+        """The kind and body of the next record, given without its length prefix.
+
+        Raises:
+            DecryptError: it is not the next record that the peer sent.
+            MessageError: it is, but not of a known kind or not padded as all are.
+        """
+        plaintext = self._cipher.decrypt_with_ad(b"", record)
+        self._count(len(plaintext))
+        parsed = layouts.RECORD.parse(plaintext)
+        body: bytes = parsed["body"]
+        if len(plaintext) != padded_size(len(body)) or any(parsed["padding"]):
+            raise MessageError("a record is not padded as it must be")
+        try:
+            return RecordKind(parsed["kind"]), body
+        except ValueError as error:
+            raise MessageError("a record is of an unknown kind") from error

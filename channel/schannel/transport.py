@@ -1,0 +1,284 @@
+"""A client's connection over a socket: the one module of the package that does input and output.
+
+`ClientConnection` blocks, `AsyncClientConnection` awaits; both drive a `ClientSession` and know nothing of
+what passes. Every operation has one deadline, however slowly bytes trickle in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Self
+
+from .errors import ChannelTimeout, ProtocolError, RemoteError, Truncated
+from .events import EnclaveVerified, Event, ReplyReceived
+from .messages import Reply, Request
+from .session import ClientSession, State
+
+RECEIVE_SIZE = 65536
+DEFAULT_TIMEOUT = 30.0
+"""Seconds for connecting and for the handshake."""
+
+Address = tuple[str, int] | str
+"""Host and port, or the path of a Unix socket."""
+
+
+class _Driver:
+    """What both kinds of connection share: the session, and replies that came before they were asked for."""
+
+    def __init__(self, session: ClientSession) -> None:
+        self._session = session
+        self._replies: dict[int, Reply] = {}
+        self.verified: EnclaveVerified | None = None
+        """What was verified, once `handshake` has returned."""
+
+    def _take(self, events: list[Event]) -> None:
+        for event in events:
+            if isinstance(event, EnclaveVerified):
+                self.verified = event
+            elif isinstance(event, ReplyReceived):
+                self._replies[event.number] = event.reply
+
+    def _receive(self, data: bytes) -> None:
+        if data:
+            self._take(self._session.receive_data(data))
+        else:
+            self._session.receive_eof()
+
+    def _check_open(self) -> None:
+        if self._session.state is not State.OPEN:
+            raise Truncated("the enclave closed the channel before it answered")
+
+
+class ClientConnection(_Driver):
+    """A blocking connection to an enclave."""
+
+    def __init__(self, sock: socket.socket, session: ClientSession) -> None:
+        super().__init__(session)
+        self._socket = sock
+
+    @classmethod
+    def connect(cls, address: Address, session: ClientSession, timeout: float = DEFAULT_TIMEOUT) -> Self:
+        """Connect and verify; `timeout` in seconds is for both together.
+
+        Raises:
+            OSError: there is no connection.
+            RemoteError: whoever answers is not an enclave that the policy accepts, or did not answer in time.
+        """
+        deadline = time.monotonic() + timeout
+        connection = cls(_open_socket(address, timeout), session)
+        try:
+            connection.handshake(deadline - time.monotonic())
+        except BaseException:
+            connection.abort()
+            raise
+        return connection
+
+    def handshake(self, timeout: float = DEFAULT_TIMEOUT) -> EnclaveVerified:
+        """Exchange keys and verify the evidence; raises as `connect`."""
+        deadline = time.monotonic() + timeout
+        self._send(deadline)
+        while self.verified is None:
+            self._exchange(deadline)
+        return self.verified
+
+    def request(self, request: Request, timeout: float | None = None) -> Reply:
+        """Send a request and wait for its reply, at most `timeout` seconds (None: without limit).
+
+        Raises:
+            RemoteError: the channel failed; the connection is closed.
+            LocalError: the request cannot be sent.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        number = self._session.send_request(request)
+        self._send(deadline)
+        while number not in self._replies:
+            self._check_open()
+            self._exchange(deadline)
+        return self._replies.pop(number)
+
+    def close(self, timeout: float = DEFAULT_TIMEOUT) -> None:
+        """Close in order: tell the enclave, wait for its own close, then close the socket.
+
+        Raises:
+            RemoteError: the enclave's close did not come.
+        """
+        deadline = time.monotonic() + timeout
+        try:
+            self._session.close()
+            self._send(deadline)
+            while self._session.state is State.OPEN:
+                self._exchange(deadline)
+        finally:
+            self.abort()
+
+    def abort(self) -> None:
+        """Erase the keys and close the socket without a word."""
+        if self._session.state is not State.CLOSED:
+            self._session.abort()
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self.abort()
+
+    def _exchange(self, deadline: float | None) -> None:
+        """Receive once, then send what that released."""
+        try:
+            self._socket.settimeout(_remaining(deadline))
+            data = self._socket.recv(RECEIVE_SIZE)
+            self._receive(data)
+        except TimeoutError as error:
+            self.abort()
+            raise ChannelTimeout("the enclave did not answer in time") from error
+        except ProtocolError:
+            self.abort()
+            raise
+        except OSError as error:
+            self.abort()
+            raise Truncated("the connection broke") from error
+        self._send(deadline)
+
+    def _send(self, deadline: float | None) -> None:
+        data = self._session.data_to_send()
+        try:
+            self._socket.settimeout(_remaining(deadline))
+            self._socket.sendall(data)
+        except TimeoutError as error:
+            self.abort()
+            raise ChannelTimeout("the enclave did not take data in time") from error
+        except OSError as error:
+            self.abort()
+            raise Truncated("the connection broke") from error
+
+
+class AsyncClientConnection(_Driver):
+    """A connection to an enclave for asyncio; one request at a time, others wait for it."""
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, session: ClientSession
+    ) -> None:
+        super().__init__(session)
+        self._reader = reader
+        self._writer = writer
+        self._lock = asyncio.Lock()
+
+    @classmethod
+    async def connect(
+        cls, address: Address, session: ClientSession, timeout: float = DEFAULT_TIMEOUT
+    ) -> Self:
+        """Connect and verify; raises as `ClientConnection.connect`."""
+        connection = None
+        try:
+            async with asyncio.timeout(timeout):
+                connection = cls(*await _open_streams(address), session)
+                await connection.handshake()
+        except BaseException as error:
+            session.abort()
+            if connection is not None:
+                connection.abort()
+            if isinstance(error, TimeoutError):
+                raise ChannelTimeout("the enclave did not answer in time") from error
+            raise
+        return connection
+
+    async def handshake(self) -> EnclaveVerified:
+        """Exchange keys and verify the evidence."""
+        async with self._guard():
+            await self._send()
+            while self.verified is None:
+                await self._exchange()
+        return self.verified
+
+    async def request(self, request: Request) -> Reply:
+        """Send a request and wait for its reply; use `asyncio.timeout` around it for a limit.
+
+        Raises:
+            RemoteError: the channel failed; the connection is closed.
+            LocalError: the request cannot be sent.
+        """
+        async with self._guard():
+            number = self._session.send_request(request)
+            await self._send()
+            while number not in self._replies:
+                self._check_open()
+                await self._exchange()
+            return self._replies.pop(number)
+
+    async def close(self) -> None:
+        """Close in order, as `ClientConnection.close`."""
+        try:
+            async with self._guard():
+                self._session.close()
+                await self._send()
+                while self._session.state is State.OPEN:
+                    await self._exchange()
+        finally:
+            self.abort()
+
+    def abort(self) -> None:
+        """Erase the keys and close the socket without a word."""
+        if self._session.state is not State.CLOSED:
+            self._session.abort()
+        self._writer.close()
+
+    @asynccontextmanager
+    async def _guard(self) -> AsyncIterator[None]:
+        """One operation at a time; a failed channel closes the connection."""
+        async with self._lock:
+            try:
+                yield
+            except RemoteError:
+                self.abort()
+                raise
+            except OSError as error:
+                self.abort()
+                raise Truncated("the connection broke") from error
+
+    async def _exchange(self) -> None:
+        """Receive once, then send what that released."""
+        self._receive(await self._reader.read(RECEIVE_SIZE))
+        await self._send()
+
+    async def _send(self) -> None:
+        self._writer.write(self._session.data_to_send())
+        await self._writer.drain()
+
+
+async def _open_streams(address: Address) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    if isinstance(address, str):
+        return await asyncio.open_unix_connection(address)
+    return await asyncio.open_connection(*address)
+
+
+def _open_socket(address: Address, timeout: float) -> socket.socket:
+    if not isinstance(address, str):
+        return socket.create_connection(address, timeout)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(timeout)
+        sock.connect(address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _remaining(deadline: float | None) -> float | None:
+    if deadline is None:
+        return None
+    remaining = deadline - time.monotonic()
+    if remaining <= 0:
+        raise TimeoutError
+    return remaining
