@@ -1,0 +1,165 @@
+"""The python engine, the reference: runs the basic blocks that `lower` makes.
+
+One Python frame runs any depth of Wasm calls; activations are a list of our own, so exhaustion is a
+trap at the configured depth and a tail call grows nothing. Only a host function that calls back into
+Wasm nests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from tinywasm.engine import steps
+from tinywasm.engine.lower import CALL, GOTO, IF, RETURN, TABLE_BRANCH, UNWIND, Block, Code, lower
+from tinywasm.errors import Frame, StackExhausted, Trap, TrapCode, WasmException
+from tinywasm.runtime.func import FuncInstance
+from tinywasm.runtime.heap import ExceptionInstance
+from tinywasm.runtime.store import Store
+
+# A caller's activation: its stack, and the block whose CALL is under way.
+_Activation = tuple[list[Any], Block]
+
+
+def ready(func: FuncInstance) -> Code:
+    """The function's lowered code, made at its first call."""
+    if func.code is None:
+        func.code = lower(func)
+    code: Code = func.code
+    return code
+
+
+def evaluate(constant: list[tuple[steps.Step, Any]]) -> Any:
+    """The value of a lowered constant expression."""
+    stack: list[Any] = []
+    for step, imm in constant:
+        step(stack, imm)
+    return stack[-1]
+
+
+def call(store: Store, func: FuncInstance, args: Sequence[Any]) -> list[Any]:
+    """Call a function instance with raw values; the raw results.
+
+    Raises `Trap`, `WasmException` for an uncaught throw, and whatever a host function raises.
+    """
+    if func.host is not None:
+        return list(func.host(*args))
+    base = store.depth
+    try:
+        return _run(store, func, list(args))
+    finally:
+        store.depth = base
+
+
+def _call_host(store: Store, func: FuncInstance, args: list[Any], depth: int) -> Sequence[Any]:
+    assert func.host is not None
+    store.depth = depth
+    try:
+        return func.host(*args)
+    except RecursionError:
+        raise StackExhausted from None
+
+
+def _run(store: Store, func: FuncInstance, stack: list[Any]) -> list[Any]:  # noqa: PLR0912, PLR0915
+    base = store.depth
+    room = store.engine.config.max_call_depth - base - 1
+    if room < 0:
+        raise StackExhausted
+    activations: list[_Activation] = []
+    code = ready(func)
+    stack += code.locals
+    block = code.entry
+    while True:
+        remaining = iter(block.steps)
+        try:
+            for step, imm in remaining:
+                step(stack, imm)
+            kind = block.kind
+            if kind == GOTO:
+                block = block.next
+            elif kind == IF:
+                block = block.target if stack.pop() else block.next
+            elif kind == UNWIND:
+                height, arity = block.arg
+                del stack[height : len(stack) - arity]
+                block = block.next
+            elif kind == TABLE_BRANCH:
+                index = stack.pop()
+                block = block.arg[index] if index < len(block.arg) else block.target
+            elif kind == RETURN:
+                count = block.func.results if block.func else 1
+                if not activations:
+                    return stack[len(stack) - count :]
+                results = stack[len(stack) - count :]
+                stack, block = activations.pop()
+                stack += results
+                block = block.next
+            else:
+                callee = block.arg if block.arg is not None else stack.pop()
+                if callee is None:
+                    raise Trap(TrapCode.NULL_FUNCTION_REFERENCE)
+                split = len(stack) - callee.params
+                args = stack[split:]
+                if kind == CALL:
+                    del stack[split:]
+                    if callee.host is not None:
+                        stack += _call_host(store, callee, args, base + len(activations) + 1)
+                        block = block.next
+                        continue
+                    if len(activations) >= room:
+                        raise StackExhausted
+                    activations.append((stack, block))
+                elif callee.host is not None:
+                    results = list(_call_host(store, callee, args, base + len(activations) + 1))
+                    if not activations:
+                        return results
+                    stack, block = activations.pop()
+                    stack += results
+                    block = block.next
+                    continue
+                code = callee.code or ready(callee)
+                stack = args + code.locals
+                block = code.entry
+        except WasmException as thrown:
+            stack, block = _catch(thrown, stack, block, activations)
+        except Trap as trap:
+            trap.frames = [*trap.frames, *_backtrace(activations, block, remaining)]
+            raise
+
+
+def _catch(
+    thrown: WasmException, stack: list[Any], block: Block, activations: list[_Activation]
+) -> tuple[list[Any], Block]:
+    """Where execution goes on: the innermost clause that takes the exception (section 4.6.8)."""
+    while True:
+        scope = block.scope
+        while scope is not None:
+            for tag, with_ref, target, height in scope.clauses:
+                if tag is None or tag is thrown.tag:
+                    values = [] if tag is None else list(thrown.values)
+                    if with_ref:
+                        values.append(ExceptionInstance(thrown.tag, thrown.values))
+                    return stack[:height] + values, target
+            scope = scope.parent
+        if not activations:
+            raise thrown
+        stack, block = activations.pop()
+
+
+def _backtrace(activations: list[_Activation], block: Block, remaining: Iterator[Any]) -> list[Frame]:
+    """Frames, innermost first."""
+    # How far a tuple iterator came stands nowhere but in its pickling state; counting in the loop
+    # would cost every step.
+    state = remaining.__reduce__()
+    assert isinstance(state, tuple)
+    position = block.positions[state[2] - 1] if len(state) > 2 else block.exit_position
+    frames = [_frame(block, position)]
+    frames += [_frame(caller, caller.exit_position) for _, caller in reversed(activations)]
+    return frames
+
+
+def _frame(block: Block, position: int) -> Frame:
+    func = block.func
+    assert func is not None and func.module is not None and func.definition is not None
+    start = func.definition.body.start
+    return Frame(func.index, func.name, func.module.syntax.names.module, position - start, position)

@@ -1,0 +1,59 @@
+"""Function instances (section 4.2.7)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tinywasm import matching
+from tinywasm.module import Function
+from tinywasm.types import DefinedType, FuncType
+
+if TYPE_CHECKING:
+    from tinywasm.runtime.module import ModuleInstance
+
+
+class FuncInstance:
+    """A Wasm function of an instance, or a host function.
+
+    A Wasm function has `module` and `index`; `definition` is its decoded form and `code` what an
+    engine made of it, None until its first call; it may be swapped between calls. A host function
+    has `host`, which takes the arguments and returns a sequence of results, all raw values.
+    """
+
+    __slots__ = ("code", "definition", "host", "index", "module", "params", "results", "type")
+
+    def __init__(
+        self,
+        type: DefinedType,
+        *,
+        host: Callable[..., Sequence[Any]] | None = None,
+        module: ModuleInstance | None = None,
+        index: int = 0,
+        definition: Function | None = None,
+    ) -> None:
+        signature = type.composite
+        assert isinstance(signature, FuncType)
+        self.type = type
+        self.params = len(signature.params)
+        self.results = len(signature.results)
+        self.host = host
+        self.module = module
+        self.index = index
+        self.definition = definition
+        self.code: Any = None
+
+    @property
+    def signature(self) -> FuncType:
+        assert isinstance(self.type.composite, FuncType)
+        return self.type.composite
+
+    @property
+    def name(self) -> str | None:
+        """The function's name from the name section, if it has one."""
+        return self.module.syntax.names.functions.get(self.index) if self.module else None
+
+
+def host_function(type: FuncType, host: Callable[..., Sequence[Any]]) -> FuncInstance:
+    """A function instance that calls `host` with raw values and takes a sequence of raw results."""
+    return FuncInstance(matching.define(type), host=host)

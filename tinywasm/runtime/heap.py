@@ -1,0 +1,90 @@
+"""Aggregates and other heap values (sections 4.2.14 to 4.2.17), and the type of a reference.
+
+Objects are ordinary Python objects, so Python's collector frees them, cycles included.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tinywasm import matching
+from tinywasm.errors import Trap, TrapCode
+from tinywasm.runtime.func import FuncInstance
+from tinywasm.types import AbstractHeap, DefinedType, HeapType, RefType, TagType
+
+# A single array holds at most this many elements; Python's lists take 8 bytes for each.
+MAX_ARRAY_LENGTH = 1 << 26
+
+
+@dataclass(frozen=True, slots=True)
+class I31:
+    """An unboxed scalar; `value` is unsigned, 31 bits."""
+
+    value: int
+
+
+class StructInstance:
+    __slots__ = ("fields", "type")
+
+    def __init__(self, type: DefinedType, fields: list[Any]) -> None:
+        self.type = type
+        self.fields = fields
+
+
+class ArrayInstance:
+    __slots__ = ("elements", "type")
+
+    def __init__(self, type: DefinedType, elements: list[Any]) -> None:
+        self.type = type
+        self.elements = elements
+
+    def check(self, index: int, count: int) -> None:
+        """Raises `Trap` unless `count` elements from `index` lie inside."""
+        if index + count > len(self.elements):
+            raise Trap(TrapCode.ARRAY_OUT_OF_BOUNDS)
+
+
+class TagInstance:
+    """A tag; its identity is what `try_table` compares. `type.type` is a canonical definition."""
+
+    __slots__ = ("type",)
+
+    def __init__(self, type: TagType) -> None:
+        self.type = type
+
+
+class ExceptionInstance:
+    """A caught exception as `exnref` holds it."""
+
+    __slots__ = ("tag", "values")
+
+    def __init__(self, tag: TagInstance, values: tuple[Any, ...]) -> None:
+        self.tag = tag
+        self.values = values
+
+
+def check_array_length(count: int) -> None:
+    """Raises `Trap` where an array of `count` elements is more than we allocate."""
+    if count > MAX_ARRAY_LENGTH:
+        raise Trap(TrapCode.ALLOCATION_TOO_LARGE, f"allocation too large: array of {count} elements")
+
+
+def heap_type_of(value: Any, hierarchy: AbstractHeap) -> HeapType:
+    """The most specific heap type of a non-null reference in the hierarchy of `hierarchy`.
+
+    `extern.convert_any` and `any.convert_extern` change no representation, so what an external
+    reference is depends on the side it is looked at from (section 4.2.15).
+    """
+    if hierarchy is not AbstractHeap.ANY:
+        return value.type if isinstance(value, FuncInstance) and hierarchy is AbstractHeap.FUNC else hierarchy
+    if isinstance(value, StructInstance | ArrayInstance):
+        return value.type
+    return AbstractHeap.I31 if isinstance(value, I31) else AbstractHeap.ANY
+
+
+def is_instance(value: Any, wanted: RefType) -> bool:
+    """Whether a reference has the closed type `wanted` (section 4.2.17), as casts ask."""
+    if value is None:
+        return wanted.nullable
+    return matching.matches_heap(heap_type_of(value, matching.top_heap(wanted.heap)), wanted.heap)

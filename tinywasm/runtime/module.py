@@ -1,0 +1,39 @@
+"""Module instances (section 4.2.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Union
+
+from tinywasm.module import DecodedModule
+from tinywasm.runtime.func import FuncInstance
+from tinywasm.runtime.globals import GlobalInstance
+from tinywasm.runtime.heap import TagInstance
+from tinywasm.runtime.memory import MemoryInstance
+from tinywasm.runtime.store import Store
+from tinywasm.runtime.table import TableInstance
+from tinywasm.types import DefinedType
+
+Extern = Union[FuncInstance, TableInstance, MemoryInstance, GlobalInstance, TagInstance]  # noqa: UP007
+
+
+class ModuleInstance:
+    """The index spaces of one instance, imports first. A dropped segment is empty."""
+
+    __slots__ = (
+        "datas", "elems", "exports", "funcs", "globals",
+        "memories", "store", "syntax", "tables", "tags", "types",
+    )  # fmt: skip
+
+    def __init__(self, store: Store, syntax: DecodedModule, types: Sequence[DefinedType]) -> None:
+        self.store = store
+        self.syntax = syntax
+        self.types = types
+        self.funcs: list[FuncInstance] = []
+        self.tables: list[TableInstance] = []
+        self.memories: list[MemoryInstance] = []
+        self.globals: list[GlobalInstance] = []
+        self.tags: list[TagInstance] = []
+        self.elems: list[list[Any]] = []
+        self.datas: list[bytes] = []
+        self.exports: dict[str, Extern] = {}

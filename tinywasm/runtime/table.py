@@ -1,0 +1,74 @@
+"""Table instances (section 4.2.8)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tinywasm.errors import Trap, TrapCode
+from tinywasm.types import I64, Limits, TableType
+
+
+class TableInstance:
+    """A vector of references. `limit` caps its growth in elements, whatever the type says."""
+
+    __slots__ = ("elements", "limit", "type")
+
+    def __init__(self, type: TableType, init: Any = None, max_elements: int = 10_000_000) -> None:
+        self.type = type
+        self.limit = max_elements
+        if type.limits.min > max_elements:
+            size = type.limits.min
+            raise Trap(TrapCode.ALLOCATION_TOO_LARGE, f"allocation too large: table of {size} elements")
+        self.elements: list[Any] = [init] * type.limits.min
+
+    @property
+    def current_type(self) -> TableType:
+        """The type with the present size as its minimum, as linking sees it."""
+        limits = Limits(len(self.elements), self.type.limits.max)
+        return TableType(self.type.element, limits, self.type.address)
+
+    @property
+    def failure(self) -> int:
+        """What `table.grow` answers when refused: -1 in the address type."""
+        return 0xFFFFFFFFFFFFFFFF if self.type.address is I64 else 0xFFFFFFFF
+
+    def grow(self, count: int, value: Any) -> int:
+        """The old size, or -1 where growth is refused."""
+        old = len(self.elements)
+        top = self.type.limits.max
+        if (top is not None and old + count > top) or old + count > self.limit:
+            return -1
+        self.elements.extend([value] * count)
+        return old
+
+    def check(self, index: int, count: int) -> None:
+        """Raises `Trap` unless `count` elements from `index` lie inside."""
+        if index + count > len(self.elements):
+            raise Trap(TrapCode.TABLE_OUT_OF_BOUNDS)
+
+    def get(self, index: int) -> Any:
+        self.check(index, 1)
+        return self.elements[index]
+
+    def set(self, index: int, value: Any) -> None:
+        self.check(index, 1)
+        self.elements[index] = value
+
+    def copy(self, target: int, source_table: TableInstance, source: int, count: int) -> None:
+        """`table.copy`: overlapping ranges as if through a buffer."""
+        self.check(target, count)
+        source_table.check(source, count)
+        self.elements[target : target + count] = source_table.elements[source : source + count]
+
+    def fill(self, target: int, value: Any, count: int) -> None:
+        """`table.fill`."""
+        self.check(target, count)
+        self.elements[target : target + count] = [value] * count
+
+    def init(self, target: int, segment: Sequence[Any], source: int, count: int) -> None:
+        """`table.init` from the references of an element segment."""
+        self.check(target, count)
+        if source + count > len(segment):
+            raise Trap(TrapCode.TABLE_OUT_OF_BOUNDS)
+        self.elements[target : target + count] = segment[source : source + count]
