@@ -1,0 +1,48 @@
+"""Constant expressions (section 3.4.14)."""
+
+from __future__ import annotations
+
+from tinywasm.code import instructions
+from tinywasm.errors import DecodeError, ValidationError
+from tinywasm.instructions import Instruction
+from tinywasm.module import Expr
+from tinywasm.types import ValType
+from tinywasm.validation.code import locate, step
+from tinywasm.validation.context import Context
+from tinywasm.validation.stack import Body
+
+
+def validate_const(body: Body, expr: Expr, wanted: ValType) -> None:
+    """Check that `expr` is a constant expression of type `wanted`.
+
+    Functions that it refers to become declared ones. Raises `ValidationError` with the place, or
+    `DecodeError` where the code is malformed.
+    """
+    body.begin((), (wanted,))
+    position = expr.start
+    try:
+        for position, row, immediates in instructions(expr.code, expr.start, expr.end):
+            body.position = position
+            if not body.controls:
+                raise DecodeError("section size mismatch: an expression goes on behind its end", position)
+            _require_const(body, row, immediates)
+            step(body, row, immediates)
+    except ValidationError as error:
+        locate(error, expr, position)
+        raise
+    if body.controls:
+        raise DecodeError("unexpected end of section or function", expr.end)
+
+
+def _require_const(body: Body, row: Instruction, immediates: tuple[int, ...]) -> None:
+    context = body.context
+    if not row.const:
+        raise ValidationError(f"constant expression required, not {row.name}")
+    if row.name == "ref.func" and immediates[0] < len(context.funcs):
+        context.refs.add(immediates[0])
+    if row.name == "global.get" and _is_mutable(context, immediates[0]):
+        raise ValidationError(f"constant expression required, not the mutable global {immediates[0]}")
+
+
+def _is_mutable(context: Context, index: int) -> bool:
+    return index < len(context.globals) and context.globals[index].mutable

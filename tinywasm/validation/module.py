@@ -1,0 +1,306 @@
+"""Validation of modules (section 3.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from tinywasm.errors import ValidationError
+from tinywasm.instructions import Feature
+from tinywasm.matching import canonicalise, close_ref, close_value, matches_composite, matches_ref
+from tinywasm.module import (
+    DataSegment,
+    DecodedModule,
+    ElementSegment,
+    Export,
+    Expr,
+    FuncImport,
+    Function,
+    Global,
+    Import,
+    Table,
+)
+from tinywasm.types import (
+    I32,
+    DefinedType,
+    FuncType,
+    GlobalType,
+    Limits,
+    MemoryType,
+    StructType,
+    TableType,
+    TagType,
+)
+from tinywasm.validation.code import FLAGS, validate_code
+from tinywasm.validation.const import validate_const
+from tinywasm.validation.context import Context
+from tinywasm.validation.stack import Body, is_defaultable
+
+# Section 7.2 allows such limits; these are the JavaScript embedding's. Without them two bytes of code
+# could stand for any number of operands.
+MAX_PARAMS: Final = 1000
+MAX_RESULTS: Final = 1000
+MAX_FIELDS: Final = 10_000
+
+_PAGE: Final = 65536
+
+
+@contextmanager
+def _at(where: str) -> Iterator[None]:
+    """Errors inside are about `where`, unless they know better."""
+    try:
+        yield
+    except ValidationError as error:
+        error.where = error.where or where
+        raise
+
+
+def _named(kind: str, index: int, names: dict[int, str]) -> str:
+    name = names.get(index)
+    return f"{kind} {index}" if name is None else f"{kind} {index} ${name}"
+
+
+def validate(module: DecodedModule, features: Collection[Feature] = frozenset()) -> Context:
+    """Check `module` against chapter 3 and give its context, in which all types are closed.
+
+    `features` are the proposals that are on. Raises `ValidationError` with the place where a rule is
+    broken, or `DecodeError` for malformed code, since it is here that function bodies are first read.
+    """
+    return _Validator(module, features).validate()
+
+
+class _Validator:
+    def __init__(self, module: DecodedModule, features: Collection[Feature]) -> None:
+        self.module = module
+        self.names = module.names
+        self.features = features
+        self.context = Context(datas=len(module.datas))
+        self.body = Body(self.context, features, module.data_count is not None)
+
+    def validate(self) -> Context:
+        module = self.module
+        self._types()
+        for index, entry in enumerate(module.imports):
+            with _at(f"import {index} {entry.module!r} {entry.name!r}"):
+                self._import(entry)
+        self._count_imports()
+        self._declarations()
+        for index, elem in enumerate(module.elems):
+            with _at(_named("element segment", index, self.names.elems)):
+                self._elem(elem)
+        for index, data in enumerate(module.datas):
+            with _at(_named("data segment", index, self.names.datas)):
+                self._data(data)
+        self._exports()
+        self._start()
+        for index, function in enumerate(module.functions, self.context.imported_funcs):
+            with _at(_named("function", index, self.names.functions)):
+                self._function(function, self.context.funcs[index])
+        return self.context
+
+    # Types (section 3.2.10)
+
+    def _types(self) -> None:
+        self.context.types = canonicalise(self.module.types)
+        for index, (sub, defined) in enumerate(zip(self.module.subtypes(), self.context.types, strict=True)):
+            with _at(_named("type", index, self.names.types)):
+                _check_size(defined)
+                if len(sub.supertypes) > 1:
+                    raise ValidationError(f"sub type {index} has more than one super type")
+                for name, above in zip(sub.supertypes, defined.supertypes, strict=True):
+                    if above.final or not matches_composite(defined.composite, above.composite):
+                        reason = ", which is final" if above.final else ""
+                        raise ValidationError(f"sub type {index} does not match super type {name}{reason}")
+
+    def _func_type(self, index: int) -> DefinedType:
+        self.body.func(index)
+        return self.context.types[index]
+
+    def _table_type(self, table: TableType) -> TableType:
+        limit = (1 << 32) - 1 if table.address is I32 else (1 << 64) - 1
+        _check_limits(table.limits, limit, f"table size must be at most {limit}")
+        return TableType(close_ref(table.element, self.context.types), table.limits, table.address)
+
+    def _memory_type(self, memory: MemoryType) -> MemoryType:
+        if memory.page_size not in (1, _PAGE):
+            raise ValidationError(f"invalid custom page size {memory.page_size}, must be 1 or {_PAGE}")
+        if memory.page_size != _PAGE and Feature.CUSTOM_PAGE_SIZES not in self.features:
+            raise ValidationError(
+                f"invalid custom page size {memory.page_size}: the custom-page-sizes proposal is off,"
+                f" {FLAGS[Feature.CUSTOM_PAGE_SIZES]} switches it on"
+            )
+        bits = 32 if memory.address is I32 else 64
+        limit = min((1 << bits) // memory.page_size, (1 << bits) - 1)
+        shown = "65536 pages (4GiB)" if limit == _PAGE else f"{limit} pages"
+        _check_limits(memory.limits, limit, f"memory size must be at most {shown}")
+        return memory
+
+    def _global_type(self, globaltype: GlobalType) -> GlobalType:
+        return GlobalType(close_value(globaltype.content, self.context.types), globaltype.mutable)
+
+    def _tag_type(self, tag: TagType) -> DefinedType:
+        defined = self._func_type(tag.type) if isinstance(tag.type, int) else tag.type
+        if isinstance(defined.composite, FuncType) and defined.composite.results:
+            raise ValidationError("non-empty tag result type")
+        return defined
+
+    # Imports and declarations
+
+    def _import(self, entry: Import) -> None:
+        context, desc = self.context, entry.desc
+        if isinstance(desc, FuncImport):
+            context.funcs.append(self._func_type(desc.type))
+        elif isinstance(desc, TableType):
+            context.tables.append(self._table_type(desc))
+        elif isinstance(desc, MemoryType):
+            context.memories.append(self._memory_type(desc))
+        elif isinstance(desc, GlobalType):
+            context.globals.append(self._global_type(desc))
+        else:
+            context.tags.append(self._tag_type(desc))
+
+    def _count_imports(self) -> None:
+        context = self.context
+        context.imported_funcs = len(context.funcs)
+        context.imported_tables = len(context.tables)
+        context.imported_memories = len(context.memories)
+        context.imported_globals = len(context.globals)
+        context.imported_tags = len(context.tags)
+
+    def _declarations(self) -> None:
+        """Tables, whose initial elements see the imported globals only, come before globals."""
+        context, module, names = self.context, self.module, self.names
+        for index, function in enumerate(module.functions, context.imported_funcs):
+            with _at(_named("function", index, names.functions)):
+                context.funcs.append(self._func_type(function.type))
+        for index, tag in enumerate(module.tags, context.imported_tags):
+            with _at(_named("tag", index, names.tags)):
+                context.tags.append(self._tag_type(tag))
+        for index, table in enumerate(module.tables, context.imported_tables):
+            with _at(_named("table", index, names.tables)):
+                self._table(table)
+        for index, memory in enumerate(module.memories, context.imported_memories):
+            with _at(_named("memory", index, names.memories)):
+                context.memories.append(self._memory_type(memory))
+        for index, entry in enumerate(module.globals, context.imported_globals):
+            with _at(_named("global", index, names.globals)):
+                self._global(entry)
+
+    def _table(self, table: Table) -> None:
+        tabletype = self._table_type(table.type)
+        if table.init is not None:
+            validate_const(self.body, table.init, tabletype.element)
+        elif not is_defaultable(tabletype.element):
+            raise ValidationError(f"type mismatch: {tabletype.element} has no default value")
+        self.context.tables.append(tabletype)
+
+    def _global(self, entry: Global) -> None:
+        globaltype = self._global_type(entry.type)
+        validate_const(self.body, entry.init, globaltype.content)
+        self.context.globals.append(globaltype)
+
+    # Segments (sections 3.5.7 and 3.5.8)
+
+    def _elem(self, elem: ElementSegment) -> None:
+        element = close_ref(elem.type, self.context.types)
+        for item in elem.init:
+            if isinstance(item, Expr):
+                validate_const(self.body, item, element)
+            else:
+                self._function_reference(item)
+        if elem.mode == "active":
+            self._elem_target(elem)
+            table = self.context.tables[elem.table]
+            if not matches_ref(element, table.element):
+                raise ValidationError(
+                    f"type mismatch: element type {element} does not match the table's {table.element}"
+                )
+        self.context.elems.append(element)
+
+    def _elem_target(self, elem: ElementSegment) -> None:
+        tables = self.context.tables
+        if elem.table >= len(tables):
+            raise ValidationError(f"unknown table {elem.table}")
+        if elem.offset is not None:
+            validate_const(self.body, elem.offset, tables[elem.table].address)
+
+    def _function_reference(self, index: int) -> None:
+        if index >= len(self.context.funcs):
+            raise ValidationError(f"unknown function {index}")
+        self.context.refs.add(index)
+
+    def _data(self, data: DataSegment) -> None:
+        if data.offset is None:
+            return
+        memories = self.context.memories
+        if data.memory >= len(memories):
+            raise ValidationError(f"unknown memory {data.memory}")
+        validate_const(self.body, data.offset, memories[data.memory].address)
+
+    # Exports and start
+
+    def _exports(self) -> None:
+        seen: set[str] = set()
+        for export in self.module.exports:
+            with _at(f"export {export.name!r}"):
+                if export.name in seen:
+                    raise ValidationError("duplicate export name")
+                seen.add(export.name)
+                self._export(export)
+
+    def _export(self, export: Export) -> None:
+        context = self.context
+        if export.kind == "func":
+            self._function_reference(export.index)
+            return
+        spaces = {
+            "table": context.tables,
+            "memory": context.memories,
+            "global": context.globals,
+            "tag": context.tags,
+        }
+        if export.index >= len(spaces[export.kind]):
+            raise ValidationError(f"unknown {export.kind} {export.index}")
+
+    def _start(self) -> None:
+        start = self.module.start
+        if start is None:
+            return
+        with _at("start"):
+            if start >= len(self.context.funcs):
+                raise ValidationError(f"unknown function {start}")
+            composite = self.context.funcs[start].composite
+            if composite != FuncType():
+                raise ValidationError(f"start function {start} must not have parameters or results")
+
+    # Functions (section 3.5.2)
+
+    def _function(self, function: Function, defined: DefinedType) -> None:
+        functype = defined.composite
+        assert isinstance(functype, FuncType)
+        types = self.context.types
+        locals = [(count, close_value(value, types)) for count, value in function.locals]
+        self.body.begin(functype.params, functype.results, locals)
+        validate_code(self.body, function.body)
+
+
+def _check_limits(limits: Limits, most: int, message: str) -> None:
+    """Section 3.2.11."""
+    if limits.min > most or (limits.max is not None and limits.max > most):
+        raise ValidationError(message)
+    if limits.max is not None and limits.min > limits.max:
+        raise ValidationError("size minimum must not be greater than maximum")
+
+
+def _check_size(defined: DefinedType) -> None:
+    composite = defined.composite
+    counts: list[tuple[int, int, str]] = []
+    if isinstance(composite, FuncType):
+        counts.append((len(composite.params), MAX_PARAMS, "parameters"))
+        counts.append((len(composite.results), MAX_RESULTS, "results"))
+    elif isinstance(composite, StructType):
+        counts.append((len(composite.fields), MAX_FIELDS, "fields"))
+    for count, most, what in counts:
+        if count > most:
+            raise ValidationError(f"type has {count} {what}, more than the limit of {most}")
