@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from typing import Any
 
-from tinywasm.code import MemArg, read_instruction
+from tinywasm.code import READ, MemArg, read_instruction
 from tinywasm.errors import DecodeError, ValidationError
 from tinywasm.instructions import AT, TABLE, Feature, Instruction
 from tinywasm.module import Expr
@@ -128,6 +128,12 @@ def _is_plain(row: Instruction) -> bool:
     return row.prefix is None and not (row.rule or row.immediates or row.feature)
 
 
+def _is_short(row: Instruction) -> bool:
+    """Whether all there is to see behind an opcode of one byte is one number, mostly of one byte."""
+    return row.prefix is None and len(row.immediates) == 1 and READ[row.immediates[0]] in _NUMBERS
+
+
+_NUMBERS = {READ["local"], READ["i32"], READ["i64"]}
 _CHECKS = [_checks(row) for row in TABLE]
 _RULES: list[Rule | None] = [RULES[row.name] if row.rule else None for row in TABLE]
 _SIGNATURES: dict[ValType, list[Signature]] = {
@@ -136,6 +142,11 @@ _SIGNATURES: dict[ValType, list[Signature]] = {
 _PLAIN: list[Signature | None] = [None] * 256
 for _row in filter(_is_plain, TABLE):
     _PLAIN[_row.code] = _signature(_row, I32)
+# The immediate's check, and the rule or else the results.
+_SHORT: list[tuple[Check | None, Rule | None, list[ValType]] | None] = [None] * 256
+for _row in filter(_is_short, TABLE):
+    if _row.rule or _row.const:
+        _SHORT[_row.code] = (CHECK.get(_row.immediates[0]), _RULES[_row.ordinal], list(_row.results))
 
 
 def require_feature(body: Body, row: Instruction) -> None:
@@ -194,6 +205,20 @@ def validate_code(body: Body, expr: Expr) -> None:
                     body.pop_all(params)
                     stack += results
                 position += 1
+                continue
+            short = _SHORT[data[position]]
+            if short is not None and position + 1 < end and data[position + 1] < 0x80:
+                check, rule, results = short
+                body.position = position
+                value = data[position + 1]
+                if check is not None:
+                    check(body, value)
+                if rule is not None:
+                    rule(body, value)
+                    height = body.frame.height
+                else:
+                    stack += results
+                position += 2
                 continue
             row, immediates, after = read_instruction(data, position)
             body.position = position

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -254,7 +254,7 @@ class _Validator:
         if export.kind == "func":
             self._function_reference(export.index)
             return
-        spaces = {
+        spaces: dict[str, Sequence[object]] = {
             "table": context.tables,
             "memory": context.memories,
             "global": context.globals,
