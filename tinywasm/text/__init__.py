@@ -1,0 +1,6 @@
+"""The text format (chapter 6): parser and printer."""
+
+from tinywasm.text.cursor import Cursor
+from tinywasm.text.parser import module_at, parse_module, parse_module_fields
+
+__all__ = ["Cursor", "module_at", "parse_module", "parse_module_fields"]
