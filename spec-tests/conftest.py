@@ -1,0 +1,18 @@
+"""`pytest spec-tests [--suite DIR]`: the official suite, one test for each script."""
+
+from __future__ import annotations
+
+import pytest
+from locate import MISSING, find_suite
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--suite", help="folder of the official test suite")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "script" in metafunc.fixturenames:
+        scripts = find_suite(metafunc.config.getoption("--suite"))
+        missing = pytest.param(None, marks=pytest.mark.skip(reason=MISSING), id="no-suite")
+        cases = [pytest.param(script, id=script.name) for script in scripts] or [missing]
+        metafunc.parametrize("script", cases)

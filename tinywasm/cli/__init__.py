@@ -1,0 +1,5 @@
+"""The `tinywasm` command."""
+
+from tinywasm.cli.main import main
+
+__all__ = ["main"]

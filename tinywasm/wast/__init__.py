@@ -1,0 +1,1 @@
+"""Scripts of the official test suite: `.wast` files, parsed and executed."""

@@ -1,0 +1,60 @@
+"""The module `spectest` that scripts import: what the reference interpreter's host offers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tinywasm.numerics.floats import f32_round
+from tinywasm.runtime.func import FuncInstance, host_function
+from tinywasm.runtime.globals import GlobalInstance
+from tinywasm.runtime.memory import MemoryInstance
+from tinywasm.runtime.module import Extern
+from tinywasm.runtime.table import TableInstance
+from tinywasm.types import (
+    F32,
+    F64,
+    FUNCREF,
+    I32,
+    I64,
+    FuncType,
+    GlobalType,
+    Limits,
+    MemoryType,
+    TableType,
+    ValType,
+)
+from tinywasm.wast.values import Value
+
+_PRINTERS: dict[str, tuple[ValType, ...]] = {
+    "print": (),
+    "print_i32": (I32,),
+    "print_i64": (I64,),
+    "print_f32": (F32,),
+    "print_f64": (F64,),
+    "print_i32_f32": (I32, F32),
+    "print_f64_f64": (F64, F64),
+}
+
+
+def spectest(output: Callable[[str], None]) -> Mapping[str, Extern]:
+    """A fresh `spectest`: its functions hand a line for each value they print to `output`."""
+    return {
+        **{name: _printer(params, output) for name, params in _PRINTERS.items()},
+        "global_i32": GlobalInstance(GlobalType(I32), 666),
+        "global_i64": GlobalInstance(GlobalType(I64), 666),
+        "global_f32": GlobalInstance(GlobalType(F32), f32_round(666.6)),
+        "global_f64": GlobalInstance(GlobalType(F64), 666.6),
+        "table": TableInstance(TableType(FUNCREF, Limits(10, 20))),
+        "table64": TableInstance(TableType(FUNCREF, Limits(10, 20), I64)),
+        "memory": MemoryInstance(MemoryType(Limits(1, 2))),
+    }
+
+
+def _printer(params: tuple[ValType, ...], output: Callable[[str], None]) -> FuncInstance:
+    def show(*raw: Any) -> tuple[Any, ...]:
+        for type, value in zip(params, raw, strict=True):
+            output(str(Value(type, value)))
+        return ()
+
+    return host_function(FuncType(params), show)
