@@ -50,10 +50,13 @@ def _check_elem(body: Body, index: int) -> None:
         raise ValidationError(f"unknown elem segment {index}")
 
 
-def _check_data(body: Body, index: int) -> None:
+def _check_data_count(body: Body, _index: int) -> None:
     # Section 5.5.16: without that section a decoder of one pass could not tell.
     if not body.has_data_count:
         raise DecodeError("data count section required", body.position)
+
+
+def _check_data(body: Body, index: int) -> None:
     if index >= body.context.datas:
         raise ValidationError(f"unknown data segment {index}")
 
@@ -112,7 +115,11 @@ CHECK: dict[str, Check] = {
 
 
 def _checks(row: Instruction) -> tuple[tuple[int, Check], ...]:
-    return tuple((place, CHECK[kind]) for place, kind in enumerate(row.immediates) if kind in CHECK)
+    """What is malformed comes before what is invalid, memories and tables before their segments."""
+    kinds = list(enumerate(row.immediates))
+    checks = [(place, _check_data_count) for place, kind in kinds if kind == "data"]
+    kinds.sort(key=lambda entry: entry[1] not in ("mem", "table"))
+    return (*checks, *((place, CHECK[kind]) for place, kind in kinds if kind in CHECK))
 
 
 Signature = tuple[list[ValType], int, list[ValType]]

@@ -78,8 +78,9 @@ def _block_type(body: Body, block: BlockType) -> tuple[Types, Types]:
     return (), (close_value(block, body.context.types),)
 
 
-def _open(body: Body, kind: str, block: BlockType) -> None:
+def _open(body: Body, kind: str, block: BlockType, extra: Types = ()) -> None:
     start, end = _block_type(body, block)
+    body.pop_all(extra)
     body.pop_all(start)
     body.enter(kind, start, end)
 
@@ -101,8 +102,7 @@ def loop(body: Body, blocktype: BlockType) -> None:
 
 @rule("if")
 def if_(body: Body, blocktype: BlockType) -> None:
-    body.pop(I32)
-    _open(body, "if", blocktype)
+    _open(body, "if", blocktype, (I32,))
 
 
 @rule("else")
