@@ -128,7 +128,8 @@ def binary_lane(stack: Stack, imm: tuple[Callable[[Any, Any, Any], Any], Any]) -
 # Memory: the immediate is the memory and the static offset
 
 Place = tuple[MemoryInstance, int]
-_NO_ACCESS = (struct.error, OverflowError)
+# An address beyond what the machine can index: pack_into raises IndexError.
+_NO_ACCESS = (struct.error, OverflowError, IndexError)
 
 
 def _load(form: str, mask: int = 0) -> Step:
