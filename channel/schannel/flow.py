@@ -113,7 +113,7 @@ class Inbox:
     """The receiving half: puts messages together within the limits and says when to grant credit.
 
     What it holds (the message in progress, and complete ones until they are released) and the credit it has
-    granted stay together below `max_message` + `window`.
+    granted stay together within `max_message` + `window`.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -125,8 +125,8 @@ class Inbox:
 
     @property
     def buffered(self) -> int:
-        """Bytes held for the peer now."""
-        return self._held + len(self._body)
+        """Bytes held for the peer now, rounded up as they cost."""
+        return self._held + (0 if self._current is None else _cost(len(self._body)))
 
     def receive_chunk(self, chunk: bytes) -> Assembled | None:
         """Take a chunk; returns the message that it completes.
@@ -165,11 +165,16 @@ class Inbox:
     def _complete(self) -> Assembled:
         assert self._current is not None
         body = bytes(self._body)
-        message = Assembled(*self._current, body, len(body) + PADDING)
+        message = Assembled(*self._current, body, _cost(len(body)))
         self._held += message.size
         self._current = None
         self._body = bytearray()
         return message
+
+
+def _cost(body_size: int) -> int:
+    """What a message of that size counts for: never more than its chunks cost the peer."""
+    return padded_size(CHUNK_HEADER_SIZE + body_size)
 
 
 def _parse_chunk(chunk: bytes) -> tuple[MessageType, int, bytes, bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -47,7 +48,7 @@ class State(Enum):
     DEAD = auto()
 
 
-class _Session:
+class _Session(ABC):
     """What both ends have in common: framing, records, flow control, the close, and how to die."""
 
     def __init__(self, state: State, limits: Limits, rekey: RekeyInterval) -> None:
@@ -144,12 +145,13 @@ class _Session:
             if direction is not None:
                 direction.erase()
 
+    @abstractmethod
     def _step(self, events: list[Event]) -> bool:
         """Process one piece of the stream; False if it is not complete yet."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _handle_message(self, message: Assembled, events: list[Event]) -> None:
-        raise NotImplementedError
+        """Take a complete message of the peer's."""
 
     def _establish(self, established: Established) -> None:
         self._writer = RecordWriter(established.sending, self._rekey)

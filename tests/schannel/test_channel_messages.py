@@ -1,0 +1,205 @@
+"""Messages: every type goes there and back, values keep their bits, and nothing else is a message."""
+
+from __future__ import annotations
+
+import math
+import tracemalloc
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from schannel.errors import FlowControlError, LocalError, MessageError
+from schannel.flow import INITIAL_CREDIT, MAX_CREDIT, Inbox, Limits, Outbox
+from schannel.messages import (
+    CallRequest,
+    CallResult,
+    DeployRequest,
+    DeployResult,
+    ErrorCode,
+    ErrorReply,
+    ExportInfo,
+    ExternKind,
+    GetRequest,
+    GetResult,
+    InfoRequest,
+    InfoResult,
+    Message,
+    MessageType,
+    PutRequest,
+    PutResult,
+    ReceiptRequest,
+    ReceiptResult,
+    RestoreRequest,
+    RestoreResult,
+    RunRequest,
+    RunResult,
+    SealRequest,
+    SealResult,
+    TraceFrame,
+    Value,
+    ValueType,
+    decode,
+    encode,
+    message_type,
+    unsupported,
+)
+
+VALUES = (Value.i32(-1), Value.i64(2**63), Value.f32(1.5), Value.f64(-0.0), Value.v128(bytes(range(16))))
+EXAMPLES: list[Message] = [
+    DeployRequest("calculator", b"\0asm"),
+    DeployResult(b"\x01" * 32),
+    CallRequest("calculator", "addé", VALUES, fuel=2**64 - 1, timeout_ms=1000),
+    CallResult(VALUES, 7),
+    InfoRequest(),
+    InfoResult("1.0", "python", ("a", "b"), (ExportInfo("f", ExternKind.FUNC, "(func)"),)),
+    RunRequest("m", ("a", ""), (("KEY", "value"), ("", "")), b"in", 1, 2),
+    RunResult(-1, b"out", b"err", 3),
+    PutRequest("path", b"content"),
+    PutResult(),
+    GetRequest("path"),
+    GetResult(b""),
+    ReceiptRequest(5),
+    ReceiptResult(b"receipt"),
+    SealRequest("m", "label"),
+    SealResult(b"blob"),
+    RestoreRequest("m", "label", b"blob"),
+    RestoreResult(),
+    ErrorReply(ErrorCode.TRAP, "unreachable", (TraceFrame("m", 3, "f", 99),)),
+]
+
+
+@pytest.mark.parametrize("message", EXAMPLES, ids=lambda message: type(message).__name__)
+def test_there_and_back(message: Message) -> None:
+    body = encode(message)
+    assert decode(message_type(message), body) == message
+    with pytest.raises(MessageError):
+        decode(message_type(message), body + b"\0")
+    for size in range(len(body)):
+        with pytest.raises(MessageError):
+            decode(message_type(message), body[:size])
+
+
+def test_every_type_has_an_example() -> None:
+    assert {message_type(message) for message in EXAMPLES} == set(MessageType)
+
+
+@given(st.sampled_from(MessageType), st.binary(max_size=200))
+def test_random_bytes_give_only_our_error(kind: MessageType, body: bytes) -> None:
+    try:
+        message = decode(kind, body)
+    except MessageError:
+        return
+    assert encode(message) == body or kind is MessageType.ERROR
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        (MessageType.DEPLOY, b"\0\0\xff\xff\xff\xff" + b"x" * 10),
+        (MessageType.DEPLOY, b"\0\0\x80\0\0\0" + b"x" * 10),
+        (MessageType.CALL, b"\0\0\0\0\xff\xff" + b"\x7f\0\0\0\0" * 3),
+        (MessageType.INFO_RESULT, b"\0\0\0\0\0\0\xff\xff\xff\xff" + bytes(50)),
+    ],
+)
+def test_lying_lengths_allocate_nothing(kind: MessageType, body: bytes) -> None:
+    tracemalloc.start()
+    with pytest.raises(MessageError):
+        decode(kind, body)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        (MessageType.CALL_RESULT, b"\0\x01\x70\0\0\0\0" + bytes(8)),
+        (MessageType.ERROR, b"\0\0\0\0\0"),
+        (MessageType.GET, b"\0\x01\xff"),
+        (MessageType.INFO_RESULT, b"\0\0\0\0\0\0\0\0\0\x01\0\0\x09\0\0"),
+    ],
+)
+def test_unknown_numbers_and_bad_text(kind: MessageType, body: bytes) -> None:
+    with pytest.raises(MessageError):
+        decode(kind, body)
+
+
+@pytest.mark.parametrize(
+    "message", [GetRequest("x" * 65536), GetRequest("\ud800"), DeployResult(b""), ReceiptRequest(-1)]
+)
+def test_fields_that_do_not_fit(message: Message) -> None:
+    with pytest.raises(LocalError):
+        encode(message)
+
+
+def test_errors_are_cut_to_what_can_be_sent() -> None:
+    frame = TraceFrame("é" * 10000, 0, "f" * 10000, 0)
+    reply = decode(
+        MessageType.ERROR, encode(ErrorReply(ErrorCode.TRAP, "\ud800" + "é" * 10000, (frame,) * 1000))
+    )
+    assert isinstance(reply, ErrorReply)
+    assert len(reply.backtrace) == 128
+    assert len(reply.message.encode()) <= 4096
+    assert reply.backtrace[0].function_name == "f" * 4096
+
+
+def test_unsupported() -> None:
+    reply = unsupported(SealRequest("m", "l"))
+    assert reply.code is ErrorCode.UNSUPPORTED
+    assert "seal" in reply.message
+
+
+def test_values_as_python_shows_them() -> None:
+    assert [value.to_python() for value in VALUES] == [-1, -(2**63), 1.5, -0.0, bytes(range(16))]
+    assert math.copysign(1, VALUES[3].to_python()) == -1  # type: ignore[arg-type]
+    assert Value.i32(2**32 - 1) == Value.i32(-1)
+    assert Value.f32(1e300).to_python() == math.inf
+    assert Value.f32(-1e300).to_python() == -math.inf
+    signalling = Value(ValueType.F32, 0x7FA00001)
+    assert decode(MessageType.CALL_RESULT, encode(CallResult((signalling,)))) == CallResult((signalling,))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Value.i32(2**32),
+        lambda: Value.i32(-(2**31) - 1),
+        lambda: Value.v128(bytes(15)),
+        lambda: Value(ValueType.F64, -1),
+        lambda: Value(ValueType.F32, 2**32),
+    ],
+)
+def test_values_out_of_range(make: Any) -> None:
+    with pytest.raises(LocalError):
+        make()
+
+
+@given(st.lists(st.binary(max_size=2000), max_size=5), st.lists(st.integers(1, 5000), max_size=20))
+def test_chunks_arrive_whole_under_any_credit(bodies: list[bytes], grants: list[int]) -> None:
+    outbox, inbox, seen = Outbox(), Inbox(Limits()), []
+    for number, body in enumerate(bodies, 1):
+        outbox.put(MessageType.DEPLOY, number, body)
+    outbox._credit = 0
+    while not outbox.empty:
+        outbox.add_credit(grants.pop() if grants else 5000)
+        while (chunk := outbox.next_chunk()) is not None:
+            message = inbox.receive_chunk(chunk)
+            if message is not None:
+                seen.append(message.body)
+                inbox.release(message)
+            inbox.grant()
+        assert 0 <= outbox._credit < 256 or outbox.empty
+    assert seen == bodies
+    assert inbox.buffered == 0
+
+
+def test_limits_and_grants() -> None:
+    for window in (INITIAL_CREDIT - 1, MAX_CREDIT + 1):
+        with pytest.raises(LocalError):
+            Limits(window=window)
+    with pytest.raises(LocalError):
+        Limits(max_message=0)
+    for amount in (0, MAX_CREDIT):
+        with pytest.raises(FlowControlError):
+            Outbox().add_credit(amount)
