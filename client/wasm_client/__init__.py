@@ -1,0 +1,35 @@
+"""The client: verify an enclave, send it a program, call its functions.
+
+::
+
+    from pathlib import Path
+    from wasm_client import Policy, connect
+
+    with connect("127.0.0.1:3333", Policy.from_file("policy.toml")) as session:
+        session.deploy(Path("calculator.wat").read_bytes())
+        for function in session.functions():
+            print(function)                       # add (param i32 i32) (result i32) ...
+        print(session.call("add", 1, 1))          # 2
+
+Nothing of the program leaves this process before the enclave's evidence has passed the policy. Whatever goes
+wrong is a `ClientError`.
+"""
+
+from schannel.policy import Policy
+
+from .errors import ArgumentError, CannotConnect, ClientError, ConnectionLost, NotVerified, RequestFailed
+from .session import Session, connect
+from .values import FunctionType
+
+__all__ = [
+    "ArgumentError",
+    "CannotConnect",
+    "ClientError",
+    "ConnectionLost",
+    "FunctionType",
+    "NotVerified",
+    "Policy",
+    "RequestFailed",
+    "Session",
+    "connect",
+]

@@ -1,0 +1,7 @@
+"""``python -m wasm_client``."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

@@ -1,0 +1,148 @@
+"""WebAssembly values and function types as text: what a person types and reads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from schannel.errors import LocalError
+from schannel.messages import Value, ValueType
+
+from .errors import ArgumentError
+
+_GROUP = re.compile(r"\((param|result) ([^()]*)\)")
+_INTEGER = re.compile(r"[+-]?(0x[0-9a-f]+(_[0-9a-f]+)*|[0-9]+(_[0-9]+)*)", re.IGNORECASE | re.ASCII)
+_WIDTHS = {ValueType.I32: 32, ValueType.I64: 64, ValueType.V128: 128}
+_MAX_DIGITS = 64
+_SINGLE_DIGITS = 9
+"""Significant decimal digits that tell any two singles apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionType:
+    """An exported function: its name, and the types of its parameters and results as the text format has them."""
+
+    name: str
+    params: tuple[str, ...]
+    results: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, name: str, text: str) -> FunctionType:
+        """From a type such as ``(func (param i32 i32) (result i32))``."""
+        groups = {keyword: tuple(types.split()) for keyword, types in _GROUP.findall(text)}
+        return cls(name, groups.get("param", ()), groups.get("result", ()))
+
+    def __str__(self) -> str:
+        parts = [self.name]
+        for keyword, types in (("param", self.params), ("result", self.results)):
+            if types:
+                parts.append(f"({keyword} {' '.join(types)})")
+        return " ".join(parts)
+
+    def arguments_from_text(self, words: list[str]) -> tuple[Value, ...]:
+        """The arguments that somebody typed.
+
+        Raises:
+            ArgumentError: wrong number of them, or one that is no number of its type.
+        """
+        return tuple(
+            parse_value(kind, word) for kind, word in zip(self._kinds(len(words)), words, strict=True)
+        )
+
+    def arguments_from_python(self, arguments: tuple[int | float | bytes, ...]) -> tuple[Value, ...]:
+        """The arguments given as Python values: int, float, or 16 bytes for a v128; raises ArgumentError."""
+        kinds = self._kinds(len(arguments))
+        return tuple(_from_python(kind, item) for kind, item in zip(kinds, arguments, strict=True))
+
+    def _kinds(self, count: int) -> list[ValueType]:
+        if count != len(self.params):
+            plural = "" if len(self.params) == 1 else "s"
+            raise ArgumentError(f"{self.name} takes {len(self.params)} argument{plural}, not {count}: {self}")
+        for param in self.params:
+            if param.upper() not in ValueType.__members__:
+                raise ArgumentError(f"{self.name} takes a reference, which only a program can make: {self}")
+        return [ValueType[param.upper()] for param in self.params]
+
+
+def _from_python(kind: ValueType, item: int | float | bytes) -> Value:
+    make: dict[ValueType, Callable[..., Value]] = {
+        ValueType.I32: Value.i32,
+        ValueType.I64: Value.i64,
+        ValueType.F32: Value.f32,
+        ValueType.F64: Value.f64,
+        ValueType.V128: Value.v128,
+    }
+    expected: tuple[type, ...] = (int,)
+    if kind in (ValueType.F32, ValueType.F64):
+        expected = (int, float)
+    elif kind is ValueType.V128:
+        expected = (bytes,)
+    if not isinstance(item, expected):
+        raise ArgumentError(f"{item!r} is no {kind.name.lower()}")
+    try:
+        return make[kind](item)
+    except (LocalError, OverflowError) as error:
+        raise ArgumentError(f"{item!r} is out of range for {kind.name.lower()}") from error
+
+
+def parse_value(kind: ValueType, text: str) -> Value:
+    """A value of a type from its text.
+
+    Integers are decimal or ``0x`` hexadecimal, signed or unsigned; floats also ``inf``, ``nan`` and hexadecimal
+    ones; a v128 is an unsigned integer of 128 bits.
+
+    Raises:
+        ArgumentError: no number, or out of the type's range.
+    """
+    if kind in (ValueType.F32, ValueType.F64):
+        return _parse_float(kind, text)
+    name = kind.name.lower()
+    if not _INTEGER.fullmatch(text):
+        what = "an integer" if _is_float(text) else "a number"
+        raise ArgumentError(f"{_shown(text)} is not {what}: {name} expected")
+    width = _WIDTHS[kind]
+    lowest, limit = (0 if kind is ValueType.V128 else -(1 << (width - 1))), 1 << width
+    # Longer ones are out of range for sure, and converting digits takes quadratic time.
+    number = limit if len(text) > _MAX_DIGITS else int(text, 16 if "x" in text.lower() else 10)
+    if not lowest <= number < limit:
+        raise ArgumentError(f"{_shown(text)} is out of range for {name} ({lowest} to {limit - 1})")
+    return Value(kind, number % limit)
+
+
+def _is_float(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _parse_float(kind: ValueType, text: str) -> Value:
+    try:
+        number = float.fromhex(text) if "0x" in text.lower() else float(text)
+    except (ValueError, OverflowError) as error:
+        raise ArgumentError(f"{_shown(text)} is not a number: {kind.name.lower()} expected") from error
+    return Value.f32(number) if kind is ValueType.F32 else Value.f64(number)
+
+
+def _shown(text: str) -> str:
+    return repr(text) if len(text) <= _MAX_DIGITS else repr(text[:_MAX_DIGITS] + "...")
+
+
+def format_value(value: Value) -> str:
+    """The text of a value: integers signed, floats as short as tells them apart, a v128 in hexadecimal."""
+    if value.type is ValueType.V128:
+        return f"{value.bits:#034x}"
+    number = value.to_python()
+    if value.type is ValueType.F32 and isinstance(number, float):
+        return repr(_shortest_single(number, value.bits))
+    return str(number)
+
+
+def _shortest_single(number: float, bits: int) -> float:
+    for digits in range(1, _SINGLE_DIGITS):
+        shorter = float(f"{number:.{digits}g}")
+        if Value.f32(shorter).bits == bits:
+            return shorter
+    return float(f"{number:.{_SINGLE_DIGITS}g}")

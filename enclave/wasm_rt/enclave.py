@@ -1,0 +1,236 @@
+"""One enclave: locks itself down, then serves one client's session until it ends.
+
+Sockets are polled, never given a time limit of their own: changing one is a system call that is refused here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import signal
+import socket
+import time
+from types import FrameType
+
+from schannel.ed25519_sha3 import ED25519_SHA3, SEED_SIZE
+from schannel.errors import LocalError, ProtocolError
+from schannel.events import (
+    CloseReason,
+    Event,
+    EvidenceRequired,
+    PeerClosed,
+    ReplyReceived,
+    RequestReceived,
+)
+from schannel.evidence import HASH_SIZE, Isolation
+from schannel.flow import Limits
+from schannel.handshake import Suite, identity_key
+from schannel.messages import (
+    CallRequest,
+    DeployRequest,
+    ErrorCode,
+    ErrorReply,
+    InfoRequest,
+    Reply,
+    Value,
+)
+from schannel.monitor_keys import Monitor
+from schannel.policy import Policy
+from schannel.primitives import random_bytes
+from schannel.session import ClientSession, EnclaveClaims, EnclaveSession
+
+from . import sandbox
+from .application import VERSION, Application
+from .configuration import Configuration
+from .monitor_link import MonitorLink, MonitorRefused
+
+EXIT_DONE, EXIT_FAILED = 0, 1
+_RECEIVE_SIZE = 1 << 18
+
+
+def run(channel: socket.socket, link: MonitorLink, configuration: Configuration, inherited: Isolation) -> int:
+    """Become an enclave: the process's exit status when its session is over.
+
+    `inherited` names the layers of isolation that the process was forked into.
+    """
+    channel.setblocking(False)
+    try:
+        isolated = sandbox.lock_down(configuration.data_limit, [channel.fileno(), link.fileno()])
+        server = EnclaveServer(channel, link, configuration, inherited | isolated.active)
+        signal.signal(signal.SIGTERM, server.terminate)
+        server.serve()
+    except (ProtocolError, MonitorRefused, OSError) as error:
+        link.log(f"session ended: {error}")
+    except Exception as error:
+        # Its text may hold anything: only the kind may leave the enclave.
+        link.log(f"enclave failed: {type(error).__name__}")
+    else:
+        return EXIT_DONE
+    return EXIT_FAILED
+
+
+class _Stop(Exception):
+    """The host asked the enclave to end."""
+
+
+class EnclaveServer:
+    """The request loop between the channel's session and the application."""
+
+    def __init__(
+        self,
+        channel: socket.socket,
+        link: MonitorLink,
+        configuration: Configuration,
+        isolation: Isolation,
+    ) -> None:
+        self._channel = channel
+        self._link = link
+        self._configuration = configuration
+        self._application = Application(configuration)
+        claims = EnclaveClaims(configuration.digest(), VERSION, isolation)
+        self._session = EnclaveSession(claims, limits=Limits(max_message=configuration.max_message))
+        self._attested = False
+        self._deadline = time.monotonic() + configuration.handshake_ms / 1000
+        self._stopping = False
+        self._waiting = False
+
+    def terminate(self, _signal: int, _frame: FrameType | None) -> None:
+        """Signal handler: end the call under way, close the session with SHUTDOWN, return from `serve`."""
+        self._stopping = True
+        self._application.interrupt()
+        # Only while nothing is half done: the loop looks at the flag before it waits again.
+        if self._waiting:
+            raise _Stop
+
+    def serve(self) -> None:
+        """Answer requests until the client closes.
+
+        Raises:
+            ProtocolError: the client, or somebody between, broke the protocol.
+            TimeoutError: the client was silent for too long, or does not read.
+            MonitorRefused: there is no evidence to show.
+        """
+        try:
+            while not self._receive():
+                pass
+        except _Stop:
+            self._close(CloseReason.SHUTDOWN)
+        except TimeoutError:
+            if self._attested:
+                self._close(CloseReason.IDLE)
+            raise
+
+    def _receive(self) -> bool:
+        """Wait for bytes and deal with them; whether the session is over."""
+        data = self._wait_for_data()
+        if not data:
+            self._session.receive_eof()
+            return True
+        events = self._session.receive_data(data)
+        closed = any(isinstance(event, PeerClosed) for event in events)
+        # A client that has closed waits for no reply any more.
+        for event in () if closed else events:
+            self._handle(event)
+            self._flush()
+        self._flush()
+        return closed
+
+    def _handle(self, event: Event) -> None:
+        match event:
+            case EvidenceRequired(data):
+                self._session.send_evidence(self._link.attest(data))
+                self._attested = True
+            case RequestReceived(number, request):
+                self._reply(number, self._application.handle(request))
+
+    def _reply(self, number: int, reply: Reply) -> None:
+        try:
+            self._session.send_reply(number, reply)
+        except LocalError as error:
+            self._session.send_reply(number, ErrorReply(ErrorCode.TOO_LARGE, str(error)))
+
+    def _wait_for_data(self) -> bytes:
+        self._waiting = True
+        try:
+            if self._stopping:
+                raise _Stop
+            self._poll(select.POLLIN)
+            return self._channel.recv(_RECEIVE_SIZE)
+        finally:
+            self._waiting = False
+
+    def _flush(self) -> None:
+        pending = memoryview(self._session.data_to_send())
+        while pending:
+            self._poll(select.POLLOUT)
+            pending = pending[self._channel.send(pending) :]
+
+    def _poll(self, event: int) -> None:
+        left = self._configuration.idle_ms / 1000
+        if not self._attested:
+            left = max(self._deadline - time.monotonic(), 0)
+        poller = select.poll()
+        poller.register(self._channel, event)
+        if not poller.poll(left * 1000):
+            raise TimeoutError("the client is silent")
+
+    def _close(self, reason: CloseReason) -> None:
+        with contextlib.suppress(ProtocolError, OSError):
+            self._session.close(reason)
+            self._flush()
+
+
+def warm_up(configuration: Configuration) -> None:
+    """Run what an enclave will run, so that everything is imported and set up before enclaves are forked.
+
+    Raises:
+        RuntimeError: it does not work on this machine.
+    """
+    device = ED25519_SHA3.key_from_seed(random_bytes(SEED_SIZE))
+    measurement = random_bytes(HASH_SIZE)
+    monitor = Monitor.boot(device, measurement)
+    policy = Policy(
+        enclave_measurements=frozenset({measurement}),
+        monitor_measurements=frozenset({measurement}),
+        real_devices=frozenset({device.public}),
+    )
+    for suite in Suite:
+        client = ClientSession(policy, suite=suite, identity=identity_key(random_bytes(SEED_SIZE)))
+        claims = EnclaveClaims(configuration.digest(), VERSION, Isolation(0))
+        session = EnclaveSession(claims)
+        application = Application(configuration)
+        for request in (None, *_WARM_UP):
+            if request is not None:
+                client.send_request(request)
+            _exchange(client, session, monitor, application)
+
+
+_WARM_UP = (
+    DeployRequest(
+        "warm",
+        b"""(module
+          (func (export "add") (param i32 i32) (result i32) local.get 0 local.get 1 i32.add)
+          (func (export "trap") unreachable))""",
+    ),
+    InfoRequest("warm"),
+    CallRequest("warm", "add", (Value.i32(1), Value.i32(2))),
+    CallRequest("warm", "trap"),
+    CallRequest("warm", "ad"),
+)
+
+
+def _exchange(
+    client: ClientSession, session: EnclaveSession, monitor: Monitor, application: Application
+) -> None:
+    """Pass bytes to and fro until neither end has anything to say."""
+    while sent := client.data_to_send():
+        for event in session.receive_data(sent):
+            match event:
+                case EvidenceRequired(data):
+                    session.send_evidence(monitor.attest(monitor.monitor_hash, data).to_compact())
+                case RequestReceived(number, request):
+                    session.send_reply(number, application.handle(request))
+        for reply in client.receive_data(session.data_to_send()):
+            failed = isinstance(reply, ReplyReceived) and isinstance(reply.reply, ErrorReply)
+            if failed and reply.reply.code not in (ErrorCode.TRAP, ErrorCode.NOT_FOUND):
+                raise RuntimeError(f"the enclave does not work on this machine: {reply.reply.message}")

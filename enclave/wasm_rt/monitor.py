@@ -1,0 +1,261 @@
+"""The simulated security monitor: what firmware does on a device, in a process of its own.
+
+It measures the three files, starts the zygote from exactly those bytes, holds the device key, and signs reports.
+The host has a control socket and may ask for enclaves; reports and sealing keys are given only to enclaves, each
+over its own socket and about itself.
+
+Control datagrams are JSON. From the host: ``{"start": n}`` with the enclave's end of the channel, ``{"stop": n}``,
+``{"kill": n}``. To the host: ``{"ready": {...}}`` or ``{"error": text}`` once, ``{"started": n, "pid": p}``,
+``{"failed": n}``, ``{"ended": n, "status": s}``, ``{"log": text, "enclave": n}``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from schannel.errors import LocalError
+from schannel.measurement import (
+    DEPENDENCIES,
+    DEPENDENCIES_ENTRY,
+    PYTHON_ENTRY,
+    EnclaveImage,
+    installed_image,
+    package_folder,
+    python_tag,
+)
+from schannel.monitor_keys import Monitor
+from schannel.simulation import monitor_measurement, state_directory
+
+from . import monitor_link
+from .device import load_device_key
+from .sandbox import die_with_parent
+
+_MAX_DATAGRAM = 65536
+
+# Everything that this line does not do is done by measured code.
+_BOOT = """
+import sys
+files = []
+for descriptor in map(int, sys.argv[2:5]):
+    with open(descriptor, "rb") as file:
+        files.append(file.read())
+names = {"__name__": "wasm_rt.loader"}
+exec(compile(files[0], "<measured>/wasm_rt/loader.py", "exec"), names)
+names["main"](int(sys.argv[1]), *files, sys.argv[5])
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of the monitor's process: serve the host until it hangs up."""
+    parser = argparse.ArgumentParser(prog="wasm-rt-monitor")
+    parser.add_argument("--control", type=int, required=True)
+    for name in ("loader", "runtime", "application"):
+        parser.add_argument(f"--{name}", type=Path)
+    options = parser.parse_args(arguments)
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    control = socket.socket(fileno=options.control)
+    try:
+        server = _boot(control, options.loader, options.runtime, options.application)
+    except (LocalError, OSError, RuntimeError) as error:
+        _send(control, {"error": str(error)})
+        return 1
+    try:
+        server.run()
+    finally:
+        server.close()
+    return 0
+
+
+def _boot(
+    control: socket.socket, loader: Path | None, runtime: Path | None, application: Path | None
+) -> MonitorServer:
+    installed = installed_image()
+    image = EnclaveImage(
+        loader.read_bytes() if loader else installed.loader,
+        runtime.read_bytes() if runtime else installed.runtime,
+        application.read_bytes() if application else installed.application,
+    )
+    check_environment(image, installed)
+    # Started before the device key is read: what enclaves are forked from never had it.
+    zygote, zygote_control = start_zygote(image)
+    monitor = Monitor.boot(load_device_key(state_directory()), monitor_measurement(installed))
+    return MonitorServer(control, zygote_control, zygote, monitor, image.measurement())
+
+
+def check_environment(image: EnclaveImage, installed: EnclaveImage) -> None:
+    """Compare what the measured files say about this machine with this machine.
+
+    Raises:
+        LocalError: they were made for another interpreter, or with other third-party packages.
+    """
+    python = _entry(image.runtime, PYTHON_ENTRY, "runtime")
+    if python != python_tag().encode():
+        raise LocalError(f"the runtime file is for {python.decode(errors='replace')}, not {python_tag()}")
+    if _entry(image.application, DEPENDENCIES_ENTRY, "application") != _entry(
+        installed.application, DEPENDENCIES_ENTRY, "application"
+    ):
+        raise LocalError("the application file was made with other third-party packages than are installed")
+
+
+def _entry(archive: bytes, name: str, what: str) -> bytes:
+    try:
+        with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+            return opened.read(name)
+    except (zipfile.BadZipFile, KeyError, ValueError, NotImplementedError) as error:
+        raise LocalError(f"the {what} file is not one that this release makes") from error
+
+
+def start_zygote(image: EnclaveImage) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """Start the process that enclaves are forked from, out of the measured bytes; returns its control socket.
+
+    Raises:
+        RuntimeError: it ended before it was ready.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    files = [_in_memory(content) for content in (image.loader, image.runtime, image.application)]
+    descriptors = [theirs.fileno(), *files]
+    folders = {name: str(package_folder(name)) for name in DEPENDENCIES}
+    try:
+        zygote = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-B", "-c", _BOOT, *map(str, descriptors), json.dumps(folders)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            cwd="/",
+            env={},
+            pass_fds=descriptors,
+        )
+    finally:
+        theirs.close()
+        for descriptor in files:
+            os.close(descriptor)
+    return zygote, ours
+
+
+def _in_memory(content: bytes) -> int:
+    descriptor = os.memfd_create("measured", os.MFD_CLOEXEC)
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(content)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+class MonitorServer:
+    """Serves the host, the zygote and the enclaves."""
+
+    def __init__(
+        self,
+        control: socket.socket,
+        zygote_control: socket.socket,
+        zygote: subprocess.Popen[bytes],
+        monitor: Monitor,
+        enclave_hash: bytes,
+    ) -> None:
+        self._control = control
+        self._zygote_control = zygote_control
+        self._zygote = zygote
+        self._monitor = monitor
+        self._enclave_hash = enclave_hash
+        self._links: dict[int, socket.socket] = {}
+        self._selector = selectors.DefaultSelector()
+        self._watch(control, self._serve_host)
+        self._watch(zygote_control, self._serve_zygote)
+
+    def run(self) -> None:
+        """Serve until the host hangs up or the zygote ends."""
+        serving = True
+        while serving:
+            for key, _ in self._selector.select():
+                serve: Callable[[], bool] = key.data
+                serving = serve() and serving
+
+    def close(self) -> None:
+        """End the zygote, and with it every enclave."""
+        self._zygote.kill()
+        self._zygote.wait()
+
+    def _watch(self, connection: socket.socket, serve: Callable[[], bool]) -> None:
+        self._selector.register(connection, selectors.EVENT_READ, serve)
+
+    def _serve_host(self) -> bool:
+        text, descriptors, _, _ = socket.recv_fds(self._control, _MAX_DATAGRAM, 1)
+        if not text:
+            return False
+        request = json.loads(text)
+        if "start" in request:
+            self._start(request["start"], descriptors)
+        else:
+            _send(self._zygote_control, request)
+        return True
+
+    def _start(self, number: int, descriptors: Sequence[int]) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        request = json.dumps({"start": number}).encode()
+        try:
+            socket.send_fds(self._zygote_control, [request], [*descriptors, theirs.fileno()])
+        finally:
+            theirs.close()
+            for descriptor in descriptors:
+                os.close(descriptor)
+        self._links[number] = ours
+        self._watch(ours, lambda: self._serve_enclave(number, ours))
+
+    def _serve_zygote(self) -> bool:
+        text = self._zygote_control.recv(_MAX_DATAGRAM)
+        if not text:
+            _send(self._control, {"error": "the process that enclaves are forked from has ended"})
+            return False
+        answer: dict[str, Any] = json.loads(text)
+        if "ready" in answer:
+            answer["ready"] |= self._identity()
+        ended = answer.get("ended", answer.get("failed"))
+        if ended is not None:
+            self._drop(ended)
+        _send(self._control, answer)
+        return True
+
+    def _identity(self) -> Mapping[str, str]:
+        return {
+            "enclave": self._enclave_hash.hex(),
+            "monitor": self._monitor.monitor_hash.hex(),
+            "device": self._monitor.device_public_key.hex(),
+        }
+
+    def _serve_enclave(self, number: int, link: socket.socket) -> bool:
+        try:
+            request = monitor_link.receive_request(link)
+            if not request:
+                self._drop(number)
+            elif request.startswith(monitor_link.LOG):
+                _send(self._control, {"log": request[1:].decode(errors="replace"), "enclave": number})
+            else:
+                link.send(monitor_link.answer_request(self._monitor, self._enclave_hash, request))
+        except OSError:
+            # An enclave that ended meanwhile, or does not take its answers: it harms only itself.
+            self._drop(number)
+        return True
+
+    def _drop(self, number: int) -> None:
+        link = self._links.pop(number, None)
+        if link is not None:
+            self._selector.unregister(link)
+            link.close()
+
+
+def _send(control: socket.socket, message: Mapping[str, object]) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        control.send(json.dumps(message).encode())

@@ -1,0 +1,133 @@
+"""The warmed-up process that enclaves are forked from: a connection does not wait for Python to start.
+
+It holds no key and no client's data, so neither does an enclave when it begins. Control datagrams are JSON; the
+monitor's ``{"start": n}`` comes with two descriptors, channel and monitor link, ``{"stop": n}`` asks the enclave
+to close its session, ``{"kill": n}`` does not ask. Answers: ``{"ready": {...}}`` once, ``{"started": n, "pid": p}``,
+``{"failed": n}``, ``{"ended": n, "status": s}`` with the status as a wait status.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import selectors
+import signal
+import socket
+from typing import NoReturn
+
+from schannel.evidence import Isolation
+
+from . import enclave, sandbox
+from .configuration import Configuration
+from .monitor_link import MonitorLink
+
+MAX_DATAGRAM = 65536
+
+
+def serve(control: socket.socket) -> None:
+    """Fork enclaves on request until the monitor hangs up; then they end with this process."""
+    sandbox.die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    configuration = Configuration()
+    enclave.warm_up(configuration)
+    namespaces = sandbox.enter_namespaces()
+    probe = _probe(configuration)
+    # What is alive now is shared with every enclave: the collector must not touch, hence copy, these pages.
+    gc.collect()
+    gc.freeze()
+    report = {
+        "configuration": configuration.digest().hex(),
+        "isolation": int(namespaces.active | probe.active),
+        "missing": [*namespaces.missing, *probe.missing],
+    }
+    control.send(json.dumps({"ready": report}).encode())
+    Zygote(control, configuration, namespaces.active).run()
+
+
+def _probe(configuration: Configuration) -> sandbox.Isolated:
+    """Have a child lock itself down and tell which layers hold here."""
+    receiver, sender = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        isolated = sandbox.lock_down(configuration.data_limit, [sender.fileno()])
+        sender.sendall(json.dumps([int(isolated.active), isolated.missing]).encode())
+        os._exit(0)
+    sender.close()
+    with receiver:
+        text = receiver.recv(MAX_DATAGRAM)
+    os.waitpid(pid, 0)
+    if not text:
+        raise RuntimeError("an enclave process does not survive its own sandbox on this machine")
+    active, missing = json.loads(text)
+    return sandbox.Isolated(Isolation(active), tuple((name, reason) for name, reason in missing))
+
+
+class Zygote:
+    """Starts, stops and reaps enclaves; each is known by the number that the monitor gave it."""
+
+    def __init__(self, control: socket.socket, configuration: Configuration, inherited: Isolation) -> None:
+        self._control = control
+        self._configuration = configuration
+        self._inherited = inherited
+        self._children: dict[int, int] = {}
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(control, selectors.EVENT_READ)
+
+    def run(self) -> None:
+        """Serve until the end of the control socket."""
+        while True:
+            for key, _ in self._selector.select():
+                if key.fileobj is not self._control:
+                    self._reap(key.fd, key.data)
+                elif not self._serve_control():
+                    return
+
+    def _serve_control(self) -> bool:
+        text, descriptors, _, _ = socket.recv_fds(self._control, MAX_DATAGRAM, 2)
+        if not text:
+            return False
+        request = json.loads(text)
+        if "start" in request:
+            self._start(request["start"], *descriptors)
+        elif request.get("stop") in self._children:
+            os.kill(self._children[request["stop"]], signal.SIGTERM)
+        elif request.get("kill") in self._children:
+            os.kill(self._children[request["kill"]], signal.SIGKILL)
+        return True
+
+    def _start(self, number: int, channel: int, link: int) -> None:
+        try:
+            pid = os.fork()
+            if pid == 0:
+                self._become_enclave(channel, link)
+        except OSError:
+            self._send({"failed": number})
+            return
+        finally:
+            os.close(channel)
+            os.close(link)
+        self._children[number] = pid
+        self._selector.register(os.pidfd_open(pid), selectors.EVENT_READ, number)
+        self._send({"started": number, "pid": pid})
+
+    def _become_enclave(self, channel: int, link: int) -> NoReturn:
+        status = enclave.EXIT_FAILED
+        try:
+            status = enclave.run(
+                socket.socket(fileno=channel),
+                MonitorLink(socket.socket(fileno=link)),
+                self._configuration,
+                self._inherited,
+            )
+        finally:
+            os._exit(status)
+
+    def _reap(self, pidfd: int, number: int) -> None:
+        self._selector.unregister(pidfd)
+        os.close(pidfd)
+        _, status = os.waitpid(self._children.pop(number), 0)
+        self._send({"ended": number, "status": status})
+
+    def _send(self, answer: dict[str, int]) -> None:
+        self._control.send(json.dumps(answer).encode())

@@ -1,0 +1,241 @@
+"""The host's end of the security monitor: start its process, ask it for enclaves, hear when they end.
+
+The control datagrams are described in ``wasm_rt.monitor``; the host cannot ask for evidence or keys.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+_log = logging.getLogger(__name__)
+
+_MAX_DATAGRAM = 65536
+_PACKAGES = ("tinywasm", "schannel", "wasm_rt")
+_START_TIMEOUT = 60.0
+_STOP_TIMEOUT = 5.0
+
+_PASSED_ON = ("TINYWASM_STATE_DIR", "XDG_STATE_HOME", "HOME")
+"""All of the environment that the monitor sees: where the simulated device's key is."""
+
+_BOOT = """
+import sys
+sys.path[:0] = sys.argv.pop(1).split(":")
+from wasm_rt.monitor import main
+sys.exit(main())
+"""
+
+
+class MonitorError(Exception):
+    """The monitor cannot be started, or has ended, or cannot start an enclave."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnclaveFiles:
+    """The three measured files; None for the one that the installation makes."""
+
+    loader: Path | None = None
+    runtime: Path | None = None
+    application: Path | None = None
+
+    def options(self) -> list[str]:
+        """The monitor's command line options for them."""
+        named = {"loader": self.loader, "runtime": self.runtime, "application": self.application}
+        return [f"--{name}={path.absolute()}" for name, path in named.items() if path is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What clients of this host will see in evidence; all hexadecimal.
+
+    `missing` names the layers of isolation that this machine does not offer, each with the reason.
+    """
+
+    enclave: str
+    monitor: str
+    device: str
+    configuration: str
+    missing: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def from_message(cls, ready: Mapping[str, Any]) -> Self:
+        """From the monitor's first message."""
+        missing = tuple((name, reason) for name, reason in ready["missing"])
+        return cls(ready["enclave"], ready["monitor"], ready["device"], ready["configuration"], missing)
+
+
+@dataclass(slots=True)
+class Enclave:
+    """One enclave: `channel` is the host's end of its socket, `ended` gets its wait status."""
+
+    number: int
+    channel: socket.socket
+    pid: asyncio.Future[int]
+    ended: asyncio.Future[int] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class MonitorProcess:
+    """The running monitor. `failed` is set with a MonitorError when it ends by itself."""
+
+    def __init__(self, process: subprocess.Popen[bytes], control: socket.socket) -> None:
+        self._process = process
+        self._control = control
+        self._enclaves: dict[int, Enclave] = {}
+        self._last_number = 0
+        self._ready: asyncio.Future[Identity] = asyncio.get_running_loop().create_future()
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().add_reader(control, self._receive)
+
+    @property
+    def pid(self) -> int:
+        """The monitor's process number."""
+        return self._process.pid
+
+    @classmethod
+    def start(cls, files: EnclaveFiles) -> MonitorProcess:
+        """Start the process; `ready` says when it has measured and loaded the enclave.
+
+        Raises:
+            MonitorError: the enclave's packages are not installed.
+        """
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        arguments = [f"--control={theirs.fileno()}", *files.options()]
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-B", "-c", _BOOT, ":".join(_package_parents()), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                cwd="/",
+                env={name: os.environ[name] for name in _PASSED_ON if name in os.environ},
+                pass_fds=[theirs.fileno()],
+                # Signals of a terminal are the host's to handle.
+                start_new_session=True,
+            )
+        return cls(process, ours)
+
+    async def ready(self) -> Identity:
+        """Wait for the first enclave to be possible.
+
+        Raises:
+            MonitorError: the monitor says why not, or ended.
+        """
+        try:
+            return await asyncio.wait_for(asyncio.shield(self._ready), _START_TIMEOUT)
+        except TimeoutError as error:
+            raise MonitorError("the security monitor did not start in time") from error
+
+    async def start_enclave(self) -> Enclave:
+        """Have an enclave started.
+
+        Raises:
+            MonitorError: the monitor has ended, or could not start it.
+        """
+        ours, theirs = socket.socketpair()
+        self._last_number += 1
+        enclave = Enclave(self._last_number, ours, asyncio.get_running_loop().create_future())
+        with theirs:
+            request = json.dumps({"start": enclave.number}).encode()
+            try:
+                socket.send_fds(self._control, [request], [theirs.fileno()])
+            except OSError as error:
+                ours.close()
+                raise MonitorError("the security monitor is gone") from error
+        self._enclaves[enclave.number] = enclave
+        try:
+            await enclave.pid
+        except BaseException:
+            ours.close()
+            raise
+        return enclave
+
+    def stop_enclave(self, enclave: Enclave) -> None:
+        """Ask an enclave to close its session and end."""
+        self._send({"stop": enclave.number})
+
+    def kill_enclave(self, enclave: Enclave) -> None:
+        """End an enclave that did not end when asked."""
+        self._send({"kill": enclave.number})
+
+    async def close(self) -> None:
+        """End the monitor and every enclave, and wait for it."""
+        asyncio.get_running_loop().remove_reader(self._control)
+        self._control.close()
+        try:
+            await asyncio.to_thread(self._process.wait, _STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            await asyncio.to_thread(self._process.wait)
+        for future in (self._ready, self.failed):
+            future.cancel()
+
+    def _send(self, message: Mapping[str, object]) -> None:
+        with contextlib.suppress(OSError):
+            self._control.send(json.dumps(message).encode())
+
+    def _receive(self) -> None:
+        try:
+            text = self._control.recv(_MAX_DATAGRAM)
+        except BlockingIOError:
+            return
+        except OSError:
+            text = b""
+        message = json.loads(text) if text else {"error": "the security monitor has ended"}
+        if not text:
+            asyncio.get_running_loop().remove_reader(self._control)
+        self._handle(message)
+
+    def _handle(self, message: Mapping[str, Any]) -> None:
+        match message:
+            case {"ready": ready}:
+                self._ready.set_result(Identity.from_message(ready))
+            case {"started": number, "pid": pid}:
+                self._resolve(self._enclaves[number].pid, pid)
+            case {"ended": number, "status": status}:
+                self._resolve(self._enclaves.pop(number).ended, status)
+            case {"failed": number}:
+                self._fail(self._enclaves.pop(number).pid, "the machine could not start another process")
+            case {"log": text, "enclave": number}:
+                _log.info("enclave %d: %s", number, text)
+            case {"error": text}:
+                self._fail_all(text)
+
+    def _fail_all(self, text: str) -> None:
+        for future in (self._ready, self.failed):
+            self._fail(future, text)
+        for enclave in self._enclaves.values():
+            self._fail(enclave.pid, text)
+            self._resolve(enclave.ended, 0)
+        self._enclaves.clear()
+
+    def _resolve(self, future: asyncio.Future[int], value: int) -> None:
+        if not future.done():
+            future.set_result(value)
+
+    def _fail(self, future: asyncio.Future[Any], text: str) -> None:
+        if not future.done():
+            future.set_exception(MonitorError(text))
+            # Whoever waits gets it; when nobody does, it is not worth a warning.
+            future.exception()
+
+
+def _package_parents() -> list[str]:
+    """Where the monitor finds the packages: found without importing them."""
+    parents: list[str] = []
+    for name in _PACKAGES:
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            raise MonitorError(f"the package {name} is not installed")
+        parents.append(str(Path(spec.origin).absolute().parent.parent))
+    return list(dict.fromkeys(parents))
