@@ -117,7 +117,7 @@ class TestCanonicalise:
         ],
     )
     def test_unknown_types(self, groups: list[RecGroup]) -> None:
-        with pytest.raises(ValidationError, match="^unknown type") as caught:
+        with pytest.raises(ValidationError, match=r"^unknown type") as caught:
             canonicalise(groups)
         assert caught.value.where == "type 0"
 
@@ -136,7 +136,7 @@ class TestCanonicalise:
     def test_depth_of_subtyping_is_limited(self) -> None:
         chain = [lone(StructType(), *([index - 1] if index else []), final=False) for index in range(100)]
         assert len(canonicalise(chain[: MAX_SUBTYPE_DEPTH + 1])[-1].ancestors) == MAX_SUBTYPE_DEPTH + 1
-        with pytest.raises(ValidationError, match="^sub type depth"):
+        with pytest.raises(ValidationError, match=r"^sub type depth"):
             canonicalise(chain)
 
 
@@ -222,7 +222,7 @@ def test_closing_replaces_indices() -> None:
     assert close_heap(A.ANY, types) is A.ANY
     assert close_value(RefType(True, 0), types) == RefType(True, ROOT)
     assert close_value(I32, types) is I32
-    with pytest.raises(ValidationError, match="^unknown type 2"):
+    with pytest.raises(ValidationError, match=r"^unknown type 2"):
         close_value(RefType(True, 2), types)
 
 

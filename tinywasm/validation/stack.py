@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from itertools import accumulate
 from typing import Final
 
@@ -28,6 +28,8 @@ from tinywasm.validation.context import Context
 # body's length, and must not outgrow memory.
 MAX_OPERANDS: Final = 1_000_000
 
+_SHOWN: Final = 20
+
 Types = Sequence[ValType]
 
 
@@ -50,9 +52,10 @@ class Frame:
         return self.start if self.kind == "loop" else self.end
 
 
-def describe(types: Iterable[ValType]) -> str:
-    """A result type for people."""
-    return "[" + " ".join(_describe_one(value) for value in types) + "]"
+def describe(types: Sequence[ValType]) -> str:
+    """A result type for people: the top of it, where it is long."""
+    shown = [_describe_one(value) for value in types[-_SHOWN:]]
+    return "[" + " ".join(["..."] * (len(types) > _SHOWN) + shown) + "]"
 
 
 def _describe_one(value: ValType) -> str:
