@@ -1,0 +1,62 @@
+# Needs git, make and Python 3.11 or later; everything else goes into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LOG := $(VENV)/install.log
+SUITE := spec-tests/spec spec-tests/testsuite
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint spec suite clean
+
+help:
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' Makefile
+
+run: $(VENV)/confidential ## start the confidential runtime with the calculator demo
+	@$(BIN)/python -m wasm_client.demo
+
+# The notice comes last, so that nobody takes a run without the official suite for a full one.
+test: $(VENV)/test ## run all tests, the official suite among them where it is found
+	@status=0; found=0; $(BIN)/python spec-tests/report.py --found || found=$$?; \
+	if [ $$found -eq 0 ]; then suite=spec-tests; else suite=; fi; \
+	$(BIN)/pytest -q -n auto tests $$suite || status=$$?; \
+	if [ $$found -ne 0 ]; then \
+		echo "THE OFFICIAL WEBASSEMBLY TEST SUITE DID NOT RUN: IT IS NOT HERE."; \
+		echo "GET IT WITH \"make suite\", OR SET TINYWASM_TESTSUITE TO ITS FOLDER."; \
+	fi; exit $$status
+
+lint: $(VENV)/test ## check style, types, import contracts and generated files
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python tools/gen_docs.py --check
+
+spec: $(VENV)/test ## run the official suite alone and write spec-tests/RESULTS.md
+	@$(BIN)/python spec-tests/report.py
+
+suite: ## fetch the official test suite
+	git submodule update --init --depth 1 $(SUITE)
+
+clean: ## remove .venv and whatever was built
+	rm -rf $(VENV) build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/confidential: setup.cfg pyproject.toml | $(BIN)/python
+	@$(call install,.[confidential])
+
+$(VENV)/test: setup.cfg pyproject.toml | $(BIN)/python
+	@$(call install,.[confidential$(comma)test])
+
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: install Python 3.11 or later" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or later is needed; $(PYTHON) is " + sys.version.split()[0] + ". Choose another one with: make PYTHON=...")'
+	@$(PYTHON) -m venv $(VENV)
+
+comma := ,
+# pip's output is of interest only where it fails.
+define install
+echo "Installing $(1) into $(VENV) ..."; \
+$(BIN)/python -m pip install --disable-pip-version-check -e '$(1)' >$(LOG) 2>&1 || { cat $(LOG) >&2; exit 1; }; \
+touch $@
+endef
