@@ -3,8 +3,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from module_strategies import IMMEDIATES, immediates, reftypes, sequences, storagetypes, valtypes
 
+from module_strategies import IMMEDIATES, immediates, reftypes, sequences, storagetypes, valtypes
 from tinywasm.code import (
     READ,
     WRITE,
