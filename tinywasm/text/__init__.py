@@ -2,5 +2,6 @@
 
 from tinywasm.text.cursor import Cursor
 from tinywasm.text.parser import module_at, parse_module, parse_module_fields
+from tinywasm.text.printer import print_module
 
-__all__ = ["Cursor", "module_at", "parse_module", "parse_module_fields"]
+__all__ = ["Cursor", "module_at", "parse_module", "parse_module_fields", "print_module"]

@@ -30,27 +30,20 @@ def _error(cursor: Cursor, annotation: Annotation, problem: str) -> ParseError:
     return cursor.stream.error(f"@{annotation.name} annotation: {problem}", annotation.offset)
 
 
-def name_annotation(cursor: Cursor) -> str | None:
-    """The name that a `@name` annotation at the current token gives. Raises `ParseError`."""
+def name_annotation(cursor: Cursor, identifier: str | None, what: str = "names") -> str | None:
+    """The name that a `@name` annotation at the current token gives, else the identifier before it.
+
+    Raises `ParseError`; `what` tells there what has several names.
+    """
     if not cursor.stream.annotations:
-        return None
-    name = None
-    for annotation in cursor.annotations():
-        if annotation.name != "name":
-            continue
-        if name is not None:
-            raise _error(cursor, annotation, "multiple names")
-        name = _name(cursor, annotation)
-        annotation.used = True
-    return name
-
-
-def module_name_annotation(cursor: Cursor) -> str | None:
-    """As `name_annotation`, for a module."""
-    named = [annotation for annotation in cursor.annotations() if annotation.name == "name"]
-    if len(named) > 1:
-        raise _error(cursor, named[1], "multiple module")
-    return name_annotation(cursor)
+        return identifier
+    found = [annotation for annotation in cursor.annotations() if annotation.name == "name"]
+    if len(found) > 1:
+        raise _error(cursor, found[1], f"multiple {what}")
+    if not found:
+        return identifier
+    found[0].used = True
+    return _name(cursor, found[0])
 
 
 def _name(cursor: Cursor, annotation: Annotation) -> str:

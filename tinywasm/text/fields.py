@@ -27,7 +27,7 @@ from tinywasm.module import (
     ImportDesc,
     Table,
 )
-from tinywasm.text.annotations import CustomSections, check_all_used, module_name_annotation
+from tinywasm.text.annotations import CustomSections, check_all_used, name_annotation
 from tinywasm.text.cursor import Cursor
 from tinywasm.text.instructions import CodeParser
 from tinywasm.text.scope import IndexSpace, Scope, at_index
@@ -67,7 +67,7 @@ class ModuleParser:
         Raises `ParseError`, and `ValidationError` for a branch hint on another instruction.
         """
         start = self.cursor.index
-        self.scope.names.module = module_name_annotation(self.cursor) or name
+        self.scope.names.module = name_annotation(self.cursor, name, "module")
         self._declare_fields()
         end = self.cursor.index
         for field in self._fields:

@@ -275,7 +275,7 @@ class CodeParser:
     def _block_head(self, keyword: str, start: int) -> _Frame:
         """Label, block type and catch clauses, behind the keyword."""
         label = self.cursor.identifier()
-        name = name_annotation(self.cursor) or label
+        name = name_annotation(self.cursor, label)
         immediates: tuple[Any, ...] = (self._block_type(),)
         if keyword == "try_table":
             immediates += (self._catches(),)

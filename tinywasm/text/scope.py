@@ -30,7 +30,7 @@ class IndexSpace:
             if identifier in self.indices:
                 raise cursor.error(f"duplicate {self.kind} ${identifier}", cursor.index - 1)
             self.indices[identifier] = index
-        name = name_annotation(cursor) or identifier
+        name = name_annotation(cursor, identifier)
         if name is not None:
             self.display[index] = name
         return index

@@ -1,0 +1,296 @@
+"""Prints a decoded module as text that parses back to the same module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from tinywasm.code import write_storagetype, write_vector
+from tinywasm.errors import ValidationError
+from tinywasm.leb128 import write_unsigned
+from tinywasm.module import (
+    EXTERN_KINDS,
+    DataSegment,
+    DecodedModule,
+    ElementSegment,
+    Expr,
+    FuncImport,
+    Function,
+    ImportDesc,
+    Names,
+)
+from tinywasm.text import spelling
+from tinywasm.text.annotations import SECTION_IDS
+from tinywasm.text.print_code import CodePrinter, FunctionNames, Identifiers
+from tinywasm.text.spelling import TypeSpelling
+from tinywasm.types import FuncType, GlobalType, MemoryType, RecGroup, SubType, TableType, ValType
+
+_SECTION_NAMES = {number: kind for kind, number in SECTION_IDS.items()}
+_DATA_CHUNK = 64
+# The text format spells every local out, so the count of a run must not be believed.
+_MOST_LOCALS = 1_000_000
+
+
+def print_module(module: DecodedModule) -> str:
+    """The module as text, in the flat form and with the names of its name section.
+
+    Raises `ValidationError` for a function with more than a million locals, and `DecodeError` where
+    the code is malformed.
+    """
+    return "\n".join(_ModulePrinter(module).lines()) + "\n"
+
+
+class _Binder:
+    """Spells the places where an index is bound: identifier, index, name."""
+
+    def __init__(self, names: Mapping[int, str]) -> None:
+        self.names = names
+        self.identifiers = spelling.unique_identifiers(names)
+
+    def words(self, index: int) -> list[str]:
+        words = [self.identifiers[index]] if index in self.identifiers else []
+        return [*words, f"(;{index};)", *self._annotation(index)]
+
+    def bindings(self) -> dict[int, str]:
+        """All of them without indices, for locals, labels and fields."""
+        return {
+            index: " ".join([*filter(None, [self.identifiers.get(index)]), *self._annotation(index)])
+            for index in self.names
+        }
+
+    def _annotation(self, index: int) -> list[str]:
+        if index not in self.names or index in self.identifiers:
+            return []
+        return [f"(@name {spelling.name(self.names[index])})"]
+
+
+class _ModulePrinter:
+    def __init__(self, module: DecodedModule) -> None:
+        self.module = module
+        names = module.names
+        self.binders = _binders(names)
+        self.fields = {index: _Binder(fields) for index, fields in names.fields.items()}
+        spaces = {kind: binder.identifiers for kind, binder in self.binders.items()}
+        self.types = TypeSpelling(spaces["type"])
+        self.subtypes = module.subtypes()
+        fields = {index: binder.identifiers for index, binder in self.fields.items()}
+        self.identifiers = Identifiers({**spaces, "mem": spaces["memory"]}, fields, self.types)
+        self.counts = dict.fromkeys(EXTERN_KINDS, 0)
+
+    def lines(self) -> Iterator[str]:
+        yield " ".join(["(module", *self._module_name()])
+        for line in self._fields():
+            yield f"  {line}"
+        yield ")"
+
+    def _module_name(self) -> list[str]:
+        name = self.module.names.module
+        if name is None:
+            return []
+        return [spelling.identifier(name)] if name else ['(@name "")']
+
+    def _fields(self) -> Iterator[str]:
+        yield from self._types()
+        yield from self._imports()
+        yield from self._tables()
+        for memory in self.module.memories:
+            yield self._form(*self._bind("memory"), self.types.memory_type(memory))
+        for tag in self.module.tags:
+            yield self._form(*self._bind("tag"), f"(type {self.types.heap(_index(tag.type))})")
+        for item in self.module.globals:
+            head = [*self._bind("global"), self.types.global_type(item.type)]
+            yield self._form(*head, *self._expression(item.init))
+        yield from self._exports()
+        for index, segment in enumerate(self.module.elems):
+            yield from self._element_segment(index, segment)
+        for function in self.module.functions:
+            yield from self._function(function)
+        for index, data in enumerate(self.module.datas):
+            yield from self._data_segment(index, data)
+        yield from self._customs()
+
+    @staticmethod
+    def _form(*words: str) -> str:
+        return f"({' '.join(words)})"
+
+    def _bind(self, kind: str) -> list[str]:
+        """Keyword and binding of the next index of a space."""
+        index = self.counts[kind]
+        self.counts[kind] += 1
+        return [kind, *self.binders[kind].words(index)]
+
+    def _expression(self, expr: Expr) -> list[str]:
+        return [line.strip() for line in CodePrinter(self.identifiers, FunctionNames()).lines(expr)]
+
+    def _types(self) -> Iterator[str]:
+        first = 0
+        for group in self.module.types:
+            yield from self._group(first, group)
+            first += len(group.subtypes)
+
+    def _group(self, first: int, group: RecGroup) -> Iterator[str]:
+        lines = [self._subtype(first + place, subtype) for place, subtype in enumerate(group.subtypes)]
+        if len(lines) == 1:
+            yield lines[0]
+            return
+        yield "(rec"
+        for line in lines:
+            yield f"  {line}"
+        yield ")"
+
+    def _subtype(self, index: int, subtype: SubType) -> str:
+        fields = self.fields[index].bindings() if index in self.fields else {}
+        text = self.types.composite(subtype.composite, fields)
+        if subtype.supertypes or not subtype.final:
+            supertypes = map(self.types.heap, subtype.supertypes)
+            text = self._form("sub", *(["final"] if subtype.final else []), *supertypes, text)
+        return self._form("type", *self.binders["type"].words(index), text)
+
+    def _imports(self) -> Iterator[str]:
+        for item in self.module.imports:
+            desc = self._import_desc(item.desc)
+            yield self._form("import", spelling.name(item.module), spelling.name(item.name), desc)
+
+    def _import_desc(self, desc: ImportDesc) -> str:
+        if isinstance(desc, FuncImport):
+            return self._form(*self._bind("func"), *self._type_use(desc.type, {}))
+        if isinstance(desc, TableType):
+            return self._form(*self._bind("table"), self.types.table_type(desc))
+        if isinstance(desc, MemoryType):
+            return self._form(*self._bind("memory"), self.types.memory_type(desc))
+        if isinstance(desc, GlobalType):
+            return self._form(*self._bind("global"), self.types.global_type(desc))
+        return self._form(*self._bind("tag"), f"(type {self.types.heap(_index(desc.type))})")
+
+    def _type_use(self, index: int, params: Mapping[int, str]) -> list[str]:
+        use = f"(type {self.types.index(index)})"
+        composite = self.subtypes[index].composite if index < len(self.subtypes) else None
+        if not isinstance(composite, FuncType):
+            return [use]
+        return [use, *self.types.signature(composite, params)]
+
+    def _tables(self) -> Iterator[str]:
+        for table in self.module.tables:
+            init = self._expression(table.init) if table.init else []
+            yield self._form(*self._bind("table"), self.types.table_type(table.type), *init)
+
+    def _exports(self) -> Iterator[str]:
+        for export in self.module.exports:
+            index = self.identifiers.spaces[export.kind].get(export.index, str(export.index))
+            yield self._form("export", spelling.name(export.name), self._form(export.kind, index))
+        if self.module.start is not None:
+            start = self.module.start
+            yield self._form("start", self.identifiers.spaces["func"].get(start, str(start)))
+
+    def _element_segment(self, index: int, segment: ElementSegment) -> Iterator[str]:
+        words = ["elem", *self.binders["elem"].words(index)]
+        if segment.mode == "declarative":
+            words.append("declare")
+        elif segment.offset is not None:
+            words += self._target("table", segment.table, segment.offset)
+        yield self._form(*words, *self._elements(segment))
+
+    def _target(self, kind: str, index: int, offset: Expr) -> list[str]:
+        text = self.identifiers.spaces[kind].get(index, str(index))
+        return [self._form(kind, text), self._form("offset", *self._expression(offset))]
+
+    def _elements(self, segment: ElementSegment) -> list[str]:
+        functions = self.identifiers.spaces["func"]
+        if all(isinstance(item, int) for item in segment.init) and _is_func_ref(segment):
+            return ["func", *(functions.get(index, str(index)) for index in _indices(segment.init))]
+        items = [
+            self._form("item", *self._expression(item)) for item in segment.init if isinstance(item, Expr)
+        ]
+        return [self.types.ref(segment.type), *items]
+
+    def _function(self, function: Function) -> Iterator[str]:
+        index = self.counts["func"]
+        if sum(count for count, _ in function.locals) > _MOST_LOCALS:
+            raise ValidationError("too many locals", where=f"function {index}")
+        locals_ = _Binder(self.module.names.locals.get(index, {}))
+        yield "(" + " ".join([*self._bind("func"), *self._type_use(function.type, locals_.bindings())])
+        yield from self._locals(function, locals_.bindings())
+        names = FunctionNames(locals_.identifiers, self._labels(index), self._hints(index, function))
+        for line in CodePrinter(self.identifiers, names).lines(function.body):
+            yield f"  {line}"
+        yield ")"
+
+    def _locals(self, function: Function, names: Mapping[int, str]) -> Iterator[str]:
+        composite = self.subtypes[function.type].composite if function.type < len(self.subtypes) else None
+        index = len(composite.params) if isinstance(composite, FuncType) else 0
+        for count, valtype in function.locals:
+            text = self.types.storage(valtype)
+            unnamed = 0
+            for number in range(index, index + count):
+                if number not in names:
+                    unnamed += 1
+                    continue
+                yield from self._unnamed_locals(unnamed, text)
+                unnamed = 0
+                yield f"  (local {names[number]} {text})"
+            yield from self._unnamed_locals(unnamed, text)
+            index += count
+
+    @staticmethod
+    def _unnamed_locals(count: int, valtype: str) -> Iterator[str]:
+        if count:
+            yield f"  (local{f' {valtype}' * count})"
+
+    def _labels(self, index: int) -> dict[int, str]:
+        names = self.module.names.labels.get(index, {})
+        return {label: spelling.identifier(name) for label, name in names.items() if name}
+
+    def _hints(self, index: int, function: Function) -> dict[int, int]:
+        start = len(write_vector(_write_local, function.locals))
+        return {offset - start: hint for offset, hint in self.module.branch_hints.get(index, ())}
+
+    def _data_segment(self, index: int, segment: DataSegment) -> Iterator[str]:
+        words = ["data", *self.binders["data"].words(index)]
+        if segment.offset is not None:
+            words += self._target("memory", segment.memory, segment.offset)
+        chunks = _chunks(segment.init)
+        if len(chunks) <= 1:
+            yield self._form(*words, *chunks)
+            return
+        yield "(" + " ".join(words)
+        for chunk in chunks:
+            yield f"  {chunk}"
+        yield ")"
+
+    def _customs(self) -> Iterator[str]:
+        for custom in self.module.customs:
+            place = f"(after {_SECTION_NAMES[custom.after]})" if custom.after else "(before first)"
+            yield self._form("@custom", spelling.name(custom.name), place, *_chunks(custom.payload))
+
+
+def _binders(names: Names) -> dict[str, _Binder]:
+    return {
+        "type": _Binder(names.types),
+        "func": _Binder(names.functions),
+        "table": _Binder(names.tables),
+        "memory": _Binder(names.memories),
+        "global": _Binder(names.globals),
+        "tag": _Binder(names.tags),
+        "elem": _Binder(names.elems),
+        "data": _Binder(names.datas),
+    }
+
+
+def _index(heap: object) -> int:
+    assert isinstance(heap, int)
+    return heap
+
+
+def _indices(items: Sequence[int] | Sequence[Expr]) -> list[int]:
+    return [item for item in items if isinstance(item, int)]
+
+
+def _is_func_ref(segment: ElementSegment) -> bool:
+    return str(segment.type) == "(ref func)"
+
+
+def _write_local(run: tuple[int, ValType]) -> bytes:
+    return write_unsigned(run[0]) + write_storagetype(run[1])
+
+
+def _chunks(data: bytes) -> list[str]:
+    return [spelling.string(data[start : start + _DATA_CHUNK]) for start in range(0, len(data), _DATA_CHUNK)]
