@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from schannel.ed25519_sha3 import ED25519_SHA3, SigningKey
 from schannel.events import EnclaveVerified, Event, EvidenceRequired
 from schannel.evidence import Isolation

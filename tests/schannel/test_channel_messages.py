@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from schannel.errors import FlowControlError, LocalError, MessageError
 from schannel.flow import INITIAL_CREDIT, MAX_CREDIT, Inbox, Limits, Outbox
 from schannel.messages import (

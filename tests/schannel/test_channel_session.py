@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from schannel.errors import DecryptError, LocalError, MessageError, NonceExhausted, Truncated
 from schannel.events import (
     ClientIdentified,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from Crypto.Signature import eddsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from schannel.ed25519_sha3 import ED25519, ED25519_SHA3, SigningKey
 from schannel.errors import InvalidKey, LocalError
 from schannel.primitives import ED25519_ORDER, EdwardsPoint
@@ -87,7 +90,8 @@ def test_a_response_above_the_order_is_refused() -> None:
 
 @pytest.mark.parametrize("point", LOW_ORDER, ids=bytes.hex)
 def test_low_order_points_are_refused(point: bytes) -> None:
-    assert EdwardsPoint.decode(point).is_low_order()
+    with contextlib.suppress(InvalidKey):  # some versions of the library do not decode all of them
+        assert EdwardsPoint.decode(point).is_low_order()
     assert not ED25519_SHA3.verify(point, MESSAGE, point + bytes(32))
     assert not ED25519_SHA3.verify(point, MESSAGE, LOW_ORDER[0] + bytes(32))
     assert not ED25519_SHA3.verify(KEY.public, MESSAGE, point + SIGNATURE[32:])

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from schannel.ed25519_sha3 import ED25519_SHA3, SigningKey
 from schannel.errors import EvidenceError, EvidenceReason, LocalError, PolicyError
 from schannel.evidence import Claims, Isolation, Report

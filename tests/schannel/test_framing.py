@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import schannel
 from hypothesis import given
 from hypothesis import strategies as st
+
+import schannel
 from schannel.errors import FramingError, LocalError, ProtocolError, RemoteError, Truncated
 from schannel.framing import MAX_RECORD, StreamParser, encode_record
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from schannel.errors import DecryptError, HandshakeError, InvalidKey, LocalError, NonceExhausted
 from schannel.noise import MAX_NONCE, CipherState, HandshakeState, parse_protocol
 from schannel.primitives import P384, X25519

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from schannel.ed25519_sha3 import ED25519_SHA3, SigningKey
 from schannel.errors import PolicyError, PolicyFileError
 from schannel.evidence import Claims, Isolation

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from schannel import primitives
 from schannel.errors import DecryptError, InvalidKey, LocalError
 from schannel.evidence import Report
@@ -79,8 +80,9 @@ def test_an_all_zero_secret_is_refused_whatever_the_library_does(monkeypatch: py
 
 
 def test_a_lenient_library_does_not_make_encodings_canonical(monkeypatch: pytest.MonkeyPatch) -> None:
-    strict: Any = primitives.eddsa.import_public_key
-    monkeypatch.setattr(primitives.eddsa, "import_public_key", lambda raw: strict(raw[:31] + b"\0"))
+    library: Any = vars(primitives)["eddsa"]
+    strict = library.import_public_key
+    monkeypatch.setattr(library, "import_public_key", lambda raw: strict(raw[:31] + b"\0"))
     with pytest.raises(InvalidKey, match="canonical"):
         EdwardsPoint.decode(b"\x01" + bytes(30) + b"\x80")
 

@@ -11,6 +11,7 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import pytest
+
 from schannel.errors import LocalError
 from schannel.measurement import (
     build_image,

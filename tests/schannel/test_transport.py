@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from schannel.errors import ChannelTimeout, LocalError, PolicyError, RemoteError, Truncated
 from schannel.events import RequestReceived
 from schannel.messages import CallRequest, DeployRequest, DeployResult, ErrorCode, ErrorReply
