@@ -1,7 +1,7 @@
 """The simulated device of this machine: where its keys are, and the policy that trusts it.
 
-A simulated device key is a file. Whoever can read it can forge any evidence, the machine's owner first of all:
-it serves to try the protocol out, and protects nothing from that owner.
+A simulated device key is a file. Whoever can read it can forge any evidence, the machine's owner first of
+all: it serves to try the protocol out, and protects nothing from that owner.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def read_public_key(directory: Path) -> bytes:
         return bytes.fromhex(path.read_text(encoding="ascii"))
     except OSError as error:
         raise LocalError(
-            f"{path} cannot be read ({error.strerror}): wasm-host makes it when it first starts on this machine"
+            f"{path} cannot be read ({error.strerror}): wasm-host makes it at its first start on this machine"
         ) from error
     except ValueError as error:
         raise LocalError(f"{path} does not hold a public key") from error

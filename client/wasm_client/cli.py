@@ -20,6 +20,7 @@ from .errors import ClientError
 from .session import connect
 
 DEFAULT_ADDRESS = "127.0.0.1:3333"
+SIMULATED = "warning: this enclave is simulated: it protects nothing from the owner of its machine"
 
 _PROGRAM = "wasm-client"
 
@@ -92,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     trust.add_argument(
         "--allow-simulation", action="store_true",
-        help="instead of a policy: accept this release, as installed here, on this machine's simulated device",
+        help="instead of a policy: accept this installation's own release on this machine's simulated device",
     )  # fmt: skip
     parser.add_argument("-v", "--verbose", action="store_true", help="show backtraces of traps")
     parser.add_argument("-V", "--version", action="version", version=f"{_PROGRAM} {_version()}")
@@ -122,8 +123,8 @@ def _policy(path: Path | None, allow_simulation: bool) -> Policy:
     except OSError as error:
         if path is None and isinstance(error, FileNotFoundError):
             raise CommandError(
-                f"no policy, so no enclave can be trusted: write {chosen} (wasm-host --print-policy shows what a "
-                "host offers), name another file with --policy, or try it out with --allow-simulation"
+                f"no policy, so no enclave can be trusted: write {chosen} (wasm-host --print-policy shows "
+                "what a host offers), name another file with --policy, or try it out with --allow-simulation"
             ) from error
         raise CommandError(f"cannot read {chosen}: {(error.strerror or str(error)).lower()}") from error
 
@@ -131,10 +132,7 @@ def _policy(path: Path | None, allow_simulation: bool) -> Policy:
 def _introduce(address: str, verified: EnclaveVerified, *, attestation: bool) -> None:
     print(f"connected to {address}, enclave verified", file=sys.stderr)
     if verified.simulated:
-        print(
-            "warning: this enclave is simulated: it protects nothing from the owner of the machine it runs on",
-            file=sys.stderr,
-        )
+        print(SIMULATED, file=sys.stderr)
     if attestation:
         shown = {
             "device": f"{verified.device_public_key.hex()} ({'simulated' if verified.simulated else 'real'})",

@@ -77,8 +77,8 @@ def connect(address: str, policy: Policy, timeout: float = DEFAULT_TIMEOUT) -> S
 class Session:
     """A verified session; a context manager that closes it in order.
 
-    `deploy` and `call` raise `RequestFailed` when the enclave answers with an error, and `ConnectionLost` when
-    the channel breaks, after which the session is over.
+    `deploy` and `call` raise `RequestFailed` when the enclave answers with an error, and `ConnectionLost`
+    when the channel breaks, after which the session is over.
     """
 
     def __init__(self, connection: ClientConnection) -> None:
@@ -128,7 +128,7 @@ class Session:
         module: str = DEFAULT_MODULE,
         fuel: int = 0,
         timeout_ms: int = 0,
-    ) -> int | float | bytes | None | list[int | float | bytes]:
+    ) -> int | float | bytes | list[int | float | bytes] | None:
         """Call an exported function with Python values; returns None, its one result, or a list.
 
         `fuel` (instructions) and `timeout_ms` of 0 mean the enclave's own limits. Raises also ArgumentError.

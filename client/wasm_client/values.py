@@ -21,7 +21,7 @@ _SINGLE_DIGITS = 9
 
 @dataclass(frozen=True, slots=True)
 class FunctionType:
-    """An exported function: its name, and the types of its parameters and results as the text format has them."""
+    """An exported function: its name, and its parameters' and results' types as in the text format."""
 
     name: str
     params: tuple[str, ...]
@@ -89,8 +89,8 @@ def _from_python(kind: ValueType, item: int | float | bytes) -> Value:
 def parse_value(kind: ValueType, text: str) -> Value:
     """A value of a type from its text.
 
-    Integers are decimal or ``0x`` hexadecimal, signed or unsigned; floats also ``inf``, ``nan`` and hexadecimal
-    ones; a v128 is an unsigned integer of 128 bits.
+    Integers are decimal or ``0x`` hexadecimal, signed or unsigned; floats also ``inf``, ``nan`` and
+    hexadecimal ones; a v128 is an unsigned integer of 128 bits.
 
     Raises:
         ArgumentError: no number, or out of the type's range.

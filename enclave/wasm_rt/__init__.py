@@ -11,6 +11,6 @@
 ``monitor_link``      what an enclave may ask of the monitor
 ====================  ==============================================================================
 
-The host starts the monitor, the monitor measures the three files and starts the zygote from them. Enclaves hold
-no key but their own; the monitor runs no program.
+The host starts the monitor, the monitor measures the three files and starts the zygote from them. Enclaves
+hold no key but their own; the monitor runs no program.
 """

@@ -1,7 +1,7 @@
 """The enclave application: answers a client's requests by running its programs with tinywasm.
 
-Whatever a request holds, it gets a result or an error reply; nothing that a client or its program does ends the
-session, but for the channel's own errors.
+Whatever a request holds, it gets a result or an error reply; nothing that a client or its program does ends
+the session, but for the channel's own errors.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from tinywasm.instance import extern_type, instantiate, invoke
 from tinywasm.numerics.floats import f32_from_bits, f32_to_bits, f64_from_bits, f64_to_bits
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.globals import GlobalInstance
+from tinywasm.runtime.heap import TagInstance
 from tinywasm.runtime.memory import MemoryInstance
 from tinywasm.runtime.module import Extern, ModuleInstance
 from tinywasm.runtime.table import TableInstance
@@ -69,6 +70,7 @@ _KINDS: tuple[tuple[type[Any], ExternKind], ...] = (
     (TableInstance, ExternKind.TABLE),
     (MemoryInstance, ExternKind.MEMORY),
     (GlobalInstance, ExternKind.GLOBAL),
+    (TagInstance, ExternKind.TAG),
 )
 _CODES: tuple[tuple[type[Exception], ErrorCode], ...] = (
     (tinywasm.ParseError, ErrorCode.MALFORMED_MODULE),
@@ -220,11 +222,7 @@ def _value(kind: ValType, raw: Any) -> Value:
 
 
 def _export_info(name: str, extern: Extern) -> ExportInfo:
-    for cls, kind in _KINDS:
-        if isinstance(extern, cls):
-            break
-    else:
-        kind = ExternKind.TAG
+    kind = next(kind for cls, kind in _KINDS if isinstance(extern, cls))
     shown = function_type(extern.signature) if isinstance(extern, FuncInstance) else str(extern_type(extern))
     return ExportInfo(name, kind, shown[:MAX_TEXT])
 
@@ -239,10 +237,8 @@ def function_type(signature: FuncType) -> str:
 
 
 def _error_reply(error: Exception) -> ErrorReply:
-    for cls, code in _CODES:
-        if isinstance(error, cls):
-            break
-    else:
+    code = next((code for cls, code in _CODES if isinstance(error, cls)), None)
+    if code is None:
         # Nothing but the kind: the text of an unforeseen error may hold anything.
         return ErrorReply(ErrorCode.INTERNAL, f"the enclave failed: {type(error).__name__}")
     frames = error.frames if isinstance(error, tinywasm.Trap) else ()

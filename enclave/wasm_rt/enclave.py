@@ -219,6 +219,9 @@ _WARM_UP = (
 )
 
 
+_WARM_UP_ERRORS = (ErrorCode.TRAP, ErrorCode.NOT_FOUND)
+
+
 def _exchange(
     client: ClientSession, session: EnclaveSession, monitor: Monitor, application: Application
 ) -> None:
@@ -230,7 +233,7 @@ def _exchange(
                     session.send_evidence(monitor.attest(monitor.monitor_hash, data).to_compact())
                 case RequestReceived(number, request):
                     session.send_reply(number, application.handle(request))
-        for reply in client.receive_data(session.data_to_send()):
-            failed = isinstance(reply, ReplyReceived) and isinstance(reply.reply, ErrorReply)
-            if failed and reply.reply.code not in (ErrorCode.TRAP, ErrorCode.NOT_FOUND):
-                raise RuntimeError(f"the enclave does not work on this machine: {reply.reply.message}")
+        for event in client.receive_data(session.data_to_send()):
+            match event:
+                case ReplyReceived(_, ErrorReply(code, message)) if code not in _WARM_UP_ERRORS:
+                    raise RuntimeError(f"the enclave does not work on this machine: {message}")

@@ -1,9 +1,9 @@
 """The first measured file: runs the rest of the enclave from the bytes that were measured.
 
 It is executed as it is, by an interpreter without site-packages and without an environment, with the three
-measured files in memory. The packages in them are found nowhere else; the third-party packages, whose digests
-the application file lists and the monitor has compared, are the only others that are found outside of Python's
-standard library.
+measured files in memory. The packages in them are found nowhere else; the third-party packages, whose
+digests the application file lists and the monitor has compared, are the only others that are found outside of
+Python's standard library.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """The simulated security monitor: what firmware does on a device, in a process of its own.
 
-It measures the three files, starts the zygote from exactly those bytes, holds the device key, and signs reports.
-The host has a control socket and may ask for enclaves; reports and sealing keys are given only to enclaves, each
-over its own socket and about itself.
+It measures the three files, starts the zygote from exactly those bytes, holds the device key, and signs
+reports. The host has a control socket and may ask for enclaves; reports and sealing keys are given only to
+enclaves, each over its own socket and about itself.
 
-Control datagrams are JSON. From the host: ``{"start": n}`` with the enclave's end of the channel, ``{"stop": n}``,
-``{"kill": n}``. To the host: ``{"ready": {...}}`` or ``{"error": text}`` once, ``{"started": n, "pid": p}``,
-``{"failed": n}``, ``{"ended": n, "status": s}``, ``{"log": text, "enclave": n}``.
+Control datagrams are JSON. From the host: ``{"start": n}`` with the enclave's end of the channel,
+``{"stop": n}``, ``{"kill": n}``. To the host: ``{"ready": {...}}`` or ``{"error": text}`` once, then
+``{"started": n, "pid": p}``, ``{"failed": n}``, ``{"ended": n, "status": s}``,
+``{"log": text, "enclave": n}``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What an enclave may ask of the security monitor, over the private socket that the two share.
 
-One datagram asks, one answers. Keystone's calls are SBI_SM_ATTEST_ENCLAVE and SBI_SM_GET_SEALING_KEY; log lines
-are not answered. The monitor knows an enclave by its socket, so that it can ask only about itself.
+One datagram asks, one answers. Keystone's calls are SBI_SM_ATTEST_ENCLAVE and SBI_SM_GET_SEALING_KEY; log
+lines are not answered. The monitor knows an enclave by its socket, so that it can ask only about itself.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def receive_request(connection: socket.socket) -> bytes:
 
 
 def answer_request(monitor: Monitor, enclave_hash: bytes, request: bytes) -> bytes:
-    """The monitor's end: the answer to a request other than a log line, about the enclave that it came from."""
+    """The monitor's end: the answer to a request other than a log line, about the enclave that asks."""
     operation, argument = request[:1], request[1:]
     try:
         if operation == ATTEST:

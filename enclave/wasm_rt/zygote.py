@@ -1,9 +1,9 @@
 """The warmed-up process that enclaves are forked from: a connection does not wait for Python to start.
 
-It holds no key and no client's data, so neither does an enclave when it begins. Control datagrams are JSON; the
-monitor's ``{"start": n}`` comes with two descriptors, channel and monitor link, ``{"stop": n}`` asks the enclave
-to close its session, ``{"kill": n}`` does not ask. Answers: ``{"ready": {...}}`` once, ``{"started": n, "pid": p}``,
-``{"failed": n}``, ``{"ended": n, "status": s}`` with the status as a wait status.
+It holds no key and no client's data, so neither does an enclave when it begins. Control datagrams are JSON;
+the monitor's ``{"start": n}`` comes with two descriptors, channel and monitor link, ``{"stop": n}`` asks the
+enclave to close its session, ``{"kill": n}`` does not ask. Answers: ``{"ready": {...}}`` once,
+``{"started": n, "pid": p}``, ``{"failed": n}``, ``{"ended": n, "status": s}`` with a wait status.
 """
 
 from __future__ import annotations

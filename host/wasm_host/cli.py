@@ -154,9 +154,8 @@ async def _serve_clients(monitor: MonitorProcess, listener: socket.socket) -> No
     await server.listen(listener)
     host, port = listener.getsockname()[:2]
     print(f"{_PROGRAM}: listening on {host}:{port}", flush=True)
-    stopped = asyncio.create_task(stop.wait())
-    await asyncio.wait({stopped, monitor.failed}, return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
+    monitor.failed.add_done_callback(lambda _: stop.set())
+    await stop.wait()
     await server.close()
     if monitor.failed.done():
         monitor.failed.result()

@@ -1,4 +1,4 @@
-"""Passes bytes between a client and its enclave, in both directions, as fast as the slower side takes them."""
+"""Passes bytes between a client and its enclave, both ways, as fast as the slower side takes them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 async def relay(client: Streams, enclave: Streams) -> None:
     """Relay until either side is through; an end of stream is passed on as such.
 
-    When the enclave's stream ends, so does the relay. When the client's does, the enclave may finish its answer
-    within a grace period.
+    When the enclave's stream ends, so does the relay. When the client's does, the enclave may finish its
+    answer within a grace period.
     """
     upward = asyncio.create_task(_pump(client[0], enclave[1]))
     downward = asyncio.create_task(_pump(enclave[0], client[1]))
