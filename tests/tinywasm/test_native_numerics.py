@@ -1,0 +1,230 @@
+"""The C bodies of the numeric instructions give the results of their Python twins, bit for bit.
+
+One shared library wraps every operator of the table to run over a whole array of operands. CC and
+CFLAGS choose the compiler and add options, for instance `CFLAGS="-O1 -fsanitize=undefined
+-fsanitize-undefined-trap-on-error"`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import os
+import random
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tinywasm.errors import Trap, TrapCode
+from tinywasm.instructions import TABLE, Instruction
+from tinywasm.numerics import OPERATORS
+from tinywasm.numerics.floats import f32_from_bits, f32_to_bits, f64_from_bits, f64_to_bits
+
+NATIVE = Path(__file__).parents[2] / "tinywasm" / "engine" / "native"
+OPTIONS = "-std=gnu11 -O1 -ffp-contract=off -fno-math-errno -fno-trapping-math -Wall -Wextra -Werror"
+ROWS = [row for row in TABLE if row.operator]
+C_TYPES = {"i32": "uint32_t", "i64": "uint64_t", "f32": "float", "f64": "double", "v128": "v128"}
+TRAPPING = re.compile(r"i(32|64)\.(div|rem|trunc_f)")
+# An operand, an immediate or a result takes 16 bytes, whatever its type.
+CELL = 16
+
+# Values. Each is carried as its bits: an int, or for a vector and for the lanes of a shuffle 16 bytes.
+
+WIDTHS = {"i8": 8, "i16": 16, "i32": 32, "i64": 64, "f32": 32, "f64": 64}
+INFINITIES = {"f32": 0x7F800000, "f64": 0x7FF0000000000000}
+POWERS = [0, 1, 2, 4, 5, 7, 8, 15, 16, 23, 24, 25, 31, 32, 33, 52, 53, 54, 62, 63]
+
+
+def integer_core(bits: int) -> list[int]:
+    least = 1 << bits - 1
+    return [0, 1, 2, least - 1, least, least + 1, 2 * least - 1]
+
+
+def integer_edges(bits: int) -> list[int]:
+    """The neighbours of powers of two, of both signs."""
+    powers = [sign << power for power in POWERS if power < bits for sign in (1, -1)]
+    return sorted({power + d & (1 << bits) - 1 for power in powers for d in (-1, 0, 1)})
+
+
+def both_signs(bits: int, magnitudes: Iterable[int]) -> list[int]:
+    return [sign << bits - 1 | magnitude for magnitude in magnitudes for sign in (0, 1)]
+
+
+def float_core(bits: int, infinity: int) -> list[int]:
+    """Zero, subnormal, one, infinity, a signalling NaN, the canonical one and another quiet one."""
+    quiet = infinity | infinity >> 1 & ~(infinity << 1)
+    return both_signs(bits, [0, 1, infinity >> 1, infinity, infinity + 5, quiet, quiet + 3])
+
+
+def float_edges(bits: int, infinity: int) -> list[int]:
+    """The neighbours of powers of two, halves, and the bounds of normal and subnormal numbers."""
+    unit = infinity & -infinity
+    bias = infinity // unit >> 1
+    powers = [(bias + power) * unit for power in (-1, *POWERS, 64, 127)]
+    halves = [(bias + power) * unit + (3 * unit >> power + 1) for power in (1, 2, 3)]
+    magnitudes = [power + d for power in powers for d in (-1, 0, 1)]
+    return both_signs(bits, [*magnitudes, *halves, unit - 1, unit, infinity - 1])
+
+
+CORE = {
+    kind: float_core(bits, INFINITIES[kind]) if kind in INFINITIES else integer_core(bits)
+    for kind, bits in WIDTHS.items()
+}
+EDGES = {
+    kind: float_edges(bits, INFINITIES[kind]) if kind in INFINITIES else integer_edges(bits)
+    for kind, bits in WIDTHS.items()
+}
+
+
+def random_lane(kind: str, source: random.Random) -> int:
+    pick, bits = source.random(), WIDTHS[kind]
+    if pick < 0.5:
+        return source.choice(CORE[kind] if pick < 0.25 else EDGES[kind])
+    value = source.getrandbits(bits)
+    # Integers of every magnitude; floats have every exponent already.
+    return value >> source.randrange(bits) if kind not in INFINITIES and pick < 0.75 else value
+
+
+def random_value(kind: str, shape: str, source: random.Random) -> Any:
+    if kind == "v128":
+        size = WIDTHS[shape] // 8
+        return b"".join(random_lane(shape, source).to_bytes(size, "little") for _ in range(16 // size))
+    if kind == "shuffle":
+        return bytes(source.randrange(32) for _ in range(16))
+    if kind.startswith("lane"):
+        return source.randrange(int(kind.removeprefix("lane")))
+    return random_lane(kind, source)
+
+
+def kinds(row: Instruction) -> list[str]:
+    """What a case has: operands, then immediates."""
+    return [*map(repr, row.params), *row.immediates]
+
+
+def cases(row: Instruction) -> list[tuple[Any, ...]]:
+    """Edge values with each other, then random ones: always the same for one instruction."""
+    source, chosen = random.Random(row.name), list[tuple[Any, ...]]()
+    if all(kind in WIDTHS for kind in kinds(row)):
+        chosen += itertools.product(*(CORE[kind] for kind in kinds(row)))
+        chosen += [tuple(source.choice(EDGES[kind]) for kind in kinds(row)) for _ in range(300)]
+    # A vector is made of lanes of a kind that the instruction names, most often.
+    shapes = re.findall(r"([if](?:8|16|32|64))x", row.name) * 4 + list(WIDTHS)
+    for _ in range(200):
+        shape = source.choice(shapes)
+        chosen.append(tuple(random_value(kind, shape, source) for kind in kinds(row)))
+    return chosen
+
+
+# The library.
+
+
+def wrapper(row: Instruction) -> str:
+    """A C function that applies an operator to `count` rows of cells."""
+    lines, arguments = ["int trap = TRAP_NONE;"], list[str]()
+    for index, kind in enumerate(map(repr, row.params)):
+        lines.append(f"{C_TYPES[kind]} p{index}; memcpy(&p{index}, in + {CELL * index}, sizeof p{index});")
+        arguments.append(f"p{index}")
+    if row.immediates:
+        cell = f"in + {CELL * len(row.params)}"
+        arguments.append(cell if row.immediates == ("shuffle",) else f"*({cell})")
+    lines += [f"{C_TYPES[repr(kind)]} r{index};" for index, kind in enumerate(row.results)]
+    if len(row.results) > 1:
+        arguments += [f"&r{index}" for index in range(len(row.results))]
+        lines.append(f"{row.operator}({', '.join(arguments)});")
+    else:
+        arguments += ["&trap"] if TRAPPING.match(row.name) else []
+        lines.append(f"r0 = {row.operator}({', '.join(arguments)});")
+    outputs = [*(f"r{index}" for index in range(len(row.results))), "trap"]
+    lines += [f"memcpy(out + {CELL * i}, &{output}, sizeof {output});" for i, output in enumerate(outputs)]
+    steps = f"count--, in += {CELL * len(kinds(row))}, out += {CELL * len(outputs)}"
+    body = f"for (; count; {steps}) {{ {' '.join(lines)} }}"
+    return f"void batch_{row.operator}(const uint8_t *in, uint8_t *out, size_t count) {{ {body} }}\n"
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    compiler = shlex.split(os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or "")
+    if not compiler:
+        pytest.skip("no C compiler")
+    folder = tmp_path_factory.mktemp("numerics")
+    source, target = folder / "numerics.c", folder / "numerics.so"
+    source.write_text('#include "vectors.h"\n' + "".join(map(wrapper, ROWS)))
+    options = [*shlex.split(OPTIONS), *shlex.split(os.environ.get("CFLAGS", ""))]
+    command = [*compiler, *options, "-shared", "-fPIC", f"-I{NATIVE}", str(source), "-o", str(target), "-lm"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return ctypes.CDLL(str(target))
+
+
+def cell(value: Any) -> bytes:
+    return value if isinstance(value, bytes) else value.to_bytes(CELL, "little")
+
+
+def native_results(
+    library: ctypes.CDLL, row: Instruction, operands: Sequence[tuple[Any, ...]]
+) -> list[bytes]:
+    size = CELL * (len(row.results) + 1)
+    output = ctypes.create_string_buffer(size * len(operands))
+    function = getattr(library, f"batch_{row.operator}")
+    function.argtypes, function.restype = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t), None
+    function(b"".join(cell(value) for values in operands for value in values), output, len(operands))
+    return [output.raw[start : start + size] for start in range(0, len(output) - 1, size)]
+
+
+# The Python twins.
+
+TO_PYTHON: dict[str, Callable[[int], float]] = {"f32": f32_from_bits, "f64": f64_from_bits}
+FROM_PYTHON: dict[str, Callable[[float], int]] = {"f32": f32_to_bits, "f64": f64_to_bits}
+
+
+def python_results(row: Instruction, operands: Sequence[tuple[Any, ...]]) -> Iterator[bytes]:
+    function, no_trap = OPERATORS[str(row.operator)], bytes(CELL)
+    decoders = [TO_PYTHON.get(kind) for kind in kinds(row)]
+    encoders = [FROM_PYTHON.get(repr(kind)) for kind in row.results]
+    for values in operands:
+        pairs = zip(decoders, values, strict=True)
+        try:
+            result = function(*[decode(value) if decode else value for decode, value in pairs])
+        except Trap as trap:
+            # A code of trap.h is the position of its twin, counted from one.
+            yield bytes(CELL) + cell(list(TrapCode).index(trap.code) + 1)
+            continue
+        results = result if isinstance(result, tuple) else (result,)
+        outputs = zip(encoders, results, strict=True)
+        yield b"".join(cell(encode(value) if encode else value) for encode, value in outputs) + no_trap
+
+
+# trap.h keeps to the words of the message where those of `TrapCode` differ from them.
+RENAMED = {
+    "STACK_OVERFLOW": "STACK_EXHAUSTED",
+    "INDIRECT_CALL_TO_NULL": "UNINITIALIZED_ELEMENT",
+    "BAD_SIGNATURE": "INDIRECT_CALL_TYPE_MISMATCH",
+    "INTEGER_DIVISION_BY_ZERO": "INTEGER_DIVIDE_BY_ZERO",
+    "BAD_CONVERSION_TO_INTEGER": "INVALID_CONVERSION",
+}
+
+
+def shown(row: Instruction, values: Sequence[Any]) -> str:
+    operands = [value.hex() if isinstance(value, bytes) else hex(value) for value in values]
+    return " ".join([row.name, *operands])
+
+
+@pytest.mark.parametrize("row", ROWS, ids=repr)
+def test_twins_agree(library: ctypes.CDLL, row: Instruction) -> None:
+    operands = cases(row)
+    native = native_results(library, row, operands)
+    for values, in_python, in_c in zip(operands, python_results(row, operands), native, strict=True):
+        assert in_c.hex(" ", CELL) == in_python.hex(" ", CELL), shown(row, values)
+
+
+def test_trap_codes_are_positions() -> None:
+    codes = re.findall(r"^    TRAP_(\w+)", (NATIVE / "trap.h").read_text(), re.MULTILINE)
+    # Only a host function ends a program with an exit status.
+    assert codes == ["NONE", *[RENAMED.get(code.name, code.name) for code in TrapCode][:-1]]
+    assert list(TrapCode)[-1] is TrapCode.EXIT
