@@ -45,11 +45,30 @@ static inline double f64_reinterpret_i64(uint64_t bits) { double a; memcpy(&a, &
 #define F32_SIGN 0x80000000u
 #define F64_SIGN 0x8000000000000000u
 
+/* Empty assembly that takes a float in its register and gives it back: to the compiler another value. */
+#if defined(__x86_64__)
+#define OPAQUE(value) __asm__("" : "+x"(value))
+#elif defined(__aarch64__)
+#define OPAQUE(value) __asm__("" : "+w"(value))
+#else
+#define OPAQUE(value) __asm__("" : "+m"(value))
+#endif
+
+/* With a plain constant, Clang takes `a < 0 ? NaN : sqrt(a)` for `sqrt(a)`, whose NaN is negative on
+   x86-64, and GCC makes a conditional move by way of an integer register out of the branch. */
 static inline float f32_canonical(float a) {
-    return __builtin_expect(a != a, 0) ? f32_reinterpret_i32(F32_CANONICAL_NAN) : a;
+    if (__builtin_expect(a != a, 0)) {
+        a = f32_reinterpret_i32(F32_CANONICAL_NAN);
+        OPAQUE(a);
+    }
+    return a;
 }
 static inline double f64_canonical(double a) {
-    return __builtin_expect(a != a, 0) ? f64_reinterpret_i64(F64_CANONICAL_NAN) : a;
+    if (__builtin_expect(a != a, 0)) {
+        a = f64_reinterpret_i64(F64_CANONICAL_NAN);
+        OPAQUE(a);
+    }
+    return a;
 }
 
 /* Integer comparisons. */
@@ -127,7 +146,7 @@ static inline uint32_t i32_popcnt(uint32_t a) {
 #define DIVISION(type, bits, signed_type, least)                                                            \
     static inline type i##bits##_div_s(type a, type b, int *trap) {                                         \
         if (__builtin_expect(b == 0, 0)) { *trap = TRAP_INTEGER_DIVIDE_BY_ZERO; return 0; }                 \
-        if (__builtin_expect(a == (least) && b == (type)-1, 0)) { *trap = TRAP_INTEGER_OVERFLOW; return 0; }\
+        if (__builtin_expect(a == (least) && b == (type)-1, 0)) { *trap = TRAP_INTEGER_OVERFLOW; return 0; } \
         return (type)((signed_type)a / (signed_type)b);                                                     \
     }                                                                                                       \
     static inline type i##bits##_div_u(type a, type b, int *trap) {                                         \

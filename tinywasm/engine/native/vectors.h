@@ -97,12 +97,19 @@ static inline uint64_t i64x2_extract_lane(v128 a, unsigned lane) { return a.u64[
 static inline float f32x4_extract_lane(v128 a, unsigned lane) { return a.f32[lane]; }
 static inline double f64x2_extract_lane(v128 a, unsigned lane) { return a.f64[lane]; }
 
-static inline v128 i8x16_replace_lane(v128 a, uint32_t x, unsigned lane) { a.u8[lane] = (uint8_t)x; return a; }
-static inline v128 i16x8_replace_lane(v128 a, uint32_t x, unsigned lane) { a.u16[lane] = (uint16_t)x; return a; }
-static inline v128 i32x4_replace_lane(v128 a, uint32_t x, unsigned lane) { a.u32[lane] = x; return a; }
-static inline v128 i64x2_replace_lane(v128 a, uint64_t x, unsigned lane) { a.u64[lane] = x; return a; }
-static inline v128 f32x4_replace_lane(v128 a, float x, unsigned lane) { a.f32[lane] = x; return a; }
-static inline v128 f64x2_replace_lane(v128 a, double x, unsigned lane) { a.f64[lane] = x; return a; }
+#define REPLACE_LANE(name, type, lanes)                                                                     \
+    static inline v128 name(v128 a, type x, unsigned lane) {                                                \
+        a.lanes[lane] = x;                                                                                  \
+        return a;                                                                                           \
+    }
+
+REPLACE_LANE(i8x16_replace_lane, uint32_t, u8)
+REPLACE_LANE(i16x8_replace_lane, uint32_t, u16)
+REPLACE_LANE(i32x4_replace_lane, uint32_t, u32)
+REPLACE_LANE(i64x2_replace_lane, uint64_t, u64)
+REPLACE_LANE(f32x4_replace_lane, float, f32)
+REPLACE_LANE(f64x2_replace_lane, double, f64)
+#undef REPLACE_LANE
 
 static inline v128 i8x16_shuffle(v128 a, v128 b, const uint8_t *lanes) {
     uint8_t both[32];
@@ -255,12 +262,17 @@ COMPARISON(f64x2_ge, f64x2, i64x2, >=)
 
 /* Tests. */
 
-#define ALL_TRUE(name, lanes, count)                                                                        \
-    static inline uint32_t name(v128 a) {                                                                   \
-        uint32_t r = 1;                                                                                     \
-        for (int i = 0; i < (count); i++) r &= a.lanes[i] != 0;                                             \
-        return r;                                                                                           \
-    }
+static inline uint32_t i8x16_all_true(v128 a) { return !v128_any_true(i8x16_eq(a, (v128){.u64 = {0, 0}})); }
+static inline uint32_t i16x8_all_true(v128 a) { return !v128_any_true(i16x8_eq(a, (v128){.u64 = {0, 0}})); }
+static inline uint32_t i32x4_all_true(v128 a) { return !v128_any_true(i32x4_eq(a, (v128){.u64 = {0, 0}})); }
+static inline uint32_t i64x2_all_true(v128 a) { return !v128_any_true(i64x2_eq(a, (v128){.u64 = {0, 0}})); }
+
+/* The product moves bit 8 * i to 56 + i. */
+static inline uint32_t i8x16_bitmask(v128 a) {
+    u64x2_t signs = a.u64x2 >> 7 & 0x0101010101010101u;
+    return (uint32_t)(signs[0] * 0x0102040810204080u >> 56 | signs[1] * 0x0102040810204080u >> 56 << 8);
+}
+
 #define BITMASK(name, lanes, count)                                                                         \
     static inline uint32_t name(v128 a) {                                                                   \
         uint32_t r = 0;                                                                                     \
@@ -268,15 +280,9 @@ COMPARISON(f64x2_ge, f64x2, i64x2, >=)
         return r;                                                                                           \
     }
 
-ALL_TRUE(i8x16_all_true, i8, 16)
-ALL_TRUE(i16x8_all_true, i16, 8)
-ALL_TRUE(i32x4_all_true, i32, 4)
-ALL_TRUE(i64x2_all_true, i64, 2)
-BITMASK(i8x16_bitmask, i8, 16)
 BITMASK(i16x8_bitmask, i16, 8)
 BITMASK(i32x4_bitmask, i32, 4)
 BITMASK(i64x2_bitmask, i64, 2)
-#undef ALL_TRUE
 #undef BITMASK
 
 /* Between widths of integers. */
@@ -341,10 +347,12 @@ WHOLE(i32x4_relaxed_dot_i8x16_i7x16_add_s, TERNARY, u32x4,
 #define CHOOSE(mask, x, y) (((x) & (mask)) | ((y) & ~(mask)))
 
 static inline v128 f32x4_canonical(f32x4_t r) {
+    OPAQUE(r);
     u32x4_t nan = (u32x4_t)(r != r);
     return (v128){.u32x4 = CHOOSE(nan, F32_CANONICAL_NAN, (u32x4_t)r)};
 }
 static inline v128 f64x2_canonical(f64x2_t r) {
+    OPAQUE(r);
     u64x2_t nan = (u64x2_t)(r != r);
     return (v128){.u64x2 = CHOOSE(nan, F64_CANONICAL_NAN, (u64x2_t)r)};
 }
@@ -358,16 +366,26 @@ WHOLE(f64x2_sub, BINARY, u64x2, f64x2_canonical(a.f64x2 - b.f64x2).u64x2)
 WHOLE(f64x2_mul, BINARY, u64x2, f64x2_canonical(a.f64x2 * b.f64x2).u64x2)
 WHOLE(f64x2_div, BINARY, u64x2, f64x2_canonical(a.f64x2 / b.f64x2).u64x2)
 
-LANEWISE(f32x4_sqrt, UNARY, f32, 4, f32_sqrt(a.f32[i]))
-LANEWISE(f32x4_ceil, UNARY, f32, 4, f32_ceil(a.f32[i]))
-LANEWISE(f32x4_floor, UNARY, f32, 4, f32_floor(a.f32[i]))
-LANEWISE(f32x4_trunc, UNARY, f32, 4, f32_trunc(a.f32[i]))
-LANEWISE(f32x4_nearest, UNARY, f32, 4, f32_nearest(a.f32[i]))
-LANEWISE(f64x2_sqrt, UNARY, f64, 2, f64_sqrt(a.f64[i]))
-LANEWISE(f64x2_ceil, UNARY, f64, 2, f64_ceil(a.f64[i]))
-LANEWISE(f64x2_floor, UNARY, f64, 2, f64_floor(a.f64[i]))
-LANEWISE(f64x2_trunc, UNARY, f64, 2, f64_trunc(a.f64[i]))
-LANEWISE(f64x2_nearest, UNARY, f64, 2, f64_nearest(a.f64[i]))
+#define ARITHMETIC(name, shape, lanes, count, expression)                                                   \
+    static inline v128 name(v128 a) {                                                                       \
+        v128 r;                                                                                             \
+        for (int i = 0; i < (count); i++) r.lanes[i] = (expression);                                        \
+        return shape##_canonical(r.shape);                                                                  \
+    }
+
+ARITHMETIC(f32x4_sqrt, f32x4, f32, 4, __builtin_sqrtf(a.f32[i]))
+ARITHMETIC(f32x4_ceil, f32x4, f32, 4, __builtin_ceilf(a.f32[i]))
+ARITHMETIC(f32x4_floor, f32x4, f32, 4, __builtin_floorf(a.f32[i]))
+ARITHMETIC(f32x4_trunc, f32x4, f32, 4, __builtin_truncf(a.f32[i]))
+ARITHMETIC(f32x4_nearest, f32x4, f32, 4, __builtin_rintf(a.f32[i]))
+ARITHMETIC(f32x4_demote_f64x2_zero, f32x4, f32, 4, i < 2 ? (float)a.f64[i] : 0)
+ARITHMETIC(f64x2_sqrt, f64x2, f64, 2, __builtin_sqrt(a.f64[i]))
+ARITHMETIC(f64x2_ceil, f64x2, f64, 2, __builtin_ceil(a.f64[i]))
+ARITHMETIC(f64x2_floor, f64x2, f64, 2, __builtin_floor(a.f64[i]))
+ARITHMETIC(f64x2_trunc, f64x2, f64, 2, __builtin_trunc(a.f64[i]))
+ARITHMETIC(f64x2_nearest, f64x2, f64, 2, __builtin_rint(a.f64[i]))
+ARITHMETIC(f64x2_promote_low_f32x4, f64x2, f64, 2, (double)a.f32[i])
+#undef ARITHMETIC
 
 /* As the scalar twins: `either` is for equal operands, or for a NaN among them. */
 #define EXTREMUM(name, shape, bits, nan, first, second, equal)                                              \
@@ -400,21 +418,12 @@ WHOLE(f64x2_pmin, BINARY, u64x2, CHOOSE((u64x2_t)(b.f64x2 < a.f64x2), b.u64x2, a
 WHOLE(f64x2_pmax, BINARY, u64x2, CHOOSE((u64x2_t)(a.f64x2 < b.f64x2), b.u64x2, a.u64x2))
 #undef CHOOSE
 
-/* Products, then sums, each rounded. The empty assembly hides where the product comes from, so that
-   the two never become one fused operation, not even without -ffp-contract=off. */
-
-#if defined(__x86_64__)
-#define FLOAT_REGISTER "+x"
-#elif defined(__aarch64__)
-#define FLOAT_REGISTER "+w"
-#else
-#define FLOAT_REGISTER "+m"
-#endif
+/* Products, then sums, each rounded: never one fused operation, not even without -ffp-contract=off. */
 
 #define MULTIPLY_ADD(name, shape, product)                                                                  \
     static inline v128 name(v128 a, v128 b, v128 c) {                                                       \
         shape##_t rounded = (product);                                                                      \
-        __asm__("" : FLOAT_REGISTER(rounded));                                                              \
+        OPAQUE(rounded);                                                                                    \
         return shape##_canonical(rounded + c.shape);                                                        \
     }
 
@@ -423,9 +432,8 @@ MULTIPLY_ADD(f32x4_relaxed_nmadd, f32x4, f32x4_neg(a).f32x4 * b.f32x4)
 MULTIPLY_ADD(f64x2_relaxed_madd, f64x2, a.f64x2 * b.f64x2)
 MULTIPLY_ADD(f64x2_relaxed_nmadd, f64x2, f64x2_neg(a).f64x2 * b.f64x2)
 #undef MULTIPLY_ADD
-#undef FLOAT_REGISTER
 
-/* Conversions. `name` computes two lanes of 32 bits, the others are zero. */
+/* Conversions between integers and floats. `name` computes the low two lanes, the others are zero. */
 
 #define ZERO_HIGH(name, lanes, expression)                                                                  \
     static inline v128 name(v128 a) {                                                                       \
@@ -446,8 +454,6 @@ LANEWISE(f32x4_convert_i32x4_s, UNARY, f32, 4, (float)a.i32[i])
 LANEWISE(f32x4_convert_i32x4_u, UNARY, f32, 4, (float)a.u32[i])
 LANEWISE(f64x2_convert_low_i32x4_s, UNARY, f64, 2, (double)a.i32[i])
 LANEWISE(f64x2_convert_low_i32x4_u, UNARY, f64, 2, (double)a.u32[i])
-LANEWISE(f64x2_promote_low_f32x4, UNARY, f64, 2, f64_promote_f32(a.f32[i]))
-ZERO_HIGH(f32x4_demote_f64x2_zero, f32, f32_demote_f64(a.f64[i]))
 #undef ZERO_HIGH
 
 #undef UNARY

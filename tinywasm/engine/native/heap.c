@@ -1,0 +1,226 @@
+/* Structures, arrays, exceptions and host references, and their collection.
+
+   Mark and sweep. Frames are scanned conservatively, since a slot does not say what it holds; the
+   rest (globals, tables, segments, objects) exactly. Objects never move. */
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "native.h"
+
+#define FIRST_THRESHOLD (16u << 20)
+/* The same as in runtime/heap.py. */
+#define MAX_ARRAY_LENGTH (UINT64_C(1) << 26)
+
+static uint64_t object_bytes(const Object *object) {
+    switch (object->kind) {
+    case KIND_STRUCT: return sizeof(Struct) + object->type->slots * 8;
+    case KIND_ARRAY: return sizeof(Array) + ((const Array *)object)->length * object->type->element_size;
+    case KIND_EXN: return sizeof(Exn) + ((const Exn *)object)->tag->type->param_slots * 8;
+    default: return sizeof(Host);
+    }
+}
+
+static Object *allocate(Store *store, uint64_t bytes, int kind, TypeInfo *type) {
+    if (store->threshold == 0) store->threshold = FIRST_THRESHOLD;
+    if (store->allocated + bytes > store->threshold) tw_collect(store);
+    Object *object = calloc(1, bytes);
+    if (!object) return NULL;
+    object->kind = (uint8_t)kind;
+    object->type = type;
+    object->next = store->objects;
+    store->objects = object;
+    store->allocated += bytes;
+    return object;
+}
+
+Object *tw_new_struct(Store *store, TypeInfo *type) {
+    return allocate(store, sizeof(Struct) + type->slots * 8, KIND_STRUCT, type);
+}
+
+Object *tw_new_array(Store *store, TypeInfo *type, uint64_t length) {
+    if (length > MAX_ARRAY_LENGTH) return NULL;
+    Object *object = allocate(store, sizeof(Array) + length * type->element_size, KIND_ARRAY, type);
+    if (object) ((Array *)object)->length = length;
+    return object;
+}
+
+Object *tw_new_exn(Store *store, Tag *tag) {
+    Object *object = allocate(store, sizeof(Exn) + tag->type->param_slots * 8, KIND_EXN, NULL);
+    if (object) ((Exn *)object)->tag = tag;
+    return object;
+}
+
+Object *tw_new_host(Store *store, void *python) {
+    Object *object = allocate(store, sizeof(Host), KIND_HOST, NULL);
+    if (object) ((Host *)object)->python = python;
+    return object;
+}
+
+uint64_t tw_array_read(const Array *array, uint64_t index, uint64_t *high) {
+    uint64_t value = 0;
+    uint32_t size = array->head.type->element_size;
+    const uint8_t *place = array->elements + index * size;
+    if (size == 16) {
+        memcpy(&value, place, 8);
+        memcpy(high, place + 8, 8);
+    } else {
+        memcpy(&value, place, size);
+    }
+    return value;
+}
+
+/* Section 4.2.17. A host reference is in the hierarchies of both `extern` and `any`. */
+int tw_is_instance(uint64_t ref, TypeInfo *concrete, int heap, int nullable) {
+    if (ref == 0) return nullable;
+    if (ref & 1) return !concrete && (heap == HEAP_I31 || heap == HEAP_EQ || heap == HEAP_ANY || heap == HEAP_EXTERN);
+    const Object *object = (const Object *)(uintptr_t)ref;
+    if (concrete) {
+        const TypeInfo *type = object->type;
+        return type && type->depth >= concrete->depth && type->display[concrete->depth] == concrete;
+    }
+    switch (heap) {
+    case HEAP_ANY: case HEAP_EXTERN: return 1;
+    case HEAP_EQ: return object->kind == KIND_STRUCT || object->kind == KIND_ARRAY;
+    case HEAP_STRUCT: return object->kind == KIND_STRUCT;
+    case HEAP_ARRAY: return object->kind == KIND_ARRAY;
+    case HEAP_FUNC: return object->kind == KIND_FUNC;
+    case HEAP_EXN: return object->kind == KIND_EXN;
+    default: return 0;
+    }
+}
+
+/* The set of live addresses, for the conservative scan, and the marker's stack. */
+typedef struct Marker {
+    Object **set;
+    uint64_t mask;
+    Object **pending;
+    uint64_t count, capacity;
+    int failed;
+} Marker;
+
+static uint64_t hash(const Object *object, uint64_t mask) {
+    return (((uintptr_t)object >> 4) * UINT64_C(0x9E3779B97F4A7C15) >> 20) & mask;
+}
+
+static int known(const Marker *marker, const Object *object) {
+    for (uint64_t at = hash(object, marker->mask); marker->set[at]; at = (at + 1) & marker->mask)
+        if (marker->set[at] == object) return 1;
+    return 0;
+}
+
+static void push(Marker *marker, Object *object) {
+    if (object->marked) return;
+    object->marked = 1;
+    if (marker->count == marker->capacity) {
+        uint64_t capacity = marker->capacity ? marker->capacity * 2 : 1024;
+        Object **grown = realloc(marker->pending, capacity * sizeof *grown);
+        if (!grown) { marker->failed = 1; return; }
+        marker->pending = grown;
+        marker->capacity = capacity;
+    }
+    marker->pending[marker->count++] = object;
+}
+
+static void mark_ref(Marker *marker, uint64_t ref) {
+    if (ref == 0 || ref & 1) return;
+    Object *object = (Object *)(uintptr_t)ref;
+    if (object->kind != KIND_FUNC) push(marker, object);
+}
+
+static void mark_guess(Marker *marker, uint64_t bits) {
+    if (bits == 0 || bits & 15) return;
+    Object *object = (Object *)(uintptr_t)bits;
+    if (known(marker, object)) push(marker, object);
+}
+
+static void mark_children(Marker *marker, Object *object) {
+    if (object->kind == KIND_STRUCT) {
+        Struct *instance = (Struct *)object;
+        for (uint32_t i = 0; i < object->type->slots; i++)
+            if (object->type->kinds[i] == 'r') mark_ref(marker, instance->fields[i]);
+    } else if (object->kind == KIND_ARRAY && object->type->element == 'r') {
+        Array *array = (Array *)object;
+        for (uint64_t i = 0; i < array->length; i++) mark_ref(marker, ((uint64_t *)array->elements)[i]);
+    } else if (object->kind == KIND_EXN) {
+        Exn *exn = (Exn *)object;
+        uint32_t slot = 0;
+        for (const char *kind = exn->tag->type->params; *kind; kind++) {
+            if (*kind == 'r') mark_ref(marker, exn->values[slot]);
+            slot += *kind == 'v' ? 2 : 1;
+        }
+    }
+}
+
+static void mark_roots(Store *store, Marker *marker) {
+    for (Object *object = store->objects; object; object = object->next)
+        if (object->pins) push(marker, object);
+    for (uint64_t *slot = store->stack; slot < store->top; slot++) mark_guess(marker, *slot);
+    if (store->thrown) push(marker, &store->thrown->head);
+    for (uint64_t i = 0; i < store->global_count; i++)
+        if (store->globals[i]->is_ref) mark_ref(marker, store->globals[i]->value[0]);
+    for (uint64_t i = 0; i < store->table_count; i++)
+        for (uint64_t j = 0; j < store->tables[i]->size; j++) mark_ref(marker, store->tables[i]->elements[j]);
+    for (uint64_t i = 0; i < store->instance_count; i++) {
+        Instance *instance = store->instances[i];
+        for (uint64_t j = 0; j < instance->elem_count; j++)
+            for (uint64_t k = 0; k < instance->elems[j].length; k++) mark_ref(marker, instance->elems[j].refs[k]);
+    }
+}
+
+static int build_set(Store *store, Marker *marker) {
+    uint64_t count = 0, size = 1024;
+    for (Object *object = store->objects; object; object = object->next) count++;
+    while (size < count * 2) size *= 2;
+    marker->set = calloc(size, sizeof *marker->set);
+    if (!marker->set) return 0;
+    marker->mask = size - 1;
+    for (Object *object = store->objects; object; object = object->next) {
+        uint64_t at = hash(object, marker->mask);
+        while (marker->set[at]) at = (at + 1) & marker->mask;
+        marker->set[at] = object;
+    }
+    return 1;
+}
+
+static void sweep(Store *store) {
+    Object **link = &store->objects;
+    store->allocated = 0;
+    while (*link) {
+        Object *object = *link;
+        if (object->marked) {
+            object->marked = 0;
+            store->allocated += object_bytes(object);
+            link = &object->next;
+            continue;
+        }
+        *link = object->next;
+        if (object->kind == KIND_HOST) {
+            object->next = (Object *)store->unreferenced;
+            store->unreferenced = (Host *)object;
+        } else {
+            free(object);
+        }
+    }
+}
+
+/* Without memory for the marker nothing is freed, and the heap grows instead. */
+void tw_collect(Store *store) {
+    Marker marker = {0};
+    if (build_set(store, &marker)) {
+        mark_roots(store, &marker);
+        while (marker.count && !marker.failed) mark_children(&marker, marker.pending[--marker.count]);
+        if (marker.failed)
+            for (Object *object = store->objects; object; object = object->next) object->marked = 1;
+        sweep(store);
+    }
+    free(marker.set);
+    free(marker.pending);
+    store->threshold = store->allocated * 2 > FIRST_THRESHOLD ? store->allocated * 2 : FIRST_THRESHOLD;
+}
+
+/* Everything, whoever holds it; host references go to `unreferenced`. */
+void tw_free_objects(Store *store) {
+    for (Object *object = store->objects; object; object = object->next) object->marked = 0;
+    sweep(store);
+}

@@ -1,0 +1,646 @@
+/* The dispatch loop. The arms of numeric, compare-and-branch and memory access instructions are
+   generated from the instruction table (dispatch.h); the rest stand here. Dispatch jumps through a
+   table of labels at the end of each arm, so that the processor predicts each arm on its own. */
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "native.h"
+#include "numerics.h"
+#include "opcodes.h"
+#include "vectors.h"
+
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+/* Jumps between two looks at the interrupt flag, and looks between two at Python's signals. */
+#define POLL_JUMPS 16384
+#define POLLS_A_SIGNAL_CHECK 64
+
+const char *tw_table_digest(void) { return TABLE_DIGEST; }
+
+int64_t tw_memory_grow(Memory *memory, uint64_t pages) {
+    uint64_t old = memory->pages;
+    if (pages > memory->max_pages - old) return -1;
+    uint64_t size = (old + pages) * memory->page_size;
+    if (size > memory->reserved) return -1;
+    memory->pages = old + pages;
+    memory->size = size;
+    return (int64_t)old;
+}
+
+int64_t tw_table_grow(Table *table, uint64_t count, uint64_t value) {
+    uint64_t old = table->size;
+    if (count > table->max - old) return -1;
+    if (old + count > table->capacity) {
+        uint64_t capacity = (old + count) + (old + count) / 2;
+        uint64_t *grown = realloc(table->elements, capacity * sizeof *grown);
+        if (!grown) return -1;
+        table->elements = grown;
+        table->capacity = capacity;
+    }
+    for (uint64_t i = 0; i < count; i++) table->elements[old + i] = value;
+    table->size = old + count;
+    return (int64_t)old;
+}
+
+static inline int inside(uint64_t start, uint64_t count, uint64_t size) {
+    return start <= size && count <= size - start;
+}
+
+static inline float imm_f32(uint64_t imm) { return f32_reinterpret_i32((uint32_t)imm); }
+static inline double imm_f64(uint64_t imm) { return f64_reinterpret_i64(imm); }
+
+static inline v128 read_vector(const uint64_t *slot) { v128 v; memcpy(&v, slot, 16); return v; }
+
+static uint64_t packed(char kind, uint64_t value) {
+    return kind == 'b' ? value & 0xFF : kind == 'h' ? value & 0xFFFF : value;
+}
+
+static uint64_t sign_extended(uint64_t value, unsigned bits) {
+    return bits == 8 ? (uint32_t)(int8_t)value : (uint32_t)(int16_t)value;
+}
+
+static void array_write(Array *array, uint64_t index, const uint64_t *value) {
+    memcpy(array->elements + index * array->head.type->element_size, value, array->head.type->element_size);
+}
+
+/* Bulk instructions: operands from `s` on, in order. They return a trap code. */
+
+static int memory_fill(Memory *m, const uint64_t *s) {
+    if (!inside(s[0], s[2], m->size)) return TRAP_MEMORY_OUT_OF_BOUNDS;
+    memset(m->base + s[0], (int)(s[1] & 0xFF), s[2]);
+    return 0;
+}
+
+static int memory_copy(Memory *to, Memory *from, const uint64_t *s) {
+    if (!inside(s[0], s[2], to->size) || !inside(s[1], s[2], from->size)) return TRAP_MEMORY_OUT_OF_BOUNDS;
+    memmove(to->base + s[0], from->base + s[1], s[2]);
+    return 0;
+}
+
+static int memory_init(Memory *m, const Segment *data, const uint64_t *s) {
+    if (!inside(s[0], s[2], m->size) || !inside(s[1], s[2], data->length)) return TRAP_MEMORY_OUT_OF_BOUNDS;
+    if (s[2]) memcpy(m->base + s[0], data->bytes + s[1], s[2]);
+    return 0;
+}
+
+static int table_fill(Table *t, const uint64_t *s) {
+    if (!inside(s[0], s[2], t->size)) return TRAP_TABLE_OUT_OF_BOUNDS;
+    for (uint64_t i = 0; i < s[2]; i++) t->elements[s[0] + i] = s[1];
+    return 0;
+}
+
+static int table_copy(Table *to, Table *from, const uint64_t *s) {
+    if (!inside(s[0], s[2], to->size) || !inside(s[1], s[2], from->size)) return TRAP_TABLE_OUT_OF_BOUNDS;
+    if (s[2]) memmove(to->elements + s[0], from->elements + s[1], s[2] * 8);
+    return 0;
+}
+
+static int table_init(Table *t, const Segment *elem, const uint64_t *s) {
+    if (!inside(s[0], s[2], t->size) || !inside(s[1], s[2], elem->length)) return TRAP_TABLE_OUT_OF_BOUNDS;
+    if (s[2]) memcpy(t->elements + s[0], elem->refs + s[1], s[2] * 8);
+    return 0;
+}
+
+/* Aggregates. A constructor returns a trap code and leaves the reference at `s`. */
+
+static int struct_new(Store *store, TypeInfo *type, uint64_t *s, int with_values) {
+    Struct *object = (Struct *)tw_new_struct(store, type);
+    if (!object) return TRAP_ALLOCATION_TOO_LARGE;
+    if (with_values)
+        for (uint32_t i = 0; i < type->slots; i++) object->fields[i] = packed(type->kinds[i], s[i]);
+    s[0] = (uint64_t)(uintptr_t)object;
+    return 0;
+}
+
+static int array_new(Store *store, TypeInfo *type, uint64_t *s, const uint64_t *value, uint64_t length) {
+    Array *array = (Array *)tw_new_array(store, type, length);
+    if (!array) return TRAP_ALLOCATION_TOO_LARGE;
+    if (value)
+        for (uint64_t i = 0; i < length; i++) array_write(array, i, value);
+    s[0] = (uint64_t)(uintptr_t)array;
+    return 0;
+}
+
+static int array_new_fixed(Store *store, TypeInfo *type, uint64_t *s, uint64_t length) {
+    Array *array = (Array *)tw_new_array(store, type, length);
+    if (!array) return TRAP_ALLOCATION_TOO_LARGE;
+    uint32_t stride = type->element_size == 16 ? 2 : 1;
+    for (uint64_t i = 0; i < length; i++) array_write(array, i, s + i * stride);
+    s[0] = (uint64_t)(uintptr_t)array;
+    return 0;
+}
+
+static int array_new_data(Store *store, TypeInfo *type, const Segment *data, uint64_t *s) {
+    uint64_t size = type->element_size;
+    if (!inside(s[0], s[1] * size, data->length)) return TRAP_MEMORY_OUT_OF_BOUNDS;
+    Array *array = (Array *)tw_new_array(store, type, s[1]);
+    if (!array) return TRAP_ALLOCATION_TOO_LARGE;
+    if (s[1]) memcpy(array->elements, data->bytes + s[0], s[1] * size);
+    s[0] = (uint64_t)(uintptr_t)array;
+    return 0;
+}
+
+static int array_new_elem(Store *store, TypeInfo *type, const Segment *elem, uint64_t *s) {
+    if (!inside(s[0], s[1], elem->length)) return TRAP_TABLE_OUT_OF_BOUNDS;
+    Array *array = (Array *)tw_new_array(store, type, s[1]);
+    if (!array) return TRAP_ALLOCATION_TOO_LARGE;
+    if (s[1]) memcpy(array->elements, elem->refs + s[0], s[1] * 8);
+    s[0] = (uint64_t)(uintptr_t)array;
+    return 0;
+}
+
+static int array_fill(TypeInfo *type, const uint64_t *s) {
+    Array *array = (Array *)(uintptr_t)s[0];
+    if (!array) return TRAP_NULL_ARRAY_REFERENCE;
+    uint64_t count = s[type->element_size == 16 ? 4 : 3];
+    if (!inside(s[1], count, array->length)) return TRAP_ARRAY_OUT_OF_BOUNDS;
+    for (uint64_t i = 0; i < count; i++) array_write(array, s[1] + i, s + 2);
+    return 0;
+}
+
+static int array_copy(const uint64_t *s) {
+    Array *to = (Array *)(uintptr_t)s[0], *from = (Array *)(uintptr_t)s[2];
+    if (!to || !from) return TRAP_NULL_ARRAY_REFERENCE;
+    if (!inside(s[1], s[4], to->length) || !inside(s[3], s[4], from->length)) return TRAP_ARRAY_OUT_OF_BOUNDS;
+    uint64_t size = to->head.type->element_size;
+    memmove(to->elements + s[1] * size, from->elements + s[3] * size, s[4] * size);
+    return 0;
+}
+
+static int array_init(Segment *segment, int refs, const uint64_t *s) {
+    Array *array = (Array *)(uintptr_t)s[0];
+    if (!array) return TRAP_NULL_ARRAY_REFERENCE;
+    if (!inside(s[1], s[3], array->length)) return TRAP_ARRAY_OUT_OF_BOUNDS;
+    uint64_t size = array->head.type->element_size;
+    if (!inside(s[2], refs ? s[3] : s[3] * size, segment->length))
+        return refs ? TRAP_TABLE_OUT_OF_BOUNDS : TRAP_MEMORY_OUT_OF_BOUNDS;
+    const void *source = refs ? (const void *)(segment->refs + s[2]) : (const void *)(segment->bytes + s[2]);
+    if (s[3]) memcpy(array->elements + s[1] * size, source, s[3] * size);
+    return 0;
+}
+
+/* The clause of `code` that takes `exn` thrown at `word`, or NULL. */
+static const Clause *find_clause(const Code *code, const Instance *instance, uint32_t word, const Exn *exn) {
+    for (uint32_t i = 0; i < code->handler_count; i++) {
+        const Handler *handler = &code->handlers[i];
+        if (word < handler->start || word >= handler->end) continue;
+        for (uint32_t j = 0; j < handler->count; j++) {
+            const Clause *clause = &handler->clauses[j];
+            if (clause->tag < 0 || instance->tags[clause->tag] == exn->tag) return clause;
+        }
+    }
+    return NULL;
+}
+
+#define R32(i) ((uint32_t)fp[i])
+#define R64(i) (fp[i])
+#define RF32(i) imm_f32(fp[i])
+#define RF64(i) imm_f64(fp[i])
+#define RV(i) read_vector(fp + (i))
+#define W32(i, v) (fp[i] = (uint32_t)(v))
+#define W64(i, v) (fp[i] = (uint64_t)(v))
+#define WF32(i, v) do { float value_ = (v); fp[i] = i32_reinterpret_f32(value_); } while (0)
+#define WF64(i, v) do { double value_ = (v); fp[i] = i64_reinterpret_f64(value_); } while (0)
+#define WV(i, v) do { v128 value_ = (v); memcpy(fp + (i), &value_, 16); } while (0)
+
+#define OP(name) L_##name:
+#define DISPATCH goto *labels[pc->op]
+#define NEXT do { pc++; DISPATCH; } while (0)
+#define JUMP do { pc += (int32_t)pc->imm; if (unlikely(--budget < 0)) goto poll; DISPATCH; } while (0)
+#define FAIL(code) do { trap = (code); goto trapped; } while (0)
+#define CHECK_TRAP do { if (unlikely(trap)) goto trapped; } while (0)
+#define TRY(call) do { trap = (call); CHECK_TRAP; } while (0)
+#define REF(i) ((Object *)(uintptr_t)fp[i])
+
+#define ADDRESS(slot, offset, size) \
+    uint64_t at = R64(slot) + (offset); \
+    if (unlikely(at + (size) > memory_size)) goto trap_memory; \
+    uint8_t *place = memory + at;
+
+#define ADDRESS_X(slot, offset, size) \
+    uint64_t at; \
+    Memory *chosen = instance->memories[pc->c]; \
+    if (unlikely(__builtin_add_overflow(R64(slot), offset, &at) || !inside(at, size, chosen->size))) goto trap_memory; \
+    uint8_t *place = chosen->base + at;
+
+/* Locals of the loop that follow the instance. */
+#define LOAD_MEMORY do { \
+        Memory *first = instance->memory_count ? instance->memories[0] : NULL; \
+        memory = first ? first->base : NULL; \
+        memory_size = first ? first->size : 0; \
+    } while (0)
+
+#define SAVE do { \
+        store->fuel = fuel; \
+        store->frames[store->depth] = (Frame){pc, fp, func}; \
+        store->top = fp + func->code->frame_slots; \
+    } while (0)
+
+int tw_run(Store *store, Func *func, uint64_t *fp) {
+    static const void *const labels[] = {
+#define X(name) &&L_##name,
+        FOR_EACH_OPCODE(X)
+#undef X
+    };
+    const int64_t base_depth = store->depth;
+    Instr *pc = NULL;
+    Instance *instance = func->instance;
+    uint8_t *memory;
+    uint64_t memory_size;
+    int64_t fuel = store->fuel;
+    int budget = POLL_JUMPS;
+    int polls = 0;
+    int trap = 0;
+    Func *callee;
+    uint64_t *args;
+    Exn *exn;
+
+    /* A trap before the first word has no frame of its own. */
+    if (store->depth + 1 > store->max_depth) { store->trap = TRAP_STACK_EXHAUSTED; return STATUS_TRAP; }
+    if (!func->code) {
+        int status = store->prepare(store, func);
+        if (status != STATUS_DONE) return status;
+    }
+    if (fp + func->code->frame_slots > store->stack_end) { store->trap = TRAP_STACK_EXHAUSTED; return STATUS_TRAP; }
+    store->depth++;
+    if (func->code->zeros) memset(fp + func->code->param_slots, 0, func->code->zeros * 8);
+    pc = func->code->words;
+    LOAD_MEMORY;
+    DISPATCH;
+
+#include "dispatch.h"
+
+    OP(fuel) {
+        if (unlikely(fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL);
+        fuel -= (int64_t)pc->imm;
+        NEXT;
+    }
+    OP(jump) JUMP;
+    OP(branch_if) { if (R64(pc->a)) JUMP; NEXT; }
+    OP(branch_unless) { if (!R64(pc->a)) JUMP; NEXT; }
+    OP(br_table) {
+        uint64_t index = R32(pc->a);
+        pc += 1 + (index < pc->imm ? index : pc->imm);
+        DISPATCH;
+    }
+    OP(unreachable) FAIL(TRAP_UNREACHABLE);
+    OP(move) { fp[pc->a] = fp[pc->b]; NEXT; }
+    OP(move128) { WV(pc->a, RV(pc->b)); NEXT; }
+    OP(const) { fp[pc->a] = pc->imm; NEXT; }
+    OP(const128) { memcpy(fp + pc->a, pc + 1, 16); pc++; NEXT; }
+    OP(select) { fp[pc->a] = R32(pc->imm) ? fp[pc->b] : fp[pc->c]; NEXT; }
+    OP(select128) { WV(pc->a, R32(pc->imm) ? RV(pc->b) : RV(pc->c)); NEXT; }
+    OP(global_get) { fp[pc->a] = instance->globals[pc->imm]->value[0]; NEXT; }
+    OP(global_set) { instance->globals[pc->imm]->value[0] = fp[pc->a]; NEXT; }
+    OP(global_get128) { memcpy(fp + pc->a, instance->globals[pc->imm]->value, 16); NEXT; }
+    OP(global_set128) { memcpy(instance->globals[pc->imm]->value, fp + pc->a, 16); NEXT; }
+
+    /* Calls. The callee's frame begins at its first argument. */
+
+    OP(call) { callee = instance->funcs[pc->imm]; args = fp + pc->a; goto enter; }
+    OP(call_ref) {
+        callee = (Func *)REF(pc->b);
+        if (unlikely(!callee)) FAIL(TRAP_NULL_FUNCTION_REFERENCE);
+        args = fp + pc->a;
+        goto enter;
+    }
+    OP(call_indirect) {
+        Table *table = instance->tables[pc->c];
+        uint64_t index = R64(pc->b);
+        if (unlikely(index >= table->size)) FAIL(TRAP_UNDEFINED_ELEMENT);
+        callee = (Func *)(uintptr_t)table->elements[index];
+        if (unlikely(!callee)) FAIL(TRAP_UNINITIALIZED_ELEMENT);
+        TypeInfo *type = instance->types[pc->imm];
+        if (unlikely(callee->head.type != type) && !tw_is_instance((uintptr_t)callee, type, 0, 0))
+            FAIL(TRAP_INDIRECT_CALL_TYPE_MISMATCH);
+        args = fp + pc->a;
+        goto enter;
+    }
+enter: {
+        Code *code = callee->code;
+        if (unlikely(!code)) goto enter_slowly;
+        if (unlikely(store->depth >= store->max_depth || args + code->frame_slots > store->stack_end))
+            FAIL(TRAP_STACK_EXHAUSTED);
+        store->frames[store->depth++] = (Frame){pc, fp, func};
+        func = callee;
+        fp = args;
+        for (uint32_t i = 0; i < code->zeros; i++) fp[code->param_slots + i] = 0;
+        pc = code->words;
+        if (unlikely(callee->instance != instance)) { instance = callee->instance; LOAD_MEMORY; }
+        if (unlikely(--budget < 0)) goto poll;
+        DISPATCH;
+    }
+enter_slowly: {
+        SAVE;
+        int status = callee->host ? store->call_host(store, callee, args) : store->prepare(store, callee);
+        fuel = store->fuel;
+        LOAD_MEMORY;
+        if (unlikely(status != STATUS_DONE)) {
+            if (status == STATUS_THROWN) { exn = store->thrown; store->thrown = NULL; goto unwind; }
+            if (status == STATUS_TRAP) FAIL(store->trap);
+            return status;
+        }
+        if (!callee->host) goto enter;
+        NEXT;
+    }
+
+    OP(return_call) { callee = instance->funcs[pc->imm]; args = fp + pc->a; goto replace; }
+    OP(return_call_ref) {
+        callee = (Func *)REF(pc->b);
+        if (unlikely(!callee)) FAIL(TRAP_NULL_FUNCTION_REFERENCE);
+        args = fp + pc->a;
+        goto replace;
+    }
+    OP(return_call_indirect) {
+        Table *table = instance->tables[pc->c];
+        uint64_t index = R64(pc->b);
+        if (unlikely(index >= table->size)) FAIL(TRAP_UNDEFINED_ELEMENT);
+        callee = (Func *)(uintptr_t)table->elements[index];
+        if (unlikely(!callee)) FAIL(TRAP_UNINITIALIZED_ELEMENT);
+        if (unlikely(!tw_is_instance((uintptr_t)callee, instance->types[pc->imm], 0, 0)))
+            FAIL(TRAP_INDIRECT_CALL_TYPE_MISMATCH);
+        args = fp + pc->a;
+        goto replace;
+    }
+replace: {
+        Code *code = callee->code;
+        if (unlikely(!code)) goto replace_slowly;
+        if (unlikely(fp + code->frame_slots > store->stack_end)) FAIL(TRAP_STACK_EXHAUSTED);
+        memmove(fp, args, code->param_slots * 8);
+        func = callee;
+        for (uint32_t i = 0; i < code->zeros; i++) fp[code->param_slots + i] = 0;
+        pc = code->words;
+        if (unlikely(callee->instance != instance)) { instance = callee->instance; LOAD_MEMORY; }
+        if (unlikely(--budget < 0)) goto poll;
+        DISPATCH;
+    }
+replace_slowly: {
+        SAVE;
+        int status = callee->host ? store->call_host(store, callee, args) : store->prepare(store, callee);
+        fuel = store->fuel;
+        LOAD_MEMORY;
+        if (unlikely(status != STATUS_DONE)) {
+            if (status == STATUS_THROWN) {
+                /* The frame is gone as far as handlers are concerned. */
+                exn = store->thrown;
+                store->thrown = NULL;
+                goto unwind_caller;
+            }
+            if (status == STATUS_TRAP) FAIL(store->trap);
+            return status;
+        }
+        if (!callee->host) goto replace;
+        memmove(fp, args, callee->head.type->result_slots * 8);
+        goto leave;
+    }
+
+    OP(return0) goto leave;
+    OP(return1) { fp[0] = fp[pc->a]; goto leave; }
+    OP(return_n) { memmove(fp, fp + pc->a, pc->imm * 8); goto leave; }
+leave: {
+        if (--store->depth == base_depth) {
+            store->fuel = fuel;
+            return STATUS_DONE;
+        }
+        Frame *frame = &store->frames[store->depth - 1];
+        /* The caller's own entry is the one that `enter` wrote below the depth it raised. */
+        pc = frame->pc;
+        fp = frame->fp;
+        func = frame->func;
+        if (unlikely(func->instance != instance)) { instance = func->instance; LOAD_MEMORY; }
+        NEXT;
+    }
+
+poll: {
+        budget = POLL_JUMPS;
+        if (unlikely(store->interrupted)) {
+            store->interrupted = 0;
+            FAIL(TRAP_INTERRUPT);
+        }
+        if (store->main_thread && ++polls % POLLS_A_SIGNAL_CHECK == 0) {
+            SAVE;
+            int status = store->poll(store);
+            fuel = store->fuel;
+            if (status != STATUS_DONE) return status;
+        }
+        DISPATCH;
+    }
+
+    /* Memory and tables. */
+
+    OP(memory_size) { W64(pc->a, instance->memories[pc->imm]->pages); NEXT; }
+    OP(memory_grow) {
+        Memory *m = instance->memories[pc->imm];
+        int64_t old = tw_memory_grow(m, R64(pc->a));
+        W64(pc->a, m->is64 ? (uint64_t)old : (uint32_t)old);
+        LOAD_MEMORY;
+        NEXT;
+    }
+    OP(memory_fill) { TRY(memory_fill(instance->memories[pc->imm], fp + pc->a)); NEXT; }
+    OP(memory_copy) { TRY(memory_copy(instance->memories[pc->b], instance->memories[pc->c], fp + pc->a)); NEXT; }
+    OP(memory_init) { TRY(memory_init(instance->memories[pc->b], &instance->datas[pc->imm], fp + pc->a)); NEXT; }
+    OP(data_drop) { instance->datas[pc->imm].length = 0; NEXT; }
+    OP(table_get) {
+        Table *table = instance->tables[pc->imm];
+        if (unlikely(R64(pc->b) >= table->size)) FAIL(TRAP_TABLE_OUT_OF_BOUNDS);
+        fp[pc->a] = table->elements[R64(pc->b)];
+        NEXT;
+    }
+    OP(table_set) {
+        Table *table = instance->tables[pc->imm];
+        if (unlikely(R64(pc->a) >= table->size)) FAIL(TRAP_TABLE_OUT_OF_BOUNDS);
+        table->elements[R64(pc->a)] = fp[pc->b];
+        NEXT;
+    }
+    OP(table_size) { W64(pc->a, instance->tables[pc->imm]->size); NEXT; }
+    OP(table_grow) {
+        Table *table = instance->tables[pc->imm];
+        int64_t old = tw_table_grow(table, R64(pc->a + 1), R64(pc->a));
+        W64(pc->a, table->is64 ? (uint64_t)old : (uint32_t)old);
+        NEXT;
+    }
+    OP(table_fill) { TRY(table_fill(instance->tables[pc->imm], fp + pc->a)); NEXT; }
+    OP(table_copy) { TRY(table_copy(instance->tables[pc->b], instance->tables[pc->c], fp + pc->a)); NEXT; }
+    OP(table_init) { TRY(table_init(instance->tables[pc->b], &instance->elems[pc->imm], fp + pc->a)); NEXT; }
+    OP(elem_drop) { instance->elems[pc->imm].length = 0; NEXT; }
+
+    /* References. */
+
+    OP(ref_func) { W64(pc->a, (uintptr_t)instance->funcs[pc->imm]); NEXT; }
+    OP(ref_as_non_null) { if (unlikely(!R64(pc->a))) FAIL(TRAP_NULL_REFERENCE); NEXT; }
+    OP(ref_test) {
+        TypeInfo *concrete = pc->c ? instance->types[(uint32_t)pc->imm] : NULL;
+        W64(pc->a, tw_is_instance(R64(pc->b), concrete, (int)(uint32_t)pc->imm, (int)(pc->imm >> 32)));
+        NEXT;
+    }
+    OP(ref_cast) {
+        TypeInfo *concrete = pc->c ? instance->types[(uint32_t)pc->imm] : NULL;
+        if (unlikely(!tw_is_instance(R64(pc->a), concrete, (int)(uint32_t)pc->imm, (int)(pc->imm >> 32))))
+            FAIL(TRAP_CAST_FAILURE);
+        NEXT;
+    }
+    OP(ref_i31) { W64(pc->a, (R64(pc->b) & 0x7FFFFFFF) << 1 | 1); NEXT; }
+    OP(i31_get_u) {
+        if (unlikely(!R64(pc->b))) FAIL(TRAP_NULL_I31_REFERENCE);
+        W64(pc->a, R64(pc->b) >> 1);
+        NEXT;
+    }
+    OP(i31_get_s) {
+        if (unlikely(!R64(pc->b))) FAIL(TRAP_NULL_I31_REFERENCE);
+        /* The 31 bits lie one above the tag bit: moved to the top and back they keep their sign. */
+        W32(pc->a, (int32_t)(uint32_t)R64(pc->b) >> 1);
+        NEXT;
+    }
+
+    /* Aggregates. SAVE before an allocation, which may collect and scans the frames. */
+
+    OP(struct_new) { SAVE; TRY(struct_new(store, instance->types[pc->imm], fp + pc->a, 1)); NEXT; }
+    OP(struct_new_default) { SAVE; TRY(struct_new(store, instance->types[pc->imm], fp + pc->a, 0)); NEXT; }
+    OP(struct_get) {
+        Struct *object = (Struct *)REF(pc->b);
+        if (unlikely(!object)) FAIL(TRAP_NULL_STRUCTURE_REFERENCE);
+        fp[pc->a] = object->fields[pc->imm];
+        NEXT;
+    }
+    OP(struct_get_s) {
+        Struct *object = (Struct *)REF(pc->b);
+        if (unlikely(!object)) FAIL(TRAP_NULL_STRUCTURE_REFERENCE);
+        W32(pc->a, sign_extended(object->fields[pc->imm], pc->c));
+        NEXT;
+    }
+    OP(struct_get128) {
+        Struct *object = (Struct *)REF(pc->b);
+        if (unlikely(!object)) FAIL(TRAP_NULL_STRUCTURE_REFERENCE);
+        memcpy(fp + pc->a, object->fields + pc->imm, 16);
+        NEXT;
+    }
+    OP(struct_set) {
+        Struct *object = (Struct *)REF(pc->a);
+        if (unlikely(!object)) FAIL(TRAP_NULL_STRUCTURE_REFERENCE);
+        object->fields[pc->imm] = fp[pc->b];
+        NEXT;
+    }
+    OP(struct_set_packed) {
+        Struct *object = (Struct *)REF(pc->a);
+        if (unlikely(!object)) FAIL(TRAP_NULL_STRUCTURE_REFERENCE);
+        object->fields[pc->imm] = fp[pc->b] & ((1u << pc->c) - 1);
+        NEXT;
+    }
+    OP(struct_set128) {
+        Struct *object = (Struct *)REF(pc->a);
+        if (unlikely(!object)) FAIL(TRAP_NULL_STRUCTURE_REFERENCE);
+        memcpy(object->fields + pc->imm, fp + pc->b, 16);
+        NEXT;
+    }
+    OP(array_new) {
+        TypeInfo *type = instance->types[pc->imm];
+        SAVE;
+        TRY(array_new(store, type, fp + pc->a, fp + pc->a, R32(pc->a + (type->element_size == 16 ? 2 : 1))));
+        NEXT;
+    }
+    OP(array_new_default) { SAVE; TRY(array_new(store, instance->types[pc->imm], fp + pc->a, NULL, R32(pc->a))); NEXT; }
+    OP(array_new_fixed) {
+        SAVE;
+        TRY(array_new_fixed(store, instance->types[(uint32_t)pc->imm], fp + pc->a, pc->imm >> 32));
+        NEXT;
+    }
+    OP(array_new_data) {
+        SAVE;
+        TRY(array_new_data(store, instance->types[pc->b], &instance->datas[pc->imm], fp + pc->a));
+        NEXT;
+    }
+    OP(array_new_elem) {
+        SAVE;
+        TRY(array_new_elem(store, instance->types[pc->b], &instance->elems[pc->imm], fp + pc->a));
+        NEXT;
+    }
+    OP(array_get) {
+        Array *array = (Array *)REF(pc->b);
+        if (unlikely(!array)) FAIL(TRAP_NULL_ARRAY_REFERENCE);
+        uint64_t index = R64(pc->c);
+        if (unlikely(index >= array->length)) FAIL(TRAP_ARRAY_OUT_OF_BOUNDS);
+        uint64_t high = 0;
+        W64(pc->a, tw_array_read(array, index, &high));
+        if (array->head.type->element_size == 16) fp[pc->a + 1] = high;
+        NEXT;
+    }
+    OP(array_get_s) {
+        Array *array = (Array *)REF(pc->b);
+        if (unlikely(!array)) FAIL(TRAP_NULL_ARRAY_REFERENCE);
+        uint64_t index = R64(pc->c);
+        if (unlikely(index >= array->length)) FAIL(TRAP_ARRAY_OUT_OF_BOUNDS);
+        uint64_t high;
+        W32(pc->a, sign_extended(tw_array_read(array, index, &high), array->head.type->element_size * 8));
+        NEXT;
+    }
+    OP(array_set) {
+        Array *array = (Array *)REF(pc->a);
+        if (unlikely(!array)) FAIL(TRAP_NULL_ARRAY_REFERENCE);
+        uint64_t index = R64(pc->b);
+        if (unlikely(index >= array->length)) FAIL(TRAP_ARRAY_OUT_OF_BOUNDS);
+        array_write(array, index, fp + pc->c);
+        NEXT;
+    }
+    OP(array_len) {
+        Array *array = (Array *)REF(pc->b);
+        if (unlikely(!array)) FAIL(TRAP_NULL_ARRAY_REFERENCE);
+        W64(pc->a, array->length);
+        NEXT;
+    }
+    OP(array_fill) { TRY(array_fill(instance->types[pc->imm], fp + pc->a)); NEXT; }
+    OP(array_copy) { TRY(array_copy(fp + pc->a)); NEXT; }
+    OP(array_init_data) { TRY(array_init(&instance->datas[pc->imm], 0, fp + pc->a)); NEXT; }
+    OP(array_init_elem) { TRY(array_init(&instance->elems[pc->imm], 1, fp + pc->a)); NEXT; }
+
+    /* Exceptions. */
+
+    OP(throw) {
+        Tag *tag = instance->tags[pc->imm];
+        SAVE;
+        exn = (Exn *)tw_new_exn(store, tag);
+        if (!exn) FAIL(TRAP_ALLOCATION_TOO_LARGE);
+        memcpy(exn->values, fp + pc->a, tag->type->param_slots * 8);
+        goto unwind;
+    }
+    OP(throw_ref) {
+        exn = (Exn *)REF(pc->a);
+        if (unlikely(!exn)) FAIL(TRAP_NULL_EXCEPTION_REFERENCE);
+        goto unwind;
+    }
+unwind: {
+        const Clause *clause = find_clause(func->code, instance, (uint32_t)(pc - func->code->words), exn);
+        if (clause) {
+            uint64_t *slot = fp + clause->height;
+            if (clause->tag >= 0) {
+                memcpy(slot, exn->values, exn->tag->type->param_slots * 8);
+                slot += exn->tag->type->param_slots;
+            }
+            if (clause->with_ref) *slot = (uintptr_t)exn;
+            pc = func->code->words + clause->target;
+            if (unlikely(--budget < 0)) goto poll;
+            DISPATCH;
+        }
+    }
+unwind_caller: {
+        if (--store->depth == base_depth) {
+            store->fuel = fuel;
+            store->thrown = exn;
+            return STATUS_THROWN;
+        }
+        Frame *frame = &store->frames[store->depth - 1];
+        pc = frame->pc;
+        fp = frame->fp;
+        func = frame->func;
+        if (func->instance != instance) { instance = func->instance; LOAD_MEMORY; }
+        goto unwind;
+    }
+
+trap_memory:
+    trap = TRAP_MEMORY_OUT_OF_BOUNDS;
+trapped:
+    SAVE;
+    store->trap = trap;
+    return STATUS_TRAP;
+}

@@ -1,0 +1,1079 @@
+"""Lowering for the native engine: a validated body becomes register code.
+
+A frame is a run of 64-bit slots: the locals, then one home slot for each operand height (two for a
+v128). Operands that are a local or a constant stay virtual until something needs them in a slot, so
+`local.get` and `const` cost nothing; `local.set` retargets the instruction that made the value.
+Comparisons melt into the branch that follows. The opcodes are those that `tools/gen_loop.py` derives
+from the instruction table; fuel heads are those of the python engine's `lower`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tinywasm.code import BlockType, Cast, MemArg, instructions
+from tinywasm.engine.native.opcodes import COMMUTATIVE, COMPARES, CONSTANT_FORMS, OPCODES
+from tinywasm.errors import WasmError
+from tinywasm.instructions import TABLE, Instruction
+from tinywasm.module import Expr, Function
+from tinywasm.types import (
+    I64,
+    V128,
+    AbstractHeap,
+    ArrayType,
+    DefinedType,
+    FuncType,
+    PackedType,
+    RefType,
+    StorageType,
+    StructType,
+    ValType,
+)
+from tinywasm.validation import Context
+
+MAX_SLOTS = 60_000
+_M64 = (1 << 64) - 1
+_INSTRUCTION = struct.Struct("<HHHHQ")
+
+# Kinds of virtual operands.
+SLOT, LOCAL, CONST, CONST128 = range(4)
+
+
+@dataclass(slots=True)
+class Operand:
+    """A virtual operand: where its value is now, and the slot where it belongs.
+
+    `value` is a local's slot, a constant's bits, or 16 bytes; for SLOT it is the home itself.
+    """
+
+    kind: int
+    value: Any
+    home: int
+    width: int
+
+
+@dataclass(slots=True)
+class Label:
+    """A control frame; `height` in slots and `depth` in operands are below the parameters."""
+
+    opcode: str
+    height: int = 0
+    depth: int = 0
+    params: tuple[int, ...] = ()
+    results: tuple[int, ...] = ()
+    target: int = -1
+    patches: list[int] = field(default_factory=list)
+    clause_patches: list[list[int]] = field(default_factory=list)
+    else_patch: int = -1
+    clauses: list[list[int]] = field(default_factory=list)
+
+    @property
+    def branch(self) -> tuple[int, ...]:
+        return self.params if self.opcode == "loop" else self.results
+
+    @property
+    def targeted(self) -> bool:
+        return bool(self.patches or self.clause_patches)
+
+
+@dataclass(slots=True)
+class NativeCode:
+    """Register code of one function.
+
+    `words` are 16-byte instructions; `positions` has one module offset a word. `zeros` is the number
+    of slots of locals behind the parameters. A handler is [first word, word behind the last,
+    [[tag or -1, with reference, target word, height slot], ...]], innermost first.
+    """
+
+    words: bytes
+    positions: list[int]
+    frame_slots: int
+    param_slots: int
+    zeros: int
+    result_slots: int
+    handlers: list[list[Any]]
+
+
+def width(type: ValType) -> int:
+    return 2 if type is V128 else 1
+
+
+def widths(types: Any) -> tuple[int, ...]:
+    return tuple(map(width, types))
+
+
+def lower(context: Context, index: int, function: Function, *, metered: bool) -> NativeCode:
+    """Lower a function of the module that `context` describes.
+
+    Raises `WasmError` where the function needs more slots than a frame can have.
+    """
+    return _Builder(context, index, function, metered).build(function.body)
+
+
+class _Builder:
+    """State of lowering one body: words so far, the virtual stack, and the control frames."""
+
+    def __init__(self, context: Context, index: int, function: Function, metered: bool) -> None:
+        self.context = context
+        self.metered = metered
+        signature = context.funcs[index].composite
+        assert isinstance(signature, FuncType)
+        self.results = widths(signature.results)
+        self.locals: list[tuple[int, int]] = []
+        slot = 0
+        for type in signature.params:
+            self.locals.append((slot, width(type)))
+            slot += width(type)
+        self.param_slots = slot
+        for count, type in function.locals:
+            if slot + count * width(type) > MAX_SLOTS:
+                raise WasmError("function has too many locals for the native engine")
+            for _ in range(count):
+                self.locals.append((slot, width(type)))
+                slot += width(type)
+        self.zeros = slot - self.param_slots
+        self.top = slot
+        self.max_top = slot
+        self.stack: list[Operand] = []
+        self.labels: list[Label] = []
+        self.words: list[list[int]] = []
+        self.positions: list[int] = []
+        self.handlers: list[list[Any]] = []
+        self.barrier = 0
+        self.position = 0
+        self.dead = False
+        self.fuel_word = -1
+
+    def build(self, body: Expr) -> NativeCode:
+        self.lead()
+        self.labels.append(Label("func", self.top, results=self.results))
+        skipped = 0
+        for position, row, immediates in instructions(body.code, body.start, body.end):
+            name = row.name
+            if self.dead:
+                if name in ("block", "loop", "if", "try_table"):
+                    skipped += 1
+                if name not in ("end", "else") or skipped:
+                    skipped -= name == "end"
+                    continue
+            self.position = position
+            _LOWER[row.ordinal](self, row, immediates)
+        pack = _INSTRUCTION.pack
+        return NativeCode(
+            b"".join([pack(op, a, b, c, imm & _M64) for op, a, b, c, imm in self.words]),
+            self.positions,
+            self.max_top + 2,
+            self.param_slots,
+            self.zeros,
+            sum(self.results),
+            self.handlers,
+        )
+
+    # Words
+
+    def emit(self, name: str, a: int = 0, b: int = 0, c: int = 0, imm: int = 0) -> int:
+        self.words.append([OPCODES[name], a, b, c, imm])
+        self.positions.append(self.position)
+        return len(self.words) - 1
+
+    def data(self, raw: bytes) -> None:
+        """A word of 16 bytes of data behind an instruction; no code is retargeted across it."""
+        self.words.append(list(_INSTRUCTION.unpack(raw)))
+        self.positions.append(self.position)
+        self.barrier = len(self.words)
+
+    def remove_last(self) -> list[int]:
+        self.positions.pop()
+        return self.words.pop()
+
+    def defines(self, slot: int) -> bool:
+        """Whether the last word made the value in operand slot `slot` and may still be changed."""
+        if len(self.words) <= self.barrier:
+            return False
+        word = self.words[-1]
+        return word[1] == slot and word[0] in _DEFINES
+
+    def lead(self) -> None:
+        """A fuel head: what follows is charged here."""
+        self.barrier = len(self.words)
+        if self.metered:
+            self.fuel_word = self.emit("fuel")
+            self.barrier = len(self.words)
+
+    def count(self) -> None:
+        if self.metered:
+            self.words[self.fuel_word][4] += 1
+
+    # The virtual stack
+
+    def push(self, width: int) -> int:
+        """A new operand in its home slot, which is returned."""
+        home = self.top
+        self.stack.append(Operand(SLOT, home, home, width))
+        self.top += width
+        self.max_top = max(self.max_top, self.top)
+        if self.top > MAX_SLOTS:
+            raise WasmError("function needs too many operands for the native engine")
+        return home
+
+    def push_virtual(self, kind: int, value: Any, width: int) -> None:
+        self.push(width)
+        self.stack[-1].kind = kind
+        self.stack[-1].value = value
+
+    def pop(self) -> Operand:
+        operand = self.stack.pop()
+        self.top = operand.home
+        return operand
+
+    def register(self, operand: Operand) -> int:
+        """A slot that holds the operand's value."""
+        if operand.kind in (SLOT, LOCAL):
+            slot: int = operand.value
+            return slot
+        self.settle(operand)
+        return operand.home
+
+    def settle(self, operand: Operand) -> None:
+        """Bring the operand into its home slot."""
+        self.move_to(operand, operand.home)
+        operand.kind, operand.value = SLOT, operand.home
+
+    def move_to(self, operand: Operand, slot: int) -> None:
+        if operand.kind == CONST:
+            self.emit("const", slot, imm=operand.value)
+        elif operand.kind == CONST128:
+            self.emit("const128", slot)
+            self.data(operand.value)
+        elif operand.value != slot:
+            self.emit("move" if operand.width == 1 else "move128", slot, operand.value)
+
+    def settle_all(self) -> None:
+        for operand in self.stack:
+            if operand.kind != SLOT:
+                self.settle(operand)
+
+    def settle_top(self, count: int) -> int:
+        """Bring the `count` topmost operands home, pop them; the slot of the first."""
+        if not count:
+            return self.top
+        for operand in self.stack[-count:]:
+            if operand.kind != SLOT:
+                self.settle(operand)
+        first = self.stack[-count].home
+        del self.stack[-count:]
+        self.top = first
+        return first
+
+    # Labels
+
+    def bind(self, label: Label) -> None:
+        """Branches to `label` come here."""
+        here = len(self.words)
+        for word in label.patches:
+            self.words[word][4] = (self.words[word][4] & ~0xFFFFFFFF) | ((here - word) & 0xFFFFFFFF)
+        for clause in label.clause_patches:
+            clause[2] = here
+        self.barrier = here
+
+    def jump(self, name: str, label: Label, a: int = 0, b: int = 0, imm: int = 0) -> None:
+        """A branch word to `label`; its distance stands in the low half of the immediate."""
+        word = self.emit(name, a, b, imm=imm << 32)
+        if label.opcode == "loop":
+            self.words[word][4] |= (label.target - word) & 0xFFFFFFFF
+            label.patches.append(word)
+        else:
+            label.patches.append(word)
+
+    def in_place(self, label: Label) -> bool:
+        """Whether the values that a branch takes along lie where the label wants them."""
+        slot = label.height
+        for operand in self.stack[len(self.stack) - len(label.branch) :]:
+            if operand.kind != SLOT or operand.home != slot:
+                return False
+            slot += operand.width
+        return True
+
+    def carry(self, label: Label) -> None:
+        """Move a branch's values to the label's slots; the virtual stack stays as it is."""
+        slot = label.height
+        for operand in self.stack[len(self.stack) - len(label.branch) :]:
+            self.move_to(operand, slot)
+            slot += operand.width
+
+    def branch(self, depth: int) -> None:
+        """An unconditional branch, taken from here; the virtual stack stays as it is."""
+        label = self.labels[-1 - depth]
+        if label.opcode == "func":
+            self.return_values()
+            return
+        self.carry(label)
+        self.jump("jump", label)
+
+    def return_values(self) -> None:
+        count = len(self.results)
+        if count == 0:
+            self.emit("return0")
+        elif self.results == (1,):
+            self.emit("return1", self.register_copy(self.stack[-1]))
+        else:
+            slot = self.stack[-count].home
+            for operand in self.stack[-count:]:
+                self.move_to(operand, operand.home)
+            self.emit("return_n", slot, imm=sum(self.results))
+
+    def register_copy(self, operand: Operand) -> int:
+        """As `register`, but the operand stays as virtual as it was: the code may run or not."""
+        if operand.kind == CONST:
+            self.move_to(operand, operand.home)
+            return operand.home
+        slot: int = operand.value
+        return slot
+
+    def branch_if(self, depth: int, condition: Operand, *, when: bool) -> None:
+        """Branch to label `depth` when the condition's truth is `when`; else go on here."""
+        label = self.labels[-1 - depth]
+        if label.opcode != "func" and self.in_place(label):
+            self.test(condition, when, lambda name, a, b, imm: self.jump(name, label, a, b, imm))
+        else:
+            skip = Label("block")
+            self.test(condition, not when, lambda name, a, b, imm: self.jump(name, skip, a, b, imm))
+            self.barrier = len(self.words)
+            self.branch(depth)
+            self.bind(skip)
+        self.lead()
+
+    def test(self, condition: Operand, when: bool, jump: Callable[[str, int, int, int], None]) -> None:
+        """Emit the branch on `condition`, melted with the comparison that made it."""
+        if condition.kind == CONST:
+            self.settle(condition)
+        slot = condition.value
+        while condition.kind == SLOT and self.defines(slot):
+            op, _, b, c, imm = self.words[-1]
+            if op == _EQZ:
+                self.remove_last()
+                when = not when
+                slot = b
+                continue
+            melted = COMPARES.get(op)
+            if melted is None or (melted[2] and not -(1 << 31) <= _signed(imm) < 1 << 31):
+                break
+            self.remove_last()
+            jump(melted[0] if when else melted[1], b, c, _signed(imm) & 0xFFFFFFFF if melted[2] else 0)
+            return
+        jump("branch_if" if when else "branch_unless", slot, 0, 0)
+
+    # Types
+
+    def block_widths(self, block: BlockType) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        if block is None:
+            return (), ()
+        if isinstance(block, int):
+            signature = self.context.types[block].composite
+            assert isinstance(signature, FuncType)
+            return widths(signature.params), widths(signature.results)
+        return (), (width(block),)
+
+
+def _signed(bits: int) -> int:
+    bits &= _M64
+    return bits - (1 << 64) if bits >> 63 else bits
+
+
+_EQZ = OPCODES["i32_eqz"]
+# Words that do nothing but make the value of their slot `a`, so that they may make it elsewhere.
+_DEFINES = frozenset(
+    OPCODES[name]
+    for row in TABLE
+    if len(row.results) == 1 and (row.operator or (row.immediates and row.immediates[0].startswith("memarg")))
+    if len(row.immediates) != 2 and row.immediates != ("shuffle",)
+    for flat in [row.name.replace(".", "_")]
+    for name in (flat, f"{flat}__k", f"{flat}__x")
+    if name in OPCODES
+) | {OPCODES["global_get"], OPCODES["struct_get"], OPCODES["array_get"]}
+
+_Lower = Callable[[_Builder, Instruction, tuple[Any, ...]], None]
+
+
+# Structured control
+
+
+def _open(b: _Builder, row: Instruction, block: BlockType) -> Label:
+    b.settle_all()
+    params, results = b.block_widths(block)
+    depth = len(b.stack) - len(params)
+    height = b.stack[depth].home if params else b.top
+    label = Label(row.name, height, depth, params, results)
+    b.labels.append(label)
+    return label
+
+
+def _block(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+    b.count()
+    _open(b, row, imm[0])
+
+
+def _loop(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+    b.count()
+    label = _open(b, row, imm[0])
+    label.target = len(b.words)
+    b.lead()
+
+
+def _if(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+    b.count()
+    condition = b.pop()
+    if condition.kind == SLOT and b.defines(condition.value):
+        # The rest goes home before the word that made the condition, which stays last to melt.
+        word, position = b.words.pop(), b.positions.pop()
+        b.settle_all()
+        b.words.append(word)
+        b.positions.append(position)
+    else:
+        b.settle_all()
+    skip = Label("block")
+    label = _open(b, row, imm[0])
+    b.test(condition, False, lambda name, x, y, bits: b.jump(name, skip, x, y, bits))
+    label.else_patch = skip.patches[0]
+    b.lead()
+
+
+def _reset(b: _Builder, label: Label, widths: tuple[int, ...]) -> None:
+    """The virtual stack as it is at the label: everything home."""
+    del b.stack[label.depth :]
+    b.top = label.height
+    b.dead = False
+    for each in widths:
+        b.push(each)
+
+
+def _bind_else(b: _Builder, label: Label) -> None:
+    skip = Label("block", patches=[label.else_patch])
+    label.else_patch = -1
+    b.bind(skip)
+
+
+def _else(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+    label = b.labels[-1]
+    if not b.dead:
+        b.settle_all()
+        b.jump("jump", label)
+    _bind_else(b, label)
+    _reset(b, label, label.params)
+    label.opcode = "else"
+    b.lead()
+
+
+def _end(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+    label = b.labels.pop()
+    if label.opcode == "func":
+        if not b.dead:
+            b.return_values()
+        if label.clause_patches:
+            b.bind(label)
+            b.emit("return_n", label.height, imm=sum(b.results))
+        return
+    joined = label.opcode in ("if", "else") or (label.opcode != "loop" and label.targeted)
+    if joined and not b.dead:
+        b.settle_all()
+    if label.opcode == "try_table":
+        b.handlers.append([label.target, len(b.words), label.clauses])
+        b.barrier = len(b.words)
+    if joined:
+        if label.else_patch >= 0:
+            _bind_else(b, label)
+        b.bind(label)
+        _reset(b, label, label.results)
+        b.lead()
+
+
+def _try_table(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+    b.count()
+    clauses = []
+    for catch in imm[1]:
+        target = b.labels[-1 - catch.label]
+        clause = [-1 if catch.tag is None else catch.tag, int(catch.ref), target.target, target.height]
+        if target.opcode != "loop":
+            target.clause_patches.append(clause)
+        clauses.append(clause)
+    label = _open(b, row, imm[0])
+    label.target, label.clauses = len(b.words), clauses
+    b.barrier = len(b.words)
+
+
+# Branches and calls
+
+
+def _unreachable(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+    b.count()
+    b.emit("unreachable")
+    b.dead = True
+
+
+def _throw(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+    b.count()
+    defined = b.context.tags[imm[0]]
+    assert isinstance(defined.composite, FuncType)
+    b.emit("throw", b.settle_top(len(defined.composite.params)), imm=imm[0])
+    b.dead = True
+
+
+def _throw_ref(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+    b.count()
+    b.emit("throw_ref", b.register(b.pop()))
+    b.dead = True
+
+
+def _br(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+    b.count()
+    b.branch(imm[0])
+    b.dead = True
+
+
+def _br_if(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+    b.count()
+    b.branch_if(imm[0], b.pop(), when=True)
+
+
+def _br_table(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+    b.count()
+    index = b.register(b.pop())
+    labels, default = imm[0]
+    b.emit("br_table", index, imm=len(labels))
+    stops: dict[int, Label] = {}
+    for depth in (*labels, default):
+        label = b.labels[-1 - depth]
+        if label.opcode != "func" and b.in_place(label):
+            b.jump("jump", label)
+        else:
+            b.jump("jump", stops.setdefault(depth, Label("block")))
+    for depth, stop in stops.items():
+        b.bind(stop)
+        b.branch(depth)
+    b.dead = True
+
+
+def _br_on_null(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+    b.count()
+    reference = b.pop()
+    b.branch_if(imm[0], reference, when=False)
+    b.stack.append(reference)
+    b.top = reference.home + 1
+
+
+def _br_on_non_null(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+    b.count()
+    if b.stack[-1].kind == CONST:
+        b.settle(b.stack[-1])
+    b.branch_if(imm[0], b.stack[-1], when=True)
+    b.pop()
+
+
+def _br_on_cast(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+    b.count()
+    cast: Cast = imm[0]
+    reference = b.register(b.stack[-1])
+    scratch = b.top
+    b.emit("ref_test", scratch, reference, *_cast_target(cast.target))
+    b.barrier = len(b.words)
+    b.branch_if(cast.label, Operand(SLOT, scratch, scratch, 1), when=row.name == "br_on_cast")
+
+
+def _return(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+    b.count()
+    b.return_values()
+    b.dead = True
+
+
+def _leave_call(b: _Builder, row: Instruction, type: DefinedType, fields: dict[str, int]) -> None:
+    signature = type.composite
+    assert isinstance(signature, FuncType)
+    b.emit(row.name, b.settle_top(len(signature.params)), **fields)
+    if row.name.startswith("return_"):
+        b.dead = True
+        return
+    for each in widths(signature.results):
+        b.push(each)
+
+
+def _call(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+    b.count()
+    _leave_call(b, row, b.context.funcs[imm[0]], {"imm": imm[0]})
+
+
+def _call_indirect(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+    b.count()
+    index = b.register(b.pop())
+    _leave_call(b, row, b.context.types[imm[0]], {"b": index, "c": imm[1], "imm": imm[0]})
+
+
+def _call_ref(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+    b.count()
+    callee = b.register(b.pop())
+    _leave_call(b, row, b.context.types[imm[0]], {"b": callee})
+
+
+# Parametric and variable instructions
+
+
+def _nop(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+    b.count()
+
+
+def _drop(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+    b.count()
+    b.pop()
+
+
+def _select(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+    b.count()
+    condition = b.register(b.pop())
+    second, first = b.pop(), b.pop()
+    y, x = b.register(second), b.register(first)
+    home = b.push(first.width)
+    b.emit("select" if first.width == 1 else "select128", home, x, y, condition)
+
+
+def _const(bits: int) -> _Lower:
+    mask = (1 << bits) - 1
+
+    def lower_const(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+        b.count()
+        b.push_virtual(CONST, imm[0] & mask, 1)
+
+    return lower_const
+
+
+def _const128(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+    b.count()
+    b.push_virtual(CONST128, imm[0], 2)
+
+
+def _ref_null(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+    b.count()
+    b.push_virtual(CONST, 0, 1)
+
+
+def _local_get(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+    b.count()
+    slot, each = b.locals[imm[0]]
+    b.push_virtual(LOCAL, slot, each)
+
+
+def _assign(b: _Builder, local: int) -> None:
+    """Pop an operand into a local; operands that still stand for the old value go home first."""
+    slot, each = b.locals[local]
+    value = b.pop()
+    stale = [operand for operand in b.stack if operand.kind == LOCAL and operand.value == slot]
+    if not stale and value.kind == SLOT and b.defines(value.value):
+        b.words[-1][1] = slot
+        return
+    for operand in stale:
+        b.settle(operand)
+    b.move_to(value, slot)
+
+
+def _local_set(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+    b.count()
+    _assign(b, imm[0])
+
+
+def _local_tee(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+    b.count()
+    _assign(b, imm[0])
+    slot, each = b.locals[imm[0]]
+    b.push_virtual(LOCAL, slot, each)
+
+
+def _global_get(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+    b.count()
+    each = width(b.context.globals[imm[0]].content)
+    b.emit("global_get" if each == 1 else "global_get128", b.push(each), imm=imm[0])
+
+
+def _global_set(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+    b.count()
+    value = b.pop()
+    b.emit("global_set" if value.width == 1 else "global_set128", b.register(value), imm=imm[0])
+
+
+# Numeric
+
+
+def _unary(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+    b.count()
+    source = b.register(b.pop())
+    b.emit(row.operator or "", b.push(width(row.results[0])), source, imm=imm[0] if imm else 0)
+
+
+def _binary(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+    b.count()
+    name = row.operator or ""
+    second, first = b.pop(), b.pop()
+    if name in COMMUTATIVE and first.kind == CONST and second.kind != CONST:
+        # The operands change places, and the constant one never needs its home.
+        first, second = second, first
+    if second.kind == CONST and name in CONSTANT_FORMS:
+        x, value = b.register(first), second.value
+        b.emit(f"{name}__k", b.push(width(row.results[0])), x, imm=_extended(value, row.params[1]))
+        return
+    y, x = b.register(second), b.register(first)
+    b.emit(name, b.push(width(row.results[0])), x, y, imm[0] if imm else 0)
+
+
+def _binary_as(operator: str) -> _Lower:
+    """An instruction that a numeric operator serves as well."""
+    twin = next(row for row in TABLE if row.operator == operator)
+    return lambda b, row, imm: _binary(b, twin, imm)
+
+
+def _extended(bits: int, type: ValType) -> int:
+    """The constant as the immediate holds it: i32 sign-extended, so that it fits half of one."""
+    return bits - (1 << 32) if type is not I64 and bits >> 31 == 1 else bits
+
+
+def _shuffle(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+    _binary(b, row, ())
+    b.data(imm[0])
+
+
+def _ternary(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+    b.count()
+    third, second, first = b.pop(), b.pop(), b.pop()
+    z, y, x = b.register(third), b.register(second), b.register(first)
+    b.emit(row.operator or "", b.push(2), x, y, z)
+
+
+def _wide(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+    b.count()
+    slots = [b.register(b.pop()) for _ in row.params][::-1]
+    low, _ = b.push(1), b.push(1)
+    upper = slots[2] | slots[3] << 16 if len(slots) == 4 else 0
+    b.emit(row.operator or "", low, slots[0], slots[1], upper)
+
+
+def _numeric(row: Instruction) -> _Lower:
+    if row.name == "i8x16.shuffle":
+        return _shuffle
+    return _wide if len(row.results) == 2 else (_unary, _binary, _ternary)[len(row.params) - 1]
+
+
+# Memory and tables
+
+_LANE_OFFSETS = (1 << 48) - 1
+
+
+def _access(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+    b.count()
+    argument: MemArg = imm[0]
+    memory = b.context.memories[argument.memory]
+    short = argument.memory == 0 and memory.address is not I64
+    name = row.name.replace(".", "_") + ("" if short else "__x")
+    offset = argument.offset
+    if len(imm) == 2:
+        # No memory reaches an offset that does not fit beside the lane.
+        offset = min(offset, _LANE_OFFSETS) | imm[1] << 56
+    value = b.pop() if len(row.params) == 2 else None
+    address = b.pop()
+    if row.results and value is not None:
+        _load_lane(b, name, address, value, argument.memory, offset)
+    elif value is not None:
+        y, x = b.register(value), b.register(address)
+        b.emit(name, x, y, argument.memory, offset)
+    else:
+        x = b.register(address)
+        b.emit(name, b.push(width(row.results[0])), x, argument.memory, offset)
+
+
+def _load_lane(
+    b: _Builder, name: str, address: Operand, vector: Operand, memory: int, offset: int
+) -> None:
+    """The word changes a vector in place, so that goes where the result will lie."""
+    scratch = vector.home + 2
+    b.max_top = max(b.max_top, scratch + 1)
+    b.move_to(address, scratch)
+    result = b.push(2)
+    b.move_to(vector, result)
+    b.emit(name, result, scratch, memory, offset)
+
+
+def _in_row(opcode: str, fields: Callable[[_Builder, Any], dict[str, int]], results: int) -> _Lower:
+    """An instruction that takes its operands from consecutive slots and leaves its results there."""
+
+    def lower_in_row(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+        b.count()
+        b.emit(opcode, b.settle_top(_ARITY[row.name]), **fields(b, imm))
+        for _ in range(results):
+            b.push(1)
+
+    return lower_in_row
+
+
+def _single(opcode: str, fields: Callable[[_Builder, Any], dict[str, int]]) -> _Lower:
+    """One operand in any slot, one result."""
+
+    def lower_single(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+        b.count()
+        source = b.register(b.pop())
+        b.emit(opcode, b.push(1), source, **fields(b, imm))
+
+    return lower_single
+
+
+def _source(opcode: str, fields: Callable[[_Builder, Any], dict[str, int]]) -> _Lower:
+    """No operand, one result."""
+
+    def lower_source(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+        b.count()
+        b.emit(opcode, b.push(1), **fields(b, imm))
+
+    return lower_source
+
+
+def _check(opcode: str, fields: Callable[[_Builder, Any], dict[str, int]]) -> _Lower:
+    """Looks at the topmost operand, which stays."""
+
+    def lower_check(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+        b.count()
+        b.emit(opcode, b.register(b.stack[-1]), **fields(b, imm))
+
+    return lower_check
+
+
+def _none(b: _Builder, imm: Any) -> dict[str, int]:
+    return {}
+
+
+def _imm(b: _Builder, imm: Any) -> dict[str, int]:
+    return {"imm": imm[0]}
+
+
+def _pair(b: _Builder, imm: Any) -> dict[str, int]:
+    return {"b": imm[0], "c": imm[1]}
+
+
+def _segment_into(b: _Builder, imm: Any) -> dict[str, int]:
+    return {"b": imm[1], "imm": imm[0]}
+
+
+def _type_and_segment(b: _Builder, imm: Any) -> dict[str, int]:
+    return {"b": imm[0], "imm": imm[1]}
+
+
+def _table_set(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+    b.count()
+    value, index = b.pop(), b.pop()
+    y, x = b.register(value), b.register(index)
+    b.emit("table_set", x, y, imm=imm[0])
+
+
+# References
+
+# How `ref_test` names an abstract type; the order is that of `enum heap_kind` in heap.h.
+_HEAPS = list(AbstractHeap)
+
+
+def _cast_target(ref: RefType) -> tuple[int, int]:
+    """Field c and the immediate: the type index in the low half or the abstract type, and flags."""
+    concrete = isinstance(ref.heap, int)
+    code = ref.heap if isinstance(ref.heap, int) else _HEAPS.index(ref.heap)  # type: ignore[arg-type]
+    return int(concrete), code | ref.nullable << 32
+
+
+def _ref_test(b: _Builder, imm: Any) -> dict[str, int]:
+    c, bits = _cast_target(imm[0])
+    return {"c": c, "imm": bits}
+
+
+# Aggregates
+
+
+def _layout(b: _Builder, index: int) -> list[tuple[int, StorageType]]:
+    """The fields of a struct type: slot and storage type of each."""
+    composite = b.context.types[index].composite
+    assert isinstance(composite, StructType)
+    slot, fields = 0, []
+    for each in composite.fields:
+        fields.append((slot, each.storage))
+        slot += 2 if each.storage is V128 else 1
+    return fields
+
+
+def _struct_new(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+    b.count()
+    b.emit("struct_new", b.settle_top(len(_layout(b, imm[0]))), imm=imm[0])
+    b.push(1)
+
+
+def _struct_get(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+    b.count()
+    slot, storage = _layout(b, imm[0])[imm[1]]
+    source = b.register(b.pop())
+    if storage is V128:
+        b.emit("struct_get128", b.push(2), source, imm=slot)
+    elif row.name == "struct.get_s":
+        assert isinstance(storage, PackedType)
+        b.emit("struct_get_s", b.push(1), source, storage.value, slot)
+    else:
+        b.emit("struct_get", b.push(1), source, imm=slot)
+
+
+def _struct_set(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+    b.count()
+    slot, storage = _layout(b, imm[0])[imm[1]]
+    value, reference = b.pop(), b.pop()
+    y, x = b.register(value), b.register(reference)
+    if isinstance(storage, PackedType):
+        b.emit("struct_set_packed", x, y, storage.value, slot)
+    else:
+        b.emit("struct_set128" if storage is V128 else "struct_set", x, y, imm=slot)
+
+
+def _storage(b: _Builder, index: int) -> StorageType:
+    composite = b.context.types[index].composite
+    assert isinstance(composite, ArrayType)
+    return composite.field.storage
+
+
+def _array_get(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+    b.count()
+    index, reference = b.pop(), b.pop()
+    y, x = b.register(index), b.register(reference)
+    opcode = "array_get_s" if row.name == "array.get_s" else "array_get"
+    b.emit(opcode, b.push(2 if _storage(b, imm[0]) is V128 else 1), x, y, imm[0])
+
+
+def _array_set(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+    b.count()
+    value, index, reference = b.pop(), b.pop(), b.pop()
+    z, y, x = b.register(value), b.register(index), b.register(reference)
+    b.emit("array_set", x, y, z, imm[0])
+
+
+def _array_new_fixed(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
+    b.count()
+    b.emit("array_new_fixed", b.settle_top(imm[1]), b=0, c=0, imm=imm[0] | imm[1] << 32)
+    b.push(1)
+
+
+_ARITY = {
+    "memory.grow": 1,
+    "memory.fill": 3,
+    "memory.copy": 3,
+    "memory.init": 3,
+    "data.drop": 0,
+    "table.grow": 2,
+    "table.fill": 3,
+    "table.copy": 3,
+    "table.init": 3,
+    "elem.drop": 0,
+    "struct.new_default": 0,
+    "array.new": 2,
+    "array.new_default": 1,
+    "array.new_data": 2,
+    "array.new_elem": 2,
+    "array.fill": 4,
+    "array.copy": 5,
+    "array.init_data": 4,
+    "array.init_elem": 4,
+}
+
+_HAND: dict[str, _Lower] = {
+    "unreachable": _unreachable,
+    "nop": _nop,
+    "block": _block,
+    "loop": _loop,
+    "if": _if,
+    "else": _else,
+    "end": _end,
+    "try_table": _try_table,
+    "throw": _throw,
+    "throw_ref": _throw_ref,
+    "br": _br,
+    "br_if": _br_if,
+    "br_table": _br_table,
+    "br_on_null": _br_on_null,
+    "br_on_non_null": _br_on_non_null,
+    "br_on_cast": _br_on_cast,
+    "br_on_cast_fail": _br_on_cast,
+    "return": _return,
+    "call": _call,
+    "call_indirect": _call_indirect,
+    "call_ref": _call_ref,
+    "return_call": _call,
+    "return_call_indirect": _call_indirect,
+    "return_call_ref": _call_ref,
+    "drop": _drop,
+    "select": _select,
+    "local.get": _local_get,
+    "local.set": _local_set,
+    "local.tee": _local_tee,
+    "global.get": _global_get,
+    "global.set": _global_set,
+    "i32.const": _const(32),
+    "i64.const": _const(64),
+    "f32.const": _const(32),
+    "f64.const": _const(64),
+    "v128.const": _const128,
+    "memory.size": _source("memory_size", _imm),
+    "memory.grow": _in_row("memory_grow", _imm, 1),
+    "memory.fill": _in_row("memory_fill", _imm, 0),
+    "memory.copy": _in_row("memory_copy", _pair, 0),
+    "memory.init": _in_row("memory_init", _segment_into, 0),
+    "data.drop": _in_row("data_drop", _imm, 0),
+    "table.get": _single("table_get", _imm),
+    "table.set": _table_set,
+    "table.size": _source("table_size", _imm),
+    "table.grow": _in_row("table_grow", _imm, 1),
+    "table.fill": _in_row("table_fill", _imm, 0),
+    "table.copy": _in_row("table_copy", _pair, 0),
+    "table.init": _in_row("table_init", _segment_into, 0),
+    "elem.drop": _in_row("elem_drop", _imm, 0),
+    "ref.null": _ref_null,
+    "ref.func": _source("ref_func", _imm),
+    # A reference is a number to the loop: null is zero, and equal references are equal numbers.
+    "ref.is_null": _single("i64_eqz", _none),
+    "ref.eq": _binary_as("i64_eq"),
+    "ref.as_non_null": _check("ref_as_non_null", _none),
+    "ref.test": _single("ref_test", _ref_test),
+    "ref.cast": _check("ref_cast", _ref_test),
+    "ref.i31": _single("ref_i31", _none),
+    "i31.get_s": _single("i31_get_s", _none),
+    "i31.get_u": _single("i31_get_u", _none),
+    "any.convert_extern": _nop,
+    "extern.convert_any": _nop,
+    "struct.new": _struct_new,
+    "struct.new_default": _in_row("struct_new_default", _imm, 1),
+    "struct.get": _struct_get,
+    "struct.get_s": _struct_get,
+    "struct.get_u": _struct_get,
+    "struct.set": _struct_set,
+    "array.new": _in_row("array_new", _imm, 1),
+    "array.new_default": _in_row("array_new_default", _imm, 1),
+    "array.new_fixed": _array_new_fixed,
+    "array.new_data": _in_row("array_new_data", _type_and_segment, 1),
+    "array.new_elem": _in_row("array_new_elem", _type_and_segment, 1),
+    "array.get": _array_get,
+    "array.get_s": _array_get,
+    "array.get_u": _array_get,
+    "array.set": _array_set,
+    "array.len": _single("array_len", _none),
+    "array.fill": _in_row("array_fill", _imm, 0),
+    "array.copy": _in_row("array_copy", _none, 0),
+    "array.init_data": _in_row("array_init_data", _type_and_segment, 0),
+    "array.init_elem": _in_row("array_init_elem", _type_and_segment, 0),
+}
+
+
+def _handler(row: Instruction) -> _Lower:
+    if row.operator is not None:
+        return _numeric(row)
+    if row.immediates and row.immediates[0].startswith("memarg"):
+        return _access
+    return _HAND[row.name]
+
+
+_LOWER: list[_Lower] = [_handler(row) for row in TABLE]

@@ -1,0 +1,187 @@
+/* What the loop works on. The extension `_loop` builds these structures and owns their memory.
+
+   A slot is 64 bits. An i32 and an f32 lie in the low half with the high half zero; a v128 takes two
+   slots; a reference is 0 for null, an odd number for an i31, else the address of an `Object`. */
+
+#ifndef TINYWASM_NATIVE_H
+#define TINYWASM_NATIVE_H
+
+#include <stdint.h>
+
+#include "trap.h"
+
+typedef struct Instr {
+    uint16_t op, a, b, c;
+    uint64_t imm;
+} Instr;
+
+enum object_kind { KIND_FUNC, KIND_STRUCT, KIND_ARRAY, KIND_EXN, KIND_HOST };
+
+/* In the order of `types.AbstractHeap`. */
+enum heap_kind {
+    HEAP_ANY, HEAP_EQ, HEAP_I31, HEAP_STRUCT, HEAP_ARRAY, HEAP_NONE,
+    HEAP_FUNC, HEAP_NOFUNC, HEAP_EXTERN, HEAP_NOEXTERN, HEAP_EXN, HEAP_NOEXN
+};
+
+/* A canonical type definition. `display` has the ancestors from the root on, the type itself last.
+   `slots` counts a function's parameters or a structure's fields; `kinds` has one letter a slot of a
+   structure: r for a reference, b and h for packed bytes and halves, . for anything else. `params` and
+   `results` are a function's value types as letters i l f d v r. An array has `element` (a letter as
+   of a structure, or i l f d v) of `element_size` bytes. */
+typedef struct TypeInfo {
+    int kind;
+    uint32_t depth;
+    struct TypeInfo **display;
+    uint32_t slots;
+    char *kinds;
+    char *params, *results;
+    uint32_t param_slots, result_slots;
+    char element;
+    uint32_t element_size;
+} TypeInfo;
+
+typedef struct Object {
+    struct Object *next;
+    TypeInfo *type;
+    uint32_t pins; /* how many Python objects hold it */
+    uint8_t kind;
+    uint8_t marked;
+} Object;
+
+typedef struct Struct {
+    Object head;
+    uint64_t fields[];
+} Struct;
+
+typedef struct Array {
+    Object head;
+    uint64_t length;
+    uint64_t unused; /* keeps the elements aligned to 16 bytes */
+    uint8_t elements[];
+} Array;
+
+typedef struct Tag {
+    TypeInfo *type;
+    void *python;
+} Tag;
+
+typedef struct Exn {
+    Object head;
+    Tag *tag;
+    uint64_t values[];
+} Exn;
+
+typedef struct Host {
+    Object head;
+    void *python;
+} Host;
+
+typedef struct Clause {
+    int32_t tag; /* index, or -1 for all */
+    uint32_t with_ref, target, height;
+} Clause;
+
+typedef struct Handler {
+    uint32_t start, end, count;
+    Clause *clauses;
+} Handler;
+
+typedef struct Code {
+    Instr *words;
+    uint32_t word_count, frame_slots, param_slots, zeros, result_slots, handler_count;
+    Handler *handlers;
+} Code;
+
+typedef struct Func {
+    Object head;
+    Code *code; /* NULL until the first call, and for a host function */
+    struct Instance *instance;
+    void *python;
+    int host;
+} Func;
+
+typedef struct Memory {
+    uint8_t *base;
+    uint64_t size, pages, max_pages, page_size, reserved;
+    int is64;
+} Memory;
+
+typedef struct Table {
+    uint64_t *elements;
+    uint64_t size, max, capacity;
+    int is64;
+} Table;
+
+typedef struct Global {
+    uint64_t value[2];
+    int is_ref;
+} Global;
+
+typedef struct Segment {
+    const uint8_t *bytes;
+    uint64_t *refs;
+    uint64_t length;
+} Segment;
+
+typedef struct Instance {
+    Func **funcs;
+    Memory **memories;
+    Table **tables;
+    Global **globals;
+    Tag **tags;
+    TypeInfo **types;
+    Segment *datas, *elems;
+    uint64_t func_count, memory_count, table_count, global_count, tag_count, type_count, data_count, elem_count;
+} Instance;
+
+typedef struct Frame {
+    Instr *pc;
+    uint64_t *fp;
+    Func *func;
+} Frame;
+
+enum status { STATUS_DONE, STATUS_TRAP, STATUS_THROWN, STATUS_PYTHON };
+
+/* What the instances of one store share. The callbacks take the GIL. */
+typedef struct Store {
+    uint64_t *stack, *stack_end, *top;
+    Frame *frames;
+    int64_t depth, max_depth;
+    int64_t fuel;
+    int trap;
+    volatile int interrupted;
+    int main_thread;
+    Exn *thrown;
+    Object *objects;
+    uint64_t allocated, threshold, live_bytes;
+    Host *unreferenced; /* swept host references whose Python objects the next callback releases */
+    Instance **instances;
+    uint64_t instance_count;
+    Global **globals;
+    uint64_t global_count;
+    Table **tables;
+    uint64_t table_count;
+    void *python;
+    int (*prepare)(struct Store *, Func *);
+    int (*call_host)(struct Store *, Func *, uint64_t *);
+    int (*poll)(struct Store *);
+} Store;
+
+/* Run `func` with its arguments at `fp`; results are left there. Returns a `status`. */
+int tw_run(Store *store, Func *func, uint64_t *fp);
+
+/* -1 where refused, else the old size. */
+int64_t tw_memory_grow(Memory *memory, uint64_t pages);
+int64_t tw_table_grow(Table *table, uint64_t count, uint64_t value);
+
+Object *tw_new_struct(Store *store, TypeInfo *type);
+Object *tw_new_array(Store *store, TypeInfo *type, uint64_t length);
+Object *tw_new_exn(Store *store, Tag *tag);
+Object *tw_new_host(Store *store, void *python);
+void tw_collect(Store *store);
+void tw_free_objects(Store *store);
+uint64_t tw_array_read(const Array *array, uint64_t index, uint64_t *high);
+int tw_is_instance(uint64_t ref, TypeInfo *concrete, int heap, int nullable);
+const char *tw_table_digest(void);
+
+#endif
