@@ -46,7 +46,7 @@ $(VENV)/confidential: setup.cfg pyproject.toml | $(BIN)/python
 	@$(call install,.[confidential])
 
 $(VENV)/test: setup.cfg pyproject.toml | $(BIN)/python
-	@$(call install,.[confidential$(comma)test])
+	@$(call install,.[confidential$(comma)test]); touch $(VENV)/confidential
 
 $(BIN)/python:
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: install Python 3.11 or later" >&2; exit 1; }

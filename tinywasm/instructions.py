@@ -102,7 +102,7 @@ _group: tuple[int | None, Feature | None] = (None, None)
 @contextmanager
 def group(prefix: int | None = None, feature: Feature | None = None) -> Iterator[None]:
     """The rows below share an opcode prefix and a proposal."""
-    global _group  # noqa: PLW0603
+    global _group
     _group = (prefix, feature)
     yield
     _group = (None, None)
