@@ -140,7 +140,7 @@ FAILING = [
     ('(assert_return (invoke "func") (ref.any))', "(ref.any)", "(ref.func"),
     ('(assert_return (invoke "struct") (ref.null))', "(ref.null)", "(ref.struct)"),
     ('(assert_return (invoke "struct") (i32.const 0))', "(i32.const 0)", "(ref.struct)"),
-    ('(assert_return (invoke "div" (i32.const 0)) (i32.const 0))', "success", "integer divide by zero"),
+    ('(assert_return (invoke "div" (i32.const 0)) (i32.const 0))', "to hold", "integer divide by zero"),
     ('(assert_trap (invoke "wide") "unreachable")', 'Trap "unreachable"', "results (i64.const 1)"),
     ('(assert_trap (invoke "div" (i32.const 0)) "unreachable")', "unreachable", "integer divide by zero"),
     ('(assert_trap (invoke "throw") "unreachable")', "Trap", "WasmException"),
