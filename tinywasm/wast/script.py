@@ -267,11 +267,18 @@ def _pattern(cursor: Cursor) -> Pattern:
     elif head == "v128.const":
         pattern = _vector_pattern(cursor)
     elif head == "either":
-        pattern = EitherPattern(_all(cursor, _pattern))
+        pattern = EitherPattern(_all(cursor, _alternative))
     else:
         pattern = _reference_pattern(head, cursor)
     cursor.close()
     return pattern
+
+
+def _alternative(cursor: Cursor) -> Pattern:
+    """A pattern inside `either`, which does not nest: no input shall drive the recursion."""
+    if cursor.at_form("either"):
+        raise cursor.unexpected(cursor.index + 1)
+    return _pattern(cursor)
 
 
 def _number_pattern(head: str, cursor: Cursor) -> NumberPattern | NanPattern:
