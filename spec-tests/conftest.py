@@ -7,6 +7,10 @@ import pytest
 from locate import MISSING, find_suite
 
 
+# The submodules hold Python files that are no tests of ours.
+collect_ignore = ["spec", "testsuite"]
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--suite", help="folder of the official test suite")
 
