@@ -6,7 +6,6 @@ import pytest
 
 from locate import MISSING, find_suite
 
-
 # The submodules hold Python files that are no tests of ours.
 collect_ignore = ["spec", "testsuite"]
 
