@@ -46,12 +46,12 @@ $(VENV)/confidential: setup.cfg pyproject.toml | $(BIN)/python
 	@$(call install,.[confidential])
 
 $(VENV)/test: setup.cfg pyproject.toml | $(BIN)/python
-	@$(call install,.[confidential$(comma)test])
+	@$(call install,.[confidential$(comma)test]); touch $(VENV)/confidential
 
 $(BIN)/python:
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: install Python 3.11 or later" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or later is needed; $(PYTHON) is " + sys.version.split()[0] + ". Choose another one with: make PYTHON=...")'
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 comma := ,
 # pip's output is of interest only where it fails.

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import pytest
+
 from locate import MISSING, find_suite
+
+# The submodules hold Python files that are no tests of ours.
+collect_ignore = ["spec", "testsuite"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

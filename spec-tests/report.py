@@ -12,12 +12,14 @@ import platform
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from locate import HERE, MISSING, Script, find_suite
-
-from tinywasm.wast.report import FileReport
+from tinywasm.wast.report import Failure, FileReport
 from tinywasm.wast.runner import count_commands, run_script
 from tinywasm.wast.suite import config_for, unsupported
 
@@ -29,6 +31,8 @@ KNOWN: dict[str, tuple[int, int | None, int]] = {
     "proposals/custom-page-sizes": (5, None, 164),
     "proposals/wide-arithmetic": (1, None, 107),
 }
+# Seconds that a script may take; the slowest needs a small part of that.
+_LIMIT = 600.0
 # These take most of the time, so they start first.
 _LONGEST = ("return_call", "memory_grow", "memory_copy", "memory_fill")
 
@@ -54,6 +58,11 @@ class Totals:
         if report.skip_reason:
             self.reasons.add(report.skip_reason)
 
+    @property
+    def reason(self) -> str:
+        """Why commands were skipped."""
+        return "; ".join(sorted(self.reasons))
+
     def row(self) -> str:
         numbers = (self.files, self.commands, self.assertions, self.passed, self.failed, self.skipped)
         return " | ".join(f"{number:,}" for number in (*numbers, self.mismatches))
@@ -65,14 +74,35 @@ def run_one(script: Script) -> FileReport:
     reason = unsupported(script.path)
     if reason:
         return count_commands(text, script.name, reason)
-    return run_script(text, script.name, config_for(script.path))
+    return run_script(text, script.name, config_for(script.path), timeout=_LIMIT)
 
 
 def run_all(scripts: Sequence[Script], processes: int) -> Iterator[FileReport]:
     """Reports as they come, the longest scripts first."""
     order = sorted(scripts, key=lambda script: (not script.path.name.startswith(_LONGEST), script.name))
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        yield from pool.imap_unordered(run_one, order)
+    left = {script.name: script for script in order}
+    with _pool(processes) as pool:
+        for future in as_completed([pool.submit(run_one, script) for script in order]):
+            # A process that died takes the others' scripts along; they are run again below.
+            with suppress(BrokenProcessPool):
+                report = future.result()
+                del left[report.path]
+                yield report
+    yield from map(_run_alone, left.values())
+
+
+def _pool(processes: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
+
+
+def _run_alone(script: Script) -> FileReport:
+    """The report of a script in a process of its own, whose death is the script's failure."""
+    try:
+        with _pool(1) as pool:
+            return pool.submit(run_one, script).result()
+    except BrokenProcessPool:
+        failure = Failure(1, "script", "an outcome", "the end of the process that ran it")
+        return FileReport(script.name, commands=1, failed=1, failures=[failure])
 
 
 def totals_of(reports: Iterable[tuple[str, FileReport]]) -> dict[str, Totals]:
@@ -128,7 +158,7 @@ def results_page(groups: dict[str, Totals], reports: Sequence[FileReport], wrong
         "",
         f"Folder | {_COLUMNS} | Not run because",
         "--- |" + " ---: |" * 7 + " ---",
-        *(f"{name} | {total.row()} | {'; '.join(sorted(total.reasons))}" for name, total in groups.items()),
+        *(f"{name} | {total.row()} | {total.reason}".rstrip() for name, total in groups.items()),
         "",
         "## Files",
         "",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from locate import Script
 
+from locate import Script
 from tinywasm.wast.runner import run_script
 from tinywasm.wast.suite import config_for, unsupported
 

@@ -242,7 +242,20 @@ def _read_ref(nullable: bool) -> Reader:
     return read
 
 
-_INDICES = ("label", "func", "type", "local", "global", "table", "mem", "tag", "data", "elem", "field", "count")
+_INDICES = (
+    "label",
+    "func",
+    "type",
+    "local",
+    "global",
+    "table",
+    "mem",
+    "tag",
+    "data",
+    "elem",
+    "field",
+    "count",
+)
 _LANES = ("lane2", "lane4", "lane8", "lane16")
 _MEMARGS = ("memarg1", "memarg2", "memarg4", "memarg8", "memarg16")
 
@@ -357,7 +370,12 @@ def _write_catch(catch: Catch) -> bytes:
 
 def _write_cast(cast: Cast) -> bytes:
     flags = bytes([cast.source.nullable + 2 * cast.target.nullable])
-    return flags + write_unsigned(cast.label) + write_heaptype(cast.source.heap) + write_heaptype(cast.target.heap)
+    return (
+        flags
+        + write_unsigned(cast.label)
+        + write_heaptype(cast.source.heap)
+        + write_heaptype(cast.target.heap)
+    )
 
 
 def write_vector(write: Callable[[Any], bytes], items: Any) -> bytes:
@@ -386,7 +404,8 @@ WRITE: dict[str, Callable[[Any], bytes]] = {
 }
 
 _OPCODES = [
-    bytes([row.code]) if row.prefix is None else bytes([row.prefix]) + write_unsigned(row.code) for row in TABLE
+    bytes([row.code]) if row.prefix is None else bytes([row.prefix]) + write_unsigned(row.code)
+    for row in TABLE
 ]
 _WRITERS = [tuple(WRITE[kind] for kind in row.immediates) for row in TABLE]
 

@@ -39,7 +39,11 @@ class Module:
 
         Raises `DecodeError`, `ParseError` or `ValidationError`.
         """
-        syntax = text.parse_module(source) if isinstance(source, str) else binary.decode(source)
+        syntax = (
+            text.parse_module(source)
+            if isinstance(source, str)
+            else binary.decode(source, engine.config.features)
+        )
         self._validate(engine, syntax)
 
     def _validate(self, engine: Engine, syntax: DecodedModule) -> None:
@@ -58,7 +62,9 @@ class Module:
     def from_file(cls, engine: Engine, path: str | Path) -> Module:
         """From a file in either format, told apart by the binary format's magic number."""
         data = Path(path).read_bytes()
-        return cls(engine, data if data.startswith(b"\0asm") else data.decode())
+        if data.startswith(b"\0asm"):
+            return cls(engine, data)
+        return cls.from_decoded(engine, text.parse_module(data))
 
 
 def invoke(store: Store, func: FuncInstance, args: Sequence[Any]) -> list[Any]:

@@ -102,7 +102,7 @@ _group: tuple[int | None, Feature | None] = (None, None)
 @contextmanager
 def group(prefix: int | None = None, feature: Feature | None = None) -> Iterator[None]:
     """The rows below share an opcode prefix and a proposal."""
-    global _group  # noqa: PLW0603
+    global _group
     _group = (prefix, feature)
     yield
     _group = (None, None)
@@ -344,9 +344,9 @@ with group():
     op(0xD0, "ref.null", "heap", RULE, const=True)
     op(0xD1, "ref.is_null", "", RULE)
     op(0xD2, "ref.func", "func", RULE, const=True)
-    op(0xD3, "ref.as_non_null", "", RULE)
-    op(0xD4, "br_on_null", "label", RULE)
-    op(0xD5, "ref.eq", "", "eqref eqref -> i32")
+    op(0xD3, "ref.eq", "", "eqref eqref -> i32")
+    op(0xD4, "ref.as_non_null", "", RULE)
+    op(0xD5, "br_on_null", "label", RULE)
     op(0xD6, "br_on_non_null", "label", RULE)
 
 # Aggregate instructions (section 5.4.4)

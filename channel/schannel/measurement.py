@@ -95,7 +95,7 @@ def package_entries(name: str, folder: Path, *, extensions: bool = True) -> dict
     all compiled extensions.
 
     Raises:
-        LocalError: the folder holds no such files, or one that is a symbolic link.
+        LocalError: the folder holds no such files, or a symbolic link.
     """
     suffixes = (".py", *EXTENSION_SUFFIXES) if extensions else (".py",)
     entries = {
@@ -109,11 +109,11 @@ def package_entries(name: str, folder: Path, *, extensions: bool = True) -> dict
 
 def _files(folder: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
     for path in folder.rglob("*"):
-        if "__pycache__" in path.parts or not path.name.endswith(suffixes):
+        if "__pycache__" in path.parts:
             continue
         if path.is_symlink():
             raise LocalError(f"{path} is a symbolic link: what it points to is not part of the package")
-        if path.is_file():
+        if path.name.endswith(suffixes) and path.is_file():
             yield path
 
 

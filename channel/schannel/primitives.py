@@ -19,7 +19,7 @@ from Crypto.PublicKey import ECC
 from Crypto.PublicKey.ECC import EccKey
 from Crypto.Signature import eddsa
 
-from .errors import DecryptError, InvalidKey
+from .errors import DecryptError, InvalidKey, LocalError
 
 TAG_SIZE = 16
 """Bytes that AES-GCM adds to a plaintext."""
@@ -130,11 +130,11 @@ class DhFunction:
         return DhKey(self._encode(key), key)
 
     def from_private(self, private: bytes) -> DhKey:
-        """The key pair of a given private key; InvalidKey if it is none."""
+        """The key pair of a given private key; LocalError if it is none."""
         try:
             key = self._load_private(private)
         except ValueError as error:
-            raise InvalidKey(f"not a {self.name} private key") from error
+            raise LocalError(f"not a {self.name} private key") from error
         return DhKey(self._encode(key), key)
 
     def agree(self, own: DhKey, public: bytes) -> bytes:

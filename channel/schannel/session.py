@@ -321,11 +321,25 @@ class ClientSession(_Session):
 
 @dataclass(frozen=True, slots=True)
 class EnclaveClaims:
-    """What an enclave claims on every connection; `configuration_digest` has 32 bytes."""
+    """What an enclave claims on every connection.
+
+    `configuration_digest` has 32 bytes, each part of `version` is below 65,536.
+
+    Raises:
+        LocalError: a field does not fit.
+    """
 
     configuration_digest: bytes
     version: tuple[int, int, int]
     isolation: Isolation
+
+    def __post_init__(self) -> None:
+        self.for_handshake(b"")
+
+    def for_handshake(self, handshake_hash: bytes) -> bytes:
+        """The data to have attested for one connection."""
+        claims = Claims(handshake_hash, self.configuration_digest, self.version, self.isolation)
+        return claims.encode()
 
 
 class EnclaveSession(_Session):
@@ -425,13 +439,7 @@ class EnclaveSession(_Session):
         answer, established = self._handshake.respond(record)
         self._establish(established)
         self._out += answer
-        claims = Claims(
-            self._handshake_hash,
-            self._claims.configuration_digest,
-            self._claims.version,
-            self._claims.isolation,
-        )
-        events.append(EvidenceRequired(claims.encode()))
+        events.append(EvidenceRequired(self._claims.for_handshake(self._handshake_hash)))
         return True
 
     def _handle_message(self, message: Assembled, events: list[Event]) -> None:

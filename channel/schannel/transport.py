@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Self
 
-from .errors import ChannelTimeout, ProtocolError, RemoteError, Truncated
+from .errors import ChannelTimeout, LocalError, Truncated
 from .events import EnclaveVerified, Event, ReplyReceived
 from .messages import Reply, Request
 from .session import ClientSession, State
@@ -135,32 +135,30 @@ class ClientConnection(_Driver):
 
     def _exchange(self, deadline: float | None) -> None:
         """Receive once, then send what that released."""
-        try:
+        with self._failing():
             self._socket.settimeout(_remaining(deadline))
-            data = self._socket.recv(RECEIVE_SIZE)
-            self._receive(data)
-        except TimeoutError as error:
-            self.abort()
-            raise ChannelTimeout("the enclave did not answer in time") from error
-        except ProtocolError:
-            self.abort()
-            raise
-        except OSError as error:
-            self.abort()
-            raise Truncated("the connection broke") from error
+            self._receive(self._socket.recv(RECEIVE_SIZE))
         self._send(deadline)
 
     def _send(self, deadline: float | None) -> None:
-        data = self._session.data_to_send()
-        try:
+        with self._failing():
             self._socket.settimeout(_remaining(deadline))
-            self._socket.sendall(data)
+            self._socket.sendall(self._session.data_to_send())
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Whatever interrupts input or output leaves a stream that cannot go on: hang up."""
+        try:
+            yield
         except TimeoutError as error:
             self.abort()
-            raise ChannelTimeout("the enclave did not take data in time") from error
+            raise ChannelTimeout("the enclave did not answer in time") from error
         except OSError as error:
             self.abort()
             raise Truncated("the connection broke") from error
+        except BaseException:
+            self.abort()
+            raise
 
 
 class AsyncClientConnection(_Driver):
@@ -202,7 +200,7 @@ class AsyncClientConnection(_Driver):
         return self.verified
 
     async def request(self, request: Request) -> Reply:
-        """Send a request and wait for its reply; use `asyncio.timeout` around it for a limit.
+        """Send a request and wait for its reply; `asyncio.timeout` around it sets a limit, and hangs up.
 
         Raises:
             RemoteError: the channel failed; the connection is closed.
@@ -235,16 +233,18 @@ class AsyncClientConnection(_Driver):
 
     @asynccontextmanager
     async def _guard(self) -> AsyncIterator[None]:
-        """One operation at a time; a failed channel closes the connection."""
+        """One operation at a time; whatever interrupts one, but for a mistake of the caller's, hangs up."""
         async with self._lock:
             try:
                 yield
-            except RemoteError:
-                self.abort()
+            except LocalError:
                 raise
             except OSError as error:
                 self.abort()
                 raise Truncated("the connection broke") from error
+            except BaseException:
+                self.abort()
+                raise
 
     async def _exchange(self) -> None:
         """Receive once, then send what that released."""

@@ -38,15 +38,20 @@ from .errors import ArgumentError, CannotConnect, ConnectionLost, NotVerified, R
 from .values import FunctionType
 
 DEFAULT_MODULE = "main"
+REPLY_TIMEOUT = 300.0
+"""Seconds; more than an enclave grants a call, and enough to validate a large program."""
 
 
-def connect(address: str, policy: Policy, timeout: float = DEFAULT_TIMEOUT) -> Session:
+def connect(
+    address: str, policy: Policy, timeout: float = DEFAULT_TIMEOUT, reply_timeout: float = REPLY_TIMEOUT
+) -> Session:
     """Connect to a host and verify the enclave that it gives us.
 
     Args:
         address: ``HOST:PORT``.
         policy: which enclaves, monitors and devices to accept.
         timeout: seconds for connecting, for waiting for a free enclave, and for its evidence, together.
+        reply_timeout: seconds for each later request: a host can withhold an answer, but not for ever.
 
     Raises:
         CannotConnect: there is no enclave to talk to.
@@ -71,7 +76,7 @@ def connect(address: str, policy: Policy, timeout: float = DEFAULT_TIMEOUT) -> S
     except (OSError, ValueError, OverflowError) as error:
         reason = (error.strerror or str(error)) if isinstance(error, OSError) else "not HOST:PORT"
         raise CannotConnect(f"cannot connect to {address}: {reason.lower()}") from error
-    return Session(connection)
+    return Session(connection, reply_timeout)
 
 
 class Session:
@@ -81,8 +86,9 @@ class Session:
     when the channel breaks, after which the session is over.
     """
 
-    def __init__(self, connection: ClientConnection) -> None:
+    def __init__(self, connection: ClientConnection, reply_timeout: float) -> None:
         self._connection = connection
+        self._reply_timeout = reply_timeout
         self._functions: dict[str, dict[str, FunctionType]] = {}
 
     @property
@@ -174,7 +180,7 @@ class Session:
 
     def _request(self, request: Request) -> Reply:
         try:
-            reply = self._connection.request(request)
+            reply = self._connection.request(request, self._reply_timeout)
         except LocalError as error:
             raise ConnectionLost(f"the session is over: {error}") from error
         except RemoteError as error:

@@ -246,6 +246,8 @@ def _error_reply(error: Exception) -> ErrorReply:
 
 
 def _describe(error: Exception) -> str:
+    if isinstance(error, tinywasm.Interrupted):
+        return f"{error.message}: the time limit was reached"
     if isinstance(error, tinywasm.Trap):
         return error.message
     if isinstance(error, UnicodeDecodeError):

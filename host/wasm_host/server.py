@@ -92,13 +92,17 @@ class Server:
         if self._free.locked() and self._waiting >= self._limits.waiting:
             return False
         self._waiting += 1
+        acquiring = asyncio.create_task(self._free.acquire())
+        stopping = asyncio.create_task(self._stopping.wait())
         try:
-            await asyncio.wait_for(self._free.acquire(), self._limits.wait)
-        except TimeoutError:
-            return False
+            await asyncio.wait(
+                {acquiring, stopping}, timeout=self._limits.wait, return_when=asyncio.FIRST_COMPLETED
+            )
+            return acquiring.done()
         finally:
             self._waiting -= 1
-        return True
+            acquiring.cancel()
+            stopping.cancel()
 
     async def _connect(
         self, peer: str, client: tuple[asyncio.StreamReader, asyncio.StreamWriter], enclave: Enclave

@@ -347,11 +347,13 @@ def test_a_second_reply(make_pair: Any) -> None:
     _fails(pair.client, bytes(pair.enclave._out), MessageError)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_random_bytes_to_a_fresh_enclave(make_pair: Any, data: bytes) -> None:
     _fails(make_pair().enclave, data)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_random_bytes_after_a_good_prologue(make_pair: Any, data: bytes) -> None:
     pair = make_pair()
@@ -362,11 +364,13 @@ def test_random_bytes_after_a_good_prologue(make_pair: Any, data: bytes) -> None
         assert pair.enclave.data_to_send() == b""
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_random_bytes_to_a_client(make_pair: Any, data: bytes) -> None:
     _fails(make_pair().client, data)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=600))
 def test_random_bytes_on_an_open_channel(make_pair: Any, data: bytes) -> None:
     _fails(_open(make_pair).client, data)

@@ -7,7 +7,7 @@ import tracemalloc
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schannel.errors import FlowControlError, LocalError, MessageError
@@ -85,6 +85,7 @@ def test_every_type_has_an_example() -> None:
     assert {message_type(message) for message in EXAMPLES} == set(MessageType)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(MessageType), st.binary(max_size=200))
 def test_random_bytes_give_only_our_error(kind: MessageType, body: bytes) -> None:
     try:
@@ -176,6 +177,7 @@ def test_values_out_of_range(make: Any) -> None:
         make()
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=2000), max_size=5), st.lists(st.integers(1, 5000), max_size=20))
 def test_chunks_arrive_whole_under_any_credit(bodies: list[bytes], grants: list[int]) -> None:
     outbox, inbox, seen = Outbox(), Inbox(Limits()), []

@@ -20,6 +20,7 @@ from schannel.events import (
     ReplyReceived,
     RequestReceived,
 )
+from schannel.evidence import Isolation
 from schannel.flow import INITIAL_CREDIT, Limits
 from schannel.handshake import Suite, identity_key
 from schannel.messages import (
@@ -36,7 +37,7 @@ from schannel.messages import (
 )
 from schannel.noise import MAX_NONCE
 from schannel.records import PADDING, RekeyInterval
-from schannel.session import ClientSession, State
+from schannel.session import ClientSession, EnclaveClaims, State
 
 CALL = CallRequest("m", "add", (Value.i32(1), Value.i32(2)))
 RESULT = CallResult((Value.i32(3),), 4)
@@ -356,3 +357,9 @@ def test_no_two_sessions_share_a_hash(make_pair: Any, policy: Any) -> None:
         hashes.add(pair.client.handshake_hash)
     assert len(hashes) == 3
     assert ClientSession(policy).handshake_hash == b""
+
+
+@pytest.mark.parametrize(("digest", "version"), [(b"", (1, 0, 0)), (bytes(32), (65536, 0, 0))])
+def test_claims_that_do_not_fit(digest: bytes, version: tuple[int, int, int]) -> None:
+    with pytest.raises(LocalError):
+        EnclaveClaims(digest, version, Isolation(0))

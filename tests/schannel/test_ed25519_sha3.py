@@ -103,6 +103,7 @@ def test_encodings_that_are_not_canonical_are_refused(encoding: bytes) -> None:
         EdwardsPoint.decode(encoding)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=64), st.binary(max_size=64))
 def test_verification_never_raises(public_key: bytes, signature: bytes) -> None:
     assert not ED25519_SHA3.verify(public_key, MESSAGE, signature)

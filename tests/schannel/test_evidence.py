@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schannel.ed25519_sha3 import ED25519_SHA3, SigningKey
@@ -156,12 +156,14 @@ def test_every_changed_byte_is_refused(monitor: Monitor, policy: Policy) -> None
             verify_evidence(bytes(changed), policy, HANDSHAKE)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=1400))
 def test_random_bytes_are_no_evidence(data: bytes) -> None:
     with pytest.raises((EvidenceError, PolicyError)):
         verify_evidence(data, Policy(), HANDSHAKE)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_random_bytes_are_no_claims(data: bytes) -> None:
     with pytest.raises(EvidenceError):

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import schannel
@@ -18,6 +18,7 @@ from schannel.framing import MAX_RECORD, StreamParser, encode_record
 SOURCES = sorted(Path(schannel.__path__[0]).glob("*.py"))
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(min_size=1, max_size=300), max_size=8), st.lists(st.integers(1, 50)))
 def test_any_split_gives_the_same_records(records: list[bytes], sizes: list[int]) -> None:
     stream = b"prologue" + b"".join(map(encode_record, records))

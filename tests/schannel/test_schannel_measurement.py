@@ -116,6 +116,10 @@ def test_symbolic_links_are_refused(folders: dict[str, Path]) -> None:
     (folders["schannel"] / "link.py").symlink_to(folders["wasm_rt"] / "loader.py")
     with pytest.raises(LocalError, match="symbolic link"):
         build_image(folders, dependencies=[])
+    (folders["schannel"] / "link.py").unlink()
+    (folders["schannel"] / "subpackage").symlink_to(folders["dependency"])
+    with pytest.raises(LocalError, match="symbolic link"):
+        build_image(folders, dependencies=[])
 
 
 def test_packages_are_found_but_not_imported(

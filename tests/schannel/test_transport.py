@@ -148,6 +148,8 @@ def test_asyncio(start: Start, policy: Policy) -> None:
         replies = await asyncio.gather(
             connection.request(DeployRequest("m", MODULE)), connection.request(CallRequest("m", "f"))
         )
+        with pytest.raises(LocalError):
+            await connection.request(CallRequest("m", "f" * 65536))
         assert list(replies) == [DeployResult(bytes(32)), ErrorReply(ErrorCode.NOT_FOUND, "no")]
         await connection.close()
         assert session.state is State.CLOSED
@@ -232,3 +234,21 @@ def test_an_enclave_that_closes_instead_of_answering(policy: Policy, make_pair: 
         connection.request(CallRequest("m", "f"), timeout=5)
     connection.close(timeout=5)
     theirs.close()
+
+
+def test_asyncio_timeout_hangs_up(policy: Policy, make_pair: Any) -> None:
+    async def wait() -> None:
+        ours, theirs = socket.socketpair()
+        pair = make_pair()
+        server = threading.Thread(target=lambda: _serve_handshake(theirs, pair), daemon=True)
+        server.start()
+        connection = AsyncClientConnection(*await asyncio.open_connection(sock=ours), pair.client)
+        await connection.handshake()
+        server.join(5)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await connection.request(CallRequest("m", "f"))
+        assert pair.client.state is State.DEAD
+        theirs.close()
+
+    asyncio.run(wait())

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except Trap as trap:
         return _fail(f"trap: {trap}")
-    except (WasmError, ValueError) as error:
+    except (WasmError, ValueError, OverflowError) as error:
         return _fail(str(error))
     except KeyboardInterrupt:
         return 130

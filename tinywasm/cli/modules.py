@@ -12,13 +12,11 @@ from tinywasm import binary, text
 from tinywasm.config import Config, Engine
 from tinywasm.embed import Func, instantiate
 from tinywasm.instance import Module
-from tinywasm.module import DecodedModule
 from tinywasm.types import F32, F64, I32, I64, ValType
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
-_MAGIC = b"\0asm"
 # A conversion is no place to refuse a proposal's instructions.
 _ALL_FEATURES = Config(wide_arithmetic=True, custom_page_sizes=True)
 
@@ -84,18 +82,13 @@ def _number(type: ValType, word: str) -> int | float:
     raise ValueError(f"an argument of type {type} cannot be given on the command line")
 
 
-def _read(path: Path) -> DecodedModule:
-    data = path.read_bytes()
-    return binary.decode(data) if data.startswith(_MAGIC) else text.parse_module(data)
-
-
 def _validate(options: argparse.Namespace) -> int:
-    Module.from_decoded(Engine(), _read(options.file))
+    Module.from_file(Engine(), options.file)
     return 0
 
 
 def _wat2wasm(options: argparse.Namespace) -> int:
-    module = _read(options.file)
+    module = text.parse_module(options.file.read_bytes())
     Module.from_decoded(Engine(_ALL_FEATURES), module)
     output: Path = options.output or options.file.with_suffix(".wasm")
     output.write_bytes(binary.encode(module))
@@ -103,8 +96,7 @@ def _wat2wasm(options: argparse.Namespace) -> int:
 
 
 def _wasm2wat(options: argparse.Namespace) -> int:
-    module = _read(options.file)
-    printed = text.print_module(module)
+    printed = text.print_module(binary.decode(options.file.read_bytes(), _ALL_FEATURES.features))
     if options.output:
         options.output.write_text(printed, encoding="utf-8")
     else:

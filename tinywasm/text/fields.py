@@ -7,7 +7,7 @@ other fields in order, which is also the order in which implicit types are added
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tinywasm.code import write_instruction, write_storagetype, write_vector
@@ -261,7 +261,7 @@ class ModuleParser:
         self.module.functions.append(Function(type_index, locals_, body))
         self._note_function(index, space, locals_)
 
-    def _note_function(self, index: int, space: IndexSpace, locals_: list[tuple[int, ValType]]) -> None:
+    def _note_function(self, index: int, space: IndexSpace, locals_: Sequence[tuple[int, ValType]]) -> None:
         if space.display:
             self.scope.names.locals[index] = space.display
         if self.code.label_names:
@@ -270,7 +270,7 @@ class ModuleParser:
             start = len(write_vector(_write_local, locals_))
             self.module.branch_hints[index] = [(start + offset, hint) for offset, hint in self.code.hints]
 
-    def _locals(self, space: IndexSpace) -> list[tuple[int, ValType]]:
+    def _locals(self, space: IndexSpace) -> tuple[tuple[int, ValType], ...]:
         runs: list[tuple[int, ValType]] = []
         cursor = self.cursor
         while cursor.take_form("local"):
@@ -286,7 +286,7 @@ class ModuleParser:
                     runs[-1] = (runs[-1][0] + 1, valtype)
                 else:
                     runs.append((1, valtype))
-        return runs
+        return tuple(runs)
 
     def _table(self, index: int) -> None:
         if self._header("table", index):
@@ -308,7 +308,7 @@ class ModuleParser:
         init = self._function_list() if at_index(self.cursor) else self._element_expressions()
         self.cursor.close()
         self.cursor.close()
-        exprs = [item if isinstance(item, Expr) else _ref_func(item) for item in init]
+        exprs = tuple(item if isinstance(item, Expr) else _ref_func(item) for item in init)
         size = len(exprs)
         self.module.tables.append(Table(TableType(reftype, Limits(size, size), address)))
         self.module.elems.append(ElementSegment(reftype, exprs, "active", index, _zero(address)))
@@ -390,19 +390,19 @@ class ModuleParser:
         self.cursor.close()
         return offset
 
-    def _element_list(self, implicit: bool) -> tuple[RefType, list[int] | list[Expr]]:
+    def _element_list(self, implicit: bool) -> tuple[RefType, tuple[int, ...] | tuple[Expr, ...]]:
         """Elements; the word `func` may be missing where the table is implicit too."""
         if self.cursor.take("func") or (implicit and not self.types.at_valtype()):
             return _FUNC_REF, self._function_list()
         return self.types.reftype(), self._element_expressions()
 
-    def _function_list(self) -> list[int]:
+    def _function_list(self) -> tuple[int, ...]:
         functions = []
         while at_index(self.cursor):
             functions.append(self.scope.spaces["func"].resolve(self.cursor))
-        return functions
+        return tuple(functions)
 
-    def _element_expressions(self) -> list[Expr]:
+    def _element_expressions(self) -> tuple[Expr, ...]:
         items = []
         while self.cursor.peek() == "(":
             if self.cursor.take_form("item"):
@@ -410,7 +410,7 @@ class ModuleParser:
                 self.cursor.close()
             else:
                 items.append(self.code.folded_expression())
-        return items
+        return tuple(items)
 
     def _data(self, _: int) -> None:
         cursor = self.cursor

@@ -19,7 +19,7 @@ from tinywasm.text.annotations import branch_hints, name_annotation
 from tinywasm.text.cursor import Cursor
 from tinywasm.text.scope import IndexSpace, Scope, at_index
 from tinywasm.text.typedefs import TypeParser
-from tinywasm.types import HeapType, RefType
+from tinywasm.types import RefType
 
 _BLOCKS = frozenset(row.name for row in TABLE if "block" in row.immediates)
 _NO_IMMEDIATE = {
@@ -348,9 +348,6 @@ class CodeParser:
         """An index that is 0 unless it is given."""
         return self._index(kind) if at_index(self.cursor) else 0
 
-    def _local(self) -> int:
-        return self.locals.resolve(self.cursor)
-
     def _labels_immediate(self) -> tuple[tuple[int, ...], int]:
         labels = [self._label()]
         while at_index(self.cursor):
@@ -388,9 +385,6 @@ class CodeParser:
             raise self.cursor.error(f"unknown operator {token}")
         self.cursor.index += 1
         return value
-
-    def _lane(self) -> int:
-        return self.cursor.unsigned(8)
 
     def _numbers(self) -> list[str]:
         """The tokens up to the first that is no number."""
@@ -442,9 +436,6 @@ class CodeParser:
             raise self.cursor.error(f"unknown field {token}")
         return space.resolve(self.cursor) if space else self.cursor.unsigned(32)
 
-    def _heap(self) -> HeapType:
-        return self.types.heaptype()
-
 
 _Reader = Callable[[CodeParser], Any]
 
@@ -469,18 +460,18 @@ _READERS: dict[str, _Reader] = {
     **{kind: _index_reader(kind) for kind in ("func", "type", "global", "tag", "elem", "data")},
     "label": CodeParser._label,
     "labels": CodeParser._labels_immediate,
-    "local": CodeParser._local,
+    "local": lambda parser: parser.locals.resolve(parser.cursor),
     "table": _optional_reader("table"),
     "mem": _optional_reader("memory"),
     "count": lambda parser: parser.cursor.unsigned(32),
-    **dict.fromkeys(("lane2", "lane4", "lane8", "lane16"), CodeParser._lane),
+    **dict.fromkeys(("lane2", "lane4", "lane8", "lane16"), lambda parser: parser.cursor.unsigned(8)),
     "i32": _literal_reader(literals.parse_i32),
     "i64": _literal_reader(literals.parse_i64),
     "f32": _literal_reader(literals.parse_f32),
     "f64": _literal_reader(literals.parse_f64),
     "v128": CodeParser.vector,
     "shuffle": CodeParser._shuffle,
-    "heap": CodeParser._heap,
+    "heap": lambda parser: parser.types.heaptype(),
 }
 
 

@@ -38,7 +38,7 @@ _ANNOTATION_ID = re.compile(rf"\(@(?:({_IDCHAR}++)|({_STRING}))")
 _STRING_START = re.compile(_STRING_BODY)
 _COMMENT_EDGE = re.compile(r"\(;|;\)")
 _NEWLINE = re.compile(r"\r\n|\n|\r")
-_ESCAPE = re.compile(rb"\\(?:([nrt\\'\"])|([0-9A-Fa-f]{2})|u\{([0-9A-Fa-f_]+)\})")
+_ESCAPE = re.compile(rb"((?:\\[0-9A-Fa-f]{2})+)|\\(?:([nrt\\'\"])|u\{([0-9A-Fa-f_]+)\})")
 _SIMPLE_ESCAPES = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"\\": b"\\", b"'": b"'", b'"': b'"'}
 
 
@@ -87,11 +87,11 @@ def string_bytes(token: str) -> bytes:
 
 
 def _unescape(match: re.Match[bytes]) -> bytes:
-    simple, byte, scalar = match.groups()
+    run, simple, scalar = match.groups()
+    if run:
+        return bytes.fromhex(run.replace(b"\\", b"").decode())
     if simple:
         return _SIMPLE_ESCAPES[simple]
-    if byte:
-        return bytes([int(byte, 16)])
     digits = scalar.replace(b"_", b"").lstrip(b"0")
     code = int(digits or b"0", 16) if len(digits) <= 6 else 0x110000
     if code > 0x10FFFF or 0xD800 <= code < 0xE000:

@@ -45,6 +45,8 @@ class CodePrinter:
         self.identifiers = identifiers
         self.names = names
         self._labels: list[str | None] = []
+        # Where each identifier stands in _labels, the innermost last.
+        self._depths: dict[str, list[int]] = {}
         self._blocks = 0
 
     def lines(self, expr: Expr) -> Iterator[str]:
@@ -54,7 +56,7 @@ class CodePrinter:
             if row.name == "end":
                 if not self._labels:
                     return
-                self._labels.pop()
+                self._leave()
             if row.name in ("end", "else"):
                 depth -= 1
             hint = self.names.hints.get(position - expr.start) if row.name in ("if", "br_if") else None
@@ -89,15 +91,9 @@ class CodePrinter:
         """The label's identifier where no inner label hides it, else its number."""
         if label >= len(self._labels):
             return str(label)
-        text = self._labels[-1 - label]
-        hidden = label and text in self._labels[-label:]
-        return str(label) if text is None or hidden else text
-
-    def heap(self, heap: Any) -> str:
-        return self.identifiers.types.heap(heap)
-
-    def ref(self, ref: RefType) -> str:
-        return self.identifiers.types.ref(ref)
+        target = len(self._labels) - 1 - label
+        text = self._labels[target]
+        return str(label) if text is None or self._depths[text][-1] != target else text
 
     def type_use(self, index: int) -> str:
         return f"(type {self.index('type', index)})"
@@ -115,8 +111,18 @@ class CodePrinter:
             words.append(self.type_use(blocktype))
         if len(immediates) == 2:
             words += map(self._catch, immediates[1])
-        self._labels.append(label)
+        self._enter(label)
         return words
+
+    def _enter(self, label: str | None) -> None:
+        if label is not None:
+            self._depths.setdefault(label, []).append(len(self._labels))
+        self._labels.append(label)
+
+    def _leave(self) -> None:
+        label = self._labels.pop()
+        if label is not None:
+            self._depths[label].pop()
 
     def _catch(self, catch: Catch) -> str:
         suffix = "_ref" if catch.ref else ""
@@ -155,7 +161,8 @@ class CodePrinter:
         return "(" + " ".join(["result", *map(self.identifiers.types.storage, types)]) + ")"
 
     def _cast(self, cast: Cast) -> str:
-        return f"{self.label(cast.label)} {self.ref(cast.source)} {self.ref(cast.target)}"
+        spell = self.identifiers.types.storage
+        return f"{self.label(cast.label)} {spell(cast.source)} {spell(cast.target)}"
 
 
 _Word = Callable[[CodePrinter, Any], str]
@@ -163,6 +170,10 @@ _Word = Callable[[CodePrinter, Any], str]
 
 def _index_word(kind: str) -> _Word:
     return lambda printer, value: printer.index(kind, value)
+
+
+def _reference_word(printer: CodePrinter, ref: RefType) -> str:
+    return printer.identifiers.types.storage(ref)
 
 
 def _number_word(_: CodePrinter, value: int) -> str:
@@ -179,9 +190,9 @@ _WORDS: dict[str, _Word] = {
     "f64": lambda _, bits: spelling.f64(bits),
     "v128": lambda _, data: spelling.v128(data),
     "shuffle": lambda _, data: " ".join(map(str, data)),
-    "heap": CodePrinter.heap,
-    "ref": CodePrinter.ref,
-    "refnull": CodePrinter.ref,
+    "heap": lambda printer, heap: printer.identifiers.types.heap(heap),
+    "ref": _reference_word,
+    "refnull": _reference_word,
     "types": CodePrinter._types,
     "cast": CodePrinter._cast,
 }

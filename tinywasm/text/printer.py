@@ -16,13 +16,23 @@ from tinywasm.module import (
     FuncImport,
     Function,
     ImportDesc,
-    Names,
 )
 from tinywasm.text import spelling
 from tinywasm.text.annotations import SECTION_IDS
 from tinywasm.text.print_code import CodePrinter, FunctionNames, Identifiers
 from tinywasm.text.spelling import TypeSpelling
-from tinywasm.types import FuncType, GlobalType, MemoryType, RecGroup, SubType, TableType, ValType
+from tinywasm.types import (
+    CompositeType,
+    FuncType,
+    GlobalType,
+    MemoryType,
+    RecGroup,
+    StructType,
+    SubType,
+    TableType,
+    TagType,
+    ValType,
+)
 
 _SECTION_NAMES = {number: kind for kind, number in SECTION_IDS.items()}
 _DATA_CHUNK = 64
@@ -40,11 +50,14 @@ def print_module(module: DecodedModule) -> str:
 
 
 class _Binder:
-    """Spells the places where an index is bound: identifier, index, name."""
+    """Spells the places where an index is bound: identifier, index, name.
 
-    def __init__(self, names: Mapping[int, str]) -> None:
-        self.names = names
-        self.identifiers = spelling.unique_identifiers(names)
+    Names of indices from `count` on, which a name section may hold, are nobody's and left out.
+    """
+
+    def __init__(self, names: Mapping[int, str], count: int) -> None:
+        self.names = {index: name for index, name in names.items() if index < count}
+        self.identifiers = spelling.unique_identifiers(self.names)
 
     def words(self, index: int) -> list[str]:
         words = [self.identifiers[index]] if index in self.identifiers else []
@@ -66,15 +79,25 @@ class _Binder:
 class _ModulePrinter:
     def __init__(self, module: DecodedModule) -> None:
         self.module = module
-        names = module.names
-        self.binders = _binders(names)
-        self.fields = {index: _Binder(fields) for index, fields in names.fields.items()}
+        self.subtypes = module.subtypes()
+        self.binders = _binders(module, len(self.subtypes))
+        self.fields = self._field_binders()
         spaces = {kind: binder.identifiers for kind, binder in self.binders.items()}
         self.types = TypeSpelling(spaces["type"])
-        self.subtypes = module.subtypes()
         fields = {index: binder.identifiers for index, binder in self.fields.items()}
         self.identifiers = Identifiers({**spaces, "mem": spaces["memory"]}, fields, self.types)
         self.counts = dict.fromkeys(EXTERN_KINDS, 0)
+
+    def _field_binders(self) -> dict[int, _Binder]:
+        binders = {}
+        for index, names in self.module.names.fields.items():
+            composite = self._composite(index)
+            if isinstance(composite, StructType):
+                binders[index] = _Binder(names, len(composite.fields))
+        return binders
+
+    def _composite(self, index: int) -> CompositeType | None:
+        return self.subtypes[index].composite if index < len(self.subtypes) else None
 
     def lines(self) -> Iterator[str]:
         yield " ".join(["(module", *self._module_name()])
@@ -163,7 +186,7 @@ class _ModulePrinter:
 
     def _type_use(self, index: int, params: Mapping[int, str]) -> list[str]:
         use = f"(type {self.types.index(index)})"
-        composite = self.subtypes[index].composite if index < len(self.subtypes) else None
+        composite = self._composite(index)
         if not isinstance(composite, FuncType):
             return [use]
         return [use, *self.types.signature(composite, params)]
@@ -200,13 +223,11 @@ class _ModulePrinter:
         items = [
             self._form("item", *self._expression(item)) for item in segment.init if isinstance(item, Expr)
         ]
-        return [self.types.ref(segment.type), *items]
+        return [self.types.storage(segment.type), *items]
 
     def _function(self, function: Function) -> Iterator[str]:
         index = self.counts["func"]
-        if sum(count for count, _ in function.locals) > _MOST_LOCALS:
-            raise ValidationError("too many locals", where=f"function {index}")
-        locals_ = _Binder(self.module.names.locals.get(index, {}))
+        locals_ = self._local_binder(index, function)
         yield "(" + " ".join([*self._bind("func"), *self._type_use(function.type, locals_.bindings())])
         yield from self._locals(function, locals_.bindings())
         names = FunctionNames(locals_.identifiers, self._labels(index), self._hints(index, function))
@@ -214,9 +235,21 @@ class _ModulePrinter:
             yield f"  {line}"
         yield ")"
 
+    def _local_binder(self, index: int, function: Function) -> _Binder:
+        count = sum(count for count, _ in function.locals)
+        if count > _MOST_LOCALS:
+            raise ValidationError("too many locals", where=f"function {index}")
+        params = self._params(function)
+        # Without the type, nobody knows which local is the first behind the parameters.
+        total = 0 if params is None else params + count
+        return _Binder(self.module.names.locals.get(index, {}), total)
+
+    def _params(self, function: Function) -> int | None:
+        composite = self._composite(function.type)
+        return len(composite.params) if isinstance(composite, FuncType) else None
+
     def _locals(self, function: Function, names: Mapping[int, str]) -> Iterator[str]:
-        composite = self.subtypes[function.type].composite if function.type < len(self.subtypes) else None
-        index = len(composite.params) if isinstance(composite, FuncType) else 0
+        index = self._params(function) or 0
         for count, valtype in function.locals:
             text = self.types.storage(valtype)
             unnamed = 0
@@ -262,16 +295,18 @@ class _ModulePrinter:
             yield self._form("@custom", spelling.name(custom.name), place, *_chunks(custom.payload))
 
 
-def _binders(names: Names) -> dict[str, _Binder]:
+def _binders(module: DecodedModule, types: int) -> dict[str, _Binder]:
+    names = module.names
+    imported = [type(item.desc) for item in module.imports]
     return {
-        "type": _Binder(names.types),
-        "func": _Binder(names.functions),
-        "table": _Binder(names.tables),
-        "memory": _Binder(names.memories),
-        "global": _Binder(names.globals),
-        "tag": _Binder(names.tags),
-        "elem": _Binder(names.elems),
-        "data": _Binder(names.datas),
+        "type": _Binder(names.types, types),
+        "func": _Binder(names.functions, imported.count(FuncImport) + len(module.functions)),
+        "table": _Binder(names.tables, imported.count(TableType) + len(module.tables)),
+        "memory": _Binder(names.memories, imported.count(MemoryType) + len(module.memories)),
+        "global": _Binder(names.globals, imported.count(GlobalType) + len(module.globals)),
+        "tag": _Binder(names.tags, imported.count(TagType) + len(module.tags)),
+        "elem": _Binder(names.elems, len(module.elems)),
+        "data": _Binder(names.datas, len(module.datas)),
     }
 
 

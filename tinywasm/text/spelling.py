@@ -28,12 +28,12 @@ _ID_CHARACTERS = re.compile(r"[0-9A-Za-z!#$%&'*+\-./:<=>?@\\^_`|~]+")
 _ESCAPED = re.compile(r"[^ !#-\[\]-~\xa1-\xac\xae-\u024f\u0370-\u03ff\u0400-\u04ff]")
 
 
+_BYTES = {byte: f"\\{byte:02x}" for byte in range(256) if not 0x20 <= byte < 0x7F or byte in b'"\\'}
+
+
 def string(data: bytes) -> str:
     """A string token for any bytes."""
-    return '"' + "".join(_BYTES[byte] for byte in data) + '"'
-
-
-_BYTES = [chr(byte) if 0x20 <= byte < 0x7F and byte not in b'"\\' else f"\\{byte:02x}" for byte in range(256)]
+    return f'"{data.decode("latin-1").translate(_BYTES)}"'
 
 
 def name(text: str) -> str:
@@ -111,9 +111,6 @@ class TypeSpelling:
             return f"(ref {'null ' if storage.nullable else ''}{self.heap(storage.heap)})"
         return str(storage)
 
-    def ref(self, ref: RefType) -> str:
-        return self.storage(ref)
-
     def field(self, field: FieldType) -> str:
         storage = self.storage(field.storage)
         return f"(mut {storage})" if field.mutable else storage
@@ -155,7 +152,7 @@ class TypeSpelling:
         return self.field(FieldType(globaltype.content, globaltype.mutable))
 
     def table_type(self, tabletype: TableType) -> str:
-        return f"{_address(tabletype)}{tabletype.limits} {self.ref(tabletype.element)}"
+        return f"{_address(tabletype)}{tabletype.limits} {self.storage(tabletype.element)}"
 
     def memory_type(self, memorytype: MemoryType) -> str:
         default = MemoryType(memorytype.limits).page_size

@@ -286,7 +286,7 @@ class TypeParser:
         """The optional `(pagesize n)` of the custom-page-sizes proposal, in bytes."""
         if not self.cursor.take_form("pagesize"):
             return MemoryType(Limits(0)).page_size
-        size = self.cursor.unsigned(32)
+        size = self.cursor.unsigned(64)
         if size == 0 or size & (size - 1):
             raise self.cursor.error("invalid custom page size", self.cursor.index - 1)
         self.cursor.close()

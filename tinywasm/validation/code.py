@@ -16,7 +16,7 @@ from tinywasm.instructions import AT, TABLE, Feature, Instruction
 from tinywasm.module import Expr
 from tinywasm.types import I32, I64, ValType
 from tinywasm.validation.rules import RULES, Rule
-from tinywasm.validation.stack import Body
+from tinywasm.validation.stack import Body, Signature
 
 FLAGS = {
     Feature.WIDE_ARITHMETIC: "Config.wide_arithmetic",
@@ -122,9 +122,6 @@ def _checks(row: Instruction) -> tuple[tuple[int, Check], ...]:
     return (*checks, *((place, CHECK[kind]) for place, kind in kinds if kind in CHECK))
 
 
-Signature = tuple[list[ValType], int, list[ValType]]
-
-
 def _signature(row: Instruction, address: ValType) -> Signature:
     params = [address if value is AT else value for value in row.params]
     return params, len(params), [address if value is AT else value for value in row.results]
@@ -156,19 +153,18 @@ for _row in filter(_is_short, TABLE):
         _SHORT[_row.code] = (CHECK.get(_row.immediates[0]), _RULES[_row.ordinal], list(_row.results))
 
 
-def require_feature(body: Body, row: Instruction) -> None:
-    """Raises `ValidationError` where the instruction is of a proposal that is off."""
-    if row.feature is not None and row.feature not in body.features:
+def _require_feature(body: Body, row: Instruction, feature: Feature) -> None:
+    if feature not in body.features:
         raise ValidationError(
-            f"illegal opcode: {row.name} is of the {row.feature.value} proposal,"
-            f" which {FLAGS[row.feature]} switches on"
+            f"illegal opcode: {row.name} is of the {feature.value} proposal,"
+            f" which {FLAGS[feature]} switches on"
         )
 
 
 def step(body: Body, row: Instruction, immediates: tuple[Any, ...]) -> None:
     """Check one instruction. Raises `ValidationError` or `DecodeError`."""
     if row.feature is not None:
-        require_feature(body, row)
+        _require_feature(body, row, row.feature)
     ordinal = row.ordinal
     for place, check in _CHECKS[ordinal]:
         check(body, immediates[place])
@@ -195,47 +191,61 @@ def locate(error: ValidationError, expr: Expr, position: int) -> None:
 def validate_code(body: Body, expr: Expr) -> None:
     """Check the function body `expr`, which `body` has just begun.
 
+    This loop is most of the time that loading a module takes: nearly all instructions stay in it, by
+    their opcode, by an opcode and a number of one byte, or by three bytes seen before.
     Raises `ValidationError` with the place, or `DecodeError` where the code is malformed.
     """
     data, position, end = expr.code, expr.start, expr.end
-    stack, controls = body.stack, body.controls
+    stack, controls, seen = body.stack, body.controls, body.seen
     height = body.frame.height
     try:
         while position < end and controls:
-            plain = _PLAIN[data[position]]
-            if plain is not None:
-                params, count, results = plain
-                base = len(stack) - count
-                if base >= height and stack[base:] == params:
-                    stack[base:] = results
-                else:
-                    body.pop_all(params)
-                    stack += results
-                position += 1
-                continue
-            short = _SHORT[data[position]]
-            if short is not None and position + 1 < end and data[position + 1] < 0x80:
-                check, rule, results = short
-                body.position = position
-                value = data[position + 1]
-                if check is not None:
-                    check(body, value)
-                if rule is not None:
-                    rule(body, value)
+            opcode = data[position]
+            closed = _PLAIN[opcode]
+            width = 1
+            if closed is None:
+                short = _SHORT[opcode]
+                if short is not None and position + 1 < end and data[position + 1] < 0x80:
+                    check, rule, results = short
+                    if check is not None:
+                        check(body, data[position + 1])
+                    if rule is not None:
+                        rule(body, data[position + 1])
+                        height = body.frame.height
+                    else:
+                        stack += results
+                    position += 2
+                    continue
+                closed = seen.get(data[position : position + 3])
+                if closed is None:
+                    position = _read_and_step(body, data, position)
                     height = body.frame.height
-                else:
-                    stack += results
-                position += 2
-                continue
-            row, immediates, after = read_instruction(data, position)
-            body.position = position
-            step(body, row, immediates)
-            position = after
-            height = body.frame.height
+                    continue
+                width = 3
+            params, count, results = closed
+            base = len(stack) - count
+            if base >= height and stack[base:] == params:
+                stack[base:] = results
+            else:
+                body.pop_all(params)
+                stack += results
+            position += width
     except ValidationError as error:
         locate(error, expr, position)
         raise
     _require_end(body, expr, position)
+
+
+def _read_and_step(body: Body, data: bytes, position: int) -> int:
+    """Check the instruction at `position`, whatever it is; the result is the position behind it."""
+    row, immediates, after = read_instruction(data, position)
+    body.position = position
+    step(body, row, immediates)
+    if after - position == 3 and not row.rule:
+        # No instruction's encoding begins another's, so these bytes are this instruction anywhere, and
+        # what it does depends on the module only.
+        body.seen[data[position:after]] = _SIGNATURES[body.address][row.ordinal]
+    return after
 
 
 _END = 0x0B

@@ -353,7 +353,7 @@ def _select_untyped(body: Body) -> None:
 
 @rule("local.get")
 def local_get(body: Body, local: int) -> None:
-    body.push(body.local_get(local))
+    body.push(body.ready.get(local) or body.local_get(local))
 
 
 @rule("local.set")

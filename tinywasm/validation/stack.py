@@ -31,6 +31,8 @@ MAX_OPERANDS: Final = 1_000_000
 _SHOWN: Final = 20
 
 Types = Sequence[ValType]
+# Operands, how many they are, and results.
+Signature = tuple[list[ValType], int, list[ValType]]
 
 
 class Frame:
@@ -75,6 +77,9 @@ def unpack(storage: StorageType) -> ValType:
 class Body:
     """One expression after the other: `begin` makes the state new, the rules change it.
 
+    `position` is that of the instruction at hand, where it may matter, and `address` the address type
+    of the memory or table that the instruction names. `ready` are the locals that hold a value, of
+    those looked at so far, with their types. `seen` are encodings of three bytes that the module allows.
     Methods raise `ValidationError` without a place, which whoever knows the position adds.
     """
 
@@ -84,6 +89,7 @@ class Body:
         self.has_data_count = has_data_count
         self.position = 0
         self.address: ValType = I32
+        self.seen: dict[bytes, Signature] = {}
         self.stack: list[ValType] = []
         self.controls: list[Frame] = []
         self._struct_operands: dict[DefinedType, tuple[ValType, ...]] = {}
@@ -93,8 +99,7 @@ class Body:
         """Enter an expression. `locals` is run-length encoded, and stays so."""
         self.stack.clear()
         self.controls.clear()
-        # The locals that hold a value, of those looked at so far, with their types.
-        self._ready: dict[int, ValType] = dict(enumerate(params))
+        self.ready: dict[int, ValType] = dict(enumerate(params))
         self._inits: list[int] = []
         self._locals = locals
         self._ends = list(accumulate((count for count, _ in locals), initial=len(params)))
@@ -109,22 +114,19 @@ class Body:
         return self._locals[bisect_right(self._ends, index) - 1][1]
 
     def local_get(self, index: int) -> ValType:
-        """The type of a local that holds a value."""
-        known = self._ready.get(index)
-        if known is not None:
-            return known
+        """The type of a local that holds a value but is not among the `ready` yet."""
         declared = self._declared(index)
         if not is_defaultable(declared):
             raise ValidationError(f"uninitialized local {index}")
-        self._ready[index] = declared
+        self.ready[index] = declared
         return declared
 
     def local_set(self, index: int) -> ValType:
         """The type of a local, which holds a value from here to the end of the frame."""
-        known = self._ready.get(index)
+        known = self.ready.get(index)
         if known is not None:
             return known
-        declared = self._ready[index] = self._declared(index)
+        declared = self.ready[index] = self._declared(index)
         if not is_defaultable(declared):
             self._inits.append(index)
         return declared
@@ -142,9 +144,11 @@ class Body:
     def pop(self, wanted: ValType) -> ValType:
         """Take an operand of type `wanted`; the result is its own type, perhaps `BOT`."""
         stack = self.stack
-        if len(stack) > self.frame.height and matches_value(stack[-1], wanted):
-            return stack.pop()
-        if len(stack) == self.frame.height and self.frame.unreachable:
+        if len(stack) > self.frame.height:
+            actual = stack[-1]
+            if actual is wanted or matches_value(actual, wanted):
+                return stack.pop()
+        elif self.frame.unreachable:
             return BOT
         raise self.mismatch((wanted,))
 
@@ -218,7 +222,7 @@ class Body:
         if len(self.stack) != frame.height:
             raise self.mismatch(frame.end, "block")
         while len(self._inits) > frame.inits:
-            del self._ready[self._inits.pop()]
+            del self.ready[self._inits.pop()]
         self.controls.pop()
         if self.controls:
             self.frame = self.controls[-1]

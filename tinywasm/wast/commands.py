@@ -5,11 +5,12 @@ The grammar is the one in the reference interpreter's README, section "Scripts".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Union
 
 from tinywasm.errors import ParseError
+from tinywasm.instructions import Feature
 from tinywasm.module import DecodedModule
 from tinywasm.wast.values import Pattern, Value
 
@@ -18,13 +19,13 @@ from tinywasm.wast.values import Pattern, Value
 class ModuleSource:
     """A module as the script gives it: text, bytes (`binary`) or quoted text (`quote`).
 
-    `decode` reads it only when its command runs, since a malformed one is often the point.
-    It raises `ParseError` or `DecodeError`.
+    `decode` reads it only when its command runs, since a malformed one is often the point. It takes the
+    proposals to accept and raises `ParseError` or `DecodeError`.
     """
 
     name: str | None
     kind: str
-    decode: Callable[[], DecodedModule]
+    decode: Callable[[Collection[Feature]], DecodedModule]
 
     def __str__(self) -> str:
         kind = "" if self.kind == "text" else self.kind

@@ -110,7 +110,7 @@ class ScriptRunner:
         return None
 
     def _module(self, source: ModuleSource) -> Module:
-        return Module.from_decoded(self.engine, source.decode())
+        return Module.from_decoded(self.engine, source.decode(self.engine.config.features))
 
     def _define(self, body: DefineModule) -> None:
         name = body.source.name
@@ -261,7 +261,8 @@ def _run_counted(runner: ScriptRunner, command: Command, report: FileReport) -> 
     except _Refuted as refuted:
         failure = Failure(command.line, str(command.body), refuted.expected, refuted.got)
     except Exception as error:  # a bug of ours is a failed command too, and the others shall run
-        failure = Failure(command.line, str(command.body), "success", describe(error))
+        expected = "the assertion to hold" if command.is_assertion else "success"
+        failure = Failure(command.line, str(command.body), expected, describe(error))
     else:
         report.passed += 1
         if mismatch:

@@ -7,7 +7,6 @@ concerns its own command only.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import TypeVar
 
 from tinywasm import binary
@@ -98,7 +97,7 @@ def parse_script(text: bytes) -> Iterator[Command]:
         yield Command(error.line, Unreadable(error))
         return
     if cursor.at_form(*_FIELDS):
-        source = ModuleSource(None, "text", partial(parse_module, text))
+        source = ModuleSource(None, "text", lambda _: parse_module(text))
         yield Command(cursor.line(cursor.index), DefineModule(source, True))
         return
     while not cursor.at_end():
@@ -181,13 +180,18 @@ def _module(cursor: Cursor) -> DefineModule | InstantiateModule:
     instantiate = not cursor.take("definition")
     start = cursor.index
     name = cursor.identifier()
-    for kind, read in (("binary", binary.decode), ("quote", parse_module)):
-        if cursor.take(kind):
-            data = cursor.strings()
-            cursor.close()
-            return DefineModule(ModuleSource(name, kind, partial(read, data)), instantiate)
-    cursor.skip_form()
-    return DefineModule(ModuleSource(name, "text", partial(_read_text, cursor, start)), instantiate)
+    if cursor.take("binary"):
+        data = cursor.strings()
+        source = ModuleSource(name, "binary", lambda features: binary.decode(data, features))
+        cursor.close()
+    elif cursor.take("quote"):
+        data = cursor.strings()
+        source = ModuleSource(name, "quote", lambda _: parse_module(data))
+        cursor.close()
+    else:
+        source = ModuleSource(name, "text", lambda _: _read_text(cursor, start))
+        cursor.skip_form()
+    return DefineModule(source, instantiate)
 
 
 def _read_text(cursor: Cursor, start: int) -> DecodedModule:
@@ -263,11 +267,18 @@ def _pattern(cursor: Cursor) -> Pattern:
     elif head == "v128.const":
         pattern = _vector_pattern(cursor)
     elif head == "either":
-        pattern = EitherPattern(_all(cursor, _pattern))
+        pattern = EitherPattern(_all(cursor, _alternative))
     else:
         pattern = _reference_pattern(head, cursor)
     cursor.close()
     return pattern
+
+
+def _alternative(cursor: Cursor) -> Pattern:
+    """A pattern inside `either`, which does not nest: no input shall drive the recursion."""
+    if cursor.at_form("either"):
+        raise cursor.unexpected(cursor.index + 1)
+    return _pattern(cursor)
 
 
 def _number_pattern(head: str, cursor: Cursor) -> NumberPattern | NanPattern:

@@ -13,13 +13,13 @@ from tinywasm.instructions import Feature
 def unsupported(path: Path) -> str | None:
     """Why the scripts at `path` are beyond us, or None where they are not.
 
-    The suite keeps the exception handling of old in `legacy`, and each proposal in a folder of its own
-    below `proposals`.
+    The suite keeps the exception handling of old in `legacy/exceptions`, and each proposal in a folder of
+    its own below `proposals`.
     """
     parts = path.resolve().parts
-    if "legacy" in parts:
-        return "legacy exception handling is not part of WebAssembly 3.0"
     for parent, part in pairwise(parts):
+        if (parent, part) == ("legacy", "exceptions"):
+            return "legacy exception handling is not part of WebAssembly 3.0"
         if parent == "proposals" and part not in {feature.value for feature in Feature}:
             return f"the proposal {part} is not implemented"
     return None

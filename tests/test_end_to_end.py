@@ -1,0 +1,408 @@
+"""The user's view: a program goes to an enclave in another process and is called there."""
+
+from __future__ import annotations
+
+import io
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from processes import (
+    CALCULATOR,
+    Host,
+    Proxy,
+    alive,
+    descendants,
+    environment,
+    host,
+    read_line,
+    signal_process,
+    stop,
+    wait_until,
+)
+
+from schannel.measurement import canonical_archive, installed_image
+from wasm_client import CannotConnect, ConnectionLost, NotVerified, Policy, RequestFailed, connect
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="enclaves are Linux processes")
+
+TRANSCRIPT = [
+    ("add 1 1", "output> 2"),
+    ("sub 5 2", "output> 3"),
+    ("mul 7 7", "output> 49"),
+    ("div 5 2", "output> 2"),
+    ("div 1 0", "error> trap: integer divide by zero"),
+]
+TYPES = [f"{name} (param i32 i32) (result i32)" for name in ("add", "sub", "mul", "div")]
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    with host(tmp_path_factory.mktemp("state")) as started:
+        yield started
+
+
+def demo(state: Path, lines: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "wasm_client.demo", str(CALCULATOR)],
+        input=lines,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=environment(state),
+    )
+
+
+class TestDemo:
+    def test_script(self, tmp_path: Path) -> None:
+        lines = "".join(f"{line}\n" for line, _ in TRANSCRIPT) + "q\nadd 1 1\n"
+        done = demo(tmp_path, lines)
+        assert [line.strip() for line in done.stdout.splitlines()] == [
+            "functions:",
+            *TYPES,
+            *(answer for _, answer in TRANSCRIPT),
+        ]
+        assert done.returncode == 1, "an error in a script shows in the exit status"
+        assert "simulated: it protects nothing from the owner" in done.stderr
+
+    def test_end_of_input_ends_it(self, tmp_path: Path) -> None:
+        done = demo(tmp_path, "add 1 1\n\nadd 2 2")
+        assert done.stdout.splitlines()[-2:] == ["output> 2", "output> 4"]
+        assert done.returncode == 0
+
+    def test_port_taken(self, tmp_path: Path) -> None:
+        blocker = socket.socket()
+        blocker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            blocker.bind(("127.0.0.1", 3333))
+            blocker.listen()
+        except OSError:
+            pass  # Somebody else has it, which serves as well.
+        with blocker:
+            done = demo(tmp_path, "add 1 1\n")
+        assert "127.0.0.1:3333 is taken: another port is used" in done.stderr
+        assert done.stdout.splitlines()[-1] == "output> 2"
+        assert done.returncode == 0
+
+    def test_terminal(self, tmp_path: Path) -> None:
+        pexpect = pytest.importorskip("pexpect")
+        child = pexpect.spawn(
+            sys.executable,
+            ["-m", "wasm_client.demo", str(CALCULATOR)],
+            env=environment(tmp_path),
+            encoding="utf-8",
+            timeout=60,
+            dimensions=(40, 120),
+        )
+        try:
+            child.expect("protects nothing from the owner")
+            child.expect_exact("input>")
+            below = descendants(child.pid)
+            for line, answer in TRANSCRIPT:
+                child.send(line + "\r")
+                child.expect_exact(answer)
+                child.expect_exact("input>")
+            child.send("q\r")
+            child.expect(pexpect.EOF)
+            child.wait()
+        finally:
+            child.close(force=True)
+        assert child.exitstatus == 0, "a person saw the errors"
+        assert len(below) >= 4, "host, monitor, zygote and enclave"
+        wait_until(lambda: not alive(below), 10, "the end of every process")
+
+
+def test_session_goes_on_after_every_error(running: Host) -> None:
+    lines = [
+        ("ad 1 1", "error> unknown function 'ad': did you mean 'add'?"),
+        ("frobnicate", "error> unknown function 'frobnicate': the program's functions: add, sub, mul, div"),
+        ("add 1", f"error> add takes 2 arguments, not 1: {TYPES[0]}"),
+        ("add one 1", "error> 'one' is not a number: i32 expected"),
+        ("add 1.5 1", "error> '1.5' is not an integer: i32 expected"),
+        ("add 4294967296 1", "error> '4294967296' is out of range for i32 (-2147483648 to 4294967295)"),
+        ("div -2147483648 -1", "error> trap: integer overflow"),
+        ("add 4294967295 0x10", "output> 15"),
+        ("div -7 2", "output> -3"),
+    ]
+    done = client(running, "".join(f"{line}\n" for line, _ in lines))
+    assert done.stdout.splitlines()[-len(lines) :] == [answer for _, answer in lines]
+
+
+def client(
+    running: Host, lines: str, *options: str, program: Path = CALCULATOR
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [
+            *(sys.executable, "-m", "wasm_client", "-c", running.address, "-p", str(program)),
+            *(options or ("--allow-simulation",)),
+        ],
+        input=lines,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment(running.state),
+    )
+
+
+def test_printed_policy_is_what_the_client_needs(running: Host) -> None:
+    printed = subprocess.run(
+        [sys.executable, "-m", "wasm_host", "--print-policy"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment(running.state),
+        check=True,
+    )
+    path = running.state / "policy.toml"
+    path.write_text(printed.stdout)
+    done = client(running, "add 20 22\n", "--policy", str(path), "--attestation")
+    assert done.stdout.splitlines()[-1] == "output> 42"
+    assert f"device: {next(iter(running.policy.simulated_devices)).hex()} (simulated)" in done.stdout
+    assert "isolation: rlimits, " in done.stdout
+
+
+def test_library_in_a_dozen_lines(running: Host) -> None:
+    with connect(running.address, running.policy) as session:
+        session.deploy(CALCULATOR.read_bytes())
+        assert [str(function) for function in session.functions()] == TYPES
+        assert session.call("add", 1, 1) == 2
+        with pytest.raises(RequestFailed, match="integer divide by zero") as caught:
+            session.call("div", 1, 0)
+        assert caught.value.backtrace[0].function_name == "div"
+        assert session.call("mul", 7, -7) == -49
+
+
+def test_host_in_between_sees_only_ciphertext(running: Host) -> None:
+    secret = b"canary-in-a-custom-name-8c1f"
+    program = (
+        b"""(module (func (export "%s") (param i64) (result i64)
+        local.get 0 i64.const 0x1122334455667788 i64.xor))"""
+        % secret
+    )
+    known = [secret, program[:24], b"i64.xor"]
+    numbers = [0x0102030405060708, 0x0102030405060708 ^ 0x1122334455667788]
+    known += [number.to_bytes(8, order) for number in numbers for order in ("little", "big")]
+    with Proxy(running.target) as proxy:
+        with connect(proxy.address, running.policy) as session:
+            session.deploy(program)
+            assert session.call(secret.decode(), numbers[0]) == numbers[1]
+        passed = bytes(proxy.seen["up"]) + bytes(proxy.seen["down"])
+    assert len(passed) > 1000, "the session went through the proxy"
+    for text in known:
+        assert text not in passed
+        assert text not in running.log.read_bytes()
+
+
+def _sent_before_refusal(running: Host, **changes: object) -> tuple[NotVerified, int]:
+    policy = replace(running.policy, **changes)  # type: ignore[arg-type]
+    with Proxy(running.target) as proxy:
+        with pytest.raises(NotVerified) as caught:
+            connect(proxy.address, policy)
+        return caught.value, len(proxy.seen["up"])
+
+
+@pytest.mark.parametrize(
+    ("rule", "changes"),
+    [
+        ("enclave.measurements", {"enclave_measurements": frozenset({b"\1" * 64})}),
+        ("enclave.configurations", {"configurations": frozenset({b"\1" * 32})}),
+        ("enclave.minimum_version", {"minimum_version": (99, 0, 0)}),
+        ("monitor.measurements", {"monitor_measurements": frozenset({b"\1" * 64})}),
+        ("devices", {"simulated_devices": frozenset({b"\1" * 32})}),
+        ("devices.allow_simulated", {"allow_simulated": False}),
+    ],
+)
+def test_client_refuses_before_it_sends_anything(
+    running: Host, rule: str, changes: dict[str, object]
+) -> None:
+    error, sent = _sent_before_refusal(running, **changes)
+    assert error.rule == rule
+    assert rule in str(error)
+    assert sent == 8 + 2 + 32, "the prologue and an ephemeral key, nothing else"
+
+
+def test_no_policy_is_no_trust(running: Host) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "wasm_client", "-c", running.address, "-p", str(CALCULATOR)],
+        input="add 1 1\n",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment(running.state),
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "no policy" in done.stderr and "--allow-simulation" in done.stderr
+
+
+def test_several_clients_at_once(running: Host) -> None:
+    results: dict[int, object] = {}
+
+    def work(number: int) -> None:
+        program = f'(module (global $n (mut i32) (i32.const {number})) (func (export "next") (result i32) '
+        program += "(global.set $n (i32.add (global.get $n) (i32.const 100))) (global.get $n)))"
+        with connect(running.address, running.policy) as session:
+            session.deploy(program.encode())
+            results[number] = [session.call("next") for _ in range(3)]
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert results == {number: [number + 100, number + 200, number + 300] for number in range(6)}
+
+
+def _enclave_pids(running: Host) -> list[int]:
+    lines = [line for line in running.log.read_text().splitlines() if ", process " in line]
+    return [int(line.rsplit(" ", 1)[1]) for line in lines]
+
+
+def test_killed_enclave_hurts_only_its_client(running: Host) -> None:
+    victim = connect(running.address, running.policy)
+    victim.deploy(CALCULATOR.read_bytes())
+    pid = _enclave_pids(running)[-1]
+    with connect(running.address, running.policy) as bystander:
+        bystander.deploy(CALCULATOR.read_bytes())
+        signal_process(pid, signal.SIGKILL)
+        with pytest.raises(ConnectionLost):
+            victim.call("add", 1, 1)
+        assert bystander.call("add", 1, 1) == 2
+        running.wait_for_log("was ended by SIGKILL")
+    with connect(running.address, running.policy) as later:
+        later.deploy(CALCULATOR.read_bytes())
+        assert later.call("add", 2, 2) == 4
+
+
+def test_endless_program_ends_with_its_client(running: Host, tmp_path: Path) -> None:
+    program = tmp_path / "spin.wat"
+    program.write_text('(module (func (export "spin") (loop br 0)))')
+    with connect(running.address, running.policy) as session:
+        session.deploy(program.read_bytes())
+        with pytest.raises(RequestFailed, match="interrupted: the time limit was reached"):
+            session.call("spin", timeout_ms=200)
+    started = len(_enclave_pids(running))
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "wasm_client", "--allow-simulation"),
+            *("-c", running.address, "-p", str(program)),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=environment(running.state),
+    )
+    try:
+        assert read_line(process) == "functions:\n"
+        assert process.stdin is not None
+        process.stdin.write("spin\n")
+        process.stdin.flush()
+        pid = _enclave_pids(running)[started]
+        process.kill()
+        wait_until(lambda: not alive({pid}), 20, "the end of the enclave")
+    finally:
+        stop(process)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_host_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
+    with host(tmp_path) as started:
+        session = connect(started.address, started.policy)
+        session.deploy(CALCULATOR.read_bytes())
+        below = descendants(started.process.pid)
+        assert len(below) == 3, "monitor, zygote and enclave"
+        signal_process(started.process.pid, number)
+        started.process.wait(20)
+        wait_until(lambda: not alive(below), 10, "the end of every process")
+        with pytest.raises(ConnectionLost):
+            session.call("add", 1, 1)
+    if number is not signal.SIGKILL:
+        assert started.process.returncode == 0
+
+
+def test_demo_that_is_killed_leaves_nothing_behind(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "wasm_client.demo", str(CALCULATOR)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=environment(tmp_path),
+    )
+    try:
+        assert read_line(process) == "functions:\n"
+        below = descendants(process.pid)
+        process.kill()
+        process.wait(10)
+        wait_until(lambda: not alive(below), 10, "the end of every process")
+    finally:
+        stop(process)
+
+
+def test_what_runs_is_what_was_measured(tmp_path: Path) -> None:
+    image = installed_image()
+    entries = _entries(image.application)
+    name = "wasm_rt/application.py"
+    assert b"VERSION = (0, 1, 0)" in entries[name]
+    entries[name] = entries[name].replace(b"VERSION = (0, 1, 0)", b"VERSION = (9, 9, 9)")
+    changed = replace(image, application=canonical_archive(entries))
+    options = []
+    for option, content in (("-l", changed.loader), ("-r", changed.runtime), ("-e", changed.application)):
+        path = tmp_path / f"file{option}"
+        path.write_bytes(content)
+        options += [option, str(path)]
+    with host(tmp_path / "state", *options) as started:
+        with pytest.raises(NotVerified) as caught:
+            connect(started.address, started.policy)
+        assert caught.value.rule == "enclave.measurements"
+        policy = replace(started.policy, enclave_measurements=frozenset({changed.measurement()}))
+        with connect(started.address, policy) as session:
+            assert session.verified.version == (9, 9, 9), "the changed file runs, not the installed one"
+
+
+def _entries(archive: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+        return {name: opened.read(name) for name in opened.namelist()}
+
+
+def test_bad_programs_are_refused_and_the_session_goes_on(running: Host) -> None:
+    with connect(running.address, running.policy) as session:
+        for program, words in (
+            (b"\0asm\1\0\0\0\xff", "section"),
+            (b"(module (func (result i32)))", "type mismatch"),
+            (b'(module (import "a" "b" (func)))', "unknown import"),
+            (b"(module (func", "line 1"),
+            (b"\xff\xfe", "neither the binary format nor UTF-8"),
+            (b"(" * 200_000, "line 1"),
+        ):
+            with pytest.raises(RequestFailed, match=words):
+                session.deploy(program)
+        session.deploy(CALCULATOR.read_bytes())
+        assert session.call("add", 1, 1) == 2
+
+
+def test_large_program(running: Host) -> None:
+    data = b"\\00" * (3 << 20)
+    program = (
+        b'(module (memory 64) (data (i32.const 0) "'
+        + data
+        + b'") (func (export "f") (result i32) i32.const 7))'
+    )
+    with connect(running.address, running.policy) as session:
+        session.deploy(program)
+        assert session.call("f") == 7
+
+
+def test_nobody_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(CannotConnect, match=f"cannot connect to 127.0.0.1:{port}: connection refused"):
+        connect(f"127.0.0.1:{port}", Policy())

@@ -1,0 +1,195 @@
+"""The command line: output, exit status, and errors in one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tinywasm.cli import main
+
+CALCULATOR = """(module
+  (func (export "add") (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1)))
+  (func (export "sqrt") (param f64) (result f64) (f64.sqrt (local.get 0)))
+  (func (export "divmod") (param i64 i64) (result i64 i64)
+    (i64.div_s (local.get 0) (local.get 1)) (i64.rem_s (local.get 0) (local.get 1)))
+  (func (export "nothing"))
+  (func (export "ref") (param externref))
+  (memory (export "memory") 1))
+"""
+GOOD = '(module (func (export "f") (result i32) (i32.const 1)))\n(assert_return (invoke "f") (i32.const 1))'
+BAD = '(module (func (export "f") (result i32) (i32.const 1)))\n(assert_return (invoke "f") (i32.const 2))'
+ENVIRONMENT = {"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": os.defpath}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name, text in {
+        "calculator.wat": CALCULATOR,
+        "start.wat": '(module (func (export "_start") unreachable))',
+        "import.wat": '(module (import "env" "f" (func)))',
+        "invalid.wat": "(module (func (result i32)))",
+        "malformed.wat": "(module (func)",
+        "wide.wat": "(module (func (param i64 i64) (result i64 i64)"
+        " (i64.mul_wide_s (local.get 0) (local.get 1))))",
+        "good.wast": GOOD,
+        "bad.wast": BAD,
+    }.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "garbage.wat").write_bytes(b"(module) \xff")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("command", "output"),
+    [
+        ("run calculator.wat --invoke add 1 2", "3\n"),
+        ("run --invoke add calculator.wat 1 -2", "-1\n"),
+        ("run calculator.wat --invoke add 0xffffffff -0x1", "-2\n"),
+        ("run calculator.wat --invoke sqrt 0x1p2", "2.0\n"),
+        ("run calculator.wat --invoke sqrt -inf", "nan\n"),
+        ("run calculator.wat --invoke divmod -7 2", "-3\n-1\n"),
+        ("run calculator.wat --invoke nothing", ""),
+        ("run calculator.wat", ""),
+        ("validate calculator.wat", ""),
+    ],
+)
+@pytest.mark.usefixtures("folder")
+def test_modules(command: str, output: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command.split()) == 0
+    assert capsys.readouterr() == (output, "")
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("run calculator.wat --invoke add 1", "the function takes 2 arguments, not 1: [i32 i32] -> [i32]"),
+        ("run calculator.wat --invoke add 1 x", "'x' is no i32"),
+        ("run calculator.wat --invoke add 1 0x100000000", "4294967296 is out of range for i32"),
+        ("run calculator.wat --invoke ref 1", "an argument of type externref cannot be given"),
+        ("run calculator.wat --invoke no", "no exported function 'no'; there is add, sqrt, divmod"),
+        ("run calculator.wat --invoke memory", "no exported function 'memory'"),
+        ("run calculator.wat 1 2", "arguments need a function: --invoke NAME"),
+        ("run start.wat", "trap: unreachable"),
+        ("run import.wat", "unknown import"),
+        ("run garbage.wat", "malformed UTF-8 encoding"),
+        ("wat2wasm garbage.wat", "malformed UTF-8 encoding"),
+        ("wasm2wat calculator.wat", "magic header not detected"),
+        ("run missing.wat", "missing.wat: No such file or directory"),
+        ("run .", ".: Is a directory"),
+        ("validate invalid.wat", "type mismatch"),
+        ("validate malformed.wat", "unexpected token"),
+        ("validate wide.wat", "i64.mul_wide_s"),
+        ("wat2wasm malformed.wat", "unexpected token"),
+        ("wat2wasm invalid.wat", "type mismatch"),
+        ("wat2wasm calculator.wat -o missing/a.wasm", "missing/a.wasm: No such file or directory"),
+        ("wast missing.wast", "missing.wast: no such file"),
+    ],
+)
+@pytest.mark.usefixtures("folder")
+def test_errors_are_one_line(command: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command.split()) == 1
+    output, error = capsys.readouterr()
+    assert output == ""
+    assert error.startswith("tinywasm: ")
+    assert message in error
+    assert len(error.splitlines()) == 1 or error.startswith("tinywasm: trap: ")
+
+
+def test_conversions_agree(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["wat2wasm", "calculator.wat"]) == 0
+    binary = (folder / "calculator.wasm").read_bytes()
+    assert binary.startswith(b"\0asm\1\0\0\0")
+    assert main(["run", "calculator.wasm", "--invoke", "add", "1", "2"]) == 0
+    assert capsys.readouterr().out == "3\n"
+    assert main(["wasm2wat", "calculator.wasm", "-o", "again.wat"]) == 0
+    assert main(["wat2wasm", "again.wat", "-o", "again.wasm"]) == 0
+    assert (folder / "again.wasm").read_bytes() == binary
+
+
+@pytest.mark.usefixtures("folder")
+def test_wast_counts_and_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["wast", "good.wast", "bad.wast"]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        'bad.wast:2: assert_return (invoke "f"): expected (i32.const 2), got (i32.const 1)',
+        "2 files, 4 commands, 2 of them assertions, 0 message mismatches",
+        "3 passed, 1 failed, 0 skipped",
+    ]
+    assert main(["wast", "good.wast"]) == 0
+
+
+def test_wast_takes_folders_and_shows_more(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "good.wast").write_text(
+        '(module (import "spectest" "print_i32" (func $p (param i32)))'
+        " (start $s) (func $s (call $p (i32.const 7))))"
+        '(assert_invalid (module (func (result i32))) "unknown label")'
+    )
+    main(["wast", ".", "--verbose"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("bad.wast:2: ")
+    assert lines[2] == "(i32.const 7)"
+    assert lines[3].startswith("good.wast:1: other words: assert_invalid (module): expected ValidationError")
+    assert lines[-2:] == [
+        "2 files, 4 commands, 2 of them assertions, 1 message mismatches",
+        "3 passed, 1 failed, 0 skipped",
+    ]
+
+
+def test_wast_skips_what_is_not_supported(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    threads = folder / "proposals" / "threads"
+    threads.mkdir(parents=True)
+    (threads / "good.wast").write_text(GOOD)
+    assert main(["wast", "proposals"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("good.wast: skipped 2 commands: the proposal threads is not implemented")
+    assert lines[-1] == "0 passed, 0 failed, 2 skipped"
+
+
+def test_wast_features(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "wide.wast").write_text((folder / "wide.wat").read_text())
+    assert main(["wast", "wide.wast"]) == 1
+    assert main(["wast", "wide.wast", "--feature", "wide-arithmetic"]) == 0
+    assert capsys.readouterr().out.endswith("1 passed, 0 failed, 0 skipped\n")
+
+
+@pytest.mark.usefixtures("folder")
+def test_wast_reports_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["wast", "--json", "bad.wast"]) == 1
+    (report,) = json.loads(capsys.readouterr().out)
+    assert (report["path"], report["passed"], report["failed"]) == ("bad.wast", 1, 1)
+    assert report["failures"][0]["line"] == 2
+
+
+@pytest.mark.usefixtures("folder")
+def test_wast_time_limit(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "spin.wast").write_text('(module (func (export "f") (loop (br 0)))) (invoke "f") (invoke "f")')
+    assert main(["wast", "spin.wast", "--timeout", "0.1"]) == 1
+    assert capsys.readouterr().out.endswith("1 passed, 1 failed, 1 skipped\n")
+
+
+def test_the_package_runs_as_a_program(folder: Path) -> None:
+    words = ["-m", "tinywasm", "run", "calculator.wat", "--invoke", "add", "1", "2"]
+    done = subprocess.run(
+        [sys.executable, *words], capture_output=True, text=True, timeout=30, cwd=folder, env=ENVIRONMENT
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "3\n", "")
+
+
+def test_a_reader_that_leaves_early_gets_no_traceback(folder: Path) -> None:
+    command = f"{sys.executable} -m tinywasm wast {' '.join(['bad.wast'] * 2000)} | head -n 1"
+    done = subprocess.run(
+        command, shell=True, capture_output=True, text=True, timeout=60, cwd=folder, env=ENVIRONMENT
+    )
+    assert done.stdout.startswith("bad.wast:2: ")
+    assert done.stderr == ""
+
+
+def test_wrong_usage_has_status_2() -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["wast"])
+    assert stop.value.code == 2
