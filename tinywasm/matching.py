@@ -267,7 +267,8 @@ def _map_group(group: RecGroup, substitute: _Substitution) -> list[SubType]:
 
 # From a group's structure to its first member, which keeps the others alive and is kept by them.
 _interned: WeakValueDictionary[tuple[SubType, ...], DefinedType] = WeakValueDictionary()
-_interned_lock = threading.Lock()
+# Reentrant, since a finaliser that the garbage collector runs inside may define types itself.
+_interned_lock = threading.RLock()
 
 
 def _structure(group: RecGroup, types: Types) -> tuple[SubType, ...]:
@@ -341,9 +342,7 @@ def _intern(group: RecGroup, types: Types) -> tuple[DefinedType, ...]:
         known = _interned.get(key)
         if known is not None:
             return known.group
-        members = _define_group(group, types)
-        _interned[key] = members[0]
-        return members
+        return _interned.setdefault(key, _define_group(group, types)[0]).group
 
 
 def canonicalise(groups: Sequence[RecGroup]) -> tuple[DefinedType, ...]:

@@ -81,7 +81,7 @@ def _from_python(kind: ValueType, item: int | float | bytes) -> Value:
     if not isinstance(item, expected):
         raise ArgumentError(f"{item!r} is no {kind.name.lower()}")
     try:
-        return make[kind](item)
+        return make[kind](float(item) if float in expected else item)
     except (LocalError, OverflowError) as error:
         raise ArgumentError(f"{item!r} is out of range for {kind.name.lower()}") from error
 

@@ -45,7 +45,7 @@ def _read_seed(path: Path) -> bytes:
 
 def _create_once(path: Path, text: str, mode: int) -> None:
     """Write a file that appears complete or not at all; one that another process made first is kept."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    draft = path.with_name(f"{path.name}.{os.urandom(8).hex()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with open(descriptor, "w", encoding="ascii") as file:

@@ -29,12 +29,13 @@ _STOP_TIMEOUT = 5.0
 _PASSED_ON = ("TINYWASM_STATE_DIR", "XDG_STATE_HOME", "HOME")
 """All of the environment that the monitor sees: where the simulated device's key is."""
 
-_BOOT = """
+BOOT = """
 import sys
 sys.path[:0] = sys.argv.pop(1).split(":")
 from wasm_rt.monitor import main
 sys.exit(main())
 """
+"""Starts the monitor from the folders given first, without the caller's environment or working directory."""
 
 
 class MonitorError(Exception):
@@ -114,7 +115,7 @@ class MonitorProcess:
         arguments = [f"--control={theirs.fileno()}", *files.options()]
         with theirs:
             process = subprocess.Popen(
-                [sys.executable, "-I", "-B", "-c", _BOOT, ":".join(_package_parents()), *arguments],
+                [sys.executable, "-I", "-B", "-c", BOOT, ":".join(_package_parents()), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 cwd="/",

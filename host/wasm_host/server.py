@@ -20,6 +20,9 @@ _log = logging.getLogger(__name__)
 REFUSAL = bytes(LENGTH_SIZE)
 """What a client is told when no enclave is free: a record of zero bytes, which no enclave ever sends."""
 
+_REFUSAL_LINGER, _REFUSAL_READ = 1.0, 4096
+"""Seconds for which a refused client's bytes are read, and thrown away, and how many at a time."""
+
 MAX_ENCLAVES = 16
 """Enclaves at a time: Keystone's ENCL_MAX."""
 
@@ -77,8 +80,7 @@ class Server:
     async def _serve(self, peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if not await self._acquire():
             _log.warning("%s: refused, no enclave is free", peer)
-            writer.write(REFUSAL)
-            await writer.drain()
+            await _refuse(reader, writer)
             return
         try:
             enclave = await self._monitor.start_enclave()
@@ -131,6 +133,17 @@ class Server:
             self._monitor.kill_enclave(enclave)
             status = await enclave.ended
         _log.info("%s: enclave %d %s", peer, enclave.number, describe_status(status))
+
+
+async def _refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Tell a client that no enclave is free, and see to it that it hears."""
+    writer.write(REFUSAL)
+    writer.write_eof()
+    # Closing with unread bytes would reset the connection, and the refusal could be lost with it.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_REFUSAL_LINGER):
+            while await reader.read(_REFUSAL_READ):
+                pass
 
 
 def describe_status(status: int) -> str:

@@ -28,7 +28,6 @@ PAGES = frozenset([Feature.CUSTOM_PAGE_SIZES])
 
 
 @given(modules())
-@settings(deadline=None)
 def test_a_module_decodes_as_it_was_encoded(module: DecodedModule) -> None:
     data = encode(module)
     decoded = decode(data)
@@ -37,13 +36,12 @@ def test_a_module_decodes_as_it_was_encoded(module: DecodedModule) -> None:
 
 
 @given(modules(custom_page_sizes=True))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_custom_page_sizes_round_trip(module: DecodedModule) -> None:
     assert decode(encode(module), PAGES) == module
 
 
 @given(modules(), customs)
-@settings(deadline=None)
 def test_custom_sections_keep_their_places(module: DecodedModule, sections: list[CustomSection]) -> None:
     module.customs = sections
     decoded = decode(encode(module))
@@ -61,7 +59,7 @@ def test_a_section_without_items_is_no_place() -> None:
 
 
 @given(modules(), module_names, branch_hints)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_names_and_hints_of_a_text_module_become_sections(
     module: DecodedModule, names: Names, hints: dict[int, list[tuple[int, int]]]
 ) -> None:
@@ -134,7 +132,6 @@ def test_the_first_name_section_counts() -> None:
 
 
 @given(modules(), st.data())
-@settings(deadline=None)
 def test_mutated_modules_decode_or_are_refused(module: DecodedModule, data: st.DataObject) -> None:
     raw = bytearray(encode(module))
     for _ in range(data.draw(st.integers(1, 4))):
@@ -143,7 +140,7 @@ def test_mutated_modules_decode_or_are_refused(module: DecodedModule, data: st.D
 
 
 @given(modules())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_truncated_modules_decode_or_are_refused(module: DecodedModule) -> None:
     raw = encode(module)
     for end in range(len(raw)):

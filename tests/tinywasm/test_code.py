@@ -32,7 +32,7 @@ def test_every_kind_of_immediate_is_generated_read_and_written() -> None:
 
 
 @pytest.mark.parametrize("row", TABLE, ids=str)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(data=st.data())
 def test_each_instruction_reads_as_it_was_written(row: Instruction, data: st.DataObject) -> None:
     values = data.draw(immediates(row))

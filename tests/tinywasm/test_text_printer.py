@@ -17,7 +17,6 @@ from tinywasm.module import CustomSection, DecodedModule, Expr, Function, Names
 from tinywasm.text import literals, parse_module, print_code, print_module, spelling
 from tinywasm.types import I32, FuncType, RecGroup, SubType, ValType
 
-
 EMPTY = Expr(b"\x0b", 0, 1)
 
 

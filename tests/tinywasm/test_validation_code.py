@@ -33,6 +33,7 @@ from tinywasm.types import (
     NumType,
     RecGroup,
     RefType,
+    StructType,
     SubType,
     TableType,
     ValType,
@@ -309,6 +310,13 @@ class TestHostileBodies:
         results = [I32] * 1000
         started = time.monotonic()
         refuse("operand stack is higher", *[("call", 0)] * 100_000, results=results)
+        assert time.monotonic() - started < 10
+
+    def test_long_structures_are_looked_through_once(self) -> None:
+        module = module_of(code(*[("struct.new_default", 1), "drop"] * 20_000))
+        module.types.append(RecGroup((SubType(StructType((FieldType(I32),) * 10_000)),)))
+        started = time.monotonic()
+        validate(module)
         assert time.monotonic() - started < 10
 
     def test_long_branch_tables(self) -> None:

@@ -510,8 +510,9 @@ def struct_new(body: Body, index: int) -> None:
 
 @rule("struct.new_default")
 def struct_new_default(body: Body, index: int) -> None:
-    for value in body.struct_operands(index):
-        _require_default(value)
+    without = body.struct_without_default(index)
+    if without is not None:
+        _require_default(without)
     _push_new(body, index)
 
 

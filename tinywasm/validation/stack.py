@@ -93,6 +93,7 @@ class Body:
         self.stack: list[ValType] = []
         self.controls: list[Frame] = []
         self._struct_operands: dict[DefinedType, tuple[ValType, ...]] = {}
+        self._without_default: dict[DefinedType, ValType | None] = {}
         self.begin((), ())
 
     def begin(self, params: Types, results: Types, locals: Sequence[tuple[int, ValType]] = ()) -> None:
@@ -275,3 +276,12 @@ class Body:
             known = tuple(unpack(field.storage) for field in self.fields(index))
             self._struct_operands[defined] = known
         return known
+
+    def struct_without_default(self, index: int) -> ValType | None:
+        """The first field's type that has no default value; kept as well."""
+        defined = self.defined(index)
+        if defined not in self._without_default:
+            operands = self.struct_operands(index)
+            first = next((value for value in operands if not is_defaultable(value)), None)
+            self._without_default[defined] = first
+        return self._without_default[defined]

@@ -1,0 +1,208 @@
+"""The wasm-client command and the prompt: options, policies, and one clear line for each error."""
+
+from __future__ import annotations
+
+import io
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from processes import CALCULATOR
+
+from schannel.messages import ErrorCode, TraceFrame, Value
+from wasm_client import CannotConnect, Policy, RequestFailed, cli, connect, prompt
+from wasm_client.session import Session
+from wasm_client.values import FunctionType
+
+POLICY = Policy()
+
+
+@contextmanager
+def server(behaviour: Callable[[socket.socket], None]) -> Iterator[str]:
+    """Something that listens; each connection is given to `behaviour`."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return
+        with connection:
+            behaviour(connection)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield "{}:{}".format(*listener.getsockname())
+    finally:
+        listener.close()
+        thread.join(10)
+
+
+def _answer(text: bytes) -> Callable[[socket.socket], None]:
+    def behave(connection: socket.socket) -> None:
+        connection.recv(1000)
+        connection.sendall(text)
+
+    return behave
+
+
+def _stay_silent(connection: socket.socket) -> None:
+    while connection.recv(1000):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "message"),
+    [
+        (_answer(b"\0\0"), "is busy: no enclave is free"),
+        (_answer(b""), "closed the connection before an enclave answered"),
+        (_answer(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "closed the connection before an enclave answered"),
+        (_answer(b"\0\x05hello"), "does not answer as a wasm-host"),
+        (_answer(b"\0\x60" + bytes(0x60)), "does not answer as a wasm-host"),
+        (
+            lambda connection: connection.recv(1000) and connection.recv(1000),
+            "did not answer within 0.5 seconds",
+        ),
+    ],
+)
+def test_whoever_answers(behaviour: Callable[[socket.socket], None], message: str) -> None:
+    with server(behaviour) as address, pytest.raises(CannotConnect, match=message) as caught:
+        connect(address, POLICY, timeout=0.5)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["", "localhost", "127.0.0.1:x", "127.0.0.1:99999999", "no.invalid:1"])
+def test_no_such_address(address: str) -> None:
+    with pytest.raises(CannotConnect, match=f"cannot connect to {address}: "):
+        connect(address, POLICY, timeout=5)
+
+
+def run_cli(capsys: pytest.CaptureFixture[str], *options: str) -> str:
+    """The one line on standard error of a command that fails."""
+    assert cli.main(options) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1 and captured.err.startswith("wasm-client: ")
+    return captured.err.removeprefix("wasm-client: ").strip()
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("TINYWASM_STATE_DIR", str(tmp_path / "state"))
+
+
+class TestCommand:
+    def test_no_program(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run_cli(capsys) == "no program: give a .wasm or .wat file with --program"
+
+    def test_skip(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert "which none does yet: use --program" in run_cli(capsys, "--skip")
+
+    def test_no_policy(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        line = run_cli(capsys, "-p", str(CALCULATOR))
+        assert line.startswith(
+            f"no policy, so no enclave can be trusted: write {tmp_path}/config/wasm-client/"
+        )
+        assert "--print-policy" in line and "--policy" in line and "--allow-simulation" in line
+
+    def test_named_policy_that_is_not_there(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        line = run_cli(capsys, "-p", str(CALCULATOR), "--policy", str(tmp_path / "x.toml"))
+        assert line == f"cannot read {tmp_path}/x.toml: no such file or directory"
+
+    def test_policy_with_an_unknown_key(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        path = tmp_path / "policy.toml"
+        path.write_text("[enclave]\nmeasurments = []\n")
+        line = run_cli(capsys, "-p", str(CALCULATOR), "--policy", str(path))
+        assert line == f"{path}: unknown key in the policy: enclave.measurments"
+
+    def test_default_policy_is_used(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        path = tmp_path / "config" / "wasm-client" / "policy.toml"
+        path.parent.mkdir(parents=True)
+        path.write_text("")
+        with server(_answer(b"\0\0")) as address:
+            assert "is busy" in run_cli(capsys, "-c", address, "-p", str(CALCULATOR))
+
+    def test_no_simulated_device_yet(self, capsys: pytest.CaptureFixture[str]) -> None:
+        line = run_cli(capsys, "-p", str(CALCULATOR), "--allow-simulation")
+        assert "wasm-host makes it at its first start" in line
+
+    def test_program_that_cannot_be_read(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        path = tmp_path / "policy.toml"
+        path.write_text("")
+        line = run_cli(capsys, "-p", "/nowhere.wat", "--policy", str(path))
+        assert line == "cannot read /nowhere.wat: no such file or directory"
+
+    def test_policy_and_simulation_exclude_each_other(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit):
+            cli.main(["--policy", "x", "--allow-simulation"])
+        assert "not allowed with" in capsys.readouterr().err
+
+    def test_version(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit):
+            cli.main(["-V"])
+        assert capsys.readouterr().out.startswith("wasm-client ")
+
+
+class FakeSession(Session):
+    """Answers without an enclave."""
+
+    def __init__(self) -> None:
+        self._functions = {
+            "main": {
+                "echo": FunctionType("echo", ("i32",), ("i32",)),
+                "nothing": FunctionType("nothing", (), ()),
+                "two words": FunctionType("two words", (), ("i32", "i32")),
+                "fail": FunctionType("fail", (), ()),
+            }
+        }
+
+    def call_values(
+        self, function: str, arguments: tuple[Value, ...], *_: object, **__: object
+    ) -> tuple[Value, ...]:
+        if function == "fail":
+            raise RequestFailed(ErrorCode.TRAP, "unreachable", [TraceFrame("m", 3, "", 0x20)])
+        return {"nothing": (), "two words": (Value.i32(1), Value.i32(2))}.get(function, arguments)
+
+
+def answer(
+    lines: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, verbose: bool = False
+) -> tuple[int, list[str]]:
+    monkeypatch.setattr("sys.stdin", io.StringIO(lines))
+    errors = prompt.run(FakeSession(), verbose=verbose)
+    return errors, capsys.readouterr().out.splitlines()
+
+
+class TestPrompt:
+    def test_answers(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        lines = "echo 7\n\n   \nnothing\n'two words'\n  echo   0x10  \n q \necho 1\n"
+        errors, out = answer(lines, monkeypatch, capsys)
+        assert errors == 0
+        assert out == ["output> 7", "output>", "output> 1 2", "output> 16"]
+
+    def test_errors_are_counted(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        errors, out = answer("fail\n'open\necho\nquit\necho 1", monkeypatch, capsys)
+        assert errors == 4
+        assert out == [
+            "error> trap: unreachable",
+            "error> the line cannot be read: no closing quotation",
+            "error> echo takes 1 argument, not 0: echo (param i32) (result i32)",
+            "error> unknown function 'quit': the program's functions: echo, nothing, two words, fail",
+            "output> 1",
+        ]
+
+    def test_backtrace_when_verbose(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        _, out = answer("fail\n", monkeypatch, capsys, verbose=True)
+        assert out == ["error> trap: unreachable", "  m!function 3 at offset 0x20"]
+
+    def test_no_functions(self, capsys: pytest.CaptureFixture[str]) -> None:
+        prompt.list_functions([])
+        assert capsys.readouterr().out == "the program exports no functions\n"

@@ -1,0 +1,250 @@
+"""Whatever a request holds, the application answers it."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schannel.messages import (
+    CallRequest,
+    CallResult,
+    DeployRequest,
+    DeployResult,
+    ErrorCode,
+    ErrorReply,
+    ExternKind,
+    InfoRequest,
+    InfoResult,
+    Reply,
+    RunRequest,
+    Value,
+    ValueType,
+)
+from wasm_rt.application import Application
+from wasm_rt.configuration import Configuration
+
+PROGRAM = b"""(module $m
+  (memory (export "memory") 1 200)
+  (table (export "table") 1 funcref)
+  (global (export "global") (mut i64) (i64.const 1))
+  (tag (export "tag") (param i32))
+  (func (export "add") (param i32 i32) (result i32) local.get 0 local.get 1 i32.add)
+  (func $trap (export "trap") unreachable)
+  (func (export "outer") call $trap)
+  (func (export "spin") (loop br 0))
+  (func $deep (export "deep") call $deep)
+  (func (export "grow") (param i32) (result i32) local.get 0 memory.grow)
+  (func (export "throw") i32.const 1 throw 0)
+  (func (export "two") (result i32 i64) i32.const 1 i64.const -1)
+  (func (export "reference") (result funcref) ref.null func)
+  (func (export "takes reference") (param externref))
+  (func (export "f32") (param f32) (result f32) local.get 0)
+  (func (export "f64") (param f64) (result f64) local.get 0)
+  (func (export "i32") (param i32) (result i32) local.get 0)
+  (func (export "i64") (param i64) (result i64) local.get 0)
+  (func (export "v128") (param v128) (result v128) local.get 0))"""
+
+
+@pytest.fixture(scope="module")
+def application() -> Application:
+    application = Application(Configuration(max_call_depth=500, max_memory_pages=100, max_modules=3))
+    assert isinstance(application.handle(DeployRequest("main", PROGRAM)), DeployResult)
+    return application
+
+
+def error(reply: Reply) -> ErrorReply:
+    assert isinstance(reply, ErrorReply), reply
+    return reply
+
+
+def results(reply: Reply) -> list[object]:
+    assert isinstance(reply, CallResult), reply
+    return [value.to_python() for value in reply.values]
+
+
+def test_call(application: Application) -> None:
+    reply = application.handle(CallRequest("main", "add", (Value.i32(1), Value.i32(-3))))
+    assert results(reply) == [-2]
+    assert isinstance(reply, CallResult) and reply.fuel_used > 0
+    assert results(application.handle(CallRequest("main", "two"))) == [1, -1]
+
+
+def test_info(application: Application) -> None:
+    info = application.handle(InfoRequest("main"))
+    assert isinstance(info, InfoResult)
+    types = {export.name: (export.kind, export.type) for export in info.exports}
+    assert types["add"] == (ExternKind.FUNC, "(func (param i32 i32) (result i32))")
+    assert types["trap"] == (ExternKind.FUNC, "(func)")
+    assert types["memory"][0] is ExternKind.MEMORY
+    assert types["table"][0] is ExternKind.TABLE
+    assert types["global"][0] is ExternKind.GLOBAL
+    assert types["tag"][0] is ExternKind.TAG
+    assert "main" in info.modules
+    overview = application.handle(InfoRequest())
+    assert isinstance(overview, InfoResult) and overview.exports == ()
+
+
+@given(
+    kind=st.sampled_from([ValueType.I32, ValueType.I64, ValueType.F32, ValueType.F64, ValueType.V128]),
+    number=st.integers(0, 2**128 - 1),
+)
+def test_values_keep_every_bit(application: Application, kind: ValueType, number: int) -> None:
+    width = {ValueType.I32: 32, ValueType.F32: 32, ValueType.V128: 128}.get(kind, 64)
+    value = Value(kind, number % (1 << width))
+    reply = application.handle(CallRequest("main", kind.name.lower(), (value,)))
+    assert isinstance(reply, CallResult) and reply.values == (value,)
+
+
+@pytest.mark.parametrize("bits", [0x7FC00001, 0x7F800001, 0xFFA00000, 0x80000000, 0x7F800000])
+def test_single_keeps_its_payload(application: Application, bits: int) -> None:
+    value = Value(ValueType.F32, bits)
+    reply = application.handle(CallRequest("main", "f32", (value,)))
+    assert isinstance(reply, CallResult) and reply.values == (value,)
+
+
+def test_trap_has_its_backtrace(application: Application) -> None:
+    reply = error(application.handle(CallRequest("main", "outer")))
+    assert (reply.code, reply.message) == (ErrorCode.TRAP, "unreachable")
+    assert [frame.function_name for frame in reply.backtrace] == ["trap", ""]
+    assert {frame.module for frame in reply.backtrace} == {"m"}
+
+
+def test_unknown_function_names_the_nearest(application: Application) -> None:
+    reply = error(application.handle(CallRequest("main", "ad")))
+    assert reply.code is ErrorCode.NOT_FOUND
+    assert reply.message == "no function 'ad' is exported: did you mean 'add'?"
+    assert "did you mean" not in error(application.handle(CallRequest("main", "memory"))).message
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), (Value.i32(1),), (Value.i32(1), Value.i64(1)), (Value.i32(1),) * 3]
+)
+def test_wrong_arguments_name_the_type(application: Application, arguments: tuple[Value, ...]) -> None:
+    reply = error(application.handle(CallRequest("main", "add", arguments)))
+    assert reply.code is ErrorCode.BAD_ARGUMENTS
+    assert "(func (param i32 i32) (result i32))" in reply.message
+
+
+def test_references_stay_inside(application: Application) -> None:
+    assert error(application.handle(CallRequest("main", "reference"))).code is ErrorCode.UNSUPPORTED
+    reply = error(application.handle(CallRequest("main", "takes reference", (Value.i32(1),))))
+    assert reply.code is ErrorCode.BAD_ARGUMENTS
+
+
+def test_call_of_what_is_not_deployed(application: Application) -> None:
+    assert error(application.handle(CallRequest("other", "add"))).code is ErrorCode.NOT_DEPLOYED
+    assert error(application.handle(InfoRequest("other"))).code is ErrorCode.NOT_DEPLOYED
+
+
+def test_endless_loop_ends(application: Application) -> None:
+    begun = time.monotonic()
+    assert (
+        error(application.handle(CallRequest("main", "spin", timeout_ms=100))).code is ErrorCode.INTERRUPTED
+    )
+    assert time.monotonic() - begun < 20
+    assert error(application.handle(CallRequest("main", "spin", fuel=5000))).code is ErrorCode.OUT_OF_FUEL
+    # An interruption that came too late must not hit the next call.
+    application.interrupt()
+    assert results(application.handle(CallRequest("main", "i32", (Value.i32(1),)))) == [1]
+
+
+def test_configuration_limits_time() -> None:
+    application = Application(Configuration(max_call_ms=50))
+    application.handle(DeployRequest("main", PROGRAM))
+    reply = error(application.handle(CallRequest("main", "spin", timeout_ms=1 << 31)))
+    assert reply.code is ErrorCode.INTERRUPTED
+    assert reply.message == "interrupted: the time limit was reached"
+
+
+def test_start_function_is_limited() -> None:
+    application = Application(Configuration(max_call_ms=50))
+    reply = error(application.handle(DeployRequest("main", b"(module (func $f (loop br 0)) (start $f))")))
+    assert reply.code is ErrorCode.INTERRUPTED
+    assert error(application.handle(InfoRequest("main"))).code is ErrorCode.NOT_DEPLOYED
+
+
+def test_other_limits(application: Application) -> None:
+    assert error(application.handle(CallRequest("main", "deep"))).code is ErrorCode.STACK_EXHAUSTED
+    assert results(application.handle(CallRequest("main", "grow", (Value.i32(99),)))) == [1]
+    assert results(application.handle(CallRequest("main", "grow", (Value.i32(1),)))) == [-1]
+    assert error(application.handle(CallRequest("main", "throw"))).code is ErrorCode.WASM_EXCEPTION
+
+
+@pytest.mark.parametrize(
+    ("module", "code", "words"),
+    [
+        (b"", ErrorCode.MALFORMED_MODULE, None),
+        (b"\0asm", ErrorCode.MALFORMED_MODULE, "unexpected end"),
+        (b"\0asm\2\0\0\0", ErrorCode.MALFORMED_MODULE, "unknown binary version"),
+        (b"\xff\xff", ErrorCode.MALFORMED_MODULE, "the module is neither"),
+        (b"(module (func $f", ErrorCode.MALFORMED_MODULE, None),
+        (b"(module (func (result i32)))", ErrorCode.INVALID_MODULE, "type mismatch"),
+        (b'(module (import "a" "b" (func)))', ErrorCode.LINK_FAILED, "unknown import"),
+        (b"(module (func $f unreachable) (start $f))", ErrorCode.TRAP, "unreachable"),
+        (b"(module (memory 1) (data (i32.const 65536) \"a\"))", ErrorCode.TRAP, "out of bounds"),
+        (b"(" * 100_000, ErrorCode.MALFORMED_MODULE, None),
+        (b"(module (func" + b"(block " * 50_000 + b")" * 50_000 + b"))", None, None),
+    ],
+)  # fmt: skip
+def test_bad_modules(
+    application: Application, module: bytes, code: ErrorCode | None, words: str | None
+) -> None:
+    reply = application.handle(DeployRequest("bad", module))
+    if code is None:
+        assert not isinstance(reply, ErrorReply) or reply.code is not ErrorCode.INTERNAL
+        return
+    if module:
+        assert error(reply).code is code
+        assert words is None or error(reply).message.startswith(words)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_answered(application: Application, junk: bytes) -> None:
+    for module in (junk, b"\0asm\1\0\0\0" + junk):
+        reply = application.handle(DeployRequest("junk", module))
+        assert not isinstance(reply, ErrorReply) or reply.code is not ErrorCode.INTERNAL, reply
+
+
+def test_number_and_names_of_modules_are_limited() -> None:
+    application = Application(Configuration(max_modules=2))
+    for name in ("a", "b", "a"):
+        assert isinstance(application.handle(DeployRequest(name, b"(module)")), DeployResult)
+    assert error(application.handle(DeployRequest("c", b"(module)"))).code is ErrorCode.LIMIT_EXCEEDED
+    for name in ("", "x" * 257):
+        assert error(application.handle(DeployRequest(name, b"(module)"))).code is ErrorCode.BAD_REQUEST
+
+
+def test_deploying_again_replaces() -> None:
+    application = Application(Configuration())
+    for number in (1, 2):
+        text = f'(module (func (export "f") (result i32) i32.const {number}))'
+        application.handle(DeployRequest("main", text.encode()))
+    assert results(application.handle(CallRequest("main", "f"))) == [2]
+
+
+def test_what_is_not_offered(application: Application) -> None:
+    assert error(application.handle(RunRequest("main"))).code is ErrorCode.UNSUPPORTED
+
+
+def test_failure_of_ours_tells_its_kind_only(
+    application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise KeyError("a secret")
+
+    monkeypatch.setattr("wasm_rt.application.invoke", fail)
+    reply = error(application.handle(CallRequest("main", "two")))
+    assert (reply.code, reply.message) == (ErrorCode.INTERNAL, "the enclave failed: KeyError")
+
+
+def test_configuration_digest_covers_every_limit() -> None:
+    digests = {
+        Configuration().digest(),
+        Configuration(max_fuel=1).digest(),
+        Configuration(idle_ms=1).digest(),
+    }
+    assert len(digests) == 3
+    assert all(len(digest) == 32 for digest in digests)

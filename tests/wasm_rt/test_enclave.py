@@ -1,0 +1,214 @@
+"""The request loop of one enclave, in a child process, with a client's session at the other end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from schannel.ed25519_sha3 import ED25519_SHA3
+from schannel.errors import ChannelTimeout, ProtocolError, RemoteError, Truncated
+from schannel.evidence import Isolation
+from schannel.messages import (
+    CallRequest,
+    CallResult,
+    DeployRequest,
+    ErrorCode,
+    ErrorReply,
+    InfoRequest,
+    PutRequest,
+    Value,
+)
+from schannel.monitor_keys import Monitor
+from schannel.policy import Policy
+from schannel.session import ClientSession
+from schannel.transport import ClientConnection
+from wasm_rt import enclave, monitor_link
+from wasm_rt.configuration import Configuration
+from wasm_rt.monitor_link import MonitorLink
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux features")
+
+MEASUREMENT = b"\1" * 64
+MONITOR = Monitor.boot(ED25519_SHA3.key_from_seed(bytes(32)), b"\2" * 64)
+POLICY = Policy(
+    enclave_measurements=frozenset({MEASUREMENT}),
+    monitor_measurements=frozenset({MONITOR.monitor_hash}),
+    real_devices=frozenset({MONITOR.device_public_key}),
+)
+SPIN = b'(module (func (export "spin") (loop br 0)) (func (export "one") (result i32) i32.const 1))'
+
+
+@dataclass
+class Child:
+    """An enclave process; `channel` is the client's end, `said` what it asked the monitor to log."""
+
+    pid: int
+    channel: socket.socket
+    said: list[str]
+    monitor: threading.Thread
+
+    def wait(self) -> int:
+        _, status = os.waitpid(self.pid, 0)
+        self.monitor.join(10)
+        return os.waitstatus_to_exitcode(status)
+
+
+@contextmanager
+def enclave_process(configuration: Configuration, *, answer: bool = True) -> Iterator[Child]:
+    ours, theirs = socket.socketpair()
+    monitor, link = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    pid = os.fork()
+    if pid == 0:
+        status = 99
+        try:
+            status = enclave.run(theirs, MonitorLink(link), configuration, Isolation.NAMESPACES)
+        finally:
+            os._exit(status)
+    theirs.close()
+    link.close()
+    said: list[str] = []
+    thread = threading.Thread(target=_serve_monitor, args=(monitor, said, answer), daemon=True)
+    thread.start()
+    ours.settimeout(20)
+    try:
+        yield Child(pid, ours, said, thread)
+    finally:
+        ours.close()
+        try:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        except (ProcessLookupError, ChildProcessError):
+            pass
+
+
+def _serve_monitor(connection: socket.socket, said: list[str], answer: bool) -> None:
+    with connection:
+        while request := monitor_link.receive_request(connection):
+            if request.startswith(monitor_link.LOG):
+                said.append(request[1:].decode())
+            elif answer:
+                connection.send(monitor_link.answer_request(MONITOR, MEASUREMENT, request))
+            else:
+                return
+
+
+@pytest.fixture(scope="module", autouse=True)
+def warm() -> None:
+    enclave.warm_up(Configuration())
+
+
+def test_serves_and_ends_in_order() -> None:
+    with enclave_process(Configuration()) as child:
+        with ClientConnection(child.channel, ClientSession(POLICY)) as connection:
+            verified = connection.handshake()
+            assert "seccomp" in verified.isolation and "namespaces" in verified.isolation
+            assert verified.configuration_digest == Configuration().digest()
+            connection.request(DeployRequest("main", SPIN))
+            called = connection.request(CallRequest("main", "one"))
+            assert isinstance(called, CallResult) and called.values == (Value.i32(1),)
+            refused = connection.request(PutRequest("a", b"b"))
+            assert isinstance(refused, ErrorReply) and refused.code is ErrorCode.UNSUPPORTED
+        assert child.wait() == enclave.EXIT_DONE
+        assert child.said == []
+
+
+def test_reply_that_is_too_large_becomes_an_error() -> None:
+    # Exports are told with their types, so the answer to "info" is longer than the program.
+    parameters = "i64 " * 50
+    program = f"(module (func $f (param {parameters}))"
+    program += "".join(f'(export "{number}" (func $f))' for number in range(100)) + ")"
+    with enclave_process(Configuration(max_message=10_000)) as child:
+        with ClientConnection(child.channel, ClientSession(POLICY)) as connection:
+            connection.handshake()
+            deployed = connection.request(DeployRequest("main", program.encode()))
+            assert not isinstance(deployed, ErrorReply)
+            reply = connection.request(InfoRequest("main"))
+            assert isinstance(reply, ErrorReply) and reply.code is ErrorCode.TOO_LARGE
+        assert child.wait() == enclave.EXIT_DONE
+
+
+@pytest.mark.parametrize("junk", [b"GET / HTTP/1.1\r\n\r\n", bytes(64), b"TWSC\1\1\0\0\0\0", b"\xff" * 200])
+def test_junk_ends_it_without_a_word(junk: bytes) -> None:
+    with enclave_process(Configuration()) as child:
+        child.channel.sendall(junk)
+        assert child.channel.recv(100) == b""
+        assert child.wait() == enclave.EXIT_FAILED
+        assert child.said and child.said[0].startswith("session ended: ")
+
+
+def test_silent_client_is_given_up() -> None:
+    with enclave_process(Configuration(handshake_ms=100)) as child:
+        assert child.channel.recv(100) == b""
+        assert child.wait() == enclave.EXIT_FAILED
+        assert child.said == ["session ended: the client is silent"]
+
+
+def test_trickling_client_is_given_up() -> None:
+    with enclave_process(Configuration(handshake_ms=300)) as child:
+        start = ClientSession(POLICY).data_to_send()
+        with pytest.raises(OSError):
+            for byte in start * 100:
+                child.channel.sendall(bytes([byte]))
+                threading.Event().wait(0.05)
+        assert child.wait() == enclave.EXIT_FAILED
+
+
+def test_idle_client_is_told() -> None:
+    with enclave_process(Configuration(idle_ms=100)) as child:
+        connection = ClientConnection(child.channel, ClientSession(POLICY))
+        connection.handshake()
+        threading.Event().wait(0.5)
+        with pytest.raises(Truncated):
+            connection.request(DeployRequest("main", SPIN), 10)
+        assert child.wait() == enclave.EXIT_FAILED
+
+
+def test_cut_connection_is_an_error() -> None:
+    with enclave_process(Configuration()) as child:
+        connection = ClientConnection(child.channel, ClientSession(POLICY))
+        connection.handshake()
+        connection.abort()
+        assert child.wait() == enclave.EXIT_FAILED
+        assert child.said == ["session ended: the stream ended without the peer's authenticated close"]
+
+
+def test_no_evidence_without_a_monitor() -> None:
+    with enclave_process(Configuration(), answer=False) as child:
+        with pytest.raises(RemoteError):
+            ClientConnection(child.channel, ClientSession(POLICY)).handshake(10)
+        assert child.wait() == enclave.EXIT_FAILED
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_asked_to_end_it_closes_the_session(busy: bool) -> None:
+    with enclave_process(Configuration()) as child:
+        connection = ClientConnection(child.channel, ClientSession(POLICY))
+        connection.handshake()
+        connection.request(DeployRequest("main", SPIN))
+        timer = threading.Timer(0.3, os.kill, (child.pid, signal.SIGTERM))
+        timer.start()
+        if busy:
+            reply = connection.request(CallRequest("main", "spin"), 10)
+            assert isinstance(reply, ErrorReply) and reply.code is ErrorCode.INTERRUPTED
+        else:
+            timer.join()
+        with pytest.raises(ProtocolError) as caught:
+            threading.Event().wait(0.3)
+            connection.request(CallRequest("main", "one"), 10)
+        assert not isinstance(caught.value, ChannelTimeout)
+        assert child.wait() == enclave.EXIT_DONE
+
+
+def test_warm_up_fails_loudly(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = ErrorReply(ErrorCode.INTERNAL, "broken")
+    monkeypatch.setattr("wasm_rt.application.Application.handle", lambda *_: broken)
+    with pytest.raises(RuntimeError, match="does not work on this machine: broken"):
+        enclave.warm_up(Configuration())

@@ -1,0 +1,197 @@
+"""The simulated security monitor: its device key, what it answers, what it loads."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from processes import FOLDERS, environment
+
+from schannel.ed25519_sha3 import ED25519_SHA3
+from schannel.errors import LocalError
+from schannel.evidence import Claims, Isolation, Report
+from schannel.measurement import canonical_archive, installed_image
+from schannel.monitor_keys import Monitor
+from schannel.simulation import read_public_key, simulation_policy, state_directory
+from wasm_host.monitor import BOOT
+from wasm_rt import monitor, monitor_link
+from wasm_rt.device import load_device_key
+from wasm_rt.monitor_link import MonitorLink, MonitorRefused, answer_request
+
+MEASUREMENT = b"\1" * 64
+MONITOR = Monitor.boot(ED25519_SHA3.key_from_seed(bytes(32)), b"\2" * 64)
+
+
+class TestDevice:
+    def test_made_once_for_its_owner_only(self, tmp_path: Path) -> None:
+        folder = tmp_path / "state" / "tinywasm"
+        key = load_device_key(folder)
+        assert load_device_key(folder) == key
+        assert read_public_key(folder) == key.public
+        assert {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()} == {
+            "simulated-device.key": 0o600,
+            "simulated-device.pub": 0o644,
+        }
+        assert folder.stat().st_mode & 0o777 == 0o700
+
+    def test_two_at_once_agree(self, tmp_path: Path) -> None:
+        keys = []
+        threads = [threading.Thread(target=lambda: keys.append(load_device_key(tmp_path))) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(keys) == 4 and len(set(keys)) == 1
+        assert len(list(tmp_path.iterdir())) == 2
+
+    @pytest.mark.parametrize("mode", [0o640, 0o604, 0o644])
+    def test_readable_for_others_is_refused(self, tmp_path: Path, mode: int) -> None:
+        load_device_key(tmp_path)
+        (tmp_path / "simulated-device.key").chmod(mode)
+        with pytest.raises(LocalError, match="chmod 600"):
+            load_device_key(tmp_path)
+
+    @pytest.mark.parametrize("content", ["", "xyz", "00" * 31, "00" * 33, "\N{SNOWMAN}"])
+    def test_not_a_key(self, tmp_path: Path, content: str) -> None:
+        load_device_key(tmp_path)
+        (tmp_path / "simulated-device.key").write_text(content)
+        with pytest.raises(LocalError, match="does not hold a device key"):
+            load_device_key(tmp_path)
+
+    def test_no_public_key_yet(self, tmp_path: Path) -> None:
+        with pytest.raises(LocalError, match="at its first start"):
+            simulation_policy(tmp_path)
+        (tmp_path / "simulated-device.pub").write_text("not hexadecimal")
+        with pytest.raises(LocalError, match="does not hold a public key"):
+            simulation_policy(tmp_path)
+
+    def test_where_it_is(self) -> None:
+        home = {"HOME": "/h"}
+        assert state_directory(home) == Path("/h/.local/state/tinywasm")
+        assert state_directory(home | {"XDG_STATE_HOME": "/s"}) == Path("/s/tinywasm")
+        assert state_directory(home | {"XDG_STATE_HOME": "/s", "TINYWASM_STATE_DIR": "/t"}) == Path("/t")
+        with pytest.raises(LocalError, match="no place"):
+            state_directory({})
+
+
+class TestAnswers:
+    def test_report_is_of_the_enclave_that_asks(self) -> None:
+        data = Claims(bytes(32), bytes(32), (1, 2, 3), Isolation.SECCOMP).encode()
+        answer = answer_request(MONITOR, MEASUREMENT, monitor_link.ATTEST + data)
+        report = Report.from_bytes(answer[1:])
+        report.verify_signatures(MONITOR.device_public_key)
+        assert report.enclave_hash == MEASUREMENT
+        assert report.data == data
+
+    def test_sealing_key_depends_on_enclave_and_identifier(self) -> None:
+        request = monitor_link.SEALING_KEY + b"label"
+        keys = {
+            answer_request(MONITOR, MEASUREMENT, request)[1:129],
+            answer_request(MONITOR, b"\3" * 64, request)[1:129],
+            answer_request(MONITOR, MEASUREMENT, request + b"2")[1:129],
+        }
+        assert len(keys) == 3
+        assert answer_request(MONITOR, MEASUREMENT, request)[1:129] in keys
+
+    @pytest.mark.parametrize(
+        "request_",
+        [b"", b"?", b"\0", monitor_link.ATTEST + bytes(1025), monitor_link.SEALING_KEY + bytes(1025)],
+    )
+    def test_refusals(self, request_: bytes) -> None:
+        assert answer_request(MONITOR, MEASUREMENT, request_) == b"\1"
+
+    def test_link(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+        def serve() -> None:
+            for _ in range(3):
+                request = monitor_link.receive_request(theirs)
+                theirs.send(answer_request(MONITOR, MEASUREMENT, request))
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        link = MonitorLink(ours)
+        assert Report.from_bytes(link.attest(b"data")).data == b"data"
+        assert link.sealing_key(b"id") == MONITOR.sealing_key(MEASUREMENT, b"id")
+        with pytest.raises(MonitorRefused):
+            link.attest(bytes(5000))
+        thread.join(10)
+        link.log("a line " * 1000)
+        assert len(monitor_link.receive_request(theirs)) <= 1026
+        theirs.close()
+        link.log("nobody hears it")
+        with pytest.raises(MonitorRefused, match="gone"):
+            link.attest(b"data")
+
+
+class TestEnvironment:
+    def test_files_of_this_machine(self) -> None:
+        image = installed_image()
+        monitor.check_environment(image, image)
+
+    @pytest.mark.parametrize(
+        ("part", "content", "message"),
+        [
+            ("runtime", canonical_archive({"PYTHON": b"cpython-2.7.0"}), "is for cpython-2.7.0, not "),
+            ("runtime", canonical_archive({"other": b""}), "the runtime file is not one"),
+            ("runtime", b"junk", "the runtime file is not one"),
+            ("application", canonical_archive({"DEPENDENCIES": b"Crypto 00"}), "other third-party packages"),
+            ("application", b"", "the application file is not one"),
+        ],
+    )
+    def test_files_of_another(self, part: str, content: bytes, message: str) -> None:
+        image = installed_image()
+        with pytest.raises(LocalError, match=message):
+            monitor.check_environment(replace(image, **{part: content}), image)
+
+
+def run_monitor(tmp_path: Path, *options: str) -> dict[str, object]:
+    """The first message of a monitor's process, which then ends because its host hangs up."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    folders = os.pathsep.join(map(str, FOLDERS))
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-c", BOOT, folders, f"--control={theirs.fileno()}", *options],
+        pass_fds=[theirs.fileno()],
+        env=environment(tmp_path),
+        cwd=tmp_path,
+    )
+    theirs.close()
+    try:
+        with ours:
+            ours.settimeout(60)
+            message: dict[str, object] = json.loads(ours.recv(65536))
+        process.wait(20)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    return message
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="enclaves are Linux processes")
+class TestProcess:
+    def test_nothing_is_picked_up_from_the_working_directory(self, tmp_path: Path) -> None:
+        for name in ("tinywasm", "Crypto", "construct", "zipfile", "sitecustomize"):
+            (tmp_path / f"{name}.py").write_text("raise SystemExit('picked up')")
+        ready = run_monitor(tmp_path)["ready"]
+        assert isinstance(ready, dict) and len(bytes.fromhex(ready["enclave"])) == 64
+
+    def test_broken_application_is_told(self, tmp_path: Path) -> None:
+        image = installed_image()
+        entries = {"DEPENDENCIES": monitor._entry(image.application, "DEPENDENCIES", "application")}
+        path = tmp_path / "application"
+        path.write_bytes(canonical_archive(entries))
+        message = run_monitor(tmp_path, f"--application={path}")
+        assert message == {"error": "the process that enclaves are forked from has ended"}
+
+    def test_unusable_state_is_told(self, tmp_path: Path) -> None:
+        load_device_key(tmp_path)
+        os.chmod(tmp_path / "simulated-device.key", 0o644)
+        assert "chmod 600" in str(run_monitor(tmp_path)["error"])
