@@ -47,9 +47,13 @@ def integer_core(bits: int) -> list[int]:
 
 
 def integer_edges(bits: int) -> list[int]:
-    """The neighbours of powers of two, of both signs."""
-    powers = [sign << power for power in POWERS if power < bits for sign in (1, -1)]
-    return sorted({power + d & (1 << bits) - 1 for power in powers for d in (-1, 0, 1)})
+    """The neighbours of powers of two, and of numbers halfway between two floats, of both signs."""
+    powers = [1 << power for power in POWERS if power < bits]
+    halves = [
+        (1 << top) + (1 << top - width) for top in (bits - 1, bits - 2) for width in (24, 53) if top >= width
+    ]
+    edges = [sign * value + d for value in powers + halves for d in (-1, 0, 1) for sign in (1, -1)]
+    return sorted({edge & (1 << bits) - 1 for edge in edges})
 
 
 def both_signs(bits: int, magnitudes: Iterable[int]) -> list[int]:
@@ -91,10 +95,22 @@ def random_lane(kind: str, source: random.Random) -> int:
     return value >> source.randrange(bits) if kind not in INFINITIES and pick < 0.75 else value
 
 
+def vector(lanes: Iterable[int], shape: str) -> bytes:
+    return b"".join(lane.to_bytes(WIDTHS[shape] // 8, "little") for lane in lanes)
+
+
+def core(kind: str, shape: str) -> Iterable[Any]:
+    """The most telling values: of a vector, those with all lanes equal."""
+    if kind == "v128":
+        return [vector([lane] * (128 // WIDTHS[shape]), shape) for lane in CORE[shape]]
+    if kind == "shuffle":
+        return [bytes(range(16)), bytes(range(31, 15, -1))]
+    return range(int(kind.removeprefix("lane"))) if kind.startswith("lane") else CORE[kind]
+
+
 def random_value(kind: str, shape: str, source: random.Random) -> Any:
     if kind == "v128":
-        size = WIDTHS[shape] // 8
-        return b"".join(random_lane(shape, source).to_bytes(size, "little") for _ in range(16 // size))
+        return vector([random_lane(shape, source) for _ in range(128 // WIDTHS[shape])], shape)
     if kind == "shuffle":
         return bytes(source.randrange(32) for _ in range(16))
     if kind.startswith("lane"):
@@ -109,14 +125,19 @@ def kinds(row: Instruction) -> list[str]:
 
 def cases(row: Instruction) -> list[tuple[Any, ...]]:
     """Edge values with each other, then random ones: always the same for one instruction."""
-    source, chosen = random.Random(row.name), list[tuple[Any, ...]]()
-    if all(kind in WIDTHS for kind in kinds(row)):
-        chosen += itertools.product(*(CORE[kind] for kind in kinds(row)))
-        chosen += [tuple(source.choice(EDGES[kind]) for kind in kinds(row)) for _ in range(300)]
+    source = random.Random(row.name)
+    shapes = re.findall(r"([if](?:8|16|32|64))x", row.name) or ["i8"]
+    chosen = [
+        case
+        for shape in dict.fromkeys(shapes)
+        for case in itertools.product(*(core(kind, shape) for kind in kinds(row)))
+    ]
+    if all(kind in EDGES for kind in kinds(row)):
+        columns = [source.sample(EDGES[kind] * 3, 3 * len(EDGES[kind])) for kind in kinds(row)]
+        chosen += zip(*columns, strict=False)
     # A vector is made of lanes of a kind that the instruction names, most often.
-    shapes = re.findall(r"([if](?:8|16|32|64))x", row.name) * 4 + list(WIDTHS)
     for _ in range(200):
-        shape = source.choice(shapes)
+        shape = source.choice(shapes * 4 + list(WIDTHS))
         chosen.append(tuple(random_value(kind, shape, source) for kind in kinds(row)))
     return chosen
 
