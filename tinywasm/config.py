@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 
 from tinywasm.instructions import Feature
@@ -11,12 +12,15 @@ from tinywasm.instructions import Feature
 class Config:
     """Options of an engine.
 
+    `engine`: "python", "native", or "auto", which takes native where it is built; the default comes from
+    the environment variable TINYWASM_ENGINE.
     `consume_fuel`: stores start with no fuel and every instruction costs one unit.
     `max_call_depth`: activations of Wasm functions at a time; one more traps as stack exhaustion.
     `max_memory_pages`: a memory never grows past this number of 64 KiB pages, whatever its type says.
     `max_table_elements`: the same for tables.
     """
 
+    engine: str = field(default_factory=lambda: os.environ.get("TINYWASM_ENGINE", "auto"))
     wide_arithmetic: bool = False
     custom_page_sizes: bool = False
     consume_fuel: bool = False

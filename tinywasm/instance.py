@@ -8,24 +8,19 @@ from typing import Any
 
 from tinywasm import binary, matching, text
 from tinywasm.config import Engine
-from tinywasm.engine import call, evaluate, lower_constant
+from tinywasm.engine import Backend, backend
 from tinywasm.errors import LinkError
 from tinywasm.module import (
     DecodedModule,
-    ElementSegment,
     Expr,
     FuncImport,
     Import,
     ImportDesc,
 )
 from tinywasm.runtime.func import FuncInstance
-from tinywasm.runtime.globals import GlobalInstance
-from tinywasm.runtime.heap import TagInstance
-from tinywasm.runtime.memory import MemoryInstance
 from tinywasm.runtime.module import Extern, ModuleInstance
 from tinywasm.runtime.store import Store
-from tinywasm.runtime.table import TableInstance
-from tinywasm.types import ExternType, GlobalType, MemoryType, TableType, TagType
+from tinywasm.types import ExternType, GlobalType, MemoryType, RefType, TableType, TagType
 from tinywasm.validation import Context, validate
 
 Namespace = Mapping[str, Mapping[str, Extern]]
@@ -72,7 +67,7 @@ def invoke(store: Store, func: FuncInstance, args: Sequence[Any]) -> list[Any]:
 
     Raises `Trap`, `WasmException`, or what a host function raises.
     """
-    return call(store, func, args)
+    return backend(store).call(func, args)
 
 
 def instantiate(store: Store, module: Module, namespace: Namespace) -> ModuleInstance:
@@ -82,40 +77,23 @@ def instantiate(store: Store, module: Module, namespace: Namespace) -> ModuleIns
     segments written before the trap stay written.
     """
     externs = _resolve(module, namespace)
-    instance = ModuleInstance(store, module.syntax, module.context.types)
+    engine = backend(store)
+    instance = engine.instance(module.syntax, module.context)
     for extern in externs:
-        _space(instance, extern).append(extern)
-    _allocate(instance, module)
+        instance.add(extern)
+    _allocate(engine, instance, module)
     for export in module.syntax.exports:
-        spaces: dict[str, Sequence[Extern]] = {
-            "func": instance.funcs,
-            "table": instance.tables,
-            "memory": instance.memories,
-            "global": instance.globals,
-            "tag": instance.tags,
-        }
-        instance.exports[export.name] = spaces[export.kind][export.index]
-    _run_segments(instance)
+        instance.exports[export.name] = instance.space(export.kind)[export.index]
+    _run_segments(engine, instance)
     if module.syntax.start is not None:
-        call(store, instance.funcs[module.syntax.start], [])
+        engine.call(instance.funcs[module.syntax.start], [])
     return instance
-
-
-def _space(instance: ModuleInstance, extern: Extern) -> list[Any]:
-    """The index space that an external value belongs to."""
-    if isinstance(extern, FuncInstance):
-        return instance.funcs
-    if isinstance(extern, TableInstance):
-        return instance.tables
-    if isinstance(extern, MemoryInstance):
-        return instance.memories
-    return instance.globals if isinstance(extern, GlobalInstance) else instance.tags
 
 
 def extern_type(extern: Extern) -> ExternType:
     """The present type of an external value, with current sizes (section 4.2.20)."""
-    if isinstance(extern, MemoryInstance | TableInstance):
-        return extern.current_type
+    if extern.kind in ("memory", "table"):
+        return extern.current_type  # type: ignore[union-attr, return-value]
     return extern.type
 
 
@@ -167,47 +145,46 @@ def _mismatch(imp: Import, actual: ExternType, wanted: ExternType) -> str:
     return f"incompatible import type: {place} should be {want}, but is {have}"
 
 
-def _allocate(instance: ModuleInstance, module: Module) -> None:
-    syntax, context, config = module.syntax, module.context, module.engine.config
-    imported = context.imported_funcs
-    for index, function in enumerate(syntax.functions, imported):
+def _allocate(engine: Backend, instance: ModuleInstance, module: Module) -> None:
+    syntax, context = module.syntax, module.context
+    for index, function in enumerate(syntax.functions, context.imported_funcs):
         type = context.funcs[index]
-        instance.funcs.append(FuncInstance(type, module=instance, index=index, definition=function))
+        instance.add(FuncInstance(type, module=instance, index=index, definition=function))
     for memory in syntax.memories:
-        instance.memories.append(MemoryInstance(memory, config.max_memory_pages))
+        instance.add(engine.memory(memory))
     for defined in context.tags[context.imported_tags :]:
-        instance.tags.append(TagInstance(TagType(defined)))
+        instance.add(engine.tag(TagType(defined)))
     for index, glob in enumerate(syntax.globals, context.imported_globals):
-        instance.globals.append(GlobalInstance(context.globals[index], _constant(instance, glob.init)))
+        global_type = context.globals[index]
+        instance.add(engine.glob(global_type, engine.constant(instance, glob.init, global_type.content)))
     for index, table in enumerate(syntax.tables, context.imported_tables):
-        init = None if table.init is None else _constant(instance, table.init)
-        instance.tables.append(TableInstance(context.tables[index], init, config.max_table_elements))
-    for segment in syntax.elems:
-        instance.elems.append(_references(instance, segment))
-    instance.datas = [segment.init for segment in syntax.datas]
-
-
-def _constant(instance: ModuleInstance, expr: Expr) -> Any:
-    return evaluate(lower_constant(instance, expr))
-
-
-def _references(instance: ModuleInstance, segment: ElementSegment) -> list[Any]:
-    return [
-        instance.funcs[item] if isinstance(item, int) else _constant(instance, item) for item in segment.init
+        table_type = context.tables[index]
+        init = None if table.init is None else engine.constant(instance, table.init, table_type.element)
+        instance.add(engine.table(table_type, init))
+    elems = [
+        [_reference(engine, instance, item, type) for item in segment.init]
+        for segment, type in zip(syntax.elems, context.elems, strict=True)
     ]
+    instance.set_segments([segment.init for segment in syntax.datas], elems)
 
 
-def _run_segments(instance: ModuleInstance) -> None:
+def _reference(engine: Backend, instance: ModuleInstance, item: int | Expr, type: RefType) -> Any:
+    return instance.funcs[item] if isinstance(item, int) else engine.constant(instance, item, type)
+
+
+def _run_segments(engine: Backend, instance: ModuleInstance) -> None:
     """Active segments are written in order and dropped, declarative ones dropped."""
     for index, segment in enumerate(instance.syntax.elems):
         if segment.offset is not None:
             references = instance.elems[index]
-            offset = _constant(instance, segment.offset)
-            instance.tables[segment.table].init(offset, references, 0, len(references))
+            table = instance.tables[segment.table]
+            offset = engine.constant(instance, segment.offset, table.type.address)
+            table.init(offset, references, 0, len(references))
         if segment.mode != "passive":
-            instance.elems[index] = []
+            instance.drop_elem(index)
     for index, data in enumerate(instance.syntax.datas):
         if data.offset is not None:
-            offset = _constant(instance, data.offset)
-            instance.memories[data.memory].init(offset, data.init, 0, len(data.init))
-            instance.datas[index] = b""
+            memory = instance.memories[data.memory]
+            offset = engine.constant(instance, data.offset, memory.type.address)
+            memory.init(offset, data.init, 0, len(data.init))
+            instance.drop_data(index)

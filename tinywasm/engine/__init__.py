@@ -1,7 +1,65 @@
-"""Engines: what runs validated code. `call` and `evaluate` are the whole interface."""
+"""Engines: what runs validated code. `backend` gives a store the one that its configuration asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from tinywasm.config import Config, Engine
-from tinywasm.engine.lower import lower_constant
-from tinywasm.engine.python import call, evaluate
+from tinywasm.engine.native import native_available, unavailable_because
+from tinywasm.engine.python import PythonBackend
+from tinywasm.module import DecodedModule, Expr
+from tinywasm.runtime.func import FuncInstance
+from tinywasm.runtime.module import ModuleInstance
+from tinywasm.runtime.store import Store
+from tinywasm.types import GlobalType, MemoryType, TableType, TagType, ValType
+from tinywasm.validation import Context
 
-__all__ = ["Config", "Engine", "call", "evaluate", "lower_constant"]
+__all__ = ["Backend", "Config", "Engine", "backend", "native_available"]
+
+
+class Backend(Protocol):
+    """What an engine does for one store: it makes the store's runtime objects and runs its functions.
+
+    Values are raw (see `runtime`). Objects that one backend made are used with that store only.
+    """
+
+    def memory(self, type: MemoryType) -> Any: ...
+
+    def table(self, type: TableType, init: Any) -> Any: ...
+
+    def glob(self, type: GlobalType, value: Any) -> Any: ...
+
+    def tag(self, type: TagType) -> Any: ...
+
+    def instance(self, syntax: DecodedModule, context: Context) -> ModuleInstance:
+        """An instance with its types and nothing else yet."""
+
+    def constant(self, instance: ModuleInstance, expr: Expr, type: ValType) -> Any:
+        """The value of a constant expression of closed type `type`."""
+
+    def call(self, func: FuncInstance, args: Sequence[Any]) -> list[Any]:
+        """Call a function. Raises `Trap`, `WasmException` for an uncaught throw, and what a host raises."""
+
+    def interrupt(self) -> None:
+        """`Store.interrupt` was called, perhaps from another thread."""
+
+
+def backend(store: Store) -> Backend:
+    """The store's backend. Raises `ValueError` for an unknown engine, or a native one that is not built."""
+    if store.backend is None:
+        store.backend = _choose(store.engine.config.engine)(store)
+    chosen: Backend = store.backend
+    return chosen
+
+
+def _choose(name: str) -> Any:
+    if name not in ("auto", "python", "native"):
+        raise ValueError(f'unknown engine "{name}": use "auto", "python" or "native"')
+    if name == "python" or (name == "auto" and not native_available):
+        return PythonBackend
+    if not native_available:
+        raise ValueError(f"the native engine is not available: {unavailable_because}")
+    from tinywasm.engine.native.backend import NativeBackend
+
+    return NativeBackend

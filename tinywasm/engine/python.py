@@ -10,12 +10,29 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tinywasm.engine import steps
-from tinywasm.engine.lower import CALL, GOTO, IF, RETURN, TABLE_BRANCH, UNWIND, Block, Code, lower
+from tinywasm.engine.lower import (
+    CALL,
+    GOTO,
+    IF,
+    RETURN,
+    TABLE_BRANCH,
+    UNWIND,
+    Block,
+    Code,
+    lower,
+    lower_constant,
+)
 from tinywasm.errors import Frame, StackExhausted, Trap, TrapCode, WasmException
+from tinywasm.module import DecodedModule, Expr
 from tinywasm.runtime.func import FuncInstance
-from tinywasm.runtime.heap import ExceptionInstance
+from tinywasm.runtime.globals import GlobalInstance
+from tinywasm.runtime.heap import ExceptionInstance, TagInstance
+from tinywasm.runtime.memory import MemoryInstance
+from tinywasm.runtime.module import ModuleInstance
 from tinywasm.runtime.store import Store
+from tinywasm.runtime.table import TableInstance
+from tinywasm.types import GlobalType, MemoryType, TableType, TagType, ValType
+from tinywasm.validation import Context
 
 # A caller's activation: its stack, and the block whose CALL is under way.
 _Activation = tuple[list[Any], Block]
@@ -29,26 +46,46 @@ def ready(func: FuncInstance) -> Code:
     return code
 
 
-def evaluate(constant: list[tuple[steps.Step, Any]]) -> Any:
-    """The value of a lowered constant expression."""
-    stack: list[Any] = []
-    for step, imm in constant:
-        step(stack, imm)
-    return stack[-1]
+class PythonBackend:
+    """See `engine.Backend`."""
 
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.config = store.engine.config
 
-def call(store: Store, func: FuncInstance, args: Sequence[Any]) -> list[Any]:
-    """Call a function instance with raw values; the raw results.
+    def memory(self, type: MemoryType) -> MemoryInstance:
+        return MemoryInstance(type, self.config.max_memory_pages)
 
-    Raises `Trap`, `WasmException` for an uncaught throw, and whatever a host function raises.
-    """
-    if func.host is not None:
-        return list(func.host(*args))
-    base = store.depth
-    try:
-        return _run(store, func, list(args))
-    finally:
-        store.depth = base
+    def table(self, type: TableType, init: Any) -> TableInstance:
+        return TableInstance(type, init, self.config.max_table_elements)
+
+    def glob(self, type: GlobalType, value: Any) -> GlobalInstance:
+        return GlobalInstance(type, value)
+
+    def tag(self, type: TagType) -> TagInstance:
+        return TagInstance(type)
+
+    def instance(self, syntax: DecodedModule, context: Context) -> ModuleInstance:
+        return ModuleInstance(self.store, syntax, context.types)
+
+    def constant(self, instance: ModuleInstance, expr: Expr, type: ValType) -> Any:
+        stack: list[Any] = []
+        for step, imm in lower_constant(instance, expr):
+            step(stack, imm)
+        return stack[-1]
+
+    def call(self, func: FuncInstance, args: Sequence[Any]) -> list[Any]:
+        if func.host is not None:
+            return list(func.host(*args))
+        base = self.store.depth
+        try:
+            return _run(self.store, func, list(args))
+        finally:
+            self.store.depth = base
+
+    def interrupt(self) -> None:
+        # The loop polls the store itself.
+        return
 
 
 def _call_host(store: Store, func: FuncInstance, args: list[Any], depth: int) -> Sequence[Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinywasm import matching
 from tinywasm.module import Function
-from tinywasm.types import DefinedType, FuncType
+from tinywasm.types import AbstractHeap, DefinedType, FuncType
 
 if TYPE_CHECKING:
     from tinywasm.runtime.module import ModuleInstance
@@ -21,6 +21,8 @@ class FuncInstance:
     has `host`, which takes the arguments and returns a sequence of results, all raw values.
     """
 
+    kind = "func"
+    heap = AbstractHeap.FUNC
     __slots__ = ("code", "definition", "host", "index", "module", "params", "results", "type")
 
     def __init__(

@@ -9,6 +9,7 @@ from tinywasm.types import GlobalType
 
 class GlobalInstance:
     __slots__ = ("type", "value")
+    kind = "global"
 
     def __init__(self, type: GlobalType, value: Any) -> None:
         self.type = type

@@ -6,7 +6,7 @@ Objects are ordinary Python objects, so Python's collector frees them, cycles in
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from tinywasm import matching
 from tinywasm.errors import Trap, TrapCode
@@ -21,10 +21,12 @@ MAX_ARRAY_LENGTH = 1 << 26
 class I31:
     """An unboxed scalar; `value` is unsigned, 31 bits."""
 
+    heap: ClassVar = AbstractHeap.I31
     value: int
 
 
 class StructInstance:
+    heap = AbstractHeap.STRUCT
     __slots__ = ("fields", "type")
 
     def __init__(self, type: DefinedType, fields: list[Any]) -> None:
@@ -33,6 +35,7 @@ class StructInstance:
 
 
 class ArrayInstance:
+    heap = AbstractHeap.ARRAY
     __slots__ = ("elements", "type")
 
     def __init__(self, type: DefinedType, elements: list[Any]) -> None:
@@ -48,6 +51,7 @@ class ArrayInstance:
 class TagInstance:
     """A tag; its identity is what `try_table` compares. `type.type` is a canonical definition."""
 
+    kind = "tag"
     __slots__ = ("type",)
 
     def __init__(self, type: TagType) -> None:
@@ -57,6 +61,7 @@ class TagInstance:
 class ExceptionInstance:
     """A caught exception as `exnref` holds it."""
 
+    heap = AbstractHeap.EXN
     __slots__ = ("tag", "values")
 
     def __init__(self, tag: TagInstance, values: tuple[Any, ...]) -> None:
@@ -70,17 +75,35 @@ def check_array_length(count: int) -> None:
         raise Trap(TrapCode.ALLOCATION_TOO_LARGE, f"allocation too large: array of {count} elements")
 
 
+def reference_kind(value: Any) -> AbstractHeap:
+    """What a non-null reference is, on either engine: FUNC, STRUCT, ARRAY, EXN, I31, or EXTERN for a host's."""
+    kind = getattr(type(value), "heap", None)
+    if kind is None:
+        return AbstractHeap.EXTERN
+    return kind if isinstance(kind, AbstractHeap) else value.heap  # type: ignore[no-any-return]
+
+
 def heap_type_of(value: Any, hierarchy: AbstractHeap) -> HeapType:
     """The most specific heap type of a non-null reference in the hierarchy of `hierarchy`.
 
     `extern.convert_any` and `any.convert_extern` change no representation, so what an external
     reference is depends on the side it is looked at from (section 4.2.15).
     """
-    if hierarchy is not AbstractHeap.ANY:
-        return value.type if isinstance(value, FuncInstance) and hierarchy is AbstractHeap.FUNC else hierarchy
-    if isinstance(value, StructInstance | ArrayInstance):
-        return value.type
-    return AbstractHeap.I31 if isinstance(value, I31) else AbstractHeap.ANY
+    kind = reference_kind(value)
+    typed = _TYPED_IN.get(hierarchy, ())
+    if kind in typed:
+        definition: DefinedType = value.type
+        return definition
+    if hierarchy is AbstractHeap.ANY and kind is AbstractHeap.I31:
+        return kind
+    return hierarchy
+
+
+# The kinds of references that carry a definition, in each hierarchy that has some.
+_TYPED_IN = {
+    AbstractHeap.ANY: (AbstractHeap.STRUCT, AbstractHeap.ARRAY),
+    AbstractHeap.FUNC: (AbstractHeap.FUNC,),
+}
 
 
 def is_instance(value: Any, wanted: RefType) -> bool:

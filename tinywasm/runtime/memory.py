@@ -12,6 +12,7 @@ class MemoryInstance:
     """Linear memory. `data` holds the bytes; `limit` caps its growth in bytes, whatever the type says."""
 
     __slots__ = ("data", "limit", "type")
+    kind = "memory"
 
     def __init__(self, type: MemoryType, max_pages: int = 65536) -> None:
         self.type = type

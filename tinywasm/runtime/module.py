@@ -37,3 +37,29 @@ class ModuleInstance:
         self.elems: list[list[Any]] = []
         self.datas: list[bytes] = []
         self.exports: dict[str, Extern] = {}
+
+    def space(self, kind: str) -> list[Any]:
+        """The index space of a kind of external values."""
+        spaces: dict[str, list[Any]] = {
+            "func": self.funcs,
+            "table": self.tables,
+            "memory": self.memories,
+            "global": self.globals,
+            "tag": self.tags,
+        }
+        return spaces[kind]
+
+    def add(self, extern: Extern) -> None:
+        """Append to the index space of its kind."""
+        self.space(extern.kind).append(extern)
+
+    def set_segments(self, datas: list[bytes], elems: list[list[Any]]) -> None:
+        """Give the segments, once; element segments as raw references."""
+        self.datas = datas
+        self.elems = elems
+
+    def drop_data(self, index: int) -> None:
+        self.datas[index] = b""
+
+    def drop_elem(self, index: int) -> None:
+        self.elems[index] = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tinywasm.config import Engine
 from tinywasm.errors import Interrupted, OutOfFuel
 
@@ -18,6 +20,8 @@ class Store:
         self.fuel: int | None = 0 if self.engine.config.consume_fuel else None
         self.depth = 0
         self.interrupted = False
+        # What runs code for this store; the engine chooses it when it is first needed.
+        self.backend: Any = None
 
     def set_fuel(self, fuel: int) -> None:
         """Give the store `fuel` units. Raises `ValueError` where the configuration does not meter."""
@@ -41,6 +45,8 @@ class Store:
     def interrupt(self) -> None:
         """End the call under way, from another thread or a signal handler, with `Interrupted`."""
         self.interrupted = True
+        if self.backend is not None:
+            self.backend.interrupt()
 
     def poll(self) -> None:
         """Looked at on calls and back-edges. Raises `Interrupted` once for each `interrupt`."""

@@ -13,6 +13,7 @@ class TableInstance:
     """A vector of references. `limit` caps its growth in elements, whatever the type says."""
 
     __slots__ = ("elements", "limit", "type")
+    kind = "table"
 
     def __init__(self, type: TableType, init: Any = None, max_elements: int = 10_000_000) -> None:
         self.type = type

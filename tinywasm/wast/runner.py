@@ -10,6 +10,7 @@ from pathlib import PurePath
 from typing import NoReturn
 
 from tinywasm.config import Config, Engine
+from tinywasm.engine import backend
 from tinywasm.errors import (
     DecodeError,
     LinkError,
@@ -22,7 +23,6 @@ from tinywasm.errors import (
 )
 from tinywasm.instance import Module, instantiate, invoke
 from tinywasm.runtime.func import FuncInstance
-from tinywasm.runtime.globals import GlobalInstance
 from tinywasm.runtime.module import Extern, ModuleInstance
 from tinywasm.runtime.store import Store
 from tinywasm.types import RefType, ValType
@@ -79,7 +79,7 @@ class ScriptRunner:
     def __init__(self, engine: Engine, output: Callable[[str], None]) -> None:
         self.engine = engine
         self.store = Store(engine)
-        self.registry: dict[str, Mapping[str, Extern]] = {"spectest": spectest(output)}
+        self.registry: dict[str, Mapping[str, Extern]] = {"spectest": spectest(backend(self.store), output)}
         # The name None is the latest one's.
         self.modules: dict[str | None, Module] = {}
         self.instances: dict[str | None, ModuleInstance] = {}
@@ -140,7 +140,7 @@ class ScriptRunner:
         export = self._instance(action.instance).exports.get(action.name)
         if isinstance(action, Invoke):
             return self._invoke(export, action)
-        if not isinstance(export, GlobalInstance):
+        if export is None or export.kind != "global":
             raise _Refuted(f'an exported global "{action.name}"', _kind(export))
         return [Value(export.type.content, export.value)]
 

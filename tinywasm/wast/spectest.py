@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tinywasm.engine import Backend
 from tinywasm.numerics.floats import f32_round
 from tinywasm.runtime.func import FuncInstance, host_function
-from tinywasm.runtime.globals import GlobalInstance
-from tinywasm.runtime.memory import MemoryInstance
 from tinywasm.runtime.module import Extern
-from tinywasm.runtime.table import TableInstance
 from tinywasm.types import (
     F32,
     F64,
@@ -37,17 +35,17 @@ _PRINTERS: dict[str, tuple[ValType, ...]] = {
 }
 
 
-def spectest(output: Callable[[str], None]) -> Mapping[str, Extern]:
+def spectest(engine: Backend, output: Callable[[str], None]) -> Mapping[str, Extern]:
     """A fresh `spectest`: its functions hand a line for each value they print to `output`."""
     return {
         **{name: _printer(params, output) for name, params in _PRINTERS.items()},
-        "global_i32": GlobalInstance(GlobalType(I32), 666),
-        "global_i64": GlobalInstance(GlobalType(I64), 666),
-        "global_f32": GlobalInstance(GlobalType(F32), f32_round(666.6)),
-        "global_f64": GlobalInstance(GlobalType(F64), 666.6),
-        "table": TableInstance(TableType(FUNCREF, Limits(10, 20))),
-        "table64": TableInstance(TableType(FUNCREF, Limits(10, 20), I64)),
-        "memory": MemoryInstance(MemoryType(Limits(1, 2))),
+        "global_i32": engine.glob(GlobalType(I32), 666),
+        "global_i64": engine.glob(GlobalType(I64), 666),
+        "global_f32": engine.glob(GlobalType(F32), f32_round(666.6)),
+        "global_f64": engine.glob(GlobalType(F64), 666.6),
+        "table": engine.table(TableType(FUNCREF, Limits(10, 20)), None),
+        "table64": engine.table(TableType(FUNCREF, Limits(10, 20), I64), None),
+        "memory": engine.memory(MemoryType(Limits(1, 2))),
     }
 
 

@@ -13,7 +13,7 @@ from typing import Any, Union
 
 from tinywasm.numerics.floats import f32_from_bits, f32_to_bits, f64_from_bits, f64_to_bits
 from tinywasm.runtime.func import FuncInstance
-from tinywasm.runtime.heap import I31, ArrayInstance, ExceptionInstance, StructInstance
+from tinywasm.runtime.heap import I31, reference_kind
 from tinywasm.types import F32, F64, I32, I64, V128, AbstractHeap, NumType, RefType, ValType
 
 WIDTHS: dict[ValType, int] = {I32: 32, I64: 64, F32: 32, F64: 64}
@@ -72,8 +72,7 @@ def _reference_text(raw: Any) -> str:
         return f"(ref.i31 {raw.value})"
     if isinstance(raw, FuncInstance):
         return f"(ref.func {raw.name or raw.index})"
-    kinds = {StructInstance: "struct", ArrayInstance: "array", ExceptionInstance: "exn"}
-    return f"(ref.{kinds.get(type(raw), 'host')})"
+    return f"(ref.{reference_kind(raw)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,14 +156,11 @@ class HostPattern:
         return f"(ref.extern {self.reference.number})"
 
 
-_CLASSES: dict[AbstractHeap, tuple[type, ...]] = {
-    AbstractHeap.EQ: (I31, StructInstance, ArrayInstance),
-    AbstractHeap.I31: (I31,),
-    AbstractHeap.STRUCT: (StructInstance,),
-    AbstractHeap.ARRAY: (ArrayInstance,),
-    AbstractHeap.FUNC: (FuncInstance,),
-    AbstractHeap.EXN: (ExceptionInstance,),
-    AbstractHeap.EXTERN: (object,),
+# The kinds of references that each pattern takes; a host's reference is in `any` and in `extern`.
+_KINDS: dict[AbstractHeap, tuple[AbstractHeap, ...]] = {
+    AbstractHeap.ANY: (AbstractHeap.I31, AbstractHeap.STRUCT, AbstractHeap.ARRAY, AbstractHeap.EXTERN),
+    AbstractHeap.EQ: (AbstractHeap.I31, AbstractHeap.STRUCT, AbstractHeap.ARRAY),
+    AbstractHeap.EXTERN: tuple(AbstractHeap),
 }
 
 
@@ -177,9 +173,7 @@ class ReferencePattern:
     def matches(self, value: Value) -> bool:
         if not isinstance(value.type, RefType) or value.raw is None:
             return False
-        if self.heap is AbstractHeap.ANY:
-            return not isinstance(value.raw, FuncInstance | ExceptionInstance)
-        return isinstance(value.raw, _CLASSES[self.heap])
+        return reference_kind(value.raw) in _KINDS.get(self.heap, (self.heap,))
 
     def __str__(self) -> str:
         return f"(ref.{self.heap})"

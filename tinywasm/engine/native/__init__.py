@@ -1,0 +1,24 @@
+"""The native engine: register code in a compiled dispatch loop (`_loop`).
+
+`native_available` tells whether the extension is built and fits this instruction table;
+`unavailable_because` is the reason where it is not.
+"""
+
+from __future__ import annotations
+
+from tinywasm.engine.native.opcodes import DIGEST
+
+
+def _reason() -> str:
+    """Why the extension cannot be used, or an empty string."""
+    try:
+        from tinywasm.engine.native import _loop
+    except ImportError as error:
+        return f"the extension was not built ({error})"
+    if _loop.TABLE_DIGEST != DIGEST:
+        return "the extension was built from another instruction table; build it again"
+    return ""
+
+
+unavailable_because = _reason()
+native_available = not unavailable_because

@@ -214,15 +214,15 @@ static const Clause *find_clause(const Code *code, const Instance *instance, uin
 #define TRY(call) do { trap = (call); CHECK_TRAP; } while (0)
 #define REF(i) ((Object *)(uintptr_t)fp[i])
 
-#define ADDRESS(slot, offset, size) \
-    uint64_t at = R64(slot) + (offset); \
-    if (unlikely(at + (size) > memory_size)) goto trap_memory; \
+#define ADDRESS(slot, static_offset, width) \
+    uint64_t at = R64(slot) + (static_offset); \
+    if (unlikely(at + (width) > memory_size)) goto trap_memory; \
     uint8_t *place = memory + at;
 
-#define ADDRESS_X(slot, offset, size) \
+#define ADDRESS_X(slot, static_offset, width) \
     uint64_t at; \
     Memory *chosen = instance->memories[pc->c]; \
-    if (unlikely(__builtin_add_overflow(R64(slot), offset, &at) || !inside(at, size, chosen->size))) goto trap_memory; \
+    if (unlikely(__builtin_add_overflow(R64(slot), static_offset, &at) || !inside(at, width, chosen->size))) goto trap_memory; \
     uint8_t *place = chosen->base + at;
 
 /* Locals of the loop that follow the instance. */
@@ -311,7 +311,7 @@ int tw_run(Store *store, Func *func, uint64_t *fp) {
         uint64_t index = R64(pc->b);
         if (unlikely(index >= table->size)) FAIL(TRAP_UNDEFINED_ELEMENT);
         callee = (Func *)(uintptr_t)table->elements[index];
-        if (unlikely(!callee)) FAIL(TRAP_UNINITIALIZED_ELEMENT);
+        if (unlikely(!callee)) { store->element = index; FAIL(TRAP_UNINITIALIZED_ELEMENT); }
         TypeInfo *type = instance->types[pc->imm];
         if (unlikely(callee->head.type != type) && !tw_is_instance((uintptr_t)callee, type, 0, 0))
             FAIL(TRAP_INDIRECT_CALL_TYPE_MISMATCH);
@@ -358,7 +358,7 @@ enter_slowly: {
         uint64_t index = R64(pc->b);
         if (unlikely(index >= table->size)) FAIL(TRAP_UNDEFINED_ELEMENT);
         callee = (Func *)(uintptr_t)table->elements[index];
-        if (unlikely(!callee)) FAIL(TRAP_UNINITIALIZED_ELEMENT);
+        if (unlikely(!callee)) { store->element = index; FAIL(TRAP_UNINITIALIZED_ELEMENT); }
         if (unlikely(!tw_is_instance((uintptr_t)callee, instance->types[pc->imm], 0, 0)))
             FAIL(TRAP_INDIRECT_CALL_TYPE_MISMATCH);
         args = fp + pc->a;
@@ -404,8 +404,7 @@ leave: {
             store->fuel = fuel;
             return STATUS_DONE;
         }
-        Frame *frame = &store->frames[store->depth - 1];
-        /* The caller's own entry is the one that `enter` wrote below the depth it raised. */
+        Frame *frame = &store->frames[store->depth];
         pc = frame->pc;
         fp = frame->fp;
         func = frame->func;
@@ -629,7 +628,7 @@ unwind_caller: {
             store->thrown = exn;
             return STATUS_THROWN;
         }
-        Frame *frame = &store->frames[store->depth - 1];
+        Frame *frame = &store->frames[store->depth];
         pc = frame->pc;
         fp = frame->fp;
         func = frame->func;

@@ -10,7 +10,7 @@ from the instruction table; fuel heads are those of the python engine's `lower`.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -110,17 +110,24 @@ def lower(context: Context, index: int, function: Function, *, metered: bool) ->
 
     Raises `WasmError` where the function needs more slots than a frame can have.
     """
-    return _Builder(context, index, function, metered).build(function.body)
+    signature = context.funcs[index].composite
+    assert isinstance(signature, FuncType)
+    return _Builder(context, signature, function.locals, metered).build(function.body)
+
+
+def lower_constant(context: Context, expr: Expr, type: ValType) -> NativeCode:
+    """Lower a constant expression of type `type` as a function without parameters."""
+    return _Builder(context, FuncType((), (type,)), (), False).build(expr)
 
 
 class _Builder:
     """State of lowering one body: words so far, the virtual stack, and the control frames."""
 
-    def __init__(self, context: Context, index: int, function: Function, metered: bool) -> None:
+    def __init__(
+        self, context: Context, signature: FuncType, locals: Sequence[tuple[int, ValType]], metered: bool
+    ) -> None:
         self.context = context
         self.metered = metered
-        signature = context.funcs[index].composite
-        assert isinstance(signature, FuncType)
         self.results = widths(signature.results)
         self.locals: list[tuple[int, int]] = []
         slot = 0
@@ -128,7 +135,7 @@ class _Builder:
             self.locals.append((slot, width(type)))
             slot += width(type)
         self.param_slots = slot
-        for count, type in function.locals:
+        for count, type in locals:
             if slot + count * width(type) > MAX_SLOTS:
                 raise WasmError("function has too many locals for the native engine")
             for _ in range(count):

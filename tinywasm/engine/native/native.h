@@ -38,6 +38,7 @@ typedef struct TypeInfo {
     uint32_t param_slots, result_slots;
     char element;
     uint32_t element_size;
+    void *python;
 } TypeInfo;
 
 typedef struct Object {
@@ -149,6 +150,7 @@ typedef struct Store {
     int64_t depth, max_depth;
     int64_t fuel;
     int trap;
+    uint64_t element; /* the table index of an uninitialized element */
     volatile int interrupted;
     int main_thread;
     Exn *thrown;

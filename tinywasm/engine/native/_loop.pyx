@@ -1,0 +1,913 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+"""The native engine's objects: what `loop.c` and `heap.c` work on, owned by Python.
+
+Every structure that C reads belongs to a class here and lives as long as its store. Values cross as
+the raw values of `tinywasm.runtime`; structures, arrays and exceptions that leave the loop come as a
+`NativeRef`, which keeps the object alive.
+"""
+
+from cpython.buffer cimport PyBuffer_FillInfo
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy, memmove, memset, strlen
+
+import threading
+
+from tinywasm.errors import Interrupted, OutOfFuel, StackExhausted, Trap, TrapCode, WasmException
+from tinywasm.numerics.floats import f32_from_bits, f32_to_bits
+from tinywasm.runtime.func import FuncInstance
+from tinywasm.runtime.heap import I31
+from tinywasm.types import (
+    F32,
+    F64,
+    I32,
+    I64,
+    V128,
+    AbstractHeap,
+    ArrayType,
+    FuncType,
+    Limits,
+    MemoryType,
+    PackedType,
+    StructType,
+    TableType,
+)
+
+
+cdef extern from "sys/mman.h" nogil:
+    void *mmap(void *address, size_t length, int protection, int flags, int fd, int64_t offset)
+    int munmap(void *address, size_t length)
+    int PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS, MAP_NORESERVE
+    void *MAP_FAILED
+
+
+cdef extern from "native.h" nogil:
+    ctypedef struct Instr:
+        pass
+    enum:
+        KIND_FUNC, KIND_STRUCT, KIND_ARRAY, KIND_EXN, KIND_HOST
+        STATUS_DONE, STATUS_TRAP, STATUS_THROWN, STATUS_PYTHON
+    ctypedef struct TypeInfo:
+        int kind
+        uint32_t depth
+        TypeInfo **display
+        uint32_t slots
+        char *kinds
+        char *params
+        char *results
+        uint32_t param_slots, result_slots
+        char element
+        uint32_t element_size
+        void *python
+    ctypedef struct Object:
+        TypeInfo *type
+        uint32_t pins
+        uint8_t kind
+    ctypedef struct Struct:
+        uint64_t fields[1]
+    ctypedef struct Array:
+        uint64_t length
+    ctypedef struct Tag:
+        TypeInfo *type
+        void *python
+    ctypedef struct Exn:
+        Object head
+        Tag *tag
+        uint64_t values[1]
+    ctypedef struct Host:
+        Object head
+        void *python
+    ctypedef struct Clause:
+        int32_t tag
+        uint32_t with_ref, target, height
+    ctypedef struct Handler:
+        uint32_t start, end, count
+        Clause *clauses
+    ctypedef struct Code:
+        Instr *words
+        uint32_t word_count, frame_slots, param_slots, zeros, result_slots, handler_count
+        Handler *handlers
+    ctypedef struct Func:
+        Object head
+        Code *code
+        Instance *instance
+        void *python
+        int host
+    ctypedef struct Memory:
+        uint8_t *base
+        uint64_t size, pages, max_pages, page_size, reserved
+        int is64
+    ctypedef struct Table:
+        uint64_t *elements
+        uint64_t size, max, capacity
+        int is64
+    ctypedef struct Global:
+        uint64_t value[2]
+        int is_ref
+    ctypedef struct Segment:
+        const uint8_t *bytes
+        uint64_t *refs
+        uint64_t length
+    ctypedef struct Instance:
+        Func **funcs
+        Memory **memories
+        Table **tables
+        Global **globals
+        Tag **tags
+        TypeInfo **types
+        Segment *datas
+        Segment *elems
+        uint64_t func_count, memory_count, table_count, global_count, tag_count, type_count
+        uint64_t data_count, elem_count
+    ctypedef struct Frame:
+        Instr *pc
+        uint64_t *fp
+        Func *func
+    ctypedef struct Store:
+        uint64_t *stack
+        uint64_t *stack_end
+        uint64_t *top
+        Frame *frames
+        int64_t depth, max_depth
+        int64_t fuel
+        int trap
+        uint64_t element
+        int interrupted
+        int main_thread
+        Exn *thrown
+        Host *unreferenced
+        Instance **instances
+        uint64_t instance_count
+        Global **globals
+        uint64_t global_count
+        Table **tables
+        uint64_t table_count
+        void *python
+        int (*prepare)(Store *, Func *) noexcept
+        int (*call_host)(Store *, Func *, uint64_t *) noexcept
+        int (*poll)(Store *) noexcept
+    int tw_run(Store *store, Func *func, uint64_t *fp)
+    int64_t tw_memory_grow(Memory *memory, uint64_t pages)
+    int64_t tw_table_grow(Table *table, uint64_t count, uint64_t value)
+    Object *tw_new_exn(Store *store, Tag *tag)
+    Object *tw_new_host(Store *store, void *python)
+    void tw_collect(Store *store)
+    void tw_free_objects(Store *store)
+    const char *tw_table_digest()
+
+
+TABLE_DIGEST = tw_table_digest().decode()
+
+_TRAPS = list(TrapCode)
+# A stack of this many slots is reserved, and takes memory only where it was used.
+DEF STACK_SLOTS = 8 << 20
+_PAGE = 65536
+
+
+# Types
+
+
+cdef dict _types = {}
+_LETTERS = {I32: "i", I64: "l", F32: "f", F64: "d", V128: "v"}
+
+
+def _letter(storage):
+    if isinstance(storage, PackedType):
+        return "b" if storage is PackedType.I8 else "h"
+    return _LETTERS.get(storage, "r")
+
+
+cdef class _Type:
+    """Owns the `TypeInfo` of a canonical definition; never freed, since any object may refer to it."""
+
+    cdef TypeInfo info
+    cdef object definition
+    cdef bytes kinds, params, results
+
+    def __init__(self, definition):
+        cdef _Type ancestor
+        composite = definition.composite
+        self.definition = definition
+        self.info.python = <void *>definition
+        chain = definition.ancestors
+        self.info.depth = len(chain) - 1
+        self.info.display = <TypeInfo **>malloc(len(chain) * sizeof(TypeInfo *))
+        for index, each in enumerate(chain[: len(chain) - 1]):
+            ancestor = _type_of(each)
+            self.info.display[index] = &ancestor.info
+        self.info.display[self.info.depth] = &self.info
+        if isinstance(composite, FuncType):
+            self._function(composite)
+        elif isinstance(composite, StructType):
+            self._structure(composite)
+        else:
+            self._array(composite)
+
+    cdef _function(self, composite):
+        self.info.kind = KIND_FUNC
+        self.params = "".join(map(_letter, composite.params)).encode()
+        self.results = "".join(map(_letter, composite.results)).encode()
+        self.info.params, self.info.results = self.params, self.results
+        self.info.param_slots = len(self.params) + self.params.count(b"v")
+        self.info.result_slots = len(self.results) + self.results.count(b"v")
+
+    cdef _structure(self, composite):
+        self.info.kind = KIND_STRUCT
+        kinds = ""
+        for field in composite.fields:
+            letter = _letter(field.storage)
+            kinds += {"v": "..", "r": "r", "b": "b", "h": "h"}.get(letter, ".")
+        self.kinds = kinds.encode()
+        self.info.kinds = self.kinds
+        self.info.slots = len(kinds)
+
+    cdef _array(self, composite):
+        self.info.kind = KIND_ARRAY
+        letter = _letter(composite.field.storage)
+        self.info.element = <char>ord(letter)
+        self.info.element_size = {"b": 1, "h": 2, "i": 4, "f": 4, "v": 16}.get(letter, 8)
+
+
+cdef _Type _type_of(definition):
+    cdef _Type found = _types.get(definition)
+    if found is None:
+        found = _Type(definition)
+        _types[definition] = found
+    return found
+
+
+# Code
+
+
+cdef class NativeCode:
+    """Register code as the loop reads it; `positions` has one module offset a word."""
+
+    cdef Code code
+    cdef bytes words
+    cdef public object positions
+
+    def __init__(self, lowered):
+        cdef Clause *clause
+        cdef Handler *handler
+        self.words = lowered.words
+        self.positions = lowered.positions
+        # Instructions want an alignment that the buffer of a bytes object does not promise.
+        self.code.words = <Instr *>malloc(len(self.words) or 1)
+        memcpy(self.code.words, <const char *>self.words, len(self.words))
+        self.code.word_count = len(self.words) // 16
+        self.words = b""
+        self.code.frame_slots = lowered.frame_slots
+        self.code.param_slots = lowered.param_slots
+        self.code.zeros = lowered.zeros
+        self.code.result_slots = lowered.result_slots
+        self.code.handler_count = len(lowered.handlers)
+        self.code.handlers = <Handler *>calloc(len(lowered.handlers) or 1, sizeof(Handler))
+        for index, (start, end, clauses) in enumerate(lowered.handlers):
+            handler = &self.code.handlers[index]
+            handler.start, handler.end, handler.count = start, end, len(clauses)
+            handler.clauses = <Clause *>calloc(len(clauses) or 1, sizeof(Clause))
+            for number, (tag, with_ref, target, height) in enumerate(clauses):
+                clause = &handler.clauses[number]
+                clause.tag, clause.with_ref, clause.target, clause.height = tag, with_ref, target, height
+
+    def __dealloc__(self):
+        cdef uint32_t index
+        for index in range(self.code.handler_count):
+            free(self.code.handlers[index].clauses)
+        free(self.code.handlers)
+        free(self.code.words)
+
+
+# The store and its values
+
+
+cdef class NativeRef:
+    """A structure, an array or an exception outside of the loop."""
+
+    cdef NativeStore store
+    cdef Object *object
+
+    def __dealloc__(self):
+        if self.object != NULL:
+            self.object.pins -= 1
+
+    @property
+    def type(self):
+        """The canonical definition of a structure or array; None for an exception."""
+        return <object>self.object.type.python if self.object.type != NULL else None
+
+    @property
+    def heap(self):
+        """What `runtime.heap.reference_kind` tells."""
+        if self.object.kind == KIND_STRUCT:
+            return AbstractHeap.STRUCT
+        return AbstractHeap.ARRAY if self.object.kind == KIND_ARRAY else AbstractHeap.EXN
+
+    def __eq__(self, other):
+        return isinstance(other, NativeRef) and (<NativeRef>other).object == self.object
+
+    def __hash__(self):
+        return hash(<uintptr_t>self.object)
+
+
+cdef class _Func:
+    """Owns the `Func` of one function instance in one store."""
+
+    cdef Func func
+    cdef object python
+    cdef NativeCode code
+
+
+cdef class NativeTag:
+    cdef Tag tag
+    cdef readonly object type
+    cdef object __weakref__
+    kind = "tag"
+
+    def __init__(self, type):
+        self.type = type
+        self.tag.type = &_type_of(type.type).info
+        self.tag.python = <void *>self
+
+
+cdef class NativeStore:
+    """The loop's side of a store. Everything made in it lives until it dies."""
+
+    cdef Store c
+    cdef object owner
+    cdef dict funcs
+    cdef list kept
+    cdef object pending
+    cdef object lower
+    cdef object running
+    cdef int running_depth
+
+    def __init__(self, owner, lower):
+        """`owner` is the `runtime.store.Store`; `lower(func_instance)` gives a `NativeCode`."""
+        cdef object config = owner.engine.config
+        self.owner = owner
+        self.lower = lower
+        self.funcs = {}
+        self.kept = []
+        self.c.stack = <uint64_t *>_reserve(STACK_SLOTS * 8)
+        if self.c.stack == NULL:
+            raise MemoryError("no address space for the native engine's stack")
+        self.c.stack_end = self.c.stack + STACK_SLOTS - 64
+        self.c.top = self.c.stack
+        self.c.max_depth = config.max_call_depth
+        self.c.frames = <Frame *>calloc(config.max_call_depth + 2, sizeof(Frame))
+        self.c.python = <void *>self
+        self.c.prepare = _prepare
+        self.c.call_host = _call_host
+        self.c.poll = _poll
+
+    def __dealloc__(self):
+        if self.c.stack != NULL:
+            tw_free_objects(&self.c)
+            self._release()
+            munmap(self.c.stack, STACK_SLOTS * 8)
+        free(self.c.frames)
+        free(self.c.instances)
+        free(self.c.globals)
+        free(self.c.tables)
+
+    cdef _release(self):
+        """Let go of the Python objects whose references were collected."""
+        cdef Host *host = self.c.unreferenced
+        cdef Host *following
+        self.c.unreferenced = NULL
+        while host != NULL:
+            following = <Host *>(<Object **>host)[0]
+            Py_DECREF(<object>host.python)
+            free(host)
+            host = following
+
+    def collect(self):
+        """Collect now."""
+        tw_collect(&self.c)
+        self._release()
+
+    def interrupt(self):
+        self.c.interrupted = 1
+
+    cdef Func *func_of(self, instance) except NULL:
+        """The `Func` of a function instance, made when it first comes into this store."""
+        cdef _Func owned = self.funcs.get(instance)
+        if owned is None:
+            owned = _Func()
+            owned.python = instance
+            owned.func.python = <void *>instance
+            owned.func.head.kind = KIND_FUNC
+            owned.func.head.type = &_type_of(instance.type).info
+            owned.func.host = instance.host is not None
+            if not owned.func.host:
+                if instance.module.store is not self.owner:
+                    raise ValueError("a function of another store")
+                owned.func.instance = &(<NativeInstance>instance.module.native).c
+            self.funcs[instance] = owned
+        return &owned.func
+
+    cdef object to_python(self, uint64_t ref):
+        """A reference as a raw value."""
+        cdef Object *object = <Object *><uintptr_t>ref
+        cdef NativeRef wrapper
+        if ref == 0:
+            return None
+        if ref & 1:
+            return I31(ref >> 1)
+        if object.kind == KIND_FUNC:
+            return <object>(<Func *>object).python
+        if object.kind == KIND_HOST:
+            return <object>(<Host *>object).python
+        wrapper = NativeRef.__new__(NativeRef)
+        wrapper.store = self
+        wrapper.object = object
+        object.pins += 1
+        return wrapper
+
+    cdef uint64_t from_python(self, value) except? 1:
+        """A raw value as a reference."""
+        cdef Object *object
+        if value is None:
+            return 0
+        if isinstance(value, FuncInstance):
+            return <uintptr_t>self.func_of(value)
+        if isinstance(value, NativeRef):
+            if (<NativeRef>value).store is not self:
+                raise ValueError("a reference of another store")
+            return <uintptr_t>(<NativeRef>value).object
+        if type(value) is I31:
+            return <uint64_t>value.value << 1 | 1
+        object = tw_new_host(&self.c, <void *>value)
+        if object == NULL:
+            raise MemoryError
+        Py_INCREF(value)
+        return <uintptr_t>object
+
+    cdef int write(self, char letter, value, uint64_t *slot) except -1:
+        """Put a raw value into its slot or slots; the number of slots."""
+        cdef double number
+        if letter == c"i" or letter == c"l":
+            slot[0] = value
+        elif letter == c"d":
+            number = value
+            memcpy(slot, &number, 8)
+        elif letter == c"f":
+            slot[0] = f32_to_bits(value)
+        elif letter == c"v":
+            memcpy(slot, <const char *><bytes>value, 16)
+            return 2
+        else:
+            slot[0] = self.from_python(value)
+        return 1
+
+    cdef object read(self, char letter, uint64_t *slot):
+        """The raw value in a slot or two."""
+        cdef double number
+        if letter == c"i" or letter == c"l":
+            return slot[0]
+        if letter == c"d":
+            memcpy(&number, slot, 8)
+            return number
+        if letter == c"f":
+            return f32_from_bits(slot[0])
+        if letter == c"v":
+            return (<char *>slot)[:16]
+        return self.to_python(slot[0])
+
+    cdef list read_all(self, char *letters, uint64_t *slot):
+        cdef list values = []
+        while letters[0]:
+            values.append(self.read(letters[0], slot))
+            slot += 2 if letters[0] == c"v" else 1
+            letters += 1
+        return values
+
+    cdef int write_all(self, char *letters, values, uint64_t *slot) except -1:
+        for value in values:
+            slot += self.write(letters[0], value, slot)
+            letters += 1
+        return 0
+
+    def call(self, instance, args):
+        """Run a function instance with raw values. Raises `Trap`, `WasmException`, or a host's exception."""
+        return self.run(self.func_of(instance), args)
+
+    cdef list run(self, Func *func, args):
+        cdef uint64_t *base = self.c.top
+        cdef int64_t depth = self.c.depth
+        cdef int64_t trace_depth
+        cdef int status
+        cdef bint outer = self.running is None
+        me = threading.get_ident()
+        if not outer and self.running != me:
+            raise RuntimeError("the store is in use by another thread")
+        self.running = me
+        try:
+            if outer:
+                self.c.main_thread = threading.current_thread() is threading.main_thread()
+                self.c.fuel = self.owner.fuel or 0
+                self.c.interrupted = self.owner.interrupted
+            if base + func.head.type.param_slots + func.head.type.result_slots + 64 > self.c.stack_end:
+                raise StackExhausted
+            self.write_all(func.head.type.params, args, base)
+            with nogil:
+                status = tw_run(&self.c, func, base)
+            trace_depth = self.c.depth
+            self.c.depth = depth
+            self.c.top = base
+            self._settle()
+            if status != STATUS_DONE:
+                self._fail(status, depth, trace_depth)
+            return self.read_all(func.head.type.results, base)
+        finally:
+            self.c.top = base
+            self.c.depth = depth
+            if outer:
+                self.running = None
+
+    cdef _settle(self):
+        if self.owner.fuel is not None:
+            self.owner.fuel = self.c.fuel
+        if self.c.unreferenced != NULL:
+            self._release()
+
+    cdef _fail(self, int status, int64_t base, int64_t depth):
+        """Raise what ended a run; frames lie above `base` up to `depth`."""
+        cdef Exn *exn
+        if status == STATUS_PYTHON:
+            error, self.pending = self.pending, None
+            if isinstance(error, Trap):
+                error.frames = [*error.frames, *self._frames(base, depth)]
+            raise error
+        if status == STATUS_THROWN:
+            exn = self.c.thrown
+            self.c.thrown = NULL
+            raise self._exception(exn)
+        code = _TRAPS[self.c.trap - 1]
+        special = {
+            TrapCode.STACK_OVERFLOW: StackExhausted,
+            TrapCode.OUT_OF_FUEL: OutOfFuel,
+            TrapCode.INTERRUPT: Interrupted,
+        }.get(code)
+        if code is TrapCode.INTERRUPT:
+            self.owner.interrupted = False
+        if special is not None:
+            trap = special()
+        elif code is TrapCode.INDIRECT_CALL_TO_NULL:
+            trap = Trap(code, f"{code.value} {self.c.element}")
+        else:
+            trap = Trap(code)
+        trap.frames = self._frames(base, depth)
+        raise trap
+
+    cdef _exception(self, Exn *exn):
+        values = self.read_all(exn.tag.type.params, exn.values)
+        return WasmException(<object>exn.tag.python, values)
+
+    cdef list _frames(self, int64_t base, int64_t depth):
+        cdef list places = []
+        cdef Frame *frame
+        cdef _Func owned
+        while depth > base:
+            frame = &self.c.frames[depth]
+            depth -= 1
+            if frame.func.python == NULL:
+                # A constant expression is no function, and has no place in a backtrace.
+                continue
+            owned = self.funcs[<object>frame.func.python]
+            word = (<uintptr_t>frame.pc - <uintptr_t>frame.func.code.words) // 16
+            places.append((owned.python, owned.code.positions[word]))
+        return [_frame(func, position) for func, position in places]
+
+    cdef int thrown(self, error) except -1:
+        """Bring a `WasmException` of a host function into the loop."""
+        cdef NativeTag tag = error.tag
+        cdef Exn *exn = <Exn *>tw_new_exn(&self.c, &tag.tag)
+        if exn == NULL:
+            raise MemoryError
+        self.write_all(tag.tag.type.params, error.values, exn.values)
+        self.c.thrown = exn
+        return 0
+
+
+def _frame(func, position):
+    from tinywasm.errors import Frame as TraceFrame
+
+    start = func.definition.body.start
+    return TraceFrame(func.index, func.name, func.module.syntax.names.module, position - start, position)
+
+
+cdef int _prepare(Store *c, Func *func) noexcept with gil:
+    cdef NativeStore store = <NativeStore>c.python
+    cdef _Func owned
+    try:
+        owned = store.funcs[<object>func.python]
+        owned.code = store.lower(owned.python)
+        func.code = &owned.code.code
+        return STATUS_DONE
+    except BaseException as error:
+        store.pending = error
+        return STATUS_PYTHON
+
+
+cdef int _call_host(Store *c, Func *func, uint64_t *args) noexcept with gil:
+    cdef NativeStore store = <NativeStore>c.python
+    instance = <object>func.python
+    try:
+        if c.unreferenced != NULL:
+            store._release()
+        if store.owner.fuel is not None:
+            store.owner.fuel = c.fuel
+        store.owner.depth = c.depth
+        results = instance.host(*store.read_all(func.head.type.params, args))
+        store.write_all(func.head.type.results, results, args)
+        if store.owner.fuel is not None:
+            c.fuel = store.owner.fuel
+        return STATUS_DONE
+    except WasmException as error:
+        try:
+            store.thrown(error)
+            return STATUS_THROWN
+        except BaseException as inner:
+            store.pending = inner
+    except RecursionError:
+        store.pending = StackExhausted()
+    except BaseException as error:
+        store.pending = error
+    return STATUS_PYTHON
+
+
+cdef int _poll(Store *c) noexcept with gil:
+    cdef NativeStore store = <NativeStore>c.python
+    try:
+        PyErr_CheckSignals()
+        return STATUS_DONE
+    except BaseException as error:
+        store.pending = error
+        return STATUS_PYTHON
+
+
+# External values
+
+
+cdef void *_reserve(size_t size) noexcept:
+    cdef void *place = mmap(
+        NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0
+    )
+    return NULL if place == MAP_FAILED else place
+
+
+cdef class NativeMemory:
+    """A memory in reserved address space: grown in place, never moved, so that views stay valid."""
+
+    cdef Memory c
+    cdef readonly object type
+    cdef object __weakref__
+    kind = "memory"
+
+    def __init__(self, type, uint64_t max_pages):
+        cdef uint64_t limit = max_pages * 65536
+        self.type = type
+        self.c.page_size = type.page_size
+        self.c.is64 = type.address is I64
+        self.c.pages = type.limits.min
+        wanted = type.limits.min * type.page_size
+        if wanted > limit:
+            raise Trap(TrapCode.ALLOCATION_TOO_LARGE, f"allocation too large: memory of {wanted} bytes")
+        self.c.size = wanted
+        top = limit // self.c.page_size
+        if type.limits.max is not None:
+            top = min(top, type.limits.max)
+        self.c.max_pages = top
+        self._reserve_space(wanted, top * self.c.page_size)
+
+    cdef _reserve_space(self, uint64_t least, uint64_t most):
+        while True:
+            self.c.reserved = most
+            self.c.base = <uint8_t *>_reserve(most or 1)
+            if self.c.base != NULL:
+                return
+            if most == least:
+                raise Trap(TrapCode.ALLOCATION_TOO_LARGE, f"allocation too large: memory of {least} bytes")
+            most = max(least, most // 2)
+
+    def __dealloc__(self):
+        if self.c.base != NULL:
+            munmap(self.c.base, self.c.reserved or 1)
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, self.c.base, self.c.size, 0, flags)
+
+    @property
+    def data(self):
+        return memoryview(self)
+
+    @property
+    def pages(self):
+        return self.c.pages
+
+    @property
+    def current_type(self):
+        limits = Limits(self.c.pages, self.type.limits.max)
+        return MemoryType(limits, self.type.address, self.type.page_size)
+
+    def grow(self, pages):
+        if pages > self.c.max_pages:
+            return -1
+        return tw_memory_grow(&self.c, pages)
+
+    cdef check(self, address, count):
+        if address + count > self.c.size:
+            raise Trap(TrapCode.MEMORY_OUT_OF_BOUNDS)
+
+    def init(self, target, bytes segment, source, count):
+        self.check(target, count)
+        if source + count > len(segment):
+            raise Trap(TrapCode.MEMORY_OUT_OF_BOUNDS)
+        memcpy(self.c.base + <uint64_t>target, (<const char *>segment) + <uint64_t>source, count)
+
+
+cdef class NativeTable:
+    cdef Table c
+    cdef NativeStore store
+    cdef readonly object type
+    cdef object __weakref__
+    kind = "table"
+
+    def __init__(self, NativeStore store, type, init, max_elements):
+        cdef uint64_t ref
+        cdef uint64_t index
+        self.type = type
+        self.store = store
+        size = type.limits.min
+        if size > max_elements:
+            raise Trap(TrapCode.ALLOCATION_TOO_LARGE, f"allocation too large: table of {size} elements")
+        self.c.is64 = type.address is I64
+        self.c.max = max_elements if type.limits.max is None else min(max_elements, type.limits.max)
+        self.c.elements = <uint64_t *>calloc(size or 1, 8)
+        if self.c.elements == NULL:
+            raise MemoryError
+        ref = store.from_python(init)
+        self.c.size = self.c.capacity = size
+        for index in range(self.c.size):
+            self.c.elements[index] = ref
+        store.kept.append(self)
+        _append(<void ***>&store.c.tables, &store.c.table_count, &self.c)
+
+    def __dealloc__(self):
+        free(self.c.elements)
+
+    def __len__(self):
+        return self.c.size
+
+    @property
+    def current_type(self):
+        limits = Limits(self.c.size, self.type.limits.max)
+        return TableType(self.type.element, limits, self.type.address)
+
+    cdef check(self, index, count):
+        if index + count > self.c.size:
+            raise Trap(TrapCode.TABLE_OUT_OF_BOUNDS)
+
+    def get(self, index):
+        self.check(index, 1)
+        return self.store.to_python(self.c.elements[<uint64_t>index])
+
+    def set(self, index, value):
+        self.check(index, 1)
+        self.c.elements[<uint64_t>index] = self.store.from_python(value)
+
+    def grow(self, count, value):
+        if count > self.c.max:
+            return -1
+        return tw_table_grow(&self.c, count, self.store.from_python(value))
+
+    def init(self, target, segment, source, count):
+        cdef uint64_t place
+        self.check(target, count)
+        if source + count > len(segment):
+            raise Trap(TrapCode.TABLE_OUT_OF_BOUNDS)
+        place = target
+        for value in segment[source : source + count]:
+            self.c.elements[place] = self.store.from_python(value)
+            place += 1
+
+
+cdef class NativeGlobal:
+    cdef Global c
+    cdef NativeStore store
+    cdef readonly object type
+    cdef char letter
+    cdef object __weakref__
+    kind = "global"
+
+    def __init__(self, NativeStore store, type, value):
+        self.type = type
+        self.store = store
+        self.letter = <char>ord(_letter(type.content))
+        self.c.is_ref = self.letter == c"r"
+        store.write(self.letter, value, self.c.value)
+        store.kept.append(self)
+        _append(<void ***>&store.c.globals, &store.c.global_count, &self.c)
+
+    @property
+    def value(self):
+        return self.store.read(self.letter, self.c.value)
+
+    @value.setter
+    def value(self, value):
+        self.store.write(self.letter, value, self.c.value)
+
+
+cdef _append(void ***array, uint64_t *count, void *item):
+    """Append to an array that doubles: room is there up to the next power of two."""
+    cdef void **grown
+    if count[0] & (count[0] - 1) == 0:
+        grown = <void **>malloc((count[0] * 2 or 1) * sizeof(void *))
+        if grown == NULL:
+            raise MemoryError
+        if count[0]:
+            memcpy(grown, array[0], count[0] * sizeof(void *))
+        free(array[0])
+        array[0] = grown
+    array[0][count[0]] = item
+    count[0] += 1
+
+
+cdef class NativeInstance:
+    """The index spaces as the loop reads them, filled as `add` brings each external value."""
+
+    cdef Instance c
+    cdef NativeStore store
+    cdef list kept
+
+    def __init__(self, NativeStore store, types):
+        self.store = store
+        self.kept = []
+        for definition in types:
+            _append(<void ***>&self.c.types, &self.c.type_count, &_type_of(definition).info)
+        store.kept.append(self)
+        _append(<void ***>&store.c.instances, &store.c.instance_count, &self.c)
+
+    def __dealloc__(self):
+        cdef uint64_t index
+        for index in range(self.c.elem_count):
+            free(self.c.elems[index].refs)
+        free(self.c.elems)
+        free(self.c.datas)
+        free(self.c.funcs)
+        free(self.c.memories)
+        free(self.c.tables)
+        free(self.c.globals)
+        free(self.c.tags)
+        free(self.c.types)
+
+    def add(self, extern):
+        self.kept.append(extern)
+        if isinstance(extern, FuncInstance):
+            _append(<void ***>&self.c.funcs, &self.c.func_count, self.store.func_of(extern))
+        elif isinstance(extern, NativeMemory):
+            _append(<void ***>&self.c.memories, &self.c.memory_count, &(<NativeMemory>extern).c)
+        elif isinstance(extern, NativeTable):
+            _append(<void ***>&self.c.tables, &self.c.table_count, &(<NativeTable>extern).c)
+        elif isinstance(extern, NativeGlobal):
+            _append(<void ***>&self.c.globals, &self.c.global_count, &(<NativeGlobal>extern).c)
+        else:
+            _append(<void ***>&self.c.tags, &self.c.tag_count, &(<NativeTag>extern).tag)
+
+    def set_segments(self, datas, elems):
+        """The data segments' bytes and the element segments' raw references, once."""
+        cdef uint64_t index
+        self.kept.append(datas)
+        self.c.datas = <Segment *>calloc(len(datas) or 1, sizeof(Segment))
+        self.c.data_count = len(datas)
+        for index, data in enumerate(datas):
+            self.c.datas[index].bytes = <const uint8_t *><const char *><bytes>data
+            self.c.datas[index].length = len(data)
+        self.c.elems = <Segment *>calloc(len(elems) or 1, sizeof(Segment))
+        self.c.elem_count = len(elems)
+        for index, elem in enumerate(elems):
+            self.c.elems[index].refs = <uint64_t *>calloc(len(elem) or 1, 8)
+            for place, value in enumerate(elem):
+                self.c.elems[index].refs[<uint64_t>place] = self.store.from_python(value)
+                self.c.elems[index].length = place + 1
+
+    def drop_data(self, uint64_t index):
+        self.c.datas[index].length = 0
+
+    def drop_elem(self, uint64_t index):
+        self.c.elems[index].length = 0
+
+    def evaluate(self, NativeCode code, definition):
+        """The value of a constant expression lowered as a function of type `definition`."""
+        cdef _Func owned = _Func()
+        owned.code = code
+        owned.func.head.kind = KIND_FUNC
+        owned.func.head.type = &_type_of(definition).info
+        owned.func.code = &code.code
+        owned.func.instance = &self.c
+        return self.store.run(&owned.func, ())[0]

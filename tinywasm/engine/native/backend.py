@@ -1,0 +1,87 @@
+"""The native engine as a backend: lowering in Python, everything that runs in `_loop`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tinywasm.engine.native import _loop
+from tinywasm.engine.native.lower import lower, lower_constant
+from tinywasm.matching import define
+from tinywasm.module import DecodedModule, Expr
+from tinywasm.runtime.func import FuncInstance
+from tinywasm.runtime.module import Extern, ModuleInstance
+from tinywasm.runtime.store import Store
+from tinywasm.types import FuncType, GlobalType, MemoryType, TableType, TagType, ValType
+from tinywasm.validation import Context
+
+
+class NativeModuleInstance(ModuleInstance):
+    """A module instance whose index spaces the loop sees as well, through `native`."""
+
+    __slots__ = ("context", "native")
+
+    def __init__(self, store: Store, native_store: Any, syntax: DecodedModule, context: Context) -> None:
+        super().__init__(store, syntax, context.types)
+        self.context = context
+        self.native = _loop.NativeInstance(native_store, context.types)
+
+    def add(self, extern: Extern) -> None:
+        super().add(extern)
+        self.native.add(extern)
+
+    def set_segments(self, datas: list[bytes], elems: list[list[Any]]) -> None:
+        super().set_segments(datas, elems)
+        self.native.set_segments(datas, elems)
+
+    def drop_data(self, index: int) -> None:
+        super().drop_data(index)
+        self.native.drop_data(index)
+
+    def drop_elem(self, index: int) -> None:
+        super().drop_elem(index)
+        self.native.drop_elem(index)
+
+
+class NativeBackend:
+    """See `engine.Backend`."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.config = store.engine.config
+        self.native = _loop.NativeStore(store, self._lower)
+
+    def _lower(self, func: FuncInstance) -> Any:
+        instance = func.module
+        assert isinstance(instance, NativeModuleInstance) and func.definition is not None
+        metered = self.store.fuel is not None
+        return _loop.NativeCode(lower(instance.context, func.index, func.definition, metered=metered))
+
+    def memory(self, type: MemoryType) -> Any:
+        return _loop.NativeMemory(type, self.config.max_memory_pages)
+
+    def table(self, type: TableType, init: Any) -> Any:
+        return _loop.NativeTable(self.native, type, init, self.config.max_table_elements)
+
+    def glob(self, type: GlobalType, value: Any) -> Any:
+        return _loop.NativeGlobal(self.native, type, value)
+
+    def tag(self, type: TagType) -> Any:
+        return _loop.NativeTag(type)
+
+    def instance(self, syntax: DecodedModule, context: Context) -> ModuleInstance:
+        return NativeModuleInstance(self.store, self.native, syntax, context)
+
+    def constant(self, instance: ModuleInstance, expr: Expr, type: ValType) -> Any:
+        assert isinstance(instance, NativeModuleInstance)
+        code = _loop.NativeCode(lower_constant(instance.context, expr, type))
+        return instance.native.evaluate(code, define(FuncType((), (type,))))
+
+    def call(self, func: FuncInstance, args: Sequence[Any]) -> list[Any]:
+        if func.host is not None:
+            return list(func.host(*args))
+        results: list[Any] = self.native.call(func, args)
+        return results
+
+    def interrupt(self) -> None:
+        self.native.interrupt()
