@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from itertools import groupby
+from typing import Any
 
 from tinywasm import binary, text
 from tinywasm.code import instructions, write_instruction
@@ -71,7 +72,7 @@ def _runs(locals: Sequence[tuple[int, ValType]]) -> Sequence[tuple[int, ValType]
 
 
 def _element(segment: ElementSegment) -> ElementSegment:
-    init = [item if isinstance(item, int) else _shortest(item) for item in segment.init]
+    init: Any = [item if isinstance(item, int) else _shortest(item) for item in segment.init]
     return replace(segment, init=init, offset=segment.offset and _shortest(segment.offset))
 
 

@@ -22,10 +22,13 @@ def _well_formed(script: Script) -> Iterator[tuple[int, ModuleSource]]:
         body = command.body
         if isinstance(body, DefineModule):
             yield command.line, body.source
-        elif isinstance(body, AssertModule) and body.head in _WELL_FORMED:
-            # An assertion may also take an instance of a module that was defined before.
-            if isinstance(body.module, ModuleSource):
-                yield command.line, body.module
+        elif (
+            isinstance(body, AssertModule)
+            and body.head in _WELL_FORMED
+            # Else it is an instance of a module that was defined before.
+            and isinstance(body.module, ModuleSource)
+        ):
+            yield command.line, body.module
 
 
 def test_round_trip(script: Script) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import signal
 import socket
 import subprocess
@@ -28,7 +30,10 @@ from processes import (
     wait_until,
 )
 
+from schannel.ed25519_sha3 import ED25519_SHA3
 from schannel.measurement import canonical_archive, installed_image
+from schannel.monitor_keys import derive_monitor_key
+from schannel.simulation import SECRET_KEY_FILE, STATE_VARIABLES
 from wasm_client import CannotConnect, ConnectionLost, NotVerified, Policy, RequestFailed, connect
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="enclaves are Linux processes")
@@ -399,6 +404,98 @@ def test_large_program(running: Host) -> None:
     with connect(running.address, running.policy) as session:
         session.deploy(program)
         assert session.call("f") == 7
+
+
+def test_reader_that_goes_away_is_no_traceback(running: Host) -> None:
+    command = f"yes add 1 1 | {sys.executable} -m wasm_client -c {running.address} -p {CALCULATOR} "
+    done = subprocess.run(
+        ["bash", "-c", command + "--allow-simulation | head -n 6"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment(running.state),
+    )
+    assert done.stdout.splitlines()[-1] == "output> 2"
+    assert "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr
+
+
+def test_input_that_is_no_text(running: Host) -> None:
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "wasm_client", "-c", running.address, "-p", str(CALCULATOR)),
+            "--allow-simulation",
+        ],
+        input=b"\xff\xfe\nadd 1 1\n",
+        capture_output=True,
+        timeout=60,
+        env=environment(running.state),
+    )
+    assert done.stdout.splitlines()[-1] == b"output> 2"
+    assert b"Traceback" not in done.stderr
+
+
+def test_junk_connections_do_not_hurt(running: Host) -> None:
+    for junk in (b"", b"GET / HTTP/1.1\r\n\r\n", bytes(100), b"\xff" * 70_000):
+        with socket.create_connection(running.target, 10) as raw:
+            raw.sendall(junk)
+            raw.shutdown(socket.SHUT_WR)
+            raw.settimeout(20)
+            with contextlib.suppress(ConnectionError):
+                assert raw.recv(100) == b""
+    with connect(running.address, running.policy) as session:
+        session.deploy(CALCULATOR.read_bytes())
+        assert session.call("add", 1, 1) == 2
+
+
+def _memory(pid: int) -> Iterator[bytes]:
+    """The readable, writable memory of a process."""
+    with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            bounds, rights = line.split()[:2]
+            if rights.startswith("rw"):
+                start, end = (int(bound, 16) for bound in bounds.split("-"))
+                with contextlib.suppress(OSError, OverflowError):
+                    memory.seek(start)
+                    yield memory.read(end - start)
+
+
+def _holds(pid: int, secret: bytes) -> bool:
+    return any(secret in region for region in _memory(pid))
+
+
+def test_who_has_what_in_memory(tmp_path: Path) -> None:
+    """The host never has plaintext, and what enclaves are forked from never had the device's key."""
+    with host(tmp_path / "state") as started:
+        canary = b"canary-%s" % os.urandom(8).hex().encode()
+        program = b'(module (func (export "%s")))' % canary
+        with connect(started.address, started.policy) as session:
+            session.deploy(program)
+            enclave = _enclave_pids(started)[-1]
+            monitor, zygote = sorted(descendants(started.process.pid) - {enclave})
+            secrets = _monitor_secrets(started)
+            try:
+                assert any(_holds(monitor, secret) for secret in secrets), "a search finds what is there"
+            except PermissionError:
+                pytest.skip("this user may not read the memory of other processes")
+            assert not any(_holds(zygote, secret) for secret in secrets)
+            for pid in (started.process.pid, monitor, zygote):
+                assert not _holds(pid, canary)
+                assert canary not in Path(f"/proc/{pid}/cmdline").read_bytes()
+            if os.geteuid() == 0:
+                assert _holds(enclave, canary)
+                assert not any(_holds(enclave, secret) for secret in secrets)
+        environments = [Path(f"/proc/{pid}/environ").read_bytes() for pid in (monitor, zygote)]
+        assert environments[1] == b""
+        names = {item.partition(b"=")[0].decode() for item in environments[0].split(b"\0") if item}
+        assert names <= set(STATE_VARIABLES)
+
+
+def _monitor_secrets(started: Host) -> list[bytes]:
+    seed = bytes.fromhex((started.state / SECRET_KEY_FILE).read_text())
+    device = ED25519_SHA3.key_from_seed(seed)
+    (measurement,) = started.policy.monitor_measurements
+    monitor = derive_monitor_key(device.secret, measurement)
+    return [seed, device.secret[:32], monitor.secret[:32]]
 
 
 def test_nobody_listens() -> None:

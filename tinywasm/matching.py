@@ -135,7 +135,8 @@ def matches_value(actual: ValType, wanted: ValType) -> bool:
 
 def matches_result(actual: Sequence[ValType], wanted: Sequence[ValType]) -> bool:
     """Section 3.3.6, of closed types."""
-    return len(actual) == len(wanted) and all(map(matches_value, actual, wanted))
+    # Nearly all are equal, which is known much sooner: two bytes of code may ask for a thousand types.
+    return actual == wanted or (len(actual) == len(wanted) and all(map(matches_value, actual, wanted)))
 
 
 def _matches_storage(actual: StorageType, wanted: StorageType) -> bool:

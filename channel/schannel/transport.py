@@ -264,7 +264,10 @@ async def _open_streams(address: Address) -> tuple[asyncio.StreamReader, asyncio
 
 def _open_socket(address: Address, timeout: float) -> socket.socket:
     if not isinstance(address, str):
-        return socket.create_connection(address, timeout)
+        sock = socket.create_connection(address, timeout)
+        # A credit record before a request must not hold the request back for a delayed acknowledgement.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.settimeout(timeout)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib.metadata
+import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from schannel.errors import LocalError, PolicyFileError
@@ -18,6 +19,7 @@ from schannel.simulation import simulation_policy
 from . import prompt
 from .errors import ClientError
 from .session import connect
+from .values import printable
 
 DEFAULT_ADDRESS = "127.0.0.1:3333"
 SIMULATED = "warning: this enclave is simulated: it protects nothing from the owner of its machine"
@@ -32,22 +34,35 @@ class CommandError(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status: 0, or 1 if anything failed."""
     options = _parser().parse_args(arguments)
+    return guarded(lambda: _run_options(options))
+
+
+def guarded(command: Callable[[], int]) -> int:
+    """Run a command whose failures are one line on standard error; returns its exit status."""
+    for stream in (sys.stdin, sys.stdout):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        if options.skip:
-            raise CommandError(
-                "--skip needs a program that the enclave has kept, which none does yet: use --program"
-            )
-        if options.program is None:
-            raise CommandError("no program: give a .wasm or .wat file with --program")
-        policy = _policy(options.policy, options.allow_simulation)
-        return run(
-            options.connect, options.program, policy, attestation=options.attestation, verbose=options.verbose
-        )
+        return command()
     except (CommandError, ClientError, LocalError) as error:
-        print(f"{_PROGRAM}: {error}", file=sys.stderr)
+        print(f"{_PROGRAM}: {printable(str(error))}", file=sys.stderr)
     except KeyboardInterrupt:
         print(f"{_PROGRAM}: interrupted", file=sys.stderr)
+    except BrokenPipeError:
+        # Nobody reads any more; the interpreter's own last flush must not fail either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1
+
+
+def _run_options(options: argparse.Namespace) -> int:
+    if options.skip:
+        raise CommandError("--skip needs a program that the enclave has kept, which none does yet")
+    if options.program is None:
+        raise CommandError("no program: give a .wasm or .wat file with --program")
+    policy = _policy(options.policy, options.allow_simulation)
+    return run(
+        options.connect, options.program, policy, attestation=options.attestation, verbose=options.verbose
+    )
 
 
 def run(

@@ -15,11 +15,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from schannel.errors import LocalError
 from schannel.simulation import simulation_policy
 
-from .cli import DEFAULT_ADDRESS, CommandError, run
-from .errors import ClientError
+from .cli import DEFAULT_ADDRESS, CommandError, guarded, run
 
 _EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "calculator.wat"
 _ANY_PORT = "127.0.0.1:0"
@@ -33,14 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="wasm-client-demo", description=__doc__)
     parser.add_argument("program", nargs="?", type=Path, default=_EXAMPLE, help="a .wasm or .wat file")
     options = parser.parse_args(arguments)
-    try:
-        with running_host() as address:
-            return run(address, options.program, simulation_policy())
-    except (CommandError, ClientError, LocalError) as error:
-        print(f"wasm-client: {error}", file=sys.stderr)
-    except KeyboardInterrupt:
-        print("wasm-client: interrupted", file=sys.stderr)
-    return 1
+    return guarded(lambda: _run_with_host(options.program))
+
+
+def _run_with_host(program: Path) -> int:
+    with running_host() as address:
+        return run(address, program, simulation_policy())
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from schannel.messages import ErrorCode
 
 from .errors import ArgumentError, RequestFailed
 from .session import Session
-from .values import FunctionType, format_value
+from .values import FunctionType, format_value, printable
 
 PROMPT = "input> "
 _QUIT = "q"
@@ -40,7 +40,7 @@ def _print_table(functions: list[FunctionType]) -> None:
 
     table = Table("function", "parameters", "results", box=None, pad_edge=False)
     for function in functions:
-        cells = (function.name, " ".join(function.params), " ".join(function.results))
+        cells = (printable(function.name), " ".join(function.params), " ".join(function.results))
         table.add_row(*map(Text, cells))
     Console().print(table)
 
@@ -113,11 +113,12 @@ def _evaluate(session: Session, line: str) -> str | None:
 
 
 def _print_error(text: str) -> None:
-    print(f"error> {text}", flush=True)
+    print(f"error> {printable(text)}", flush=True)
 
 
 def _print_failure(error: RequestFailed, verbose: bool) -> None:
     _print_error(f"trap: {error}" if error.code in _TRAPS else str(error))
     for frame in error.backtrace if verbose else ():
         name = frame.function_name or f"function {frame.function_index}"
-        print(f"  {frame.module or '<module>'}!{name} at offset {frame.offset:#x}", flush=True)
+        place = printable(f"{frame.module or '<module>'}!{name} at offset {frame.offset:#x}")
+        print(f"  {place}", flush=True)

@@ -34,7 +34,7 @@ class FunctionType:
         return cls(name, groups.get("param", ()), groups.get("result", ()))
 
     def __str__(self) -> str:
-        parts = [self.name]
+        parts = [printable(self.name)]
         for keyword, types in (("param", self.params), ("result", self.results)):
             if types:
                 parts.append(f"({keyword} {' '.join(types)})")
@@ -58,11 +58,19 @@ class FunctionType:
     def _kinds(self, count: int) -> list[ValueType]:
         if count != len(self.params):
             plural = "" if len(self.params) == 1 else "s"
-            raise ArgumentError(f"{self.name} takes {len(self.params)} argument{plural}, not {count}: {self}")
+            name = printable(self.name)
+            raise ArgumentError(f"{name} takes {len(self.params)} argument{plural}, not {count}: {self}")
         for param in self.params:
             if param.upper() not in ValueType.__members__:
-                raise ArgumentError(f"{self.name} takes a reference, which only a program can make: {self}")
+                raise ArgumentError(
+                    f"{printable(self.name)} takes a reference, which only a program can make: {self}"
+                )
         return [ValueType[param.upper()] for param in self.params]
+
+
+def printable(text: str) -> str:
+    """Text that somebody else chose, without what could steer a terminal or pass for another line."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
 
 
 def _from_python(kind: ValueType, item: int | float | bytes) -> Value:

@@ -38,7 +38,7 @@ def serve(control: socket.socket) -> None:
     gc.freeze()
     report = {
         "configuration": configuration.digest().hex(),
-        "isolation": int(namespaces.active | probe.active),
+        "isolation": (namespaces.active | probe.active).names(),
         "missing": [*namespaces.missing, *probe.missing],
     }
     control.send(json.dumps({"ready": report}).encode())

@@ -34,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     files = EnclaveFiles(options.loader, options.runtime, options.eapp)
     try:
         return asyncio.run(_describe(files) if options.print_policy else _serve(files, options.address))
+    except KeyboardInterrupt:
+        return EXIT_FAILED
     except MonitorError as error:
         print(f"{_PROGRAM}: {error}", file=sys.stderr)
     except OSError as error:
@@ -100,11 +102,13 @@ async def _describe(files: EnclaveFiles) -> int:
 def policy_text(identity: Identity) -> str:
     """A client's policy, in TOML, that accepts exactly this host's simulated enclaves."""
     missing = "".join(f"# not available on this machine: {name} ({why})\n" for name, why in identity.missing)
+    isolation = ", ".join(f'"{name}"' for name in identity.isolation)
     return f"""\
 # The device below is simulated: it protects nothing from the owner of the host's machine.
 {missing}[enclave]
 measurements = ["{identity.enclave}"]
 configurations = ["{identity.configuration}"]
+required_isolation = [{isolation}]
 
 [monitor]
 measurements = ["{identity.monitor}"]

@@ -60,20 +60,29 @@ class EnclaveFiles:
 class Identity:
     """What clients of this host will see in evidence; all hexadecimal.
 
-    `missing` names the layers of isolation that this machine does not offer, each with the reason.
+    `isolation` names the layers of isolation that enclaves have on this machine, `missing` those that they do
+    not have, each with the reason.
     """
 
     enclave: str
     monitor: str
     device: str
     configuration: str
+    isolation: tuple[str, ...]
     missing: tuple[tuple[str, str], ...]
 
     @classmethod
     def from_message(cls, ready: Mapping[str, Any]) -> Self:
         """From the monitor's first message."""
         missing = tuple((name, reason) for name, reason in ready["missing"])
-        return cls(ready["enclave"], ready["monitor"], ready["device"], ready["configuration"], missing)
+        return cls(
+            ready["enclave"],
+            ready["monitor"],
+            ready["device"],
+            ready["configuration"],
+            tuple(ready["isolation"]),
+            missing,
+        )
 
 
 @dataclass(slots=True)
@@ -108,8 +117,10 @@ class MonitorProcess:
         """Start the process; `ready` says when it has measured and loaded the enclave.
 
         Raises:
-            MonitorError: the enclave's packages are not installed.
+            MonitorError: the enclave's packages are not installed, or this is no machine for enclaves.
         """
+        if sys.platform != "linux":
+            raise MonitorError("enclaves are Linux processes: this machine cannot run any")
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         arguments = [f"--control={theirs.fileno()}", *files.options()]

@@ -85,6 +85,7 @@ def test_escapes_must_be_scalar_values(escape: str) -> None:
         ('$ "a"', "empty identifier"),
         ('$"a\nb"', "empty identifier"),
         (r'$"\ef"', "malformed UTF-8 encoding"),
+        (r'$"\u{d800}"', "illegal escape"),
         ('$x"abc', "unclosed string"),
         ('a"b"', 'unknown operator a"b"'),
         ('"a"b', "unknown operator"),

@@ -491,6 +491,7 @@ def test_branch_hints() -> None:
         ("(@custom)", "@custom annotation: missing section name"),
         ("(@custom x)", "@custom annotation: missing section name"),
         ('(@custom "\\ff")', "@custom annotation: malformed UTF-8 encoding"),
+        ('(@custom "x" "\\u{d800}")', "@custom annotation: illegal escape"),
         ('(@custom "x" here)', "@custom annotation: unexpected token"),
         ('(@custom "x" (after))', "@custom annotation: malformed section kind"),
         ('(@custom "x" (type))', "@custom annotation: malformed placement"),

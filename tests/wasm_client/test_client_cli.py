@@ -101,7 +101,7 @@ class TestCommand:
         assert run_cli(capsys) == "no program: give a .wasm or .wat file with --program"
 
     def test_skip(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert "which none does yet: use --program" in run_cli(capsys, "--skip")
+        assert "which none does yet" in run_cli(capsys, "--skip")
 
     def test_no_policy(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         line = run_cli(capsys, "-p", str(CALCULATOR))
@@ -202,6 +202,17 @@ class TestPrompt:
     ) -> None:
         _, out = answer("fail\n", monkeypatch, capsys, verbose=True)
         assert out == ["error> trap: unreachable", "  m!function 3 at offset 0x20"]
+
+    def test_text_from_a_program_cannot_steer_the_terminal(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        evil = FunctionType("\x1b[2J\noutput> 2", ("i32",), ())
+        assert str(evil) == "\\x1b[2J\\noutput> 2 (param i32)"
+        session = FakeSession()
+        session._functions["main"] = {evil.name: evil}
+        monkeypatch.setattr("sys.stdin", io.StringIO("x\n'\x1b[2J'\n"))
+        assert prompt.run(session) == 2
+        assert all(line.isprintable() for line in capsys.readouterr().out.splitlines())
 
     def test_no_functions(self, capsys: pytest.CaptureFixture[str]) -> None:
         prompt.list_functions([])

@@ -51,13 +51,16 @@ def test_missing_file(option: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_policy_text_is_a_policy() -> None:
-    identity = Identity("01" * 64, "02" * 64, "03" * 32, "04" * 32, (("landlock", "not offered"),))
+    identity = Identity(
+        "01" * 64, "02" * 64, "03" * 32, "04" * 32, ("seccomp", "rlimits"), (("landlock", "not offered"),)
+    )
     text = cli.policy_text(identity)
     policy = Policy.from_toml(text)
     assert policy.enclave_measurements == {b"\1" * 64}
     assert policy.monitor_measurements == {b"\2" * 64}
     assert policy.simulated_devices == {b"\3" * 32}
     assert policy.configurations == {b"\4" * 32}
+    assert policy.required_isolation.names() == ("rlimits", "seccomp")
     assert policy.allow_simulated
     assert "# not available on this machine: landlock (not offered)" in text
 

@@ -58,6 +58,7 @@ class ModuleParser:
         self.customs = CustomSections(cursor)
         self.module = DecodedModule(names=self.scope.names)
         self._fields: list[_Field] = []
+        self._imported_functions = 0
         # The first kind that was defined, rather than imported: no import may follow.
         self._defined: str | None = None
 
@@ -205,9 +206,7 @@ class ModuleParser:
 
     def _import_desc(self, keyword: str) -> ImportDesc:
         if keyword == "func":
-            use = self.types.type_use()
-            self._param_space(use)
-            return FuncImport(self.types.index_of(use))
+            return self._imported_function()
         if keyword == "table":
             return self.types.tabletype()
         if keyword == "memory":
@@ -215,6 +214,14 @@ class ModuleParser:
         if keyword == "global":
             return self.types.globaltype()
         return TagType(self.types.index_of(self.types.type_use()))
+
+    def _imported_function(self) -> FuncImport:
+        use = self.types.type_use()
+        params = self._param_space(use)
+        if params.display:
+            self.scope.names.locals[self._imported_functions] = params.display
+        self._imported_functions += 1
+        return FuncImport(self.types.index_of(use))
 
     def _header(self, keyword: str, index: int) -> bool:
         """Identifier, inline exports and inline import; whether it was an import, read to its end."""

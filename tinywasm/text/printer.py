@@ -16,6 +16,7 @@ from tinywasm.module import (
     FuncImport,
     Function,
     ImportDesc,
+    Names,
 )
 from tinywasm.text import spelling
 from tinywasm.text.annotations import SECTION_IDS
@@ -36,14 +37,15 @@ from tinywasm.types import (
 
 _SECTION_NAMES = {number: kind for kind, number in SECTION_IDS.items()}
 _DATA_CHUNK = 64
-# The text format spells every local out, so the count of a run must not be believed.
-_MOST_LOCALS = 1_000_000
+# The text format spells every local out, so the counts of runs must not be believed. In a whole module:
+_MOST_LOCALS = 10_000_000
 
 
 def print_module(module: DecodedModule) -> str:
     """The module as text, in the flat form and with the names of its name section.
 
-    Raises `ValidationError` for a function with more than a million locals, and `DecodeError` where
+    Names and branch hints take the place of the custom sections that held them.
+    Raises `ValidationError` for a module with more than ten million locals, and `DecodeError` where
     the code is malformed.
     """
     return "\n".join(_ModulePrinter(module).lines()) + "\n"
@@ -87,6 +89,16 @@ class _ModulePrinter:
         fields = {index: binder.identifiers for index, binder in self.fields.items()}
         self.identifiers = Identifiers({**spaces, "mem": spaces["memory"]}, fields, self.types)
         self.counts = dict.fromkeys(EXTERN_KINDS, 0)
+        self.locals_left = _MOST_LOCALS
+        # Identifiers and annotations say what these say, and stay right when the text is edited.
+        self.spelled_sections = [
+            section
+            for section, content in (
+                ("name", module.names != Names()),
+                ("metadata.code.branch_hint", module.branch_hints),
+            )
+            if content
+        ]
 
     def _field_binders(self) -> dict[int, _Binder]:
         binders = {}
@@ -175,7 +187,10 @@ class _ModulePrinter:
 
     def _import_desc(self, desc: ImportDesc) -> str:
         if isinstance(desc, FuncImport):
-            return self._form(*self._bind("func"), *self._type_use(desc.type, {}))
+            params = _Binder(
+                self.module.names.locals.get(self.counts["func"], {}), self._params(desc.type) or 0
+            )
+            return self._form(*self._bind("func"), *self._type_use(desc.type, params.bindings()))
         if isinstance(desc, TableType):
             return self._form(*self._bind("table"), self.types.table_type(desc))
         if isinstance(desc, MemoryType):
@@ -237,19 +252,20 @@ class _ModulePrinter:
 
     def _local_binder(self, index: int, function: Function) -> _Binder:
         count = sum(count for count, _ in function.locals)
-        if count > _MOST_LOCALS:
+        self.locals_left -= count
+        if self.locals_left < 0:
             raise ValidationError("too many locals", where=f"function {index}")
-        params = self._params(function)
+        params = self._params(function.type)
         # Without the type, nobody knows which local is the first behind the parameters.
         total = 0 if params is None else params + count
         return _Binder(self.module.names.locals.get(index, {}), total)
 
-    def _params(self, function: Function) -> int | None:
-        composite = self._composite(function.type)
+    def _params(self, type_index: int) -> int | None:
+        composite = self._composite(type_index)
         return len(composite.params) if isinstance(composite, FuncType) else None
 
     def _locals(self, function: Function, names: Mapping[int, str]) -> Iterator[str]:
-        index = self._params(function) or 0
+        index = self._params(function.type) or 0
         for count, valtype in function.locals:
             text = self.types.storage(valtype)
             unnamed = 0
@@ -291,6 +307,8 @@ class _ModulePrinter:
 
     def _customs(self) -> Iterator[str]:
         for custom in self.module.customs:
+            if custom.name in self.spelled_sections:
+                continue
             place = f"(after {_SECTION_NAMES[custom.after]})" if custom.after else "(before first)"
             yield self._form("@custom", spelling.name(custom.name), place, *_chunks(custom.payload))
 
