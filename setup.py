@@ -13,9 +13,18 @@ else:
         Extension(
             "tinywasm.engine.native._loop",
             sources=[native + "_loop.pyx", native + "loop.c", native + "heap.c"],
-            depends=[native + header for header in ("native.h", "numerics.h", "vectors.h", "trap.h", "dispatch.h", "opcodes.h")],
+            depends=[
+                native + header
+                for header in ("native.h", "numerics.h", "vectors.h", "trap.h", "dispatch.h", "opcodes.h")
+            ],
             include_dirs=[native],
-            extra_compile_args=["-O2", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fno-strict-aliasing"],
+            extra_compile_args=[
+                "-O2",
+                "-ffp-contract=off",
+                "-fno-math-errno",
+                "-fno-trapping-math",
+                "-fno-strict-aliasing",
+            ],
             # Without a compiler the build goes on, and everything runs on the python engine.
             optional=True,
         ),

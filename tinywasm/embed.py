@@ -75,10 +75,14 @@ class Func:
     def __call__(self, *args: Any) -> Any:
         signature = self.instance.signature
         if len(args) != len(signature.params):
-            raise TypeError(f"the function takes {len(signature.params)} arguments, not {len(args)}: {signature}")
+            raise TypeError(
+                f"the function takes {len(signature.params)} arguments, not {len(args)}: {signature}"
+            )
         raw = [to_raw(type, value) for type, value in zip(signature.params, args, strict=True)]
         results = linking.invoke(self.store, self.instance, raw)
-        values = [from_raw(self.store, type, value) for type, value in zip(signature.results, results, strict=True)]
+        values = [
+            from_raw(self.store, type, value) for type, value in zip(signature.results, results, strict=True)
+        ]
         return values if len(values) > 1 else values[0] if values else None
 
 

@@ -93,7 +93,7 @@ def instantiate(store: Store, module: Module, namespace: Namespace) -> ModuleIns
 def extern_type(extern: Extern) -> ExternType:
     """The present type of an external value, with current sizes (section 4.2.20)."""
     if extern.kind in ("memory", "table"):
-        return extern.current_type  # type: ignore[union-attr, return-value]
+        return extern.current_type  # type: ignore[union-attr]
     return extern.type
 
 

@@ -204,7 +204,9 @@ class _Builder:
         if lead:
             self.leader = block
 
-    def leave(self, kind: int, next: Block | None = None, target: Block | None = None, arg: Any = None) -> None:
+    def leave(
+        self, kind: int, next: Block | None = None, target: Block | None = None, arg: Any = None
+    ) -> None:
         """End the open block with an exit; what follows is dead until a block is entered."""
         block = self.block
         block.kind = kind
@@ -471,7 +473,7 @@ def _nop(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
     b.count()
 
 
-def _ref_func(b: _Builder, imm: Any) -> FuncInstance:
+def _ref_func(b: _Builder, imm: Any) -> Any:
     return b.instance.funcs[imm[0]]
 
 

@@ -97,7 +97,7 @@ def _call_host(store: Store, func: FuncInstance, args: list[Any], depth: int) ->
         raise StackExhausted from None
 
 
-def _run(store: Store, func: FuncInstance, stack: list[Any]) -> list[Any]:  # noqa: PLR0912, PLR0915
+def _run(store: Store, func: FuncInstance, stack: list[Any]) -> list[Any]:
     base = store.depth
     room = store.engine.config.max_call_depth - base - 1
     if room < 0:

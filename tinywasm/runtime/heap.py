@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 
 from tinywasm import matching
 from tinywasm.errors import Trap, TrapCode
-from tinywasm.runtime.func import FuncInstance
 from tinywasm.types import AbstractHeap, DefinedType, HeapType, RefType, TagType
 
 # A single array holds at most this many elements; Python's lists take 8 bytes for each.
@@ -76,11 +75,11 @@ def check_array_length(count: int) -> None:
 
 
 def reference_kind(value: Any) -> AbstractHeap:
-    """What a non-null reference is, on either engine: FUNC, STRUCT, ARRAY, EXN, I31, or EXTERN for a host's."""
+    """FUNC, STRUCT, ARRAY, EXN, I31, or EXTERN for a host's: a non-null reference of either engine."""
     kind = getattr(type(value), "heap", None)
     if kind is None:
         return AbstractHeap.EXTERN
-    return kind if isinstance(kind, AbstractHeap) else value.heap  # type: ignore[no-any-return]
+    return kind if isinstance(kind, AbstractHeap) else value.heap
 
 
 def heap_type_of(value: Any, hierarchy: AbstractHeap) -> HeapType:

@@ -7,7 +7,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePath
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from tinywasm.config import Config, Engine
 from tinywasm.engine import backend
@@ -142,7 +142,8 @@ class ScriptRunner:
             return self._invoke(export, action)
         if export is None or export.kind != "global":
             raise _Refuted(f'an exported global "{action.name}"', _kind(export))
-        return [Value(export.type.content, export.value)]
+        glob: Any = export
+        return [Value(glob.type.content, glob.value)]
 
     def _invoke(self, export: Extern | None, action: Invoke) -> list[Value]:
         if not isinstance(export, FuncInstance):

@@ -672,7 +672,7 @@ def _local_get(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
 
 def _assign(b: _Builder, local: int) -> None:
     """Pop an operand into a local; operands that still stand for the old value go home first."""
-    slot, each = b.locals[local]
+    slot, _ = b.locals[local]
     value = b.pop()
     stale = [operand for operand in b.stack if operand.kind == LOCAL and operand.value == slot]
     if not stale and value.kind == SLOT and b.defines(value.value):
@@ -795,9 +795,7 @@ def _access(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
         b.emit(name, b.push(width(row.results[0])), x, argument.memory, offset)
 
 
-def _load_lane(
-    b: _Builder, name: str, address: Operand, vector: Operand, memory: int, offset: int
-) -> None:
+def _load_lane(b: _Builder, name: str, address: Operand, vector: Operand, memory: int, offset: int) -> None:
     """The word changes a vector in place, so that goes where the result will lie."""
     scratch = vector.home + 2
     b.max_top = max(b.max_top, scratch + 1)
