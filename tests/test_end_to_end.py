@@ -387,6 +387,7 @@ def test_bad_programs_are_refused_and_the_session_goes_on(running: Host) -> None
             (b"(module (func", "line 1"),
             (b"\xff\xfe", "neither the binary format nor UTF-8"),
             (b"(" * 200_000, "line 1"),
+            (b"(module" + b"(memory 16384)" * 8 + b")", "memory"),
         ):
             with pytest.raises(RequestFailed, match=words):
                 session.deploy(program)

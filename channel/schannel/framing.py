@@ -20,6 +20,13 @@ LENGTH_SIZE = 2
 MAX_RECORD = 65535
 """Largest record in bytes, its prefix not counted: the largest Noise message."""
 
+REFUSAL = bytes(LENGTH_SIZE)
+"""What a relay without a free enclave sends in place of an answer, in plain: a record of no bytes.
+
+No end of a channel ever sends one, so it cannot be mistaken. A client takes it as "busy" only while it
+connects, and as a broken channel (`FramingError`) later.
+"""
+
 
 def encode_record(body: bytes) -> bytes:
     """Put the length prefix before one record.

@@ -10,15 +10,12 @@ import signal
 import socket
 from dataclasses import dataclass
 
-from schannel.framing import LENGTH_SIZE
+from schannel.framing import REFUSAL
 
 from .monitor import Enclave, MonitorError, MonitorProcess
 from .relay import relay
 
 _log = logging.getLogger(__name__)
-
-REFUSAL = bytes(LENGTH_SIZE)
-"""What a client is told when no enclave is free: a record of zero bytes, which no enclave ever sends."""
 
 _REFUSAL_LINGER, _REFUSAL_READ = 1.0, 4096
 """Seconds for which a refused client's bytes are read, and thrown away, and how many at a time."""

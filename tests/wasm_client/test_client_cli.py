@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from processes import CALCULATOR
 
+from schannel.framing import REFUSAL
 from schannel.messages import ErrorCode, TraceFrame, Value
 from wasm_client import CannotConnect, Policy, RequestFailed, cli, connect, prompt
 from wasm_client.session import Session
@@ -58,7 +59,7 @@ def _stay_silent(connection: socket.socket) -> None:
 @pytest.mark.parametrize(
     ("behaviour", "message"),
     [
-        (_answer(b"\0\0"), "is busy: no enclave is free"),
+        (_answer(REFUSAL), "is busy: no enclave is free"),
         (_answer(b""), "closed the connection before an enclave answered"),
         (_answer(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "closed the connection before an enclave answered"),
         (_answer(b"\0\x05hello"), "does not answer as a wasm-host"),
@@ -124,7 +125,7 @@ class TestCommand:
         path = tmp_path / "config" / "wasm-client" / "policy.toml"
         path.parent.mkdir(parents=True)
         path.write_text("")
-        with server(_answer(b"\0\0")) as address:
+        with server(_answer(REFUSAL)) as address:
             assert "is busy" in run_cli(capsys, "-c", address, "-p", str(CALCULATOR))
 
     def test_no_simulated_device_yet(self, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,9 +14,10 @@ from typing import cast
 
 import pytest
 from processes import ROOT, environment
+from schannel.framing import REFUSAL
 
 from wasm_host.monitor import Enclave, MonitorError, MonitorProcess
-from wasm_host.server import REFUSAL, Server, ServerLimits, describe_status
+from wasm_host.server import Server, ServerLimits, describe_status
 
 Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

@@ -200,7 +200,7 @@ def _listed(items: Iterable[object]) -> str:
 
 
 def _kind(export: Extern | None) -> str:
-    return "no such export" if export is None else type(export).__name__
+    return "no such export" if export is None else f"a {export.kind}"
 
 
 def _refute(expected: str, error: WasmError) -> NoReturn:
