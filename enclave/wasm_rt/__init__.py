@@ -7,6 +7,7 @@
 ``application``       answers requests with tinywasm
 ``configuration``     the limits of an enclave; their digest is in the evidence
 ``sandbox``           the layers of isolation
+``device``            the simulated device's secret key
 ``monitor``           the simulated security monitor, a process of its own
 ``monitor_link``      what an enclave may ask of the monitor
 ====================  ==============================================================================
