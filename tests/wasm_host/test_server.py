@@ -14,8 +14,8 @@ from typing import cast
 
 import pytest
 from processes import ROOT, environment
-from schannel.framing import REFUSAL
 
+from schannel.framing import REFUSAL
 from wasm_host.monitor import Enclave, MonitorError, MonitorProcess
 from wasm_host.server import Server, ServerLimits, describe_status
 
