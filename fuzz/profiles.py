@@ -1,0 +1,31 @@
+"""How many cases a run tries: `FUZZ_PROFILE` is `ci`, the default, or `nightly`."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, Phase, settings
+
+_CASES = {"ci": 500, "nightly": 10_000}
+_ACCEPTANCE_CASES = {"ci": 300, "nightly": 10_000}
+# A nested case takes a good part of its second.
+_NESTED_CASES = {"ci": 30, "nightly": 500}
+
+
+def _settings(cases: dict[str, int]) -> settings:
+    profile = os.environ.get("FUZZ_PROFILE", "ci")
+    if profile not in cases:
+        raise ValueError(f"FUZZ_PROFILE is {profile!r}, not one of {', '.join(cases)}")
+    return settings(
+        max_examples=cases[profile],
+        # The time of a case is measured where it runs, without what the test around it costs.
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[phase for phase in Phase if phase is not Phase.explain],
+        print_blob=True,
+    )
+
+
+cases = _settings(_CASES)
+acceptance_cases = _settings(_ACCEPTANCE_CASES)
+nested_cases = _settings(_NESTED_CASES)

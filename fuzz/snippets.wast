@@ -1,0 +1,121 @@
+;; Modules to mutate where the official suite is not at hand: each feature at least once.
+
+(module $numbers
+  (func (export "mix") (param $a i32) (param $b i64) (param $c f32) (param $d f64) (result i32 i64 f32 f64)
+    (i32.add (local.get $a) (i32.const -1))
+    (i64.mul (local.get $b) (i64.const 0x123456789abcdef))
+    (f32.sqrt (f32.mul (local.get $c) (f32.const nan:0x200000)))
+    (f64.nearest (f64.sub (local.get $d) (f64.const -0x1.8p+3))))
+  (func (param f64) (result i32) (i32.trunc_sat_f64_u (local.get 0)))
+  (func (param i32) (result i64) (i64.extend_i32_s (i32.extend8_s (local.get 0)))))
+
+(module $control
+  (type $binary (func (param i32 i32) (result i32)))
+  (table $t 4 8 funcref)
+  (elem $e (table $t) (i32.const 0) func $add $even)
+  (func $add (type $binary) (i32.add (local.get 0) (local.get 1)))
+  (func $even (type $binary)
+    (if (result i32) (i32.eqz (local.get 0))
+      (then (i32.const 1))
+      (else (return_call $add (i32.sub (local.get 0) (i32.const 1)) (local.get 1)))))
+  (func (export "choose") (param i32) (result i32) (local $n i32)
+    (block $out (result i32)
+      (loop $again (param) (result i32)
+        (local.set $n (i32.add (local.get $n) (i32.const 1)))
+        (br_if $again (i32.lt_u (local.get $n) (local.get 0)))
+        (block $a (block $b (br_table $a $b 2 (local.get 0))) (br $out (i32.const 7)))
+        (call_indirect $t (type $binary) (i32.const 1) (i32.const 2) (i32.const 0)))))
+  (func (param i32) (result i32)
+    (select (result i32) (i32.const 1) (return (i32.const 2)) (local.get 0)))
+  (func $start nop)
+  (start $start))
+
+(module $memories
+  (import "host" "memory" (memory $in 1 2))
+  (memory $own (export "memory") 1 4)
+  (memory $wide i64 0 0x1_0000_0000)
+  (data $passive "some\00bytes\ff")
+  (data $active (memory $own) (i32.const 16) "active")
+  (func (param i32) (result i32)
+    (i32.store8 $own offset=3 (local.get 0) (i32.const 255))
+    (i64.store32 $wide offset=0x1_0000_0000 align=1 (i64.const 1) (i64.const 2))
+    (memory.copy $own $in (i32.const 0) (i32.const 8) (i32.const 4))
+    (memory.init $own $passive (i32.const 0) (i32.const 1) (i32.const 2))
+    (data.drop $passive)
+    (memory.fill $in (i32.const 0) (i32.const 1) (i32.const 9))
+    (i32.add (memory.size $in) (memory.grow $own (i32.load16_u $own align=2 (i32.const 6))))))
+
+(module $references
+  (type $unary (func (param i32) (result i32)))
+  (global $g (mut funcref) (ref.null func))
+  (global $h (ref $unary) (ref.func $f))
+  (table $externs i64 2 externref)
+  (table $init 3 (ref null $unary) (ref.func $f))
+  (elem declare func $f)
+  (elem (table $init) (i32.const 0) (ref null $unary) (ref.func $f) (ref.null nofunc))
+  (func $f (type $unary) (local.get 0))
+  (func (param externref) (result externref)
+    (table.set $externs (i64.const 0) (local.get 0))
+    (drop (table.grow $externs (ref.null extern) (i64.const 1)))
+    (table.get $externs (i64.const 1)))
+  (func (result i32)
+    (local $r (ref $unary))
+    (local.set $r (ref.func $f))
+    (global.set $g (local.get $r))
+    (block $null (return (call_ref $unary (i32.const 1) (br_on_null $null (ref.as_non_null (local.get $r))))))
+    (i32.const 0)))
+
+(module $objects
+  (rec
+    (type $list (sub (struct (field $value (mut i32)) (field $next (mut (ref null $list))))))
+    (type $named (sub final $list
+      (struct (field (mut i32)) (field (mut (ref null $list))) (field $name (ref null $bytes)))))
+    (type $bytes (array (mut i8))))
+  (type $any (array (ref null any)))
+  (data $d "abcdef")
+  (global $i i31ref (ref.i31 (i32.const 5)))
+  (func (result i32)
+    (local $l (ref null $list))
+    (local.set $l (struct.new $named (i32.const 1) (ref.null $list) (array.new_data $bytes $d (i32.const 0) (i32.const 3))))
+    (struct.set $list $next (local.get $l) (struct.new_default $list))
+    (drop (array.new_fixed $any 2 (local.get $l) (global.get $i)))
+    (block $cast (result (ref $named))
+      (br_on_cast $cast (ref null $list) (ref $named) (local.get $l))
+      (drop) (unreachable))
+    (array.get_u $bytes (ref.as_non_null (struct.get $named $name)) (i32.const 0)))
+  (func (param anyref) (result i32)
+    (i32.add (ref.test (ref $named) (local.get 0))
+      (i31.get_s (ref.cast i31ref (any.convert_extern (extern.convert_any (local.get 0))))))))
+
+(module $exceptions
+  (tag $u (import "host" "tag"))
+  (tag $t (param i32))
+  (func $throw (param i32) (throw $t (local.get 0)))
+  (func (export "catch") (result i32)
+    (block $caught (result i32)
+      (block $all (result exnref)
+        (try_table (result i32) (catch $t $caught) (catch_all_ref $all)
+          (call $throw (i32.const 3)) (i32.const 4))
+        (return))
+      (throw_ref))))
+
+(module $vectors
+  (memory 1)
+  (func (param v128 v128) (result v128)
+    (i8x16.shuffle 0 1 2 3 4 5 6 7 24 25 26 27 28 29 30 31
+      (f32x4.add (local.get 0) (v128.const f32x4 1 -0 inf nan))
+      (v128.load8_lane offset=4 5 (i32.const 0) (i16x8.mul (local.get 1) (i16x8.splat (i32.const 3))))))
+  (func (param v128) (result f64)
+    (f64x2.extract_lane 1 (f64x2.relaxed_madd (local.get 0) (local.get 0) (v128.const i64x2 1 2)))))
+
+(module $proposals
+  (memory (export "bytes") 8 (pagesize 1))
+  (func (param i64 i64) (result i64 i64) (i64.mul_wide_u (local.get 0) (local.get 1))))
+
+(module $annotations
+  (@custom "notes" (after func) "payload")
+  (func $f (@name "a function") (param $x i32)
+    (@metadata.code.branch_hint "\01") (if (local.get $x) (then (nop)))))
+
+(module binary "\00asm\01\00\00\00" "\01\05\01\60\00\01\7f" "\03\02\01\00" "\0a\06\01\04\00\41\2a\0b")
+(module binary "\00asm\01\00\00\00" "\00\04\01x\01\02" "\05\04\01\01\01\02")
