@@ -32,8 +32,12 @@ from processes import (
 
 from schannel.ed25519_sha3 import ED25519_SHA3
 from schannel.measurement import canonical_archive, installed_image
+from schannel.messages import InfoRequest, InfoResult
 from schannel.monitor_keys import derive_monitor_key
+from schannel.session import ClientSession
 from schannel.simulation import SECRET_KEY_FILE, STATE_VARIABLES
+from schannel.transport import ClientConnection
+from tinywasm.engine import native_available
 from wasm_client import CannotConnect, ConnectionLost, NotVerified, Policy, RequestFailed, connect
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="enclaves are Linux processes")
@@ -114,6 +118,8 @@ class TestDemo:
                 child.send(line + "\r")
                 child.expect_exact(answer)
                 child.expect_exact("input>")
+            child.send("half a line\x03")
+            child.expect_exact("input>")
             child.send("q\r")
             child.expect(pexpect.EOF)
             child.wait()
@@ -433,6 +439,23 @@ def test_input_that_is_no_text(running: Host) -> None:
     )
     assert done.stdout.splitlines()[-1] == b"output> 2"
     assert b"Traceback" not in done.stderr
+
+
+def test_silent_connections_do_not_hurt(running: Host) -> None:
+    with contextlib.ExitStack() as stack:
+        for sent in (b"", b"TWSC", b"TWSC\x01\x01\x00\x00\xff\xff"):
+            silent = stack.enter_context(socket.create_connection(running.target, 10))
+            silent.sendall(sent)
+        session = stack.enter_context(connect(running.address, running.policy))
+        session.deploy(CALCULATOR.read_bytes())
+        assert session.call("add", 1, 1) == 2
+
+
+def test_engine_in_the_enclave_is_the_installed_one(running: Host) -> None:
+    with ClientConnection.connect(running.target, ClientSession(running.policy)) as connection:
+        info = connection.request(InfoRequest())
+    assert isinstance(info, InfoResult)
+    assert info.engine == ("native" if native_available else "python")
 
 
 def test_junk_connections_do_not_hurt(running: Host) -> None:

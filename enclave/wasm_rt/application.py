@@ -33,14 +33,11 @@ from schannel.messages import (
     Value,
     ValueType,
 )
+from tinywasm.engine import native_available
 from tinywasm.instance import extern_type, instantiate, invoke
 from tinywasm.numerics.floats import f32_from_bits, f32_to_bits, f64_from_bits, f64_to_bits
 from tinywasm.runtime.func import FuncInstance
-from tinywasm.runtime.globals import GlobalInstance
-from tinywasm.runtime.heap import TagInstance
-from tinywasm.runtime.memory import MemoryInstance
 from tinywasm.runtime.module import Extern, ModuleInstance
-from tinywasm.runtime.table import TableInstance
 from tinywasm.types import F32, F64, I32, I64, V128, FuncType, ValType
 
 from .configuration import Configuration
@@ -65,13 +62,6 @@ _TO_BITS: dict[ValType, tuple[ValueType, Callable[[Any], int]]] = {
     F64: (ValueType.F64, f64_to_bits),
     V128: (ValueType.V128, lambda raw: int.from_bytes(raw, "little")),
 }
-_KINDS: tuple[tuple[type[Any], ExternKind], ...] = (
-    (FuncInstance, ExternKind.FUNC),
-    (TableInstance, ExternKind.TABLE),
-    (MemoryInstance, ExternKind.MEMORY),
-    (GlobalInstance, ExternKind.GLOBAL),
-    (TagInstance, ExternKind.TAG),
-)
 _CODES: tuple[tuple[type[Exception], ErrorCode], ...] = (
     (tinywasm.ParseError, ErrorCode.MALFORMED_MODULE),
     (tinywasm.DecodeError, ErrorCode.MALFORMED_MODULE),
@@ -154,7 +144,8 @@ class Application:
             instance = self._module(request.module)
             exports = tuple(_export_info(name, extern) for name, extern in instance.exports.items())
         version = ".".join(map(str, VERSION))
-        return InfoResult(version, "python", tuple(self._modules), exports)
+        engine = "native" if native_available else "python"
+        return InfoResult(version, engine, tuple(self._modules), exports)
 
     def _call(self, request: CallRequest) -> CallResult:
         instance = self._module(request.module)
@@ -222,7 +213,7 @@ def _value(kind: ValType, raw: Any) -> Value:
 
 
 def _export_info(name: str, extern: Extern) -> ExportInfo:
-    kind = next(kind for cls, kind in _KINDS if isinstance(extern, cls))
+    kind = ExternKind[extern.kind.upper()]
     shown = function_type(extern.signature) if isinstance(extern, FuncInstance) else str(extern_type(extern))
     return ExportInfo(name, kind, shown[:MAX_TEXT])
 
