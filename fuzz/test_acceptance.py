@@ -47,7 +47,13 @@ class Explained:
     reason: str
 
 
-EXPLAINED: list[Explained] = []
+EXPLAINED = [
+    Explained(
+        ours="",
+        theirs=r"^too many locals: locals exceed maximum",
+        reason="section 7.2.1: the number of locals may be limited; wasmtime's limit is 50,000",
+    ),
+]
 
 
 def _engine() -> wasmtime.Engine:

@@ -73,6 +73,10 @@ class _Stop(Exception):
     """The host asked the enclave to end."""
 
 
+class _Silent(TimeoutError):
+    """The client has sent nothing for too long."""
+
+
 class EnclaveServer:
     """The request loop between the channel's session and the application."""
 
@@ -115,9 +119,8 @@ class EnclaveServer:
                 pass
         except _Stop:
             self._close(CloseReason.SHUTDOWN)
-        except TimeoutError:
-            if self._attested:
-                self._close(CloseReason.IDLE)
+        except _Silent:
+            self._close(CloseReason.IDLE)
             raise
 
     def _receive(self) -> bool:
@@ -154,7 +157,8 @@ class EnclaveServer:
         try:
             if self._stopping:
                 raise _Stop
-            self._poll(select.POLLIN)
+            if not self._ready(select.POLLIN):
+                raise _Silent("the client is silent")
             return self._channel.recv(_RECEIVE_SIZE)
         finally:
             self._waiting = False
@@ -162,17 +166,18 @@ class EnclaveServer:
     def _flush(self) -> None:
         pending = memoryview(self._session.data_to_send())
         while pending:
-            self._poll(select.POLLOUT)
+            if not self._ready(select.POLLOUT):
+                raise TimeoutError("the client does not read")
             pending = pending[self._channel.send(pending) :]
 
-    def _poll(self, event: int) -> None:
+    def _ready(self, event: int) -> bool:
+        """Wait until the channel is ready for `event`, as long as the configuration allows."""
         left = self._configuration.idle_ms / 1000
         if not self._attested:
             left = max(self._deadline - time.monotonic(), 0)
         poller = select.poll()
         poller.register(self._channel, event)
-        if not poller.poll(left * 1000):
-            raise TimeoutError("the client is silent")
+        return bool(poller.poll(left * 1000))
 
     def _close(self, reason: CloseReason) -> None:
         with contextlib.suppress(ProtocolError, OSError):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import configparser
 import time
+from dataclasses import fields, replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -23,7 +26,7 @@ from schannel.messages import (
     Value,
     ValueType,
 )
-from wasm_rt.application import Application
+from wasm_rt.application import VERSION, Application
 from wasm_rt.configuration import Configuration
 
 PROGRAM = b"""(module $m
@@ -240,11 +243,14 @@ def test_failure_of_ours_tells_its_kind_only(
     assert (reply.code, reply.message) == (ErrorCode.INTERNAL, "the enclave failed: KeyError")
 
 
+def test_version_is_the_release() -> None:
+    config = configparser.ConfigParser()
+    config.read(Path(__file__).resolve().parents[2] / "setup.cfg")
+    assert ".".join(map(str, VERSION)) == config["metadata"]["version"]
+
+
 def test_configuration_digest_covers_every_limit() -> None:
-    digests = {
-        Configuration().digest(),
-        Configuration(max_fuel=1).digest(),
-        Configuration(idle_ms=1).digest(),
-    }
-    assert len(digests) == 3
+    changed = [replace(Configuration(), **{item.name: 1}) for item in fields(Configuration)]
+    digests = {item.digest() for item in (Configuration(), *changed)}
+    assert len(digests) == 1 + len(changed)
     assert all(len(digest) == 32 for digest in digests)

@@ -171,6 +171,22 @@ def test_idle_client_is_told() -> None:
         assert child.wait() == enclave.EXIT_FAILED
 
 
+def test_client_that_does_not_read_is_given_up() -> None:
+    parameters = "i64 " * 100
+    program = f"(module (func $f (param {parameters}))"
+    program += "".join(f'(export "{number}" (func $f))' for number in range(900)) + ")"
+    with enclave_process(Configuration(idle_ms=300)) as child:
+        session = ClientSession(POLICY)
+        connection = ClientConnection(child.channel, session)
+        connection.handshake()
+        assert not isinstance(connection.request(DeployRequest("main", program.encode())), ErrorReply)
+        for _ in range(4):
+            session.send_request(InfoRequest("main"))
+        child.channel.sendall(session.data_to_send())
+        assert child.wait() == enclave.EXIT_FAILED
+        assert child.said == ["session ended: the client does not read"]
+
+
 def test_cut_connection_is_an_error() -> None:
     with enclave_process(Configuration()) as child:
         connection = ClientConnection(child.channel, ClientSession(POLICY))

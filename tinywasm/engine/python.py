@@ -36,8 +36,13 @@ from tinywasm.runtime.table import TableInstance
 from tinywasm.types import GlobalType, MemoryType, TableType, TagType, ValType
 from tinywasm.validation import Context
 
-# A caller's activation: its stack, and the block whose CALL is under way.
-_Activation = tuple[list[Any], Block]
+# A caller's activation: its stack, the block whose CALL is under way, and how many slots the activations
+# below it hold.
+_Activation = tuple[list[Any], Block, int]
+
+# Of all activations of a call together: a function may declare a million locals, and the configured
+# depth alone would let it take gigabytes.
+_MAX_SLOTS = 1 << 24
 
 
 def ready(func: FuncInstance) -> Code:
@@ -102,13 +107,12 @@ def _call_host(store: Store, func: FuncInstance, args: list[Any], depth: int) ->
         raise StackExhausted from None
 
 
-def _run(
-    store: Store, func: FuncInstance, stack: list[Any], activations: list[_Activation]
-) -> list[Any]:
+def _run(store: Store, func: FuncInstance, stack: list[Any], activations: list[_Activation]) -> list[Any]:
     base = store.depth
     room = store.engine.config.max_call_depth - base - 1
     if room < 0:
         raise StackExhausted
+    held = 0
     code = ready(func)
     stack += code.locals
     block = code.entry
@@ -134,7 +138,7 @@ def _run(
                 if not activations:
                     return stack[len(stack) - count :]
                 results = stack[len(stack) - count :]
-                stack, block = activations.pop()
+                stack, block, held = activations.pop()
                 stack += results
                 block = block.next
             else:
@@ -149,14 +153,15 @@ def _run(
                         stack += _call_host(store, callee, args, base + len(activations) + 1)
                         block = block.next
                         continue
-                    if len(activations) >= room:
+                    if len(activations) >= room or held > _MAX_SLOTS:
                         raise StackExhausted
-                    activations.append((stack, block))
+                    activations.append((stack, block, held))
+                    held += len(stack)
                 elif callee.host is not None:
                     results = list(_call_host(store, callee, args, base + len(activations) + 1))
                     if not activations:
                         return results
-                    stack, block = activations.pop()
+                    stack, block, held = activations.pop()
                     stack += results
                     block = block.next
                     continue
@@ -164,15 +169,15 @@ def _run(
                 stack = args + code.locals
                 block = code.entry
         except WasmException as thrown:
-            stack, block = _catch(thrown, stack, block, activations)
+            stack, block, held = _catch(thrown, stack, block, held, activations)
         except Trap as trap:
             trap.frames = [*trap.frames, *_backtrace(activations, block, remaining)]
             raise
 
 
 def _catch(
-    thrown: WasmException, stack: list[Any], block: Block, activations: list[_Activation]
-) -> tuple[list[Any], Block]:
+    thrown: WasmException, stack: list[Any], block: Block, held: int, activations: list[_Activation]
+) -> _Activation:
     """Where execution goes on: the innermost clause that takes the exception (section 4.6.8)."""
     while True:
         scope = block.scope
@@ -182,11 +187,11 @@ def _catch(
                     values = [] if tag is None else list(thrown.values)
                     if with_ref:
                         values.append(ExceptionInstance(thrown.tag, thrown.values))
-                    return stack[:height] + values, target
+                    return stack[:height] + values, target, held
             scope = scope.parent
         if not activations:
             raise thrown
-        stack, block = activations.pop()
+        stack, block, held = activations.pop()
 
 
 def _backtrace(activations: list[_Activation], block: Block, remaining: Iterator[Any]) -> list[Frame]:
@@ -197,7 +202,7 @@ def _backtrace(activations: list[_Activation], block: Block, remaining: Iterator
     assert isinstance(state, tuple)
     position = block.positions[state[2] - 1] if len(state) > 2 else block.exit_position
     frames = [_frame(block, position)]
-    frames += [_frame(caller, caller.exit_position) for _, caller in reversed(activations)]
+    frames += [_frame(caller, caller.exit_position) for _, caller, _ in reversed(activations)]
     return frames
 
 
