@@ -219,6 +219,12 @@ static const Clause *find_clause(const Code *code, const Instance *instance, uin
     if (unlikely(at + (width) > memory_size)) goto trap_memory; \
     uint8_t *place = memory + at;
 
+/* The address wraps at 32 bits before the offset is added. */
+#define ADDRESS_A(slot, imm, width) \
+    uint64_t at = (uint64_t)(R32(slot) + (uint32_t)((imm) >> 32)) + (uint32_t)(imm); \
+    if (unlikely(at + (width) > memory_size)) goto trap_memory; \
+    uint8_t *place = memory + at;
+
 #define ADDRESS_X(slot, static_offset, width) \
     uint64_t at; \
     Memory *chosen = instance->memories[pc->c]; \
@@ -283,7 +289,8 @@ int tw_run(Store *store, Func *func, uint64_t *fp) {
     OP(br_table) {
         uint64_t index = R32(pc->a);
         pc += 1 + (index < pc->imm ? index : pc->imm);
-        DISPATCH;
+        /* A row of jumps follows. */
+        JUMP;
     }
     OP(unreachable) FAIL(TRAP_UNREACHABLE);
     OP(move) { fp[pc->a] = fp[pc->b]; NEXT; }

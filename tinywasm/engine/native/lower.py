@@ -391,6 +391,7 @@ def _signed(bits: int) -> int:
 
 
 _EQZ = OPCODES["i32_eqz"]
+_ADD = OPCODES["i32_add__k"]
 # Words that do nothing but make the value of their slot `a`, so that they may make it elsewhere.
 _DEFINES = frozenset(
     OPCODES[name]
@@ -398,7 +399,7 @@ _DEFINES = frozenset(
     if len(row.results) == 1 and (row.operator or (row.immediates and row.immediates[0].startswith("memarg")))
     if len(row.immediates) != 2 and row.immediates != ("shuffle",)
     for flat in [row.name.replace(".", "_")]
-    for name in (flat, f"{flat}__k", f"{flat}__x")
+    for name in (flat, f"{flat}__k", f"{flat}__x", f"{flat}__a")
     if name in OPCODES
 ) | {OPCODES["global_get"], OPCODES["struct_get"], OPCODES["array_get"]}
 
@@ -778,13 +779,23 @@ def _access(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
     argument: MemArg = imm[0]
     memory = b.context.memories[argument.memory]
     short = argument.memory == 0 and memory.address is not I64
-    name = row.name.replace(".", "_") + ("" if short else "__x")
+    name = row.name.replace(".", "_")
     offset = argument.offset
     if len(imm) == 2:
         # No memory reaches an offset that does not fit beside the lane.
         offset = min(offset, _LANE_OFFSETS) | imm[1] << 56
     value = b.pop() if len(row.params) == 2 else None
     address = b.pop()
+    if not short:
+        name += "__x"
+    elif len(imm) == 1 and offset <= 0xFFFFFFFF and address.kind == SLOT and b.defines(address.value):
+        op, _, base, _, addend = b.words[-1]
+        if op == _ADD:
+            # The constant that the address was made with goes into the access.
+            b.remove_last()
+            name += "__a"
+            address = Operand(LOCAL, base, address.home, 1)
+            offset |= (addend & 0xFFFFFFFF) << 32
     if row.results and value is not None:
         _load_lane(b, name, address, value, argument.memory, offset)
     elif value is not None:
