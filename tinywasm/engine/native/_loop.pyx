@@ -635,7 +635,9 @@ cdef class NativeStore:
             owned = self.funcs[<object>frame.func.python]
             word = (<uintptr_t>frame.pc - <uintptr_t>frame.func.code.words) // 16
             places.append((owned.python, owned.code.positions[word]))
-        return [_frame(func, position) for func, position in places]
+        from tinywasm.engine.backtrace import frame as trace_frame
+
+        return [trace_frame(func, position) for func, position in places]
 
     cdef int thrown(self, error) except -1:
         """Bring a `WasmException` of a host function into the loop."""
@@ -652,13 +654,6 @@ cdef class NativeStore:
             exn.head.pins -= 1
         self.c.thrown = exn
         return 0
-
-
-def _frame(func, position):
-    from tinywasm.errors import Frame as TraceFrame
-
-    start = func.definition.body.start
-    return TraceFrame(func.index, func.name, func.module.syntax.names.module, position - start, position)
 
 
 cdef int _prepare(Store *c, Func *func) noexcept with gil:
