@@ -97,7 +97,7 @@ def test_page() -> None:
     assert "Metering fuel costs +10.0%" in text
     assert "| fib | 50.0 ±0% | 1 |" in text
     assert "- not here: iwasm (no iwasm on the PATH)" in text
-    assert "| pywasm3 | 1.0 MB | 100 ms ±0% | 200 ms | 10.0 | 4 MB | 4.00 |  |" in text
+    assert "| pywasm3 | 1.0 MB | 100 ms ±0% | 200 ms | 10.0 | 4.00 MB | 4.00 |  |" in text
     assert "| pywasm | 1.0 MB | - | - | - | - | - | slow |" in text
     assert "| tinywasm native | 1.90 ±0% |  |" in text
     assert "(drawing.svg)" in text
@@ -218,6 +218,8 @@ def test_wrong_results_are_found() -> None:
 def test_budget_ends_a_series() -> None:
     (only,) = measure.measure_kernel(BY_NAME["fib"], [Fake("a", "5")], 1, False, 9, 2.5)
     assert len(only.cpu) == 2
+    (only,) = measure.measure_kernel(BY_NAME["fib"], [Fake("a", "5")], 1, False, 9, 0.5)
+    assert len(only.cpu) == 1
 
 
 def test_border_calls_and_loading() -> None:
@@ -235,7 +237,7 @@ def test_peers() -> None:
     names = [peer.name for peer in found.peers]
     assert names[0] == "tinywasm python"
     assert not set(names) & set(found.missing)
-    assert {"pywasm", "pwasm", "pywasm3", "wasmtime-py", "wasm3", "iwasm", "wasmi"} <= {
+    assert {"tinywasm native", "pywasm", "pwasm", "pywasm3", "wasmtime-py", "wasm3", "iwasm", "wasmi"} <= {
         *names,
         *found.missing,
     }

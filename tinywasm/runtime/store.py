@@ -20,6 +20,8 @@ class Store:
         self.fuel: int | None = 0 if self.engine.config.consume_fuel else None
         self.depth = 0
         self.interrupted = False
+        # Where the instructions go, if somebody asks: a `runtime.profile.Profile`.
+        self.profile: Any = None
         # What runs code for this store; the engine chooses it when it is first needed.
         self.backend: Any = None
 

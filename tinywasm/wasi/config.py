@@ -7,14 +7,12 @@ import socket
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from tinywasm.wasi.files import Directory, File, Socket
 from tinywasm.wasi.streams import Capture, InputStream, OutputStream, discard
 from tinywasm.wasi.tree import MemoryTree
 
-if TYPE_CHECKING:
-    from _typeshed import StrPath
+StrPath = str | os.PathLike[str]
 
 Output = Callable[[bytes], int | None]
 """Takes what the program writes; returns the count of bytes taken, None for all, or `-errno.E...`."""

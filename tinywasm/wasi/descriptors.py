@@ -89,7 +89,7 @@ def fd_fdstat_set_flags(guest: Guest, fd: int, fdflags: int) -> None:
 def fd_fdstat_set_rights(guest: Guest, fd: int, rights: int, inheriting: int) -> None:
     """Rights can be given up, never won."""
     found = guest.table[fd]
-    if rights & ~found.rights or inheriting & ~found.inheriting:
+    if rights & ~int(found.rights) or inheriting & ~int(found.inheriting):
         raise WasiError(Errno.NOTCAPABLE)
     found.rights, found.inheriting = Rights(rights), Rights(inheriting)
 
@@ -242,6 +242,8 @@ def fd_prestat_dir_name(guest: Guest, fd: int, buffer: int, size: int) -> None:
 @function("iiiIi")
 def fd_readdir(guest: Guest, fd: int, buffer: int, size: int, cookie: int, result: int) -> None:
     found = guest.table[fd]
+    if not isinstance(found.handle, Directory):
+        raise WasiError(Errno.BADF)
     directory = found.directory(Rights.FD_READDIR)
     guest.memory.check(buffer, size)
     if cookie == 0 or found.listing is None:

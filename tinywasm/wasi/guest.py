@@ -45,7 +45,8 @@ class GuestMemory:
         return len(self._memory.data)
 
     def check(self, address: int, size: int) -> None:
-        if address + size > len(self):
+        # A pointer to nothing is not looked through, and languages pass any number for it.
+        if size and address + size > len(self):
             raise Trap(TrapCode.MEMORY_OUT_OF_BOUNDS)
 
     def read(self, address: int, size: int) -> bytes:
@@ -53,6 +54,8 @@ class GuestMemory:
         return bytes(self._memory.data[address : address + size])
 
     def write(self, address: int, data: bytes) -> None:
+        if not data:
+            return
         self.check(address, len(data))
         self._memory.data[address : address + len(data)] = data
 

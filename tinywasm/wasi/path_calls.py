@@ -18,7 +18,7 @@ from tinywasm.wasi.abi import (
 from tinywasm.wasi.descriptors import new_times, store_filestat
 from tinywasm.wasi.files import Directory, File, Handle, OpenMode
 from tinywasm.wasi.guest import Descriptor, Guest, applicable
-from tinywasm.wasi.paths import MAX_PATH, Place, check_path, resolve
+from tinywasm.wasi.paths import MAX_PATH, Place, check_path, read_link, resolve
 from tinywasm.wasi.registry import bit, flags, function
 
 _DATA = Rights.FD_READ | Rights.FD_WRITE
@@ -33,16 +33,16 @@ def _path(guest: Guest, address: int, size: int) -> bytes:
 
 @contextmanager
 def _place(
-    guest: Guest, fd: int, right: Rights, path: int, size: int, *, follow: bool = False
+    guest: Guest, fd: int, right: Rights, path: int, size: int, *, follow: bool = False, exact: bool = False
 ) -> Iterator[Place]:
     root = guest.table[fd].directory(right)
-    with resolve(root, _path(guest, path, size), follow=follow) as place:
+    with resolve(root, _path(guest, path, size), follow=follow, exact=exact) as place:
         yield place
 
 
 @function("iii")
 def path_create_directory(guest: Guest, fd: int, path: int, size: int) -> None:
-    with _place(guest, fd, Rights.PATH_CREATE_DIRECTORY, path, size) as place:
+    with _place(guest, fd, Rights.PATH_CREATE_DIRECTORY, path, size, exact=True) as place:
         place.directory.make_directory(place.require(Errno.EXIST))
 
 
@@ -87,7 +87,7 @@ def path_link(
     follow = bit(SYMLINK_FOLLOW, lookup)
     with (
         _place(guest, old_fd, Rights.PATH_LINK_SOURCE, path, size, follow=follow) as old,
-        _place(guest, new_fd, Rights.PATH_LINK_TARGET, new_path, new_size) as new,
+        _place(guest, new_fd, Rights.PATH_LINK_TARGET, new_path, new_size, exact=True) as new,
     ):
         name = old.require(Errno.PERM)
         old.check_slash()
@@ -160,7 +160,13 @@ def _open(place: Place, mode: OpenMode) -> Handle:
         if OFlags.CREAT in mode.oflags:
             raise WasiError(Errno.ISDIR)
         place.check_slash()
-    return place.directory.open(place.name, mode)
+    try:
+        return place.directory.open(place.name, mode)
+    except (WasiError, NotADirectoryError):
+        # A link that is not followed is LOOP, also to who wants a directory and hears NOTDIR.
+        if OFlags.DIRECTORY in mode.oflags and read_link(place.directory, place.name) is not None:
+            raise WasiError(Errno.LOOP) from None
+        raise
 
 
 def _descriptor(parent: Descriptor, handle: Handle, rights: int, inheriting: int) -> Descriptor:
@@ -180,7 +186,7 @@ def path_readlink(guest: Guest, fd: int, path: int, size: int, buffer: int, room
 
 @function("iii")
 def path_remove_directory(guest: Guest, fd: int, path: int, size: int) -> None:
-    with _place(guest, fd, Rights.PATH_REMOVE_DIRECTORY, path, size) as place:
+    with _place(guest, fd, Rights.PATH_REMOVE_DIRECTORY, path, size, exact=True) as place:
         place.directory.remove_directory(place.require(Errno.INVAL))
 
 
@@ -189,8 +195,8 @@ def path_rename(
     guest: Guest, fd: int, path: int, size: int, new_fd: int, new_path: int, new_size: int
 ) -> None:
     with (
-        _place(guest, fd, Rights.PATH_RENAME_SOURCE, path, size) as old,
-        _place(guest, new_fd, Rights.PATH_RENAME_TARGET, new_path, new_size) as new,
+        _place(guest, fd, Rights.PATH_RENAME_SOURCE, path, size, exact=True) as old,
+        _place(guest, new_fd, Rights.PATH_RENAME_TARGET, new_path, new_size, exact=True) as new,
     ):
         name, new_name = old.require(Errno.BUSY), new.require(Errno.BUSY)
         if old.slash or new.slash:
@@ -208,7 +214,7 @@ def path_symlink(guest: Guest, target: int, target_size: int, fd: int, path: int
     text = _path(guest, target, target_size)
     # A link that leads out could not be followed here, but other programs would.
     check_path(text)
-    with _place(guest, fd, Rights.PATH_SYMLINK, path, size) as place:
+    with _place(guest, fd, Rights.PATH_SYMLINK, path, size, exact=True) as place:
         name = place.require(Errno.EXIST)
         if place.slash:
             place.check_slash()
@@ -218,7 +224,7 @@ def path_symlink(guest: Guest, target: int, target_size: int, fd: int, path: int
 
 @function("iii")
 def path_unlink_file(guest: Guest, fd: int, path: int, size: int) -> None:
-    with _place(guest, fd, Rights.PATH_UNLINK_FILE, path, size) as place:
+    with _place(guest, fd, Rights.PATH_UNLINK_FILE, path, size, exact=True) as place:
         name = place.require(Errno.ISDIR)
         place.check_slash()
         place.directory.remove_file(name)

@@ -48,16 +48,18 @@ class Place:
 
 
 @contextmanager
-def resolve(root: Directory, path: bytes, *, follow: bool) -> Iterator[Place]:
+def resolve(root: Directory, path: bytes, *, follow: bool, exact: bool = False) -> Iterator[Place]:
     """The place of `path` below `root`; its directory is open only inside the `with`.
 
-    The last component need not exist; `follow` walks on where it is a symbolic link. Raises PERM for
-    an absolute path and for one that leaves `root`, LOOP after too many links, NOTDIR, NOENT,
-    NAMETOOLONG, ILSEQ for a path that is not UTF-8.
+    The last component need not exist; `follow` walks on where it is a symbolic link, and so does a
+    slash behind it, unless what is asked for is `exact`: the name itself, to make or remove it.
+
+    Raises PERM for an absolute path and for one that leaves `root`, LOOP after too many links, NOTDIR,
+    NOENT, NAMETOOLONG, INVAL for a path with a zero and ILSEQ for one that is not UTF-8.
     """
     walk = _Walk(root, path)
     try:
-        name = walk.run(follow)
+        name = walk.run(follow, exact)
         yield Place(walk.directories[-1], name, walk.slash)
     finally:
         walk.close()
@@ -79,14 +81,14 @@ class _Walk:
             self.slash = self.slash or path.endswith((b"/", b"/.")) or path == b"."
         self.todo += reversed(components)
 
-    def run(self, follow: bool) -> bytes | None:
+    def run(self, follow: bool, exact: bool) -> bytes | None:
         while self.todo:
             name = self.todo.pop()
             if name == b"..":
                 self._leave()
             elif self.todo:
                 self._enter(name)
-            elif not ((follow or self.slash) and self._follow(name)):
+            elif exact or not ((follow or self.slash) and self._follow(name)):
                 return name
         return None
 

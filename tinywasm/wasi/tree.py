@@ -62,6 +62,8 @@ class _FileNode(_Node):
         return len(self.data)
 
     def resize(self, size: int) -> None:
+        if size > self.tree.limit:
+            raise WasiError(Errno.FBIG)
         self.tree.charge(size - len(self.data))
         if size < len(self.data):
             del self.data[size:]
