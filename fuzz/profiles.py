@@ -10,6 +10,7 @@ _CASES = {"ci": 500, "nightly": 10_000}
 _ACCEPTANCE_CASES = {"ci": 300, "nightly": 10_000}
 # A nested case takes a good part of its second.
 _NESTED_CASES = {"ci": 30, "nightly": 500}
+_GENERATED_CASES = {"ci": 500, "nightly": 20_000}
 
 
 def _settings(cases: dict[str, int]) -> settings:
@@ -29,3 +30,4 @@ def _settings(cases: dict[str, int]) -> settings:
 cases = _settings(_CASES)
 acceptance_cases = _settings(_ACCEPTANCE_CASES)
 nested_cases = _settings(_NESTED_CASES)
+generated_cases = _settings(_GENERATED_CASES)

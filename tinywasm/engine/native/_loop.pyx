@@ -144,7 +144,7 @@ cdef extern from "native.h" nogil:
         int64_t depth, max_depth
         int64_t fuel
         int trap
-        uint64_t element
+        uint64_t element, refused
         int interrupted
         int main_thread
         Exn *thrown
@@ -613,6 +613,8 @@ cdef class NativeStore:
             trap = special()
         elif code is TrapCode.INDIRECT_CALL_TO_NULL:
             trap = Trap(code, f"{code.value} {self.c.element}")
+        elif code is TrapCode.ALLOCATION_TOO_LARGE and self.c.refused:
+            trap = Trap(code, f"{code.value}: array of {self.c.refused} elements")
         else:
             trap = Trap(code)
         trap.frames = self._frames(base, depth)

@@ -35,10 +35,12 @@ static Object *allocate(Store *store, uint64_t bytes, int kind, TypeInfo *type) 
 }
 
 Object *tw_new_struct(Store *store, TypeInfo *type) {
+    store->refused = 0;
     return allocate(store, sizeof(Struct) + type->slots * 8, KIND_STRUCT, type);
 }
 
 Object *tw_new_array(Store *store, TypeInfo *type, uint64_t length) {
+    store->refused = length;
     if (length > MAX_ARRAY_LENGTH) return NULL;
     Object *object = allocate(store, sizeof(Array) + length * type->element_size, KIND_ARRAY, type);
     if (object) ((Array *)object)->length = length;
@@ -46,6 +48,7 @@ Object *tw_new_array(Store *store, TypeInfo *type, uint64_t length) {
 }
 
 Object *tw_new_exn(Store *store, Tag *tag) {
+    store->refused = 0;
     Object *object = allocate(store, sizeof(Exn) + tag->type->param_slots * 8, KIND_EXN, NULL);
     if (object) ((Exn *)object)->tag = tag;
     return object;

@@ -214,6 +214,9 @@ class _Builder:
 
     def count(self) -> None:
         if self.metered:
+            if not self.words[self.fuel_word][4]:
+                # A backtrace names the first of the instructions that the fuel was for.
+                self.positions[self.fuel_word] = self.position
             self.words[self.fuel_word][4] += 1
 
     # The virtual stack

@@ -151,6 +151,7 @@ typedef struct Store {
     int64_t fuel;
     int trap;
     uint64_t element; /* the table index of an uninitialized element */
+    uint64_t refused; /* the length of an array that was not allocated */
     volatile int interrupted;
     int main_thread;
     Exn *thrown;
