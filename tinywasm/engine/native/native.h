@@ -143,7 +143,10 @@ typedef struct Frame {
 
 enum status { STATUS_DONE, STATUS_TRAP, STATUS_THROWN, STATUS_PYTHON };
 
-/* What the instances of one store share. The callbacks take the GIL. */
+/* What the instances of one store share.
+
+   A run begins with the GIL held, which makes short calls cheap; the first look at the interrupt flag
+   lets it go (`thread_state` is then not NULL), and callbacks and the end of the run take it back. */
 typedef struct Store {
     uint64_t *stack, *stack_end, *top;
     Frame *frames;
@@ -165,6 +168,9 @@ typedef struct Store {
     Table **tables;
     uint64_t table_count;
     void *python;
+    void *thread_state;
+    void (*release)(struct Store *);
+    void (*acquire)(struct Store *);
     int (*prepare)(struct Store *, Func *);
     int (*call_host)(struct Store *, Func *, uint64_t *);
     int (*poll)(struct Store *);
