@@ -32,6 +32,8 @@ from tinywasm.module import (
 from tinywasm.types import (
     ANYREF,
     EXTERNREF,
+    F32,
+    F64,
     FUNCREF,
     I32,
     I64,
@@ -61,6 +63,7 @@ assert fuzz.generator_control and fuzz.generator_refs
 # What a call of an export may do is counted down from this, in the global that is exported as "budget".
 BUDGET = 150
 _STRUCTS, _ARRAYS = 4, 7
+_SCALARS: frozenset[ValType] = frozenset({I32, I64, F32, F64})
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +81,18 @@ class Generated:
     imports: tuple[Import, ...]
 
 
-def generate(seed: int) -> Generated:
-    """The module of a seed."""
+def generate(seed: int, *, foreign: bool = False) -> Generated:
+    """The module of a seed.
+
+    With `foreign` it imports nothing but functions of scalar parameters and results that do nothing else,
+    so that runtimes of others can be given them.
+    """
     env = Env(Random(seed))
     _types(env)
-    imports = _spaces(env)
+    imports = _host_functions(env, _SCALARS if foreign else None)
+    _spaces(env)
+    if not foreign:
+        imports += _further_imports(env)
     _segments(env)
     module = DecodedModule(types=env.groups, imports=imports)
     module.elems, module.datas = env.elems, env.datas
@@ -106,8 +116,8 @@ def generate(seed: int) -> Generated:
 _DEFINED: tuple[type, ...] = (MemoryType, TagType, GlobalType, TableType)
 
 
-def generated_modules() -> st.SearchStrategy[Generated]:
-    return st.integers(0, 2**32 - 1).map(generate)
+def generated_modules(*, foreign: bool = False) -> st.SearchStrategy[Generated]:
+    return st.integers(0, 2**32 - 1).map(lambda seed: generate(seed, foreign=foreign))
 
 
 # Types
@@ -168,9 +178,8 @@ def _function_types(env: Env) -> list[RecGroup]:
 # Index spaces
 
 
-def _spaces(env: Env) -> list[Import]:
-    """Everything but segments and bodies; the imports."""
-    imports = _host_functions(env)
+def _spaces(env: Env) -> None:
+    """Functions, tags, memories and tables."""
     funcs = env.of_kind(FuncType)
     env.funcs = [host.type for host in env.hosts]
     env.funcs += [type for type in funcs if type not in env.funcs]
@@ -189,6 +198,11 @@ def _spaces(env: Env) -> list[Import]:
     for _ in range(env.rng.randrange(3)):
         address = env.pick([I32, I64])
         env.tables.append(TableType(env.pick(others), Limits(8, env.pick([None, 12])), address))
+
+
+def _further_imports(env: Env) -> list[Import]:
+    """The first of a space is sometimes imported."""
+    imports = []
     for kind, space in (("m", env.memories), ("e", env.tags), ("t", env.tables)):
         if env.chance(0.25):
             desc: Any = space[0] if kind != "e" else TagType(env.tags[0])
@@ -199,10 +213,14 @@ def _spaces(env: Env) -> list[Import]:
     return imports
 
 
-def _host_functions(env: Env) -> list[Import]:
+def _host_functions(env: Env, only: frozenset[ValType] | None) -> list[Import]:
+    """Imported functions; where only some types are allowed, they do nothing but return values."""
     behaviours = [*["values"] * 8, "trap", "throw", "throw", "error", "reenter", "reenter", "grow"]
     exn = RefType(False, AbstractHeap.EXN)
     possible = [type for type in env.of_kind(FuncType) if exn not in env.results(type)]
+    if only is not None:
+        behaviours = ["values"]
+        possible = [type for type in possible if only.issuperset(env.params(type) + env.results(type))]
     for _ in range(1 + env.rng.randrange(3)):
         plan = HostPlan(env.pick(possible), env.pick(behaviours), env.rng.getrandbits(32))
         env.hosts.append(plan)

@@ -183,6 +183,7 @@ int tw_run(Store *store, Func *func, uint64_t *fp);
 int64_t tw_memory_grow(Memory *memory, uint64_t pages);
 int64_t tw_table_grow(Table *table, uint64_t count, uint64_t value);
 
+extern uint64_t tw_first_threshold;
 Object *tw_new_struct(Store *store, TypeInfo *type);
 Object *tw_new_array(Store *store, TypeInfo *type, uint64_t length);
 Object *tw_new_exn(Store *store, Tag *tag);
