@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinywasm import binary, text
+from tinywasm.api.func import BoundFunc
 from tinywasm.config import Config, Engine
-from tinywasm.embed import Func, instantiate
+from tinywasm.embed import instantiate
 from tinywasm.instance import Module
 from tinywasm.types import F32, F64, I32, I64, ValType
 
@@ -53,14 +54,14 @@ def _run(options: argparse.Namespace) -> int:
             raise ValueError("arguments need a function: --invoke NAME")
         return 0
     function = instance.exports.get(name or "_start")
-    if not isinstance(function, Func):
-        functions = [key for key, value in instance.exports.items() if isinstance(value, Func)]
+    if not isinstance(function, BoundFunc):
+        functions = [key for key, value in instance.exports.items() if isinstance(value, BoundFunc)]
         raise ValueError(f"no exported function {name!r}; there is {', '.join(functions) or 'none'}")
     _call(function, arguments)
     return 0
 
 
-def _call(function: Func, arguments: Sequence[str]) -> None:
+def _call(function: BoundFunc, arguments: Sequence[str]) -> None:
     """Call with arguments as typed on a command line and print each result on a line."""
     params = function.type.params
     if len(arguments) != len(params):

@@ -19,7 +19,7 @@ class MemoryInstance:
     valid when the memory grows: growing only makes `data` longer.
     """
 
-    __slots__ = ("data", "limit", "space", "type")
+    __slots__ = ("__weakref__", "data", "limit", "space", "type")
     kind = "memory"
 
     def __init__(self, type: MemoryType, max_pages: int = 65536) -> None:

@@ -61,13 +61,16 @@ def _named(kind: str, index: int, names: dict[int, str]) -> str:
     return f"{kind} {index}" if name is None else f"{kind} {index} ${name}"
 
 
-def validate(module: DecodedModule, features: Collection[Feature] = frozenset()) -> Context:
+def validate(
+    module: DecodedModule, features: Collection[Feature] = frozenset(), bodies: bool = True
+) -> Context:
     """Check `module` against chapter 3 and give its context, in which all types are closed.
 
-    `features` are the proposals that are on. Raises `ValidationError` with the place where a rule is
+    `features` are the proposals that are on. Without `bodies` the code of functions is not looked at,
+    for a module that was validated before. Raises `ValidationError` with the place where a rule is
     broken, or `DecodeError` for malformed code, since it is here that function bodies are first read.
     """
-    return _Validator(module, features).validate()
+    return _Validator(module, features).validate(bodies)
 
 
 class _Validator:
@@ -78,7 +81,7 @@ class _Validator:
         self.context = Context(datas=len(module.datas))
         self.body = Body(self.context, features, module.data_count is not None)
 
-    def validate(self) -> Context:
+    def validate(self, bodies: bool) -> Context:
         module = self.module
         self._types()
         for index, entry in enumerate(module.imports):
@@ -94,7 +97,8 @@ class _Validator:
                 self._data(data)
         self._exports()
         self._start()
-        for index, function in enumerate(module.functions, self.context.imported_funcs):
+        functions = module.functions if bodies else ()
+        for index, function in enumerate(functions, self.context.imported_funcs):
             with _at(_named("function", index, self.names.functions)):
                 self._function(function, self.context.funcs[index])
         return self.context
@@ -141,6 +145,7 @@ class _Validator:
 
     def _tag_type(self, tag: TagType) -> DefinedType:
         defined = self._func_type(tag.type) if isinstance(tag.type, int) else tag.type
+        assert isinstance(defined, DefinedType)
         if isinstance(defined.composite, FuncType) and defined.composite.results:
             raise ValidationError("non-empty tag result type")
         return defined

@@ -6,7 +6,7 @@ the raw values of `tinywasm.runtime`; structures, arrays and exceptions that lea
 `NativeRef`, which keeps the object alive.
 """
 
-from cpython.buffer cimport PyBuffer_FillInfo
+from cpython.buffer cimport PyBuffer_FillInfo, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
 from cpython.ref cimport Py_DECREF, Py_INCREF
@@ -16,7 +16,7 @@ from libc.string cimport memcpy, memmove, memset, strlen
 
 import threading
 
-from tinywasm.errors import Interrupted, OutOfFuel, StackExhausted, Trap, TrapCode, WasmException
+from tinywasm.errors import Interrupted, OutOfFuel, StackExhausted, Trap, TrapCode, WasmError, WasmException
 from tinywasm.numerics.floats import f32_from_bits, f32_to_bits
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.heap import I31
@@ -385,8 +385,23 @@ cdef class NativeStore:
             free(host)
             host = following
 
+    cdef int guard(self) except -1:
+        """Raises `WasmError` while another thread runs: what that works on must not change under it."""
+        if self.running is not None and self.running != threading.get_ident():
+            raise WasmError("the store is in use by another thread")
+        return 0
+
+    def caller(self):
+        """The function whose code calls the host function under way; None where Python calls it."""
+        cdef Func *func
+        if self.c.depth <= 0:
+            return None
+        func = self.c.frames[self.c.depth].func
+        return <object>func.python if func.python != NULL else None
+
     def collect(self):
         """Collect now."""
+        self.guard()
         tw_collect(&self.c)
         self._release()
 
@@ -433,6 +448,7 @@ cdef class NativeStore:
         cdef Object *object
         if value is None:
             return 0
+        self.guard()
         if isinstance(value, FuncInstance):
             return <uintptr_t>self.func_of(value)
         if isinstance(value, NativeRef):
@@ -502,12 +518,12 @@ cdef class NativeStore:
         cdef int64_t trace_depth
         cdef int status
         cdef bint outer = self.running is None
-        me = threading.get_ident()
-        if not outer and self.running != me:
-            raise RuntimeError("the store is in use by another thread")
-        self.running = me
+        self.guard()
+        self.running = threading.get_ident()
         try:
             if outer:
+                if self.owner.interrupted:
+                    self.owner.poll()
                 self.c.main_thread = threading.current_thread() is threading.main_thread()
                 self.c.fuel = self.owner.fuel or 0
                 self.c.interrupted = self.owner.interrupted
@@ -554,7 +570,7 @@ cdef class NativeStore:
             TrapCode.INTERRUPT: Interrupted,
         }.get(code)
         if code is TrapCode.INTERRUPT:
-            self.owner.interrupted = False
+            self.owner.acknowledge()
         if special is not None:
             trap = special()
         elif code is TrapCode.INDIRECT_CALL_TO_NULL:
@@ -715,6 +731,19 @@ cdef class NativeMemory:
         limits = Limits(self.c.pages, self.type.limits.max)
         return MemoryType(limits, self.type.address, self.type.page_size)
 
+    @property
+    def limit(self):
+        """The most bytes that it may grow to."""
+        return self.c.max_pages * self.c.page_size
+
+    @limit.setter
+    def limit(self, size):
+        top = min(size, self.c.reserved) // self.c.page_size
+        if self.type.limits.max is not None:
+            top = min(top, self.type.limits.max)
+        # Never below the present size: the loop subtracts that.
+        self.c.max_pages = max(top, self.c.pages)
+
     def grow(self, pages):
         if pages > self.c.max_pages:
             return -1
@@ -741,6 +770,7 @@ cdef class NativeTable:
     def __init__(self, NativeStore store, type, init, max_elements):
         cdef uint64_t ref
         cdef uint64_t index
+        store.guard()
         self.type = type
         self.store = store
         size = type.limits.min
@@ -769,7 +799,18 @@ cdef class NativeTable:
         limits = Limits(self.c.size, self.type.limits.max)
         return TableType(self.type.element, limits, self.type.address)
 
+    @property
+    def limit(self):
+        """The most elements that it may grow to."""
+        return self.c.max
+
+    @limit.setter
+    def limit(self, size):
+        top = size if self.type.limits.max is None else min(size, self.type.limits.max)
+        self.c.max = max(top, self.c.size)
+
     cdef check(self, index, count):
+        self.store.guard()
         if index + count > self.c.size:
             raise Trap(TrapCode.TABLE_OUT_OF_BOUNDS)
 
@@ -782,6 +823,7 @@ cdef class NativeTable:
         self.c.elements[<uint64_t>index] = self.store.from_python(value)
 
     def grow(self, count, value):
+        self.store.guard()
         if count > self.c.max:
             return -1
         return tw_table_grow(&self.c, count, self.store.from_python(value))
@@ -806,6 +848,7 @@ cdef class NativeGlobal:
     kind = "global"
 
     def __init__(self, NativeStore store, type, value):
+        store.guard()
         self.type = type
         self.store = store
         self.letter = <char>ord(_letter(type.content))
@@ -816,10 +859,12 @@ cdef class NativeGlobal:
 
     @property
     def value(self):
+        self.store.guard()
         return self.store.read(self.letter, self.c.value)
 
     @value.setter
     def value(self, value):
+        self.store.guard()
         self.store.write(self.letter, value, self.c.value)
 
 
@@ -846,6 +891,7 @@ cdef class NativeInstance:
     cdef list kept
 
     def __init__(self, NativeStore store, types):
+        store.guard()
         self.store = store
         self.kept = []
         for definition in types:
@@ -911,3 +957,13 @@ cdef class NativeInstance:
         owned.func.code = &code.code
         owned.func.instance = &self.c
         return self.store.run(&owned.func, ())[0]
+
+
+# For embedders
+
+
+cdef class Buffered:
+    """Gives a Python class with `__buffer__` the buffer protocol, which Python itself does from 3.12 on."""
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyObject_GetBuffer(self.__buffer__(flags), view, flags)
