@@ -111,7 +111,7 @@ def measure_kernel(
                 continue
             series.startup = getattr(session, "startup", 0.0)
             running.append(Running(session, series))
-        running = [each for each in running if _warm_up(each)]
+        running = [each for each in running if _warm_up(each, budget)]
         for number in range(rounds):
             for index in rotate(range(len(running)), number):
                 _round(running[index], budget)
@@ -119,11 +119,14 @@ def measure_kernel(
     return every
 
 
-def _warm_up(running: Running) -> bool:
+def _warm_up(running: Running, budget: float) -> bool:
     sample = running.take(CALL_TIMEOUT)
     if sample is None:
         return False
     running.series.result = sample.result
+    if sample.wall > budget:
+        # What warms up within the first milliseconds is nothing beside that.
+        _record(running.series, sample)
     if sample.wall < LEAST_SAMPLE:
         # The first call also lowered or compiled the code: the second one says how long they take.
         again = running.take(CALL_TIMEOUT) or sample
@@ -138,10 +141,14 @@ def _round(running: Running, budget: float) -> None:
     sample = running.take(CALL_TIMEOUT)
     if sample is None:
         return
-    series.cpu.append(sample.cpu)
-    series.wall.append(sample.wall)
+    _record(series, sample)
     if sample.result != series.result:
         series.reason = f"gave {series.result}, then {sample.result}"
+
+
+def _record(series: Series, sample: Sample) -> None:
+    series.cpu.append(sample.cpu)
+    series.wall.append(sample.wall)
 
 
 def _agree(every: Sequence[Series]) -> None:

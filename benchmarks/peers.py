@@ -13,8 +13,10 @@ from pathlib import Path
 
 from benchmarks.build import build_native
 from benchmarks.catalogue import Kernel
-from benchmarks.runtimes import tinywasm_engines, tinywasm_environment
+from benchmarks.runtimes import tinywasm_environment
 from benchmarks.sessions import CommandSession, Failed, NativeSession, Session, WorkerSession, first_line
+from tinywasm.engine import native_available
+from tinywasm.engine.native import unavailable_because
 
 VERSION_TIMEOUT = 20
 
@@ -107,8 +109,11 @@ _COMMANDS = (
 def find_peers() -> Found:
     """tinywasm's engines first, then packages, commands, and native code."""
     found = Found()
-    for engine in tinywasm_engines():
-        _add_tinywasm(found, engine)
+    _add_tinywasm(found, "python")
+    if native_available:
+        _add_tinywasm(found, "native")
+    else:
+        found.missing["tinywasm native"] = unavailable_because
     for package, module, loader, slow in _PACKAGES:
         if find_spec(module):
             mode = " (compile)" if loader == "pwasm" else ""
@@ -126,13 +131,13 @@ def find_peers() -> Found:
 
 
 def _add_tinywasm(found: Found, engine: str) -> None:
-    version, slow = metadata_version("tinywasm"), engine == "python"
+    version, slow = _version_of("tinywasm"), engine == "python"
     found.peers.append(Package(f"tinywasm {engine}", version, slow, "tinywasm", engine))
     if not slow:
         found.peers.append(Package(f"tinywasm {engine}, fuel", version, slow, "tinywasm+fuel", engine))
 
 
-def metadata_version(package: str) -> str:
+def _version_of(package: str) -> str:
     """The version of a package, also of a checkout that nobody installed."""
     try:
         return metadata.version(package)

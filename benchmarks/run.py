@@ -39,7 +39,7 @@ class Profile:
     load_rounds: int
 
 
-FULL = Profile(7, "small", 10.0, (MEGABYTE, 10 * MEGABYTE), 3)
+FULL = Profile(7, "small", 6.0, (MEGABYTE, 10 * MEGABYTE), 3)
 QUICK = Profile(3, "tiny", 3.0, (MEGABYTE,), 1)
 
 
@@ -89,7 +89,9 @@ def _chosen(found: Found, names: Sequence[str] | None, engines: Sequence[str] | 
     for wanted, known in ((names, theirs), (engines, ours)):
         for name in wanted or ():
             if name not in known:
-                reason = found.missing.get(name, f"there is {', '.join(sorted(filter(None, known)))}")
+                reason = found.missing.get(name) or found.missing.get(
+                    f"tinywasm {name}", f"there is {', '.join(sorted(filter(None, known)))}"
+                )
                 raise SystemExit(f"benchmarks: {name}: {reason}")
     return [peer for peer in found.peers if _wanted(peer, names, engines)]
 

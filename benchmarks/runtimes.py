@@ -103,12 +103,6 @@ LOADERS: dict[str, Loader] = {
 }
 
 
-def tinywasm_engines() -> list[str]:
-    """The engines of this build of tinywasm, as `$TINYWASM_ENGINE` names them."""
-    tinywasm: Any = import_module("tinywasm")
-    return ["python", *(["native"] if getattr(tinywasm, "native_available", False) else [])]
-
-
 def tinywasm_environment(engine: str) -> dict[str, str]:
     """The environment of a process that runs tinywasm on this engine."""
     return {**os.environ, "TINYWASM_ENGINE": engine}

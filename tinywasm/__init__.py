@@ -36,6 +36,7 @@ from tinywasm.types import (
     ValType,
 )
 from tinywasm.version import VERSION as __version__
+from tinywasm.wasi import MemoryTree, WasiConfig
 
 # What wasmtime-py calls it.
 WasmtimeError = WasmError
@@ -61,6 +62,7 @@ __all__ = [
     "LinkError",
     "Linker",
     "Memory",
+    "MemoryTree",
     "MemoryType",
     "Module",
     "OutOfFuel",
@@ -76,6 +78,7 @@ __all__ = [
     "Val",
     "ValType",
     "ValidationError",
+    "WasiConfig",
     "WasmError",
     "WasmException",
     "WasmtimeError",

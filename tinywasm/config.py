@@ -34,6 +34,8 @@ class Config:
     `max_call_depth`: activations of Wasm functions at a time; one more traps as stack exhaustion.
     `max_memory_pages`: a memory never grows past this number of 64 KiB pages, whatever its type says.
     `max_table_elements`: the same for tables.
+    `debug_info`: frames of traps have source lines: of the text format, or from the DWARF line tables in
+    a module's `.debug_line` section. They are read at the first trap; nothing runs slower.
 
     Setting a `wasm_...` attribute that wasmtime-py has raises `ValueError` where that feature cannot be
     switched so: everything in WebAssembly 3.0 is on.
@@ -47,6 +49,7 @@ class Config:
     max_call_depth: int = 10_000
     max_memory_pages: int = 65536
     max_table_elements: int = 10_000_000
+    debug_info: bool = False
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _ALWAYS_ON:

@@ -107,6 +107,8 @@ class Frame:
 
     `func_offset` is the byte offset of the instruction from the start of the function's body,
     `module_offset` from the start of the module (for text modules, of its encoded body).
+    `file` and `line`, from 1, are the place in the source; None where it is not known, which is always
+    so without `Config(debug_info=True)`. A module in the text format has lines and no file.
     """
 
     func_index: int
@@ -114,10 +116,15 @@ class Frame:
     module_name: str | None
     func_offset: int
     module_offset: int
+    file: str | None = None
+    line: int | None = None
 
     def __str__(self) -> str:
         name = self.func_name or f"function {self.func_index}"
-        return f"{self.module_name or '<module>'}!{name} at offset {self.module_offset:#x}"
+        place = f"{self.module_name or '<module>'}!{name} at offset {self.module_offset:#x}"
+        if self.line is None:
+            return place
+        return f"{place} ({self.file}:{self.line})" if self.file else f"{place} (line {self.line})"
 
 
 class Trap(WasmError):

@@ -152,7 +152,7 @@ def opcode_names() -> list[str]:
         names += [f"branch_{sense}__{row.operator}" for row in compares()]
         names += [f"branch_{sense}__{row.operator}__k" for row in constant_compares()]
     for row in access_rows():
-        names += [_flat(row), f"{_flat(row)}__x"]
+        names += [f"{_flat(row)}{form}" for form in _access_forms(row)]
     assert len(set(names)) == len(names)
     return names
 
@@ -263,15 +263,24 @@ _LOAD_CTYPES = {
 }
 
 
+def _access_forms(row: Instruction) -> dict[str, str]:
+    """Suffixes of the forms and the macros that find their place.
+
+    The short form is for memory 0 with 32-bit addresses; `__x` names its memory in c; `__a` is short and
+    adds a constant, the upper half of its immediate, to the address.
+    """
+    forms = {"": "ADDRESS", "__x": "ADDRESS_X"}
+    return forms if len(row.immediates) == 2 else {**forms, "__a": "ADDRESS_A"}
+
+
 def _access_arms(row: Instruction) -> Iterator[str]:
-    """The short form is for memory 0 with 32-bit addresses; `__x` names its memory in c."""
     size = int(row.immediates[0][6:])
     lane = len(row.immediates) == 2
     store = not row.results
     offset = "(pc->imm & 0xFFFFFFFFFFFF)" if lane else "pc->imm"
     address = "a" if store else "b"
-    for form in ("", "__x"):
-        place = f"ADDRESS{'_X' if form else ''}(pc->{address}, {offset}, {size})"
+    for form, macro in _access_forms(row).items():
+        place = f"{macro}(pc->{address}, {offset}, {size})"
         yield f"OP({_flat(row)}{form}) {{ {place} {_access_body(row, size, lane, store)} NEXT; }}"
 
 

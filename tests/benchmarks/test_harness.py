@@ -218,6 +218,8 @@ def test_wrong_results_are_found() -> None:
 def test_budget_ends_a_series() -> None:
     (only,) = measure.measure_kernel(BY_NAME["fib"], [Fake("a", "5")], 1, False, 9, 2.5)
     assert len(only.cpu) == 2
+    (only,) = measure.measure_kernel(BY_NAME["fib"], [Fake("a", "5")], 1, False, 9, 0.5)
+    assert len(only.cpu) == 1
 
 
 def test_border_calls_and_loading() -> None:
@@ -235,7 +237,7 @@ def test_peers() -> None:
     names = [peer.name for peer in found.peers]
     assert names[0] == "tinywasm python"
     assert not set(names) & set(found.missing)
-    assert {"pywasm", "pwasm", "pywasm3", "wasmtime-py", "wasm3", "iwasm", "wasmi"} <= {
+    assert {"tinywasm native", "pywasm", "pwasm", "pywasm3", "wasmtime-py", "wasm3", "iwasm", "wasmi"} <= {
         *names,
         *found.missing,
     }

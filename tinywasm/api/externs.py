@@ -24,7 +24,9 @@ if TYPE_CHECKING or sys.version_info >= (3, 12) or not native_available:
 
 else:
     # Before Python 3.12 only a class of an extension can offer the buffer protocol.
-    from tinywasm.engine.native._loop import Buffered as _Buffered
+    from tinywasm.engine.native import _loop
+
+    _Buffered = _loop.Buffered
 
 
 class Memory(Handle, _Buffered, kind="memory"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,10 @@ from tinywasm.config import Engine
 from tinywasm.errors import LinkError, Trap
 from tinywasm.instance import Module
 from tinywasm.runtime.store import Store
-from tinywasm.types import FuncType
+from tinywasm.types import FuncType, ImportType
+from tinywasm.wasi import Wasi, WasiConfig, WasiImports
+from tinywasm.wasi.abi import MODULE
+from tinywasm.wasi.registry import FUNCTIONS
 
 # Makes a definition's external value for a store, or raises `WasmError` where it belongs to another one.
 _Definition = Callable[[Store], Handle]
@@ -31,6 +35,7 @@ class Linker:
         self.engine = engine
         self.allow_shadowing = False
         self._definitions: dict[tuple[str, str], _Definition] = {}
+        self._wasi = False
 
     def define(self, store: Storelike, module: str, name: str, item: Any) -> None:
         """Define a `Func`, `Memory`, `Table`, `Global` or `Tag` of `store`.
@@ -56,6 +61,16 @@ class Linker:
             raise TypeError(f"expected an Instance, not {instance!r}")
         for export, item in instance.exports(store).items():
             self.define(store, name, export, item)
+
+    def define_wasi(self) -> None:
+        """Define the functions of WASI preview 1, which work with what `Store.set_wasi` gave the store.
+
+        Raises `LinkError` where one of their names is taken and shadowing not allowed.
+        """
+        for name in FUNCTIONS:
+            self._refuse_taken(MODULE, name)
+            self._definitions.pop((MODULE, name), None)
+        self._wasi = True
 
     def define_module(self, store: Storelike, name: str, module: Module) -> None:
         """Define the exports of a module under the module name `name`, instantiating it as it expects.
@@ -89,8 +104,7 @@ class Linker:
         """Define every function that `module` imports and nobody defined as one that traps when called."""
         for wanted in module.imports:
             if (wanted.module, wanted.name) not in self._definitions and isinstance(wanted.type, FuncType):
-                message = f"unknown import: `{wanted.module}::{wanted.name}` has not been defined"
-                self.define_func(wanted.module, wanted.name, wanted.type, _trap(message))
+                self.define_func(wanted.module, wanted.name, wanted.type, _trap(_unknown(wanted)))
 
     def instantiate(self, store: Storelike, module: Module) -> Instance:
         """Instantiate `module` with what is defined here.
@@ -98,14 +112,23 @@ class Linker:
         Raises `LinkError` for an import that is not defined or has another type, and as `Instance`.
         """
         owner = store_of(store)
+        wasi = _wasi_imports(owner) if self._wasi and self._wants_wasi(module) else None
         externs = []
         for wanted in module.imports:
             found = self._definitions.get((wanted.module, wanted.name))
-            if found is None:
-                message = f"unknown import: `{wanted.module}::{wanted.name}` has not been defined"
-                raise LinkError(message)
-            externs.append(found(owner)._raw)
-        return Instance._of(module, linking.instantiate_with(owner, module, externs))
+            if found is not None:
+                externs.append(found(owner)._raw)
+            elif wasi and wanted.module == MODULE and wanted.name in wasi.functions:
+                externs.append(wasi.functions[wanted.name])
+            else:
+                raise LinkError(_unknown(wanted))
+        instance = linking.instantiate_with(owner, module, externs)
+        if wasi:
+            wasi.bind(instance)
+        return Instance._of(module, instance)
+
+    def _wants_wasi(self, module: Module) -> bool:
+        return any(wanted.module == MODULE for wanted in module.imports)
 
     def get(self, store: Storelike, module: str, name: str) -> Any:
         """What is defined by that name. Raises `LinkError` where nothing is."""
@@ -131,9 +154,28 @@ class Linker:
         return Func(owner, FuncType(), lambda: None)
 
     def _define(self, module: str, name: str, definition: _Definition) -> None:
-        if not self.allow_shadowing and (module, name) in self._definitions:
-            raise LinkError(f"import of `{module}::{name}` defined twice")
+        self._refuse_taken(module, name)
         self._definitions[module, name] = definition
+
+    def _refuse_taken(self, module: str, name: str) -> None:
+        taken = (module, name) in self._definitions or (self._wasi and module == MODULE and name in FUNCTIONS)
+        if taken and not self.allow_shadowing:
+            raise LinkError(f"import of `{module}::{name}` defined twice")
+
+
+def _unknown(wanted: ImportType) -> str:
+    return f"unknown import: `{wanted.module}::{wanted.name}` has not been defined"
+
+
+def _wasi_imports(store: Store) -> WasiImports:
+    """The functions for one more instance in the store, whose instances share the open files."""
+    if store.wasi is None:
+        raise LinkError("the module imports WASI: say what it is given with Store.set_wasi(WasiConfig())")
+    if isinstance(store.wasi, WasiConfig):
+        world = store.wasi = Wasi(store.wasi)
+        weakref.finalize(store, world.close)
+    imports: WasiImports = store.wasi.imports()
+    return imports
 
 
 def _checked(handle: Handle, store: Store) -> Handle:

@@ -11,7 +11,7 @@ it, the place behind a conditional branch, and the end of a block that some bran
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ from tinywasm.numerics.floats import f32_from_bits, f64_from_bits
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.heap import TagInstance
 from tinywasm.runtime.module import ModuleInstance
+from tinywasm.runtime.profile import Profile
 from tinywasm.types import (
     F32,
     F64,
@@ -151,6 +152,7 @@ class _Builder:
         self.block = self.leader = self.new_block()
         store = instance.store
         self.metered = func is not None and store.fuel is not None
+        self.profile: Profile | None = store.profile if func is not None else None
 
     def build(self, body: Expr, results: int) -> Block:
         entry = self.block
@@ -173,10 +175,20 @@ class _Builder:
         return entry
 
     def seal(self, block: Block) -> None:
+        before = list(self.bookkeeping(block))
+        position = block.positions[0] if block.positions else block.exit_position
+        block.positions[:0] = [position] * len(before)
+        block.steps = (*before, *block.steps)
+
+    def bookkeeping(self, block: Block) -> Iterator[tuple[steps.Step, Any]]:
+        """What is counted before a block's own steps."""
+        record = self.profile.record(self.func) if self.profile and self.func else None
+        if record and block is self.blocks[0]:
+            yield steps.enter, (self.profile, record)
         if self.metered and block.cost:
-            block.steps.insert(0, (steps.charge, (self.instance.store, block.cost)))
-            block.positions.insert(0, block.positions[0] if block.positions else block.exit_position)
-        block.steps = tuple(block.steps)
+            yield steps.charge, (self.instance.store, block.cost)
+        if record and block.cost:
+            yield steps.count, (self.profile, record, block.cost)
 
     # Blocks
 

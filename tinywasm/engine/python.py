@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from tinywasm.engine.backtrace import frame
 from tinywasm.engine.lower import (
     CALL,
     GOTO,
@@ -31,6 +32,7 @@ from tinywasm.runtime.globals import GlobalInstance
 from tinywasm.runtime.heap import ExceptionInstance, TagInstance
 from tinywasm.runtime.memory import MemoryInstance
 from tinywasm.runtime.module import ModuleInstance
+from tinywasm.runtime.profile import Activations
 from tinywasm.runtime.store import Store
 from tinywasm.runtime.table import TableInstance
 from tinywasm.types import GlobalType, MemoryType, TableType, TagType, ValType
@@ -94,12 +96,15 @@ class PythonBackend:
             return list(func.host(*args))
         if not self._use.acquire(blocking=False):
             raise WasmError("the store is in use by another thread")
-        base = self.store.depth
+        base, profile = self.store.depth, self.store.profile
+        activations = [] if profile is None else Activations(profile)
         try:
             self.store.poll()
-            return _run(self.store, func, list(args))
+            return _run(self.store, func, list(args), activations)
         finally:
             self.store.depth = base
+            if isinstance(activations, Activations):
+                activations.close()
             self._use.release()
 
     def caller(self) -> ModuleInstance | None:
@@ -126,12 +131,11 @@ def _call_host(
         raise StackExhausted from None
 
 
-def _run(store: Store, func: FuncInstance, stack: list[Any]) -> list[Any]:
+def _run(store: Store, func: FuncInstance, stack: list[Any], activations: list[_Activation]) -> list[Any]:
     base = store.depth
     room = store.engine.config.max_call_depth - base - 1
     if room < 0:
         raise StackExhausted
-    activations: list[_Activation] = []
     held = 0
     code = ready(func)
     stack += code.locals
@@ -227,7 +231,5 @@ def _backtrace(activations: list[_Activation], block: Block, remaining: Iterator
 
 
 def _frame(block: Block, position: int) -> Frame:
-    func = block.func
-    assert func is not None and func.module is not None and func.definition is not None
-    start = func.definition.body.start
-    return Frame(func.index, func.name, func.module.syntax.names.module, position - start, position)
+    assert block.func is not None
+    return frame(block.func, position)

@@ -25,6 +25,7 @@ from tinywasm.runtime.heap import (
 )
 from tinywasm.runtime.memory import MemoryInstance
 from tinywasm.runtime.module import ModuleInstance
+from tinywasm.runtime.profile import Profile, Record
 from tinywasm.runtime.store import Store
 from tinywasm.runtime.table import TableInstance
 from tinywasm.types import F32, F64, I32, I64, V128, DefinedType, PackedType, RefType, StorageType
@@ -41,6 +42,14 @@ _M64 = 0xFFFFFFFFFFFFFFFF
 
 def charge(stack: Stack, imm: tuple[Store, int]) -> None:
     imm[0].charge(imm[1])
+
+
+def enter(stack: Stack, imm: tuple[Profile, Record]) -> None:
+    imm[0].enter(imm[1])
+
+
+def count(stack: Stack, imm: tuple[Profile, Record, int]) -> None:
+    imm[0].count(imm[1], imm[2])
 
 
 def poll(stack: Stack, store: Store) -> None:

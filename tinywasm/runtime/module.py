@@ -22,7 +22,7 @@ class ModuleInstance:
 
     __slots__ = (
         "datas", "elems", "exports", "funcs", "globals",
-        "memories", "store", "syntax", "tables", "tags", "types",
+        "memories", "source_lines", "store", "syntax", "tables", "tags", "types",
     )  # fmt: skip
 
     def __init__(self, store: Store, syntax: DecodedModule, types: Sequence[DefinedType]) -> None:
@@ -37,6 +37,8 @@ class ModuleInstance:
         self.elems: list[list[Any]] = []
         self.datas: list[bytes] = []
         self.exports: dict[str, Extern] = {}
+        # What backtraces read of the module's debugging information, at the first one.
+        self.source_lines: Any = None
 
     def space(self, kind: str) -> list[Any]:
         """The index space of a kind of external values."""

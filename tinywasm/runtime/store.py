@@ -31,6 +31,8 @@ class Store:
         self.depth = 0
         # What running code looks at; `_update` says when it is up.
         self.interrupted = False
+        # Where the instructions go, if somebody asks: a `runtime.profile.Profile`.
+        self.profile: Any = None
         # What runs code for this store; the engine chooses it when it is first needed.
         self.backend: Any = None
         # The instance whose code calls a host function, where the python engine runs it.

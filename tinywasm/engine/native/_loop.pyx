@@ -6,6 +6,7 @@ the raw values of `tinywasm.runtime`; structures, arrays and exceptions that lea
 `NativeRef`, which keeps the object alive.
 """
 
+cimport cython
 from cpython.buffer cimport PyBuffer_FillInfo, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
@@ -16,7 +17,16 @@ from libc.string cimport memcpy, memmove, memset, strlen
 
 import threading
 
-from tinywasm.errors import Interrupted, OutOfFuel, StackExhausted, Trap, TrapCode, WasmError, WasmException
+from tinywasm.errors import (
+    Interrupted,
+    LinkError,
+    OutOfFuel,
+    StackExhausted,
+    Trap,
+    TrapCode,
+    WasmError,
+    WasmException,
+)
 from tinywasm.numerics.floats import f32_from_bits, f32_to_bits
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.heap import I31
@@ -28,6 +38,7 @@ from tinywasm.types import (
     V128,
     AbstractHeap,
     ArrayType,
+    DefinedType,
     FuncType,
     Limits,
     MemoryType,
@@ -154,6 +165,7 @@ cdef extern from "native.h" nogil:
     int64_t tw_table_grow(Table *table, uint64_t count, uint64_t value)
     Object *tw_new_exn(Store *store, Tag *tag)
     Object *tw_new_host(Store *store, void *python)
+    int tw_is_instance(uint64_t ref, TypeInfo *concrete, int heap, int nullable)
     void tw_collect(Store *store)
     void tw_free_objects(Store *store)
     const char *tw_table_digest()
@@ -162,6 +174,8 @@ cdef extern from "native.h" nogil:
 TABLE_DIGEST = tw_table_digest().decode()
 
 _TRAPS = list(TrapCode)
+# The order is that of `enum heap_kind`.
+_HEAP_NUMBERS = {heap: number for number, heap in enumerate(AbstractHeap)}
 # A stack of this many slots is reserved, and takes memory only where it was used.
 DEF STACK_SLOTS = 8 << 20
 _PAGE = 65536
@@ -284,6 +298,8 @@ cdef class NativeCode:
 # The store and its values
 
 
+# Cleared, it would outlive the store that its object belongs to.
+@cython.no_gc_clear
 cdef class NativeRef:
     """A structure, an array or an exception outside of the loop."""
 
@@ -340,6 +356,7 @@ cdef class NativeStore:
     cdef object owner
     cdef dict funcs
     cdef list kept
+    cdef set thrown_tags
     cdef object pending
     cdef object lower
     cdef object running
@@ -352,6 +369,7 @@ cdef class NativeStore:
         self.lower = lower
         self.funcs = {}
         self.kept = []
+        self.thrown_tags = set()
         self.c.stack = <uint64_t *>_reserve(STACK_SLOTS * 8)
         if self.c.stack == NULL:
             raise MemoryError("no address space for the native engine's stack")
@@ -359,6 +377,8 @@ cdef class NativeStore:
         self.c.top = self.c.stack
         self.c.max_depth = config.max_call_depth
         self.c.frames = <Frame *>calloc(config.max_call_depth + 2, sizeof(Frame))
+        if self.c.frames == NULL:
+            raise MemoryError("no memory for the native engine's frames")
         self.c.python = <void *>self
         self.c.prepare = _prepare
         self.c.call_host = _call_host
@@ -456,7 +476,7 @@ cdef class NativeStore:
                 raise ValueError("a reference of another store")
             return <uintptr_t>(<NativeRef>value).object
         if type(value) is I31:
-            return <uint64_t>value.value << 1 | 1
+            return <uint64_t>(value.value & 0x7FFFFFFF) << 1 | 1
         object = tw_new_host(&self.c, <void *>value)
         if object == NULL:
             raise MemoryError
@@ -466,7 +486,10 @@ cdef class NativeStore:
     cdef int write(self, char letter, value, uint64_t *slot) except -1:
         """Put a raw value into its slot or slots; the number of slots."""
         cdef double number
-        if letter == c"i" or letter == c"l":
+        if letter == c"i":
+            # The loop takes for granted that the high half is zero.
+            slot[0] = <uint32_t>value
+        elif letter == c"l":
             slot[0] = value
         elif letter == c"d":
             number = value
@@ -474,6 +497,8 @@ cdef class NativeStore:
         elif letter == c"f":
             slot[0] = f32_to_bits(value)
         elif letter == c"v":
+            if type(value) is not bytes or len(value) != 16:
+                raise TypeError(f"a v128 is 16 bytes, not {value!r}")
             memcpy(slot, <const char *><bytes>value, 16)
             return 2
         else:
@@ -502,10 +527,37 @@ cdef class NativeStore:
             letters += 1
         return values
 
-    cdef int write_all(self, char *letters, values, uint64_t *slot) except -1:
+    cdef int write_all(self, TypeInfo *function, bint results, values, uint64_t *slot) except -1:
+        """Write a function's arguments or results, which come from outside and may be anything."""
+        cdef char *letters = function.results if results else function.params
+        cdef int index = 0
+        if len(values) != <Py_ssize_t>strlen(letters):
+            raise TypeError(f"{len(values)} values where {(<object>function.python).composite} has {strlen(letters)}")
         for value in values:
-            slot += self.write(letters[0], value, slot)
-            letters += 1
+            if letters[index] == c"r":
+                signature = (<object>function.python).composite
+                self.write_reference((signature.results if results else signature.params)[index], value, slot)
+                slot += 1
+            else:
+                slot += self.write(letters[index], value, slot)
+            index += 1
+        return 0
+
+    cdef int write_reference(self, wanted, value, uint64_t *slot) except -1:
+        """Write a reference of the closed type `wanted`. Raises `TypeError` where the value is none.
+
+        The loop takes an object for what its type says.
+        """
+        cdef TypeInfo *concrete = NULL
+        cdef int heap = 0
+        cdef uint64_t ref = self.from_python(value)
+        if isinstance(wanted.heap, DefinedType):
+            concrete = &_type_of(wanted.heap).info
+        else:
+            heap = _HEAP_NUMBERS[wanted.heap]
+        if not tw_is_instance(ref, concrete, heap, wanted.nullable):
+            raise TypeError(f"{value!r} is no {wanted}")
+        slot[0] = ref
         return 0
 
     def call(self, instance, args):
@@ -529,13 +581,16 @@ cdef class NativeStore:
                 self.c.interrupted = self.owner.interrupted
             if base + func.head.type.param_slots + func.head.type.result_slots + 64 > self.c.stack_end:
                 raise StackExhausted
-            self.write_all(func.head.type.params, args, base)
+            # A collection, or a call out of a finalizer, must find the values below the top.
+            self.c.top = base + func.head.type.param_slots
+            self.write_all(func.head.type, False, args, base)
             with nogil:
                 status = tw_run(&self.c, func, base)
             trace_depth = self.c.depth
             self.c.depth = depth
-            self.c.top = base
-            self._settle()
+            self.c.top = base + func.head.type.result_slots
+            if self.owner.fuel is not None:
+                self.owner.fuel = self.c.fuel
             if status != STATUS_DONE:
                 self._fail(status, depth, trace_depth)
             return self.read_all(func.head.type.results, base)
@@ -544,12 +599,8 @@ cdef class NativeStore:
             self.c.depth = depth
             if outer:
                 self.running = None
-
-    cdef _settle(self):
-        if self.owner.fuel is not None:
-            self.owner.fuel = self.c.fuel
-        if self.c.unreferenced != NULL:
-            self._release()
+            if self.c.unreferenced != NULL:
+                self._release()
 
     cdef _fail(self, int status, int64_t base, int64_t depth):
         """Raise what ended a run; frames lie above `base` up to `depth`."""
@@ -581,7 +632,11 @@ cdef class NativeStore:
         raise trap
 
     cdef _exception(self, Exn *exn):
-        values = self.read_all(exn.tag.type.params, exn.values)
+        exn.head.pins += 1
+        try:
+            values = self.read_all(exn.tag.type.params, exn.values)
+        finally:
+            exn.head.pins -= 1
         return WasmException(<object>exn.tag.python, values)
 
     cdef list _frames(self, int64_t base, int64_t depth):
@@ -597,7 +652,9 @@ cdef class NativeStore:
             owned = self.funcs[<object>frame.func.python]
             word = (<uintptr_t>frame.pc - <uintptr_t>frame.func.code.words) // 16
             places.append((owned.python, owned.code.positions[word]))
-        return [_frame(func, position) for func, position in places]
+        from tinywasm.engine.backtrace import frame as trace_frame
+
+        return [trace_frame(func, position) for func, position in places]
 
     cdef int thrown(self, error) except -1:
         """Bring a `WasmException` of a host function into the loop."""
@@ -605,16 +662,15 @@ cdef class NativeStore:
         cdef Exn *exn = <Exn *>tw_new_exn(&self.c, &tag.tag)
         if exn == NULL:
             raise MemoryError
-        self.write_all(tag.tag.type.params, error.values, exn.values)
+        # The tag may belong to an instance of another store, which may go before the exception.
+        self.thrown_tags.add(tag)
+        exn.head.pins += 1
+        try:
+            self.write_all(tag.tag.type, False, error.values, exn.values)
+        finally:
+            exn.head.pins -= 1
         self.c.thrown = exn
         return 0
-
-
-def _frame(func, position):
-    from tinywasm.errors import Frame as TraceFrame
-
-    start = func.definition.body.start
-    return TraceFrame(func.index, func.name, func.module.syntax.names.module, position - start, position)
 
 
 cdef int _prepare(Store *c, Func *func) noexcept with gil:
@@ -640,7 +696,7 @@ cdef int _call_host(Store *c, Func *func, uint64_t *args) noexcept with gil:
             store.owner.fuel = c.fuel
         store.owner.depth = c.depth
         results = instance.host(*store.read_all(func.head.type.params, args))
-        store.write_all(func.head.type.results, results, args)
+        store.write_all(func.head.type, True, results, args)
         if store.owner.fuel is not None:
             c.fuel = store.owner.fuel
         return STATUS_DONE
@@ -781,7 +837,7 @@ cdef class NativeTable:
         self.c.elements = <uint64_t *>calloc(size or 1, 8)
         if self.c.elements == NULL:
             raise MemoryError
-        ref = store.from_python(init)
+        store.write_reference(type.element, init, &ref)
         self.c.size = self.c.capacity = size
         for index in range(self.c.size):
             self.c.elements[index] = ref
@@ -819,14 +875,18 @@ cdef class NativeTable:
         return self.store.to_python(self.c.elements[<uint64_t>index])
 
     def set(self, index, value):
+        cdef uint64_t ref
         self.check(index, 1)
-        self.c.elements[<uint64_t>index] = self.store.from_python(value)
+        self.store.write_reference(self.type.element, value, &ref)
+        self.c.elements[<uint64_t>index] = ref
 
     def grow(self, count, value):
+        cdef uint64_t ref
         self.store.guard()
         if count > self.c.max:
             return -1
-        return tw_table_grow(&self.c, count, self.store.from_python(value))
+        self.store.write_reference(self.type.element, value, &ref)
+        return tw_table_grow(&self.c, count, ref)
 
     def init(self, target, segment, source, count):
         cdef uint64_t place
@@ -853,7 +913,7 @@ cdef class NativeGlobal:
         self.store = store
         self.letter = <char>ord(_letter(type.content))
         self.c.is_ref = self.letter == c"r"
-        store.write(self.letter, value, self.c.value)
+        self.value = value
         store.kept.append(self)
         _append(<void ***>&store.c.globals, &store.c.global_count, &self.c)
 
@@ -865,7 +925,10 @@ cdef class NativeGlobal:
     @value.setter
     def value(self, value):
         self.store.guard()
-        self.store.write(self.letter, value, self.c.value)
+        if self.letter == c"r":
+            self.store.write_reference(self.type.content, value, self.c.value)
+        else:
+            self.store.write(self.letter, value, self.c.value)
 
 
 cdef _append(void ***array, uint64_t *count, void *item):
@@ -913,17 +976,29 @@ cdef class NativeInstance:
         free(self.c.types)
 
     def add(self, extern):
+        """Append to the index space of its kind.
+
+        Raises `LinkError` for what another engine made, and for what holds references of another store.
+        """
         self.kept.append(extern)
         if isinstance(extern, FuncInstance):
+            if extern.module is not None and extern.module.store is not self.store.owner:
+                raise LinkError("incompatible import: a function of another store")
             _append(<void ***>&self.c.funcs, &self.c.func_count, self.store.func_of(extern))
         elif isinstance(extern, NativeMemory):
             _append(<void ***>&self.c.memories, &self.c.memory_count, &(<NativeMemory>extern).c)
         elif isinstance(extern, NativeTable):
+            if (<NativeTable>extern).store is not self.store:
+                raise LinkError("incompatible import: a table of another store")
             _append(<void ***>&self.c.tables, &self.c.table_count, &(<NativeTable>extern).c)
         elif isinstance(extern, NativeGlobal):
+            if (<NativeGlobal>extern).store is not self.store:
+                raise LinkError("incompatible import: a global of another store")
             _append(<void ***>&self.c.globals, &self.c.global_count, &(<NativeGlobal>extern).c)
-        else:
+        elif isinstance(extern, NativeTag):
             _append(<void ***>&self.c.tags, &self.c.tag_count, &(<NativeTag>extern).tag)
+        else:
+            raise LinkError(f"incompatible import: a {extern.kind} that another engine made")
 
     def set_segments(self, datas, elems):
         """The data segments' bytes and the element segments' raw references, once."""

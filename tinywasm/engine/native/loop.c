@@ -34,6 +34,7 @@ int64_t tw_table_grow(Table *table, uint64_t count, uint64_t value) {
     if (count > table->max - old) return -1;
     if (old + count > table->capacity) {
         uint64_t capacity = (old + count) + (old + count) / 2;
+        if (capacity > SIZE_MAX / sizeof *table->elements) return -1;
         uint64_t *grown = realloc(table->elements, capacity * sizeof *grown);
         if (!grown) return -1;
         table->elements = grown;
@@ -219,6 +220,12 @@ static const Clause *find_clause(const Code *code, const Instance *instance, uin
     if (unlikely(at + (width) > memory_size)) goto trap_memory; \
     uint8_t *place = memory + at;
 
+/* The address wraps at 32 bits before the offset is added. */
+#define ADDRESS_A(slot, imm, width) \
+    uint64_t at = (uint64_t)(R32(slot) + (uint32_t)((imm) >> 32)) + (uint32_t)(imm); \
+    if (unlikely(at + (width) > memory_size)) goto trap_memory; \
+    uint8_t *place = memory + at;
+
 #define ADDRESS_X(slot, static_offset, width) \
     uint64_t at; \
     Memory *chosen = instance->memories[pc->c]; \
@@ -283,7 +290,8 @@ int tw_run(Store *store, Func *func, uint64_t *fp) {
     OP(br_table) {
         uint64_t index = R32(pc->a);
         pc += 1 + (index < pc->imm ? index : pc->imm);
-        DISPATCH;
+        /* A row of jumps follows. */
+        JUMP;
     }
     OP(unreachable) FAIL(TRAP_UNREACHABLE);
     OP(move) { fp[pc->a] = fp[pc->b]; NEXT; }
@@ -307,12 +315,12 @@ int tw_run(Store *store, Func *func, uint64_t *fp) {
         goto enter;
     }
     OP(call_indirect) {
-        Table *table = instance->tables[pc->c];
+        Table *table = instance->tables[pc->imm >> 32];
         uint64_t index = R64(pc->b);
         if (unlikely(index >= table->size)) FAIL(TRAP_UNDEFINED_ELEMENT);
         callee = (Func *)(uintptr_t)table->elements[index];
         if (unlikely(!callee)) { store->element = index; FAIL(TRAP_UNINITIALIZED_ELEMENT); }
-        TypeInfo *type = instance->types[pc->imm];
+        TypeInfo *type = instance->types[(uint32_t)pc->imm];
         if (unlikely(callee->head.type != type) && !tw_is_instance((uintptr_t)callee, type, 0, 0))
             FAIL(TRAP_INDIRECT_CALL_TYPE_MISMATCH);
         args = fp + pc->a;
@@ -354,12 +362,12 @@ enter_slowly: {
         goto replace;
     }
     OP(return_call_indirect) {
-        Table *table = instance->tables[pc->c];
+        Table *table = instance->tables[pc->imm >> 32];
         uint64_t index = R64(pc->b);
         if (unlikely(index >= table->size)) FAIL(TRAP_UNDEFINED_ELEMENT);
         callee = (Func *)(uintptr_t)table->elements[index];
         if (unlikely(!callee)) { store->element = index; FAIL(TRAP_UNINITIALIZED_ELEMENT); }
-        if (unlikely(!tw_is_instance((uintptr_t)callee, instance->types[pc->imm], 0, 0)))
+        if (unlikely(!tw_is_instance((uintptr_t)callee, instance->types[(uint32_t)pc->imm], 0, 0)))
             FAIL(TRAP_INDIRECT_CALL_TYPE_MISMATCH);
         args = fp + pc->a;
         goto replace;
@@ -422,6 +430,7 @@ poll: {
             SAVE;
             int status = store->poll(store);
             fuel = store->fuel;
+            LOAD_MEMORY;
             if (status != STATUS_DONE) return status;
         }
         DISPATCH;
@@ -438,8 +447,8 @@ poll: {
         NEXT;
     }
     OP(memory_fill) { TRY(memory_fill(instance->memories[pc->imm], fp + pc->a)); NEXT; }
-    OP(memory_copy) { TRY(memory_copy(instance->memories[pc->b], instance->memories[pc->c], fp + pc->a)); NEXT; }
-    OP(memory_init) { TRY(memory_init(instance->memories[pc->b], &instance->datas[pc->imm], fp + pc->a)); NEXT; }
+    OP(memory_copy) { TRY(memory_copy(instance->memories[(uint32_t)pc->imm], instance->memories[pc->imm >> 32], fp + pc->a)); NEXT; }
+    OP(memory_init) { TRY(memory_init(instance->memories[pc->imm >> 32], &instance->datas[(uint32_t)pc->imm], fp + pc->a)); NEXT; }
     OP(data_drop) { instance->datas[pc->imm].length = 0; NEXT; }
     OP(table_get) {
         Table *table = instance->tables[pc->imm];
@@ -461,8 +470,8 @@ poll: {
         NEXT;
     }
     OP(table_fill) { TRY(table_fill(instance->tables[pc->imm], fp + pc->a)); NEXT; }
-    OP(table_copy) { TRY(table_copy(instance->tables[pc->b], instance->tables[pc->c], fp + pc->a)); NEXT; }
-    OP(table_init) { TRY(table_init(instance->tables[pc->b], &instance->elems[pc->imm], fp + pc->a)); NEXT; }
+    OP(table_copy) { TRY(table_copy(instance->tables[(uint32_t)pc->imm], instance->tables[pc->imm >> 32], fp + pc->a)); NEXT; }
+    OP(table_init) { TRY(table_init(instance->tables[pc->imm >> 32], &instance->elems[(uint32_t)pc->imm], fp + pc->a)); NEXT; }
     OP(elem_drop) { instance->elems[pc->imm].length = 0; NEXT; }
 
     /* References. */
@@ -547,12 +556,12 @@ poll: {
     }
     OP(array_new_data) {
         SAVE;
-        TRY(array_new_data(store, instance->types[pc->b], &instance->datas[pc->imm], fp + pc->a));
+        TRY(array_new_data(store, instance->types[(uint32_t)pc->imm], &instance->datas[pc->imm >> 32], fp + pc->a));
         NEXT;
     }
     OP(array_new_elem) {
         SAVE;
-        TRY(array_new_elem(store, instance->types[pc->b], &instance->elems[pc->imm], fp + pc->a));
+        TRY(array_new_elem(store, instance->types[(uint32_t)pc->imm], &instance->elems[pc->imm >> 32], fp + pc->a));
         NEXT;
     }
     OP(array_get) {
@@ -590,8 +599,8 @@ poll: {
     }
     OP(array_fill) { TRY(array_fill(instance->types[pc->imm], fp + pc->a)); NEXT; }
     OP(array_copy) { TRY(array_copy(fp + pc->a)); NEXT; }
-    OP(array_init_data) { TRY(array_init(&instance->datas[pc->imm], 0, fp + pc->a)); NEXT; }
-    OP(array_init_elem) { TRY(array_init(&instance->elems[pc->imm], 1, fp + pc->a)); NEXT; }
+    OP(array_init_data) { TRY(array_init(&instance->datas[pc->imm >> 32], 0, fp + pc->a)); NEXT; }
+    OP(array_init_elem) { TRY(array_init(&instance->elems[pc->imm >> 32], 1, fp + pc->a)); NEXT; }
 
     /* Exceptions. */
 

@@ -20,6 +20,8 @@ from tinywasm.errors import WasmError
 from tinywasm.instructions import TABLE, Instruction
 from tinywasm.module import Expr, Function
 from tinywasm.types import (
+    F32,
+    I32,
     I64,
     V128,
     AbstractHeap,
@@ -391,6 +393,7 @@ def _signed(bits: int) -> int:
 
 
 _EQZ = OPCODES["i32_eqz"]
+_ADD = OPCODES["i32_add__k"]
 # Words that do nothing but make the value of their slot `a`, so that they may make it elsewhere.
 _DEFINES = frozenset(
     OPCODES[name]
@@ -398,7 +401,7 @@ _DEFINES = frozenset(
     if len(row.results) == 1 and (row.operator or (row.immediates and row.immediates[0].startswith("memarg")))
     if len(row.immediates) != 2 and row.immediates != ("shuffle",)
     for flat in [row.name.replace(".", "_")]
-    for name in (flat, f"{flat}__k", f"{flat}__x")
+    for name in (flat, f"{flat}__k", f"{flat}__x", f"{flat}__a")
     if name in OPCODES
 ) | {OPCODES["global_get"], OPCODES["struct_get"], OPCODES["array_get"]}
 
@@ -481,6 +484,8 @@ def _end(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
             b.return_values()
         if label.clause_patches:
             b.bind(label)
+            # A clause brings its values here, which may be more than anything else that the frame holds.
+            b.max_top = max(b.max_top, label.height + sum(b.results))
             b.emit("return_n", label.height, imm=sum(b.results))
         return
     joined = label.opcode in ("if", "else") or (label.opcode != "loop" and label.targeted)
@@ -599,11 +604,10 @@ def _leave_call(b: _Builder, row: Instruction, type: DefinedType, fields: dict[s
     signature = type.composite
     assert isinstance(signature, FuncType)
     b.emit(row.name, b.settle_top(len(signature.params)), **fields)
-    if row.name.startswith("return_"):
-        b.dead = True
-        return
+    # Also behind a tail call: a host function leaves its results here first.
     for each in widths(signature.results):
         b.push(each)
+    b.dead = row.name.startswith("return_")
 
 
 def _call(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
@@ -614,7 +618,7 @@ def _call(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
 def _call_indirect(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
     b.count()
     index = b.register(b.pop())
-    _leave_call(b, row, b.context.types[imm[0]], {"b": index, "c": imm[1], "imm": imm[0]})
+    _leave_call(b, row, b.context.types[imm[0]], {"b": index, "imm": imm[0] | imm[1] << 32})
 
 
 def _call_ref(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
@@ -739,7 +743,7 @@ def _binary_as(operator: str) -> _Lower:
 
 def _extended(bits: int, type: ValType) -> int:
     """The constant as the immediate holds it: i32 sign-extended, so that it fits half of one."""
-    return bits - (1 << 32) if type is not I64 and bits >> 31 == 1 else bits
+    return bits - (1 << 32) if type in (I32, F32) and bits >> 31 == 1 else bits
 
 
 def _shuffle(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
@@ -771,20 +775,33 @@ def _numeric(row: Instruction) -> _Lower:
 # Memory and tables
 
 _LANE_OFFSETS = (1 << 48) - 1
+_MAX_MEMORY = (1 << 16) - 1
 
 
 def _access(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
     b.count()
     argument: MemArg = imm[0]
     memory = b.context.memories[argument.memory]
+    if argument.memory > _MAX_MEMORY:
+        raise WasmError("function uses a memory beyond the first 65,536 of the native engine")
     short = argument.memory == 0 and memory.address is not I64
-    name = row.name.replace(".", "_") + ("" if short else "__x")
+    name = row.name.replace(".", "_")
     offset = argument.offset
     if len(imm) == 2:
         # No memory reaches an offset that does not fit beside the lane.
         offset = min(offset, _LANE_OFFSETS) | imm[1] << 56
     value = b.pop() if len(row.params) == 2 else None
     address = b.pop()
+    if not short:
+        name += "__x"
+    elif len(imm) == 1 and offset <= 0xFFFFFFFF and address.kind == SLOT and b.defines(address.value):
+        op, _, base, _, addend = b.words[-1]
+        if op == _ADD:
+            # The constant that the address was made with goes into the access.
+            b.remove_last()
+            name += "__a"
+            address = Operand(LOCAL, base, address.home, 1)
+            offset |= (addend & 0xFFFFFFFF) << 32
     if row.results and value is not None:
         _load_lane(b, name, address, value, argument.memory, offset)
     elif value is not None:
@@ -857,15 +874,8 @@ def _imm(b: _Builder, imm: Any) -> dict[str, int]:
 
 
 def _pair(b: _Builder, imm: Any) -> dict[str, int]:
-    return {"b": imm[0], "c": imm[1]}
-
-
-def _segment_into(b: _Builder, imm: Any) -> dict[str, int]:
-    return {"b": imm[1], "imm": imm[0]}
-
-
-def _type_and_segment(b: _Builder, imm: Any) -> dict[str, int]:
-    return {"b": imm[0], "imm": imm[1]}
+    """Two indices, a half of the immediate each: the other fields are too small for some modules."""
+    return {"imm": imm[0] | imm[1] << 32}
 
 
 def _table_set(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
@@ -1027,7 +1037,7 @@ _HAND: dict[str, _Lower] = {
     "memory.grow": _in_row("memory_grow", _imm, 1),
     "memory.fill": _in_row("memory_fill", _imm, 0),
     "memory.copy": _in_row("memory_copy", _pair, 0),
-    "memory.init": _in_row("memory_init", _segment_into, 0),
+    "memory.init": _in_row("memory_init", _pair, 0),
     "data.drop": _in_row("data_drop", _imm, 0),
     "table.get": _single("table_get", _imm),
     "table.set": _table_set,
@@ -1035,7 +1045,7 @@ _HAND: dict[str, _Lower] = {
     "table.grow": _in_row("table_grow", _imm, 1),
     "table.fill": _in_row("table_fill", _imm, 0),
     "table.copy": _in_row("table_copy", _pair, 0),
-    "table.init": _in_row("table_init", _segment_into, 0),
+    "table.init": _in_row("table_init", _pair, 0),
     "elem.drop": _in_row("elem_drop", _imm, 0),
     "ref.null": _ref_null,
     "ref.func": _source("ref_func", _imm),
@@ -1059,8 +1069,8 @@ _HAND: dict[str, _Lower] = {
     "array.new": _in_row("array_new", _imm, 1),
     "array.new_default": _in_row("array_new_default", _imm, 1),
     "array.new_fixed": _array_new_fixed,
-    "array.new_data": _in_row("array_new_data", _type_and_segment, 1),
-    "array.new_elem": _in_row("array_new_elem", _type_and_segment, 1),
+    "array.new_data": _in_row("array_new_data", _pair, 1),
+    "array.new_elem": _in_row("array_new_elem", _pair, 1),
     "array.get": _array_get,
     "array.get_s": _array_get,
     "array.get_u": _array_get,
@@ -1068,8 +1078,8 @@ _HAND: dict[str, _Lower] = {
     "array.len": _single("array_len", _none),
     "array.fill": _in_row("array_fill", _imm, 0),
     "array.copy": _in_row("array_copy", _none, 0),
-    "array.init_data": _in_row("array_init_data", _type_and_segment, 0),
-    "array.init_elem": _in_row("array_init_elem", _type_and_segment, 0),
+    "array.init_data": _in_row("array_init_data", _pair, 0),
+    "array.init_elem": _in_row("array_init_elem", _pair, 0),
 }
 
 
