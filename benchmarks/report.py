@@ -205,7 +205,7 @@ def _load_row(cost: LoadCost) -> list[str]:
         _cost_cell(cost.cpu),
         seconds(median(cost.wall)),
         number(cost.size / 1e6 / cpu),
-        f"{memory / 1e6:.0f} MB",
+        f"{number(memory / 1e6)} MB",
         number(memory / cost.size),
         cost.reason,
     ]

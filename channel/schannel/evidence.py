@@ -15,6 +15,7 @@ from . import layouts
 from .ed25519_sha3 import ED25519_SHA3
 from .errors import EvidenceError, EvidenceReason, LocalError, MessageError
 from .layouts import MAX_REPORT_DATA
+from .wire import Buffer
 
 RAW_SIZE = 1352
 """Bytes of a report as the monitor writes it."""
@@ -48,13 +49,14 @@ class Claims:
     """What an enclave says about itself, in the signed data of its report.
 
     `handshake_hash` ties the evidence to one connection, `configuration_digest` (32 bytes) to the limits and
-    rights that the enclave was started with.
+    rights that the enclave was started with. `receipt_key` is the Ed25519 public key that signs its receipts.
     """
 
     handshake_hash: bytes
     configuration_digest: bytes
     version: tuple[int, int, int]
     isolation: Isolation
+    receipt_key: bytes
 
     def encode(self) -> bytes:
         """The bytes that go into a report's data."""
@@ -72,8 +74,9 @@ class Claims:
             return cls(
                 parsed["handshake_hash"],
                 parsed["configuration_digest"],
-                (parsed["version"][0], parsed["version"][1], parsed["version"][2]),
+                parsed["version"],
                 Isolation(parsed["isolation"]),
+                parsed["receipt_key"],
             )
         except (MessageError, ValueError) as error:
             raise EvidenceError(
@@ -94,7 +97,7 @@ class Report:
     device_public_key: bytes
 
     @classmethod
-    def from_bytes(cls, encoded: bytes) -> Report:
+    def from_bytes(cls, encoded: Buffer) -> Report:
         """A report from its raw form (1,352 bytes, garbage after the data ignored) or its compact form.
 
         Raises:
@@ -212,7 +215,7 @@ class Report:
 
 def _signed_data(parsed: Mapping[str, Any]) -> bytes:
     data: bytes = parsed["data"]
-    return data[: parsed["data_len"]]
+    return data[: parsed.get("data_len")]
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

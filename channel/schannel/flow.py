@@ -7,6 +7,7 @@ receiver grants more as it can hold more. One message is in progress per directi
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from . import layouts
 from .errors import FlowControlError, LocalError, MessageError
 from .messages import MessageType
 from .records import HEADER_SIZE, MAX_PLAINTEXT, PADDING, padded_size
+from .wire import Buffer
 
 INITIAL_CREDIT = MAX_PLAINTEXT
 """Bytes that each end may send before it is granted any."""
@@ -46,19 +48,38 @@ class Limits:
 
 
 class Assembled(NamedTuple):
-    """A complete message as it came; `size` is what it counts for until it is released."""
+    """A complete message as it came; `size` is what it counts for until it is released.
 
-    type: MessageType
-    number: int
-    body: bytes
-    size: int
+    `body` is a view of the buffer that it was put together in, so that its fields need no copy of their own.
+    """
 
-
-@dataclass(slots=True)
-class _Outgoing:
     type: MessageType
     number: int
     body: memoryview
+    size: int
+
+
+class _Outgoing:
+    """A message on its way out, in the pieces in which it was encoded."""
+
+    def __init__(self, kind: MessageType, number: int, parts: Sequence[Buffer]) -> None:
+        self.type = kind
+        self.number = number
+        self._parts = deque(memoryview(part) for part in parts if len(part))
+        self.left = sum(map(len, self._parts))
+
+    def take(self, size: int) -> bytes:
+        """The next `size` bytes, or what is left."""
+        taken = []
+        while size and self._parts:
+            part = self._parts.popleft()
+            taken.append(part[:size])
+            if len(part) > size:
+                self._parts.appendleft(part[size:])
+            size -= len(taken[-1])
+        data = b"".join(taken)
+        self.left -= len(data)
+        return data
 
 
 class Outbox:
@@ -73,9 +94,14 @@ class Outbox:
         """Whether everything queued has been handed out."""
         return not self._queue
 
-    def put(self, kind: MessageType, number: int, body: bytes) -> None:
-        """Queue a message."""
-        self._queue.append(_Outgoing(kind, number, memoryview(body)))
+    @property
+    def unsent(self) -> int:
+        """Bytes of the queued messages that have not been handed out."""
+        return sum(message.left for message in self._queue)
+
+    def put(self, kind: MessageType, number: int, parts: Sequence[Buffer]) -> None:
+        """Queue a message, which is not copied: its pieces must stay as they are until they are sent."""
+        self._queue.append(_Outgoing(kind, number, parts))
 
     def clear(self) -> None:
         """Drop what is queued: the peer will not read it."""
@@ -97,13 +123,12 @@ class Outbox:
         if not self._queue or plaintext == 0:
             return None
         message = self._queue[0]
-        data = message.body[: plaintext - HEADER_SIZE - CHUNK_HEADER_SIZE]
-        message.body = message.body[len(data) :]
-        last = not message.body
+        data = message.take(plaintext - HEADER_SIZE - CHUNK_HEADER_SIZE)
+        last = not message.left
         if last:
             self._queue.popleft()
         chunk = layouts.CHUNK.build(
-            {"type": message.type, "last": last, "request": message.number, "data": bytes(data)}
+            {"type": message.type, "last": last, "request": message.number, "data": data}
         )
         self._credit -= padded_size(len(chunk))
         return chunk
@@ -128,7 +153,7 @@ class Inbox:
         """Bytes held for the peer now, rounded up as they cost."""
         return self._held + (0 if self._current is None else _cost(len(self._body)))
 
-    def receive_chunk(self, chunk: bytes) -> Assembled | None:
+    def receive_chunk(self, chunk: Buffer) -> Assembled | None:
         """Take a chunk; returns the message that it completes.
 
         Raises:
@@ -164,7 +189,7 @@ class Inbox:
 
     def _complete(self) -> Assembled:
         assert self._current is not None
-        body = bytes(self._body)
+        body = memoryview(self._body)
         message = Assembled(*self._current, body, _cost(len(body)))
         self._held += message.size
         self._current = None
@@ -177,7 +202,7 @@ def _cost(body_size: int) -> int:
     return padded_size(CHUNK_HEADER_SIZE + body_size)
 
 
-def _parse_chunk(chunk: bytes) -> tuple[MessageType, int, bytes, bool]:
+def _parse_chunk(chunk: Buffer) -> tuple[MessageType, int, Buffer, bool]:
     parsed = layouts.CHUNK.parse(chunk)
     try:
         kind = MessageType(parsed["type"])

@@ -57,7 +57,8 @@ class StreamParser:
         """Return the next `size` bytes, or None until they are all there."""
         if len(self._buffer) < size:
             return None
-        taken = bytes(self._buffer[:size])
+        with memoryview(self._buffer) as view:
+            taken = bytes(view[:size])
         del self._buffer[:size]
         return taken
 

@@ -14,6 +14,7 @@ from .ed25519_sha3 import ED25519, SigningKey
 from .errors import HandshakeError, MessageError
 from .framing import encode_record
 from .noise import CipherState, HandshakeState, parse_protocol
+from .wire import Buffer
 
 PROTOCOL_VERSION = 1
 
@@ -137,7 +138,7 @@ def sign_identity(key: SigningKey, handshake_hash: bytes) -> bytes:
     return layouts.IDENTITY.build({"public_key": key.public, "signature": signature})
 
 
-def verify_identity(body: bytes, handshake_hash: bytes) -> bytes:
+def verify_identity(body: Buffer, handshake_hash: bytes) -> bytes:
     """The public key of a client that proved to hold its secret.
 
     Raises:

@@ -1,19 +1,31 @@
-"""Every byte layout of the protocol, declared once with `construct`.
+"""Every byte layout of the protocol, declared once.
 
-Our own layouts are big-endian, Keystone's report is little-endian without padding. Each is wrapped in a
-`Layout`, which refuses trailing bytes and turns construct's exceptions into ours; nothing else in the package
-knows construct. No declared length or count is believed before the bytes behind it are there.
+Our own layouts are big-endian, Keystone's report is little-endian without padding. How a field of each kind
+is written and read is `wire`'s business. A message's large field is its last, so that it can pass as a view.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-import construct as c  # type: ignore[import-untyped]
-
-from .errors import LocalError, MessageError
 from .framing import MAGIC
+from .wire import (
+    PAYLOAD,
+    REST,
+    SMALL_PAYLOAD,
+    TEXT,
+    U8,
+    U16,
+    U32,
+    U64,
+    U64_LITTLE,
+    Layout,
+    array,
+    bounded,
+    constant,
+    fixed,
+    group,
+    prefixed,
+    tagged,
+)
 
 MAX_TEXT = 65535
 """Longest text field, in bytes of UTF-8."""
@@ -24,165 +36,143 @@ MAX_REPORT_DATA = 1024
 CLAIMS_MAGIC = b"TWCLAIMS"
 """First bytes of our claims: nothing else that a monitor attests begins like this."""
 
+RECEIPT_MAGIC = b"TWRECEIP"
+"""First bytes of a receipt: nothing else that a receipt key signs begins like this."""
 
-class Layout:
-    """One byte layout with a name for error messages."""
+SEALED_MAGIC = b"TWSEALED"
+"""First bytes of a sealed program."""
 
-    def __init__(self, name: str, *subcons: Any) -> None:
-        self._name = name
-        self._struct = c.Struct(*subcons, c.Terminated)
+DIGEST_SIZE = 32
+"""Bytes of a SHA-256 digest."""
 
-    def parse(self, data: bytes) -> Mapping[str, Any]:
-        """Take `data` apart, all of it.
+_digest = fixed(DIGEST_SIZE)
+_bytes = prefixed(U32)
+_value = tagged({0x7F: U32, 0x7E: U64, 0x7D: U32, 0x7C: U64, 0x7B: fixed(16)}, "type byte, its bits")
+_values = array(U16, _value)
+_texts = array(U16, TEXT)
 
-        Raises:
-            MessageError: too short, too long, or a field that the layout does not allow.
-        """
-        try:
-            parsed: Mapping[str, Any] = self._struct.parse(data)
-        except (c.ConstructError, ValueError, OverflowError) as error:
-            raise MessageError(f"malformed {self._name}") from error
-        return parsed
-
-    def build(self, fields: Mapping[str, object]) -> bytes:
-        """Put `fields` together.
-
-        Raises:
-            LocalError: a field does not fit.
-        """
-        try:
-            built: bytes = self._struct.build(dict(fields))
-        except (c.ConstructError, ValueError, OverflowError, TypeError) as error:
-            raise LocalError(f"a field of {self._name} does not fit its layout") from error
-        return built
-
-
-_text = c.Prefixed(c.Int16ub, c.GreedyString("utf8"))
-_blob = c.Prefixed(c.Int32ub, c.GreedyBytes)
-_value = c.Struct(
-    "type" / c.Int8ub,
-    "bits"
-    / c.Switch(
-        c.this.type,
-        {0x7F: c.Int32ub, 0x7E: c.Int64ub, 0x7D: c.Int32ub, 0x7C: c.Int64ub, 0x7B: c.BytesInteger(16)},
-        default=c.Error,
-    ),
-)
-_values = c.PrefixedArray(c.Int16ub, _value)
-_fuel = "fuel" / c.Int64ub
-_timeout = "timeout_ms" / c.Int32ub
-_fuel_used = "fuel_used" / c.Int64ub
-
-PROLOGUE = Layout(
-    "prologue",
-    "magic" / c.Const(MAGIC),
-    "version" / c.Int8ub,
-    "suite" / c.Int8ub,
-    "reserved" / c.Const(0, c.Int16ub),
-)
+PROLOGUE = Layout("prologue", magic=constant(MAGIC), version=U8, suite=U8, reserved=constant(bytes(2)))
 """The client's first bytes, mixed into the handshake."""
 
-RECORD = Layout(
-    "record",
-    "kind" / c.Int8ub,
-    "body" / c.Prefixed(c.Int16ub, c.GreedyBytes),
-    "padding" / c.GreedyBytes,
-)
+RECORD = Layout("record", kind=U8, body=SMALL_PAYLOAD, padding=REST)
 """The plaintext of a transport record."""
 
-CHUNK = Layout(
-    "chunk",
-    "type" / c.Int8ub,
-    "last" / c.Int8ub,
-    "request" / c.Int32ub,
-    "data" / c.GreedyBytes,
-)
+CHUNK = Layout("chunk", type=U8, last=U8, request=U32, data=REST)
 """Body of a record of kind MESSAGE: a piece of one request or reply."""
 
-CREDIT = Layout("credit", "amount" / c.Int32ub)
+CREDIT = Layout("credit", amount=U32)
 """Body of a record of kind CREDIT: more plaintext bytes that the peer may send."""
 
-CLOSE = Layout("close", "reason" / c.Int8ub)
+CLOSE = Layout("close", reason=U8)
 """Body of a record of kind CLOSE: nothing follows in this direction."""
 
-IDENTITY = Layout("identity", "public_key" / c.Bytes(32), "signature" / c.Bytes(64))
+IDENTITY = Layout("identity", public_key=fixed(32), signature=fixed(64))
 """Body of a record of kind IDENTITY: the client's key and its signature over the handshake hash."""
 
 CLAIMS = Layout(
     "claims",
-    "magic" / c.Const(CLAIMS_MAGIC),
-    "claims_version" / c.Const(1, c.Int8ub),
-    "role" / c.Const(2, c.Int8ub),
-    "handshake_hash" / c.Prefixed(c.Int8ub, c.GreedyBytes),
-    "configuration_digest" / c.Bytes(32),
-    "version" / c.Int16ub[3],
-    "isolation" / c.Int32ub,
+    magic=constant(CLAIMS_MAGIC),
+    claims_version=constant(b"\2"),
+    role=constant(b"\2"),
+    handshake_hash=prefixed(U8),
+    configuration_digest=_digest,
+    version=group(U16, U16, U16),
+    isolation=U32,
+    receipt_key=fixed(32),
 )
 """What we put into the data of a report; role 2 is the enclave, the only one that gives evidence."""
 
-_report_tail = (
-    "enclave_signature" / c.Bytes(64),
-    "monitor_hash" / c.Bytes(64),
-    "monitor_public_key" / c.Bytes(32),
-    "monitor_signature" / c.Bytes(64),
-    "device_public_key" / c.Bytes(32),
-)
-_report_head = (
-    "enclave_hash" / c.Bytes(64),
-    "data_len" / c.Int64ul,
-    c.Check(c.this.data_len <= MAX_REPORT_DATA),
-)
+_report_tail = {
+    "enclave_signature": fixed(64),
+    "monitor_hash": fixed(64),
+    "monitor_public_key": fixed(32),
+    "monitor_signature": fixed(64),
+    "device_public_key": fixed(32),
+}
+_data_size = bounded(U64_LITTLE, MAX_REPORT_DATA)
 
-REPORT_RAW = Layout("report", *_report_head, "data" / c.Bytes(MAX_REPORT_DATA), *_report_tail)
+REPORT_RAW = Layout(
+    "report", enclave_hash=fixed(64), data_len=_data_size, data=fixed(MAX_REPORT_DATA), **_report_tail
+)
 """Keystone's report as the monitor writes it (sm/src/enclave.h): 1,352 bytes."""
 
-REPORT_COMPACT = Layout("report", *_report_head, "data" / c.Bytes(c.this.data_len), *_report_tail)
+REPORT_COMPACT = Layout("report", enclave_hash=fixed(64), data=prefixed(_data_size), **_report_tail)
 """The Rust SDK's compact form: 328 bytes and the data."""
 
-ENCLAVE_SIGNED = Layout("signed report", *_report_head, "data" / c.Bytes(c.this.data_len))
+ENCLAVE_SIGNED = Layout("signed report", enclave_hash=fixed(64), data=prefixed(_data_size))
 """What the monitor's key signs (sm/src/enclave.c, attest_enclave)."""
 
-DEPLOY = Layout("deploy request", "name" / _text, "module" / _blob)
-DEPLOY_RESULT = Layout("deploy result", "digest" / c.Bytes(32))
-CALL = Layout("call request", "module" / _text, "function" / _text, "arguments" / _values, _fuel, _timeout)
-CALL_RESULT = Layout("call result", "values" / _values, _fuel_used)
-INFO = Layout("info request", "module" / _text)
+DEPLOY = Layout("deploy request", name=TEXT, module=PAYLOAD)
+DEPLOY_RESULT = Layout("deploy result", digest=_digest)
+CALL = Layout("call request", module=TEXT, function=TEXT, arguments=_values, fuel=U64, timeout_ms=U32)
+CALL_RESULT = Layout("call result", values=_values, fuel_used=U64)
+INFO = Layout("info request", module=TEXT)
 INFO_RESULT = Layout(
-    "info result",
-    "version" / _text,
-    "engine" / _text,
-    "modules" / c.PrefixedArray(c.Int16ub, _text),
-    "exports" / c.PrefixedArray(c.Int32ub, c.Struct("name" / _text, "kind" / c.Int8ub, "type" / _text)),
+    "info result", version=TEXT, engine=TEXT, modules=_texts, exports=array(U32, group(TEXT, U8, TEXT))
 )
 RUN = Layout(
     "run request",
-    "module" / _text,
-    "arguments" / c.PrefixedArray(c.Int16ub, _text),
-    "environment" / c.PrefixedArray(c.Int16ub, c.Sequence(_text, _text)),
-    "stdin" / _blob,
-    _fuel,
-    _timeout,
+    module=TEXT,
+    arguments=_texts,
+    environment=array(U16, group(TEXT, TEXT)),
+    fuel=U64,
+    timeout_ms=U32,
+    stdin=PAYLOAD,
 )
-RUN_RESULT = Layout("run result", "exit_code" / c.Int32sb, "stdout" / _blob, "stderr" / _blob, _fuel_used)
-PUT = Layout("put request", "path" / _text, "content" / _blob)
-PUT_RESULT = Layout("put result")
-GET = Layout("get request", "path" / _text)
-GET_RESULT = Layout("get result", "content" / _blob)
-RECEIPT = Layout("receipt request", "request" / c.Int32ub)
-RECEIPT_RESULT = Layout("receipt result", "receipt" / _blob)
-SEAL = Layout("seal request", "module" / _text, "label" / _text)
-SEAL_RESULT = Layout("seal result", "blob" / _blob)
-RESTORE = Layout("restore request", "module" / _text, "label" / _text, "blob" / _blob)
-RESTORE_RESULT = Layout("restore result")
-ERROR = Layout(
-    "error reply",
-    "code" / c.Int8ub,
-    "message" / _text,
-    "backtrace"
-    / c.PrefixedArray(
-        c.Int16ub,
-        c.Struct(
-            "module" / _text, "function_index" / c.Int32ub, "function_name" / _text, "offset" / c.Int32ub
-        ),
-    ),
+RUN_RESULT = Layout("run result", exit_code=U32, fuel_used=U64, stderr=_bytes, stdout=PAYLOAD)
+PUT = Layout("put request", path=TEXT, offset=U64, content=PAYLOAD)
+PUT_RESULT = Layout("put result", size=U64)
+GET = Layout("get request", path=TEXT, offset=U64, size=U32)
+GET_RESULT = Layout("get result", total=U64, content=PAYLOAD)
+WRITE = Layout("write request", module=TEXT, memory=TEXT, address=U64, content=PAYLOAD)
+WRITE_RESULT = Layout("write result")
+READ = Layout("read request", module=TEXT, memory=TEXT, address=U64, size=U32)
+READ_RESULT = Layout("read result", content=PAYLOAD)
+RECEIPT = Layout("receipt request", request=U32)
+RECEIPT_RESULT = Layout("receipt result", receipt=_bytes)
+SEAL = Layout("seal request", label=TEXT, counter=U64, module=PAYLOAD)
+SEAL_RESULT = Layout("seal result", digest=_digest, counter=U64)
+RESTORE = Layout("restore request", label=TEXT, name=TEXT, counter=U64)
+RESTORE_RESULT = Layout("restore result", digest=_digest, counter=U64)
+ERROR = Layout("error reply", code=U8, message=TEXT, backtrace=array(U16, group(TEXT, U32, TEXT, U32)))
+
+RECEIPT_BODY = Layout(
+    "receipt",
+    magic=constant(RECEIPT_MAGIC),
+    receipt_version=constant(b"\1"),
+    session=prefixed(U8),
+    counter=U64,
+    kind=U8,
+    module_digest=_digest,
+    function=TEXT,
+    arguments_digest=_digest,
+    results_digest=_digest,
+    outcome=U8,
+    fuel_used=U64,
+    history=_digest,
 )
+"""What a receipt says; the enclave's receipt key signs these bytes."""
+
+SIGNED_RECEIPT = Layout("signed receipt", body=prefixed(U16), signature=fixed(64))
+"""A receipt and its signature."""
+
+ARGUMENTS = Layout("arguments", values=_values)
+"""What the digests of a call's arguments and results are made of."""
+
+RUN_INPUTS = Layout("run inputs", arguments=_texts, environment=array(U16, group(TEXT, TEXT)), stdin=_digest)
+"""What the arguments' digest of a run is made of."""
+
+RUN_OUTPUTS = Layout("run outputs", exit_code=U32, stderr=_digest, stdout=_digest)
+"""What the results' digest of a run is made of."""
+
+SEALED_HEADER = Layout(
+    "sealed program",
+    magic=constant(SEALED_MAGIC),
+    seal_version=constant(b"\1"),
+    counter=U64,
+    name=_digest,
+    salt=fixed(32),
+    size=U64,
+    digest=_digest,
+)
+"""Head of a sealed program, authenticated with each of its segments."""

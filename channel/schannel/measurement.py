@@ -23,8 +23,10 @@ PAGE_SIZE = 4096
 
 RUNTIME_PACKAGES = ("tinywasm",)
 APPLICATION_PACKAGES = ("schannel", "wasm_rt")
-DEPENDENCIES = ("Crypto", "construct")
-"""Third-party packages that the application runs with; their digests are part of the application."""
+DEPENDENCIES = ("Crypto",)
+OPTIONAL_DEPENDENCIES = ("cryptography", "_cffi_backend")
+"""Third-party packages that the application runs with, the latter where they are installed; their digests are
+part of the application."""
 
 LOADER = ("wasm_rt", "loader.py")
 """Package and file of the code that locks the process down and loads the rest."""
@@ -74,7 +76,7 @@ def python_tag() -> str:
 
 
 def package_folder(name: str) -> Path:
-    """Where an installed package's files are, found without importing it.
+    """Where an installed package's files are, found without importing it; of a compiled module, its file.
 
     Raises:
         LocalError: there is no such package, or it is not a folder of files.
@@ -83,9 +85,19 @@ def package_folder(name: str) -> Path:
         spec = importlib.util.find_spec(name)
     except (ImportError, ValueError) as error:
         raise LocalError(f"package {name} cannot be found") from error
-    if spec is None or spec.origin is None or not spec.submodule_search_locations:
-        raise LocalError(f"package {name} is not installed as a folder of files")
-    return Path(spec.origin).parent
+    if spec is not None and spec.origin is not None:
+        if spec.submodule_search_locations:
+            return Path(spec.origin).parent
+        if spec.origin.endswith(tuple(EXTENSION_SUFFIXES)):
+            return Path(spec.origin)
+    raise LocalError(f"package {name} is not installed as a folder of files")
+
+
+def installed_dependencies() -> tuple[str, ...]:
+    """The third-party packages that an enclave made from this installation runs with."""
+    optional = [name for name in OPTIONAL_DEPENDENCIES if importlib.util.find_spec(name) is not None]
+    # A part of the optional ones is of no use.
+    return (*DEPENDENCIES, *(optional if len(optional) == len(OPTIONAL_DEPENDENCIES) else ()))
 
 
 def package_entries(name: str, folder: Path, *, extensions: bool = True) -> dict[str, bytes]:
@@ -97,6 +109,8 @@ def package_entries(name: str, folder: Path, *, extensions: bool = True) -> dict
     Raises:
         LocalError: the folder holds no such files, or a symbolic link.
     """
+    if folder.is_file():
+        return {folder.name: folder.read_bytes()}
     suffixes = (".py", *EXTENSION_SUFFIXES) if extensions else (".py",)
     entries = {
         f"{name}/{path.relative_to(folder).as_posix()}": path.read_bytes()
@@ -134,7 +148,7 @@ def build_image(
     folders: Mapping[str, Path],
     *,
     native: bool = True,
-    dependencies: Sequence[str] = DEPENDENCIES,
+    dependencies: Sequence[str] | None = None,
     python: str | None = None,
 ) -> EnclaveImage:
     """Build the three files from the folders of the packages.
@@ -142,7 +156,7 @@ def build_image(
     Args:
         folders: the folder of each of our packages and of each of `dependencies`.
         native: whether tinywasm's compiled extension is part of the runtime.
-        dependencies: third-party packages whose digests go into the application.
+        dependencies: third-party packages whose digests go into the application; None for what is installed.
         python: the enclave's interpreter; None for the one in use.
 
     Raises:
@@ -155,17 +169,18 @@ def build_image(
     runtime = {PYTHON_ENTRY: (python or python_tag()).encode()}
     for name in RUNTIME_PACKAGES:
         runtime |= package_entries(name, _folder(folders, name), extensions=native)
-    application = {DEPENDENCIES_ENTRY: _dependency_lines(folders, dependencies)}
+    listed = installed_dependencies() if dependencies is None else dependencies
+    application = {DEPENDENCIES_ENTRY: _dependency_lines(folders, listed)}
     for name in APPLICATION_PACKAGES:
         application |= package_entries(name, _folder(folders, name))
     return EnclaveImage(loader.read_bytes(), canonical_archive(runtime), canonical_archive(application))
 
 
-def installed_image(*, native: bool = True, dependencies: Sequence[str] = DEPENDENCIES) -> EnclaveImage:
+def installed_image(*, native: bool = True, dependencies: Sequence[str] | None = None) -> EnclaveImage:
     """`build_image` from what is installed for the interpreter in use."""
-    names = {*RUNTIME_PACKAGES, *APPLICATION_PACKAGES, *dependencies}
-    folders = {name: package_folder(name) for name in names}
-    return build_image(folders, native=native, dependencies=dependencies)
+    listed = installed_dependencies() if dependencies is None else dependencies
+    folders = {name: package_folder(name) for name in (*RUNTIME_PACKAGES, *APPLICATION_PACKAGES, *listed)}
+    return build_image(folders, native=native, dependencies=listed)
 
 
 def _dependency_lines(folders: Mapping[str, Path], dependencies: Sequence[str]) -> bytes:

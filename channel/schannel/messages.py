@@ -7,14 +7,14 @@ that the client gave it in `DeployRequest`.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import Any
 
 from . import layouts
 from .errors import LocalError, MessageError
-from .layouts import Layout
+from .wire import Buffer, Layout
 
 
 class MessageType(IntEnum):
@@ -29,6 +29,8 @@ class MessageType(IntEnum):
     RECEIPT = 7
     SEAL = 8
     RESTORE = 9
+    WRITE = 10
+    READ = 11
     DEPLOY_RESULT = 0x81
     CALL_RESULT = 0x82
     INFO_RESULT = 0x83
@@ -38,6 +40,8 @@ class MessageType(IntEnum):
     RECEIPT_RESULT = 0x87
     SEAL_RESULT = 0x88
     RESTORE_RESULT = 0x89
+    WRITE_RESULT = 0x8A
+    READ_RESULT = 0x8B
     ERROR = 0xFF
 
 
@@ -160,7 +164,7 @@ class DeployRequest:
     """Send a module (binary or text) under a name of the client's choice."""
 
     name: str
-    module: bytes
+    module: Buffer
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,94 +221,143 @@ class InfoResult:
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """Run a deployed WASI command."""
+    """Run a deployed WASI command to its end; `fuel` and `timeout_ms` as in `CallRequest`."""
 
     module: str
     arguments: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
-    stdin: bytes = b""
+    stdin: Buffer = b""
     fuel: int = 0
     timeout_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """How the command ended and what it wrote."""
+    """How the command ended (0 to 2**32 - 1) and what it wrote."""
 
     exit_code: int
-    stdout: bytes = b""
+    stdout: Buffer = b""
     stderr: bytes = b""
     fuel_used: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class PutRequest:
-    """Store a file in the enclave's own memory."""
+    """Store a piece of a file in the session's file tree, in the enclave's memory.
+
+    With `offset` 0 the file is made, or made anew; any other offset must be its size so far.
+    """
 
     path: str
-    content: bytes
+    content: Buffer
+    offset: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class PutResult:
-    """The file is stored."""
+    """The piece is stored; `size` is the file's size now."""
+
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
 class GetRequest:
-    """Fetch a file from the enclave's own memory."""
+    """Fetch at most `size` bytes of a file of the session's tree, from `offset`."""
 
     path: str
+    offset: int = 0
+    size: int = 2**32 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class GetResult:
-    """The file's content."""
+    """A piece of the file, shorter than asked for at its end or at the limit; `total` is its size."""
 
-    content: bytes
+    total: int
+    content: Buffer
+
+
+@dataclass(frozen=True, slots=True)
+class WriteRequest:
+    """Write into a module's exported memory; an empty `memory` means its only one."""
+
+    module: str
+    address: int
+    content: Buffer
+    memory: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WriteResult:
+    """The bytes are written."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRequest:
+    """Read `size` bytes from a module's exported memory."""
+
+    module: str
+    address: int
+    size: int
+    memory: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadResult:
+    """The bytes."""
+
+    content: Buffer
 
 
 @dataclass(frozen=True, slots=True)
 class ReceiptRequest:
-    """Ask for a signed receipt of an earlier request of this session."""
+    """Ask for a signed receipt of an earlier call or run of this session; 0 stands for the latest."""
 
-    request: int
+    request: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class ReceiptResult:
-    """The receipt, in the receipt's own format."""
+    """The receipt as `receipts` reads it."""
 
     receipt: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class SealRequest:
-    """Seal the state of a module under a label."""
+    """Have a program kept under a label, sealed to this enclave's measurement and this client's key.
 
-    module: str
+    `counter` is the highest that the client has seen for the label: the sealed program's will be higher.
+    """
+
     label: str
+    module: Buffer
+    counter: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class SealResult:
-    """The sealed blob; only an enclave of the same identity opens it."""
+    """It is kept; `digest` is SHA-256 of the program."""
 
-    blob: bytes
+    digest: bytes
+    counter: int
 
 
 @dataclass(frozen=True, slots=True)
 class RestoreRequest:
-    """Restore a module's state from a sealed blob."""
+    """Deploy the program kept under `label` as `name`, unless its counter is below `counter`."""
 
-    module: str
     label: str
-    blob: bytes
+    name: str
+    counter: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class RestoreResult:
-    """The state is restored."""
+    """It is instantiated; `digest` is SHA-256 of the program."""
+
+    digest: bytes
+    counter: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,6 +389,8 @@ Request = (
     | ReceiptRequest
     | SealRequest
     | RestoreRequest
+    | WriteRequest
+    | ReadRequest
 )
 Result = (
     DeployResult
@@ -347,6 +402,8 @@ Result = (
     | ReceiptResult
     | SealResult
     | RestoreResult
+    | WriteResult
+    | ReadResult
 )
 Reply = Result | ErrorReply
 Message = Request | Reply
@@ -356,52 +413,83 @@ _MAX_ERROR_TEXT = 4096
 _MAX_BACKTRACE = 128
 
 
-class _Form(NamedTuple):
-    """How one message type is held and laid out; `nested` rebuilds fields that are not plain."""
+class _Form:
+    """How one message type is held and laid out; `nested` says for a field how it is laid out and rebuilt."""
 
-    cls: type[Any]
-    layout: Layout
-    nested: Mapping[str, Callable[[Any], object]] = {}
+    def __init__(self, cls: type[Any], layout: Layout, **nested: _Nested) -> None:
+        self.cls = cls
+        self.layout = layout
+        self.nested = nested
+        self.names = tuple(f.name for f in fields(cls))
+
+    def plain(self, message: Message) -> dict[str, Any]:
+        """The fields as the layout takes them."""
+        values = {name: getattr(message, name) for name in self.names}
+        for name, (to_plain, _) in self.nested.items():
+            values[name] = to_plain(values[name])
+        return values
+
+    def rebuild(self, parsed: dict[str, Any]) -> Message:
+        """The message of parsed fields; raises ValueError or LocalError for what is out of range."""
+        for name, (_, from_plain) in self.nested.items():
+            parsed[name] = from_plain(parsed[name])
+        message: Message = self.cls(**parsed)
+        return message
 
 
-def _value_tuple(items: list[Any]) -> tuple[Value, ...]:
-    return tuple(Value(ValueType(item["type"]), item["bits"]) for item in items)
+_Nested = tuple[Callable[[Any], Any], Callable[[Any], Any]]
 
 
-def _export_tuple(items: list[Any]) -> tuple[ExportInfo, ...]:
-    return tuple(ExportInfo(item["name"], ExternKind(item["kind"]), item["type"]) for item in items)
+def plain_values(values: tuple[Value, ...]) -> list[tuple[int, int | bytes]]:
+    """Values as the layouts take them."""
+    return [
+        (value.type, value.bits.to_bytes(16, "big") if value.type is ValueType.V128 else value.bits)
+        for value in values
+    ]
 
 
-def _pair_tuple(items: list[Any]) -> tuple[tuple[str, str], ...]:
-    return tuple((name, value) for name, value in items)
+def values_from_plain(items: tuple[tuple[int, int | bytes], ...]) -> tuple[Value, ...]:
+    """The inverse of `plain_values`."""
+    return tuple(
+        Value(ValueType(kind), int.from_bytes(bits, "big") if isinstance(bits, bytes) else bits)
+        for kind, bits in items
+    )
 
 
-def _frame_tuple(items: list[Any]) -> tuple[TraceFrame, ...]:
-    return tuple(TraceFrame(**{f.name: item[f.name] for f in fields(TraceFrame)}) for item in items)
-
+_VALUES = (plain_values, values_from_plain)
+_EXPORTS = (
+    lambda exports: [(export.name, export.kind, export.type) for export in exports],
+    lambda items: tuple(ExportInfo(name, ExternKind(kind), type) for name, kind, type in items),
+)
+_FRAMES = (
+    lambda frames: [(f.module, f.function_index, f.function_name, f.offset) for f in frames],
+    lambda items: tuple(TraceFrame(*item) for item in items),
+)
 
 _FORMS: dict[MessageType, _Form] = {
     MessageType.DEPLOY: _Form(DeployRequest, layouts.DEPLOY),
     MessageType.DEPLOY_RESULT: _Form(DeployResult, layouts.DEPLOY_RESULT),
-    MessageType.CALL: _Form(CallRequest, layouts.CALL, {"arguments": _value_tuple}),
-    MessageType.CALL_RESULT: _Form(CallResult, layouts.CALL_RESULT, {"values": _value_tuple}),
+    MessageType.CALL: _Form(CallRequest, layouts.CALL, arguments=_VALUES),
+    MessageType.CALL_RESULT: _Form(CallResult, layouts.CALL_RESULT, values=_VALUES),
     MessageType.INFO: _Form(InfoRequest, layouts.INFO),
-    MessageType.INFO_RESULT: _Form(
-        InfoResult, layouts.INFO_RESULT, {"modules": tuple, "exports": _export_tuple}
-    ),
-    MessageType.RUN: _Form(RunRequest, layouts.RUN, {"arguments": tuple, "environment": _pair_tuple}),
+    MessageType.INFO_RESULT: _Form(InfoResult, layouts.INFO_RESULT, exports=_EXPORTS),
+    MessageType.RUN: _Form(RunRequest, layouts.RUN),
     MessageType.RUN_RESULT: _Form(RunResult, layouts.RUN_RESULT),
     MessageType.PUT: _Form(PutRequest, layouts.PUT),
     MessageType.PUT_RESULT: _Form(PutResult, layouts.PUT_RESULT),
     MessageType.GET: _Form(GetRequest, layouts.GET),
     MessageType.GET_RESULT: _Form(GetResult, layouts.GET_RESULT),
+    MessageType.WRITE: _Form(WriteRequest, layouts.WRITE),
+    MessageType.WRITE_RESULT: _Form(WriteResult, layouts.WRITE_RESULT),
+    MessageType.READ: _Form(ReadRequest, layouts.READ),
+    MessageType.READ_RESULT: _Form(ReadResult, layouts.READ_RESULT),
     MessageType.RECEIPT: _Form(ReceiptRequest, layouts.RECEIPT),
     MessageType.RECEIPT_RESULT: _Form(ReceiptResult, layouts.RECEIPT_RESULT),
     MessageType.SEAL: _Form(SealRequest, layouts.SEAL),
     MessageType.SEAL_RESULT: _Form(SealResult, layouts.SEAL_RESULT),
     MessageType.RESTORE: _Form(RestoreRequest, layouts.RESTORE),
     MessageType.RESTORE_RESULT: _Form(RestoreResult, layouts.RESTORE_RESULT),
-    MessageType.ERROR: _Form(ErrorReply, layouts.ERROR, {"code": ErrorCode, "backtrace": _frame_tuple}),
+    MessageType.ERROR: _Form(ErrorReply, layouts.ERROR, code=(int, ErrorCode), backtrace=_FRAMES),
 }
 _TYPES: dict[type[Message], MessageType] = {form.cls: number for number, form in _FORMS.items()}
 
@@ -422,8 +510,8 @@ def unsupported(request: Request) -> ErrorReply:
     return ErrorReply(ErrorCode.UNSUPPORTED, f"this enclave does not support {name} requests")
 
 
-def encode(message: Message) -> bytes:
-    """The body of a message, without its chunk headers.
+def encode(message: Message) -> list[Buffer]:
+    """The body of a message, without its chunk headers, in pieces: a large last field is not copied.
 
     Error replies are cut to a few kilobytes of text and the innermost frames, so that no guest can make an
     error unsendable.
@@ -434,11 +522,11 @@ def encode(message: Message) -> bytes:
     if isinstance(message, ErrorReply):
         message = _clip_error(message)
     form = _FORMS[message_type(message)]
-    return form.layout.build({f.name: _plain(getattr(message, f.name)) for f in fields(message)})
+    return form.layout.parts(form.plain(message))
 
 
-def decode(kind: MessageType, body: bytes) -> Message:
-    """A message from its type and body.
+def decode(kind: MessageType, body: Buffer) -> Message:
+    """A message from its type and body; its large last field is a view of `body` where that is a view.
 
     Raises:
         MessageError: the body is not, byte for byte, one message of that type.
@@ -446,24 +534,9 @@ def decode(kind: MessageType, body: bytes) -> Message:
     form = _FORMS[kind]
     parsed = form.layout.parse(body)
     try:
-        message: Message = form.cls(
-            **{f.name: form.nested.get(f.name, _same)(parsed[f.name]) for f in fields(form.cls)}
-        )
+        return form.rebuild(parsed)
     except (ValueError, LocalError) as error:
         raise MessageError(f"a field of a {kind.name.lower()} message is out of range") from error
-    return message
-
-
-def _same(item: object) -> object:
-    return item
-
-
-def _plain(item: object) -> object:
-    if is_dataclass(item):
-        return {f.name: _plain(getattr(item, f.name)) for f in fields(item)}
-    if isinstance(item, tuple):
-        return [_plain(part) for part in item]
-    return item
 
 
 def _clip_error(error: ErrorReply) -> ErrorReply:

@@ -13,10 +13,9 @@ from .primitives import (
     P384,
     TAG_SIZE,
     X25519,
+    Aead,
     DhFunction,
     DhKey,
-    aead_decrypt,
-    aead_encrypt,
     digest,
     digest_size,
     hmac_digest,
@@ -116,6 +115,7 @@ class CipherState:
 
     def __init__(self, key: bytes | None = None) -> None:
         self._key = bytearray(key) if key is not None else None
+        self._aead = Aead(self._key) if self._key is not None else None
         self.n = 0
 
     def has_key(self) -> bool:
@@ -128,9 +128,9 @@ class CipherState:
         Raises:
             NonceExhausted: the counter has reached its reserved value.
         """
-        if self._key is None:
+        if self._aead is None:
             return plaintext
-        ciphertext = aead_encrypt(self._key, self._nonce(), ad, plaintext)
+        ciphertext = self._aead.encrypt(self._nonce(), plaintext, ad)
         self.n += 1
         return ciphertext
 
@@ -141,23 +141,25 @@ class CipherState:
             DecryptError: authentication failed.
             NonceExhausted: the counter has reached its reserved value.
         """
-        if self._key is None:
+        if self._aead is None:
             return ciphertext
-        plaintext = aead_decrypt(self._key, self._nonce(), ad, ciphertext)
+        plaintext = self._aead.decrypt(self._nonce(), ciphertext, ad)
         self.n += 1
         return plaintext
 
     def rekey(self) -> None:
         """Replace the key by a one-way function of it; the counter goes on (sections 4.2 and 11.3)."""
-        if self._key is None:
+        if self._key is None or self._aead is None:
             raise LocalError("there is no key to replace")
-        fresh = aead_encrypt(self._key, _encode_nonce(MAX_NONCE), b"", bytes(KEY_SIZE))
+        fresh = self._aead.encrypt(_encode_nonce(MAX_NONCE), bytes(KEY_SIZE), b"")
         self._key[:] = fresh[:KEY_SIZE]
+        self._aead = Aead(self._key)
 
     def erase(self) -> None:
         """Overwrite the key. Best effort: copies made by library or interpreter are out of reach."""
         if self._key is not None:
             self._key[:] = bytes(len(self._key))
+            self._aead = Aead(self._key)
         self.n = MAX_NONCE
 
     def _nonce(self) -> bytes:

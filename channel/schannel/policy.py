@@ -31,6 +31,7 @@ from typing import Any
 from .errors import PolicyError, PolicyFileError
 from .events import EnclaveVerified
 from .evidence import HASH_SIZE, Claims, Isolation, Report
+from .wire import Buffer
 
 KEYSTONE_TEST_DEVICE_KEY = bytes.fromhex("0faad4ff01178583baa588966f7c1ff32564dd17d7dc2b46cb50a84a69270b4c")
 """Public key of the test device in Keystone's sources; everybody has the secret."""
@@ -137,7 +138,7 @@ class Policy:
             )
 
 
-def verify_evidence(evidence: bytes, policy: Policy, handshake_hash: bytes) -> EnclaveVerified:
+def verify_evidence(evidence: Buffer, policy: Policy, handshake_hash: bytes) -> EnclaveVerified:
     """Verify a report, raw or compact, against a policy and a handshake, in the order of Keystone's Rust SDK.
 
     Raises:

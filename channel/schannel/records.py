@@ -96,8 +96,8 @@ class RecordReader(_Direction):
     def __init__(self, cipher: CipherState, rekey: RekeyInterval = DEFAULT_REKEY) -> None:
         super().__init__(cipher, rekey)
 
-    def open(self, record: bytes) -> tuple[RecordKind, bytes]:
-        """The kind and body of the next record, given without its length prefix.
+    def open(self, record: bytes) -> tuple[RecordKind, memoryview]:
+        """The kind and a view of the body of the next record, given without its length prefix.
 
         Raises:
             DecryptError: it is not the next record that the peer sent.
@@ -105,8 +105,8 @@ class RecordReader(_Direction):
         """
         plaintext = self._cipher.decrypt_with_ad(b"", record)
         self._count(len(plaintext))
-        parsed = layouts.RECORD.parse(plaintext)
-        body: bytes = parsed["body"]
+        parsed = layouts.RECORD.parse(memoryview(plaintext))
+        body: memoryview = parsed["body"]
         if len(plaintext) != padded_size(len(body)) or any(parsed["padding"]):
             raise MessageError("a record is not padded as it must be")
         try:

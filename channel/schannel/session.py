@@ -33,6 +33,7 @@ from .handshake import (
 from .messages import ErrorReply, MessageType, Reply, Request, decode, encode, message_type, result_type
 from .policy import Policy, verify_evidence
 from .records import DEFAULT_REKEY, RecordKind, RecordReader, RecordWriter, RekeyInterval
+from .wire import Buffer
 
 _MAX_NUMBER = 2**32 - 1
 
@@ -75,6 +76,11 @@ class _Session(ABC):
     def handshake_hash(self) -> bytes:
         """The name of this connection (Noise, section 11.2); empty before the handshake is done."""
         return self._handshake_hash
+
+    @property
+    def unsent(self) -> int:
+        """Bytes of queued messages that wait for the peer's credit."""
+        return self._outbox.unsent
 
     @property
     def buffered(self) -> int:
@@ -159,7 +165,7 @@ class _Session(ABC):
         self._handshake_hash = established.handshake_hash
         self._state = State.EVIDENCE
 
-    def _next_opened(self) -> tuple[RecordKind, bytes] | None:
+    def _next_opened(self) -> tuple[RecordKind, memoryview] | None:
         """The next transport record, decrypted."""
         record = self._parser.next_record()
         if record is None:
@@ -168,7 +174,7 @@ class _Session(ABC):
             raise MessageError("the peer sent something after its close")
         return self._reader.open(record)
 
-    def _handle_record(self, kind: RecordKind, body: bytes, events: list[Event]) -> None:
+    def _handle_record(self, kind: RecordKind, body: Buffer, events: list[Event]) -> None:
         """The records that both ends may send while the channel is open."""
         if kind is RecordKind.MESSAGE:
             message = self._inbox.receive_chunk(body)
@@ -182,7 +188,7 @@ class _Session(ABC):
         else:
             raise MessageError("a record came that this end never accepts here")
 
-    def _handle_close(self, body: bytes, events: list[Event]) -> None:
+    def _handle_close(self, body: Buffer, events: list[Event]) -> None:
         number = layouts.CLOSE.parse(body)["reason"]
         try:
             reason = CloseReason(number)
@@ -207,12 +213,13 @@ class _Session(ABC):
         self._out += self._writer.seal(kind, body)
 
     def _queue(self, number: int, message: Request | Reply) -> None:
-        body = encode(message)
-        if len(body) > self._limits.max_message:
+        parts = encode(message)
+        size = sum(map(len, parts))
+        if size > self._limits.max_message:
             raise LocalError(
-                f"the message has {len(body)} bytes, more than the limit of {self._limits.max_message}"
+                f"the message has {size} bytes, more than the limit of {self._limits.max_message}"
             )
-        self._outbox.put(message_type(message), number, body)
+        self._outbox.put(message_type(message), number, parts)
 
     def _require_open(self) -> None:
         if self._state is not State.OPEN or self._close_reason is not None:
@@ -298,7 +305,7 @@ class ClientSession(_Session):
             self._handle_record(kind, body, events)
         return True
 
-    def _verify(self, kind: RecordKind, body: bytes, events: list[Event]) -> None:
+    def _verify(self, kind: RecordKind, body: Buffer, events: list[Event]) -> None:
         if kind is not RecordKind.EVIDENCE:
             raise MessageError("the enclave's first record is not its evidence")
         events.append(verify_evidence(body, self._policy, self._handshake_hash))
@@ -323,7 +330,8 @@ class ClientSession(_Session):
 class EnclaveClaims:
     """What an enclave claims on every connection.
 
-    `configuration_digest` has 32 bytes, each part of `version` is below 65,536.
+    `configuration_digest` has 32 bytes, each part of `version` is below 65,536, and `receipt_key` is the
+    public key, 32 bytes, under which the enclave signs receipts.
 
     Raises:
         LocalError: a field does not fit.
@@ -332,13 +340,16 @@ class EnclaveClaims:
     configuration_digest: bytes
     version: tuple[int, int, int]
     isolation: Isolation
+    receipt_key: bytes
 
     def __post_init__(self) -> None:
         self.for_handshake(b"")
 
     def for_handshake(self, handshake_hash: bytes) -> bytes:
         """The data to have attested for one connection."""
-        claims = Claims(handshake_hash, self.configuration_digest, self.version, self.isolation)
+        claims = Claims(
+            handshake_hash, self.configuration_digest, self.version, self.isolation, self.receipt_key
+        )
         return claims.encode()
 
 
@@ -452,5 +463,5 @@ class EnclaveSession(_Session):
             self._inbox.release(message)
             return
         request: Request = decode(message.type, message.body)  # type: ignore[assignment]
-        self._unanswered[message.number] = message._replace(body=b"")
+        self._unanswered[message.number] = message._replace(body=memoryview(b""))
         events.append(RequestReceived(message.number, request))

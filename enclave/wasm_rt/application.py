@@ -131,8 +131,8 @@ class Application:
             raise RequestError(
                 ErrorCode.LIMIT_EXCEEDED, f"at most {self._configuration.max_modules} modules can be deployed"
             )
-        binary = request.module.startswith(b"\0asm")
-        module = tinywasm.Module(self._engine, request.module if binary else request.module.decode())
+        source = bytes(request.module)
+        module = tinywasm.Module(self._engine, source if source.startswith(b"\0asm") else source.decode())
         store = tinywasm.Store(self._engine)
         with self._limited(store, 0, 0):
             self._modules[request.name] = instantiate(store, module, {})

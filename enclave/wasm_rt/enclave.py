@@ -91,7 +91,8 @@ class EnclaveServer:
         self._link = link
         self._configuration = configuration
         self._application = Application(configuration)
-        claims = EnclaveClaims(configuration.digest(), VERSION, isolation)
+        self._receipt_key = identity_key(random_bytes(SEED_SIZE))
+        claims = EnclaveClaims(configuration.digest(), VERSION, isolation, self._receipt_key.public)
         self._session = EnclaveSession(claims, limits=Limits(max_message=configuration.max_message))
         self._attested = False
         self._deadline = time.monotonic() + configuration.handshake_ms / 1000
@@ -201,7 +202,7 @@ def warm_up(configuration: Configuration) -> None:
     )
     for suite in Suite:
         client = ClientSession(policy, suite=suite, identity=identity_key(random_bytes(SEED_SIZE)))
-        claims = EnclaveClaims(configuration.digest(), VERSION, Isolation(0))
+        claims = EnclaveClaims(configuration.digest(), VERSION, Isolation(0), device.public)
         session = EnclaveSession(claims)
         application = Application(configuration)
         for request in (None, *_WARM_UP):

@@ -29,10 +29,10 @@ from typing import Any
 
 from schannel.errors import LocalError
 from schannel.measurement import (
-    DEPENDENCIES,
     DEPENDENCIES_ENTRY,
     PYTHON_ENTRY,
     EnclaveImage,
+    installed_dependencies,
     installed_image,
     package_folder,
     python_tag,
@@ -129,7 +129,7 @@ def start_zygote(image: EnclaveImage) -> tuple[subprocess.Popen[bytes], socket.s
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     files = [_in_memory(content) for content in (image.loader, image.runtime, image.application)]
     descriptors = [theirs.fileno(), *files]
-    folders = {name: str(package_folder(name)) for name in DEPENDENCIES}
+    folders = {name: str(package_folder(name)) for name in installed_dependencies()}
     try:
         zygote = subprocess.Popen(
             [sys.executable, "-I", "-S", "-B", "-c", _BOOT, *map(str, descriptors), json.dumps(folders)],

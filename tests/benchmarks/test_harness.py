@@ -97,7 +97,7 @@ def test_page() -> None:
     assert "Metering fuel costs +10.0%" in text
     assert "| fib | 50.0 ±0% | 1 |" in text
     assert "- not here: iwasm (no iwasm on the PATH)" in text
-    assert "| pywasm3 | 1.0 MB | 100 ms ±0% | 200 ms | 10.0 | 4 MB | 4.00 |  |" in text
+    assert "| pywasm3 | 1.0 MB | 100 ms ±0% | 200 ms | 10.0 | 4.00 MB | 4.00 |  |" in text
     assert "| pywasm | 1.0 MB | - | - | - | - | - | slow |" in text
     assert "| tinywasm native | 1.90 ±0% |  |" in text
     assert "(drawing.svg)" in text

@@ -142,7 +142,7 @@ def make_pair(policy: Policy, monitor: Monitor) -> Callable[..., Pair]:
         limits: Limits | None = None,
         rekey: RekeyInterval = DEFAULT_REKEY,
     ) -> Pair:
-        claims = EnclaveClaims(CONFIGURATION, (1, 2, 3), Isolation.SECCOMP | Isolation.RLIMITS)
+        claims = EnclaveClaims(CONFIGURATION, (1, 2, 3), Isolation.SECCOMP | Isolation.RLIMITS, bytes(32))
         return Pair(
             ClientSession(policy, identity=identity, suite=suite, limits=limits, rekey=rekey),
             EnclaveSession(claims, limits=limits, rekey=rekey),

@@ -104,7 +104,7 @@ def test_half_a_message_is_never_shown(make_pair: Any) -> None:
     pair.enclave.receive_data(b"")
     number = pair.client.send_request(GetRequest("f"))
     pair.pump()
-    pair.enclave.send_reply(number, GetResult(bytes(200_000)))
+    pair.enclave.send_reply(number, GetResult(200_000, bytes(200_000)))
     first, second, *_ = pair.split(pair.enclave.data_to_send())
     assert pair.client.receive_data(first + second) == []
     _fails(pair.client, b"", Truncated)
@@ -324,7 +324,7 @@ def test_more_than_was_granted(make_pair: Any) -> None:
     [
         _chunk(kind=MessageType.GET_RESULT, request=2, data=bytes(4)),
         _chunk(kind=MessageType.PUT_RESULT, data=b""),
-        _chunk(kind=MessageType.GET, data=encode(GetRequest("f"))),
+        _chunk(kind=MessageType.GET, data=b"".join(encode(GetRequest("f")))),
         _chunk(kind=MessageType.GET_RESULT, data=bytes(5)),
     ],
     ids=["other request", "other type", "a request", "trailing bytes"],
@@ -341,7 +341,7 @@ def test_a_second_reply(make_pair: Any) -> None:
     pair = _open(make_pair)
     number = pair.client.send_request(GetRequest("f"))
     pair.pump()
-    pair.enclave.send_reply(number, GetResult(b""))
+    pair.enclave.send_reply(number, GetResult(0, b""))
     pair.pump()
     pair.enclave._seal(RecordKind.MESSAGE, _chunk(kind=MessageType.GET_RESULT, data=bytes(4)))
     _fails(pair.client, bytes(pair.enclave._out), MessageError)

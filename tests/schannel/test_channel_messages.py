@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schannel import messages
 from schannel.errors import FlowControlError, LocalError, MessageError
 from schannel.flow import INITIAL_CREDIT, MAX_CREDIT, Inbox, Limits, Outbox
 from schannel.messages import (
@@ -29,6 +30,8 @@ from schannel.messages import (
     MessageType,
     PutRequest,
     PutResult,
+    ReadRequest,
+    ReadResult,
     ReceiptRequest,
     ReceiptResult,
     RestoreRequest,
@@ -40,11 +43,17 @@ from schannel.messages import (
     TraceFrame,
     Value,
     ValueType,
+    WriteRequest,
+    WriteResult,
     decode,
-    encode,
     message_type,
     unsupported,
 )
+
+
+def encode(message: Message) -> bytes:
+    return b"".join(messages.encode(message))
+
 
 VALUES = (Value.i32(-1), Value.i64(2**63), Value.f32(1.5), Value.f64(-0.0), Value.v128(bytes(range(16))))
 EXAMPLES: list[Message] = [
@@ -55,17 +64,21 @@ EXAMPLES: list[Message] = [
     InfoRequest(),
     InfoResult("1.0", "python", ("a", "b"), (ExportInfo("f", ExternKind.FUNC, "(func)"),)),
     RunRequest("m", ("a", ""), (("KEY", "value"), ("", "")), b"in", 1, 2),
-    RunResult(-1, b"out", b"err", 3),
+    RunResult(2**32 - 1, b"out", b"err", 3),
     PutRequest("path", b"content"),
-    PutResult(),
-    GetRequest("path"),
-    GetResult(b""),
+    PutResult(7),
+    GetRequest("path", 1, 2),
+    GetResult(2, b""),
+    WriteRequest("m", 2**63, b"content", "memory"),
+    WriteResult(),
+    ReadRequest("m", 2**63, 5, "memory"),
+    ReadResult(b"content"),
     ReceiptRequest(5),
     ReceiptResult(b"receipt"),
-    SealRequest("m", "label"),
-    SealResult(b"blob"),
-    RestoreRequest("m", "label", b"blob"),
-    RestoreResult(),
+    SealRequest("label", b"module", 6),
+    SealResult(b"\x01" * 32, 7),
+    RestoreRequest("label", "m", 6),
+    RestoreResult(b"\x01" * 32, 7),
     ErrorReply(ErrorCode.TRAP, "unreachable", (TraceFrame("m", 3, "f", 99),)),
 ]
 
@@ -147,7 +160,7 @@ def test_errors_are_cut_to_what_can_be_sent() -> None:
 
 
 def test_unsupported() -> None:
-    reply = unsupported(SealRequest("m", "l"))
+    reply = unsupported(SealRequest("l", b""))
     assert reply.code is ErrorCode.UNSUPPORTED
     assert "seal" in reply.message
 
@@ -182,7 +195,7 @@ def test_values_out_of_range(make: Any) -> None:
 def test_chunks_arrive_whole_under_any_credit(bodies: list[bytes], grants: list[int]) -> None:
     outbox, inbox, seen = Outbox(), Inbox(Limits()), []
     for number, body in enumerate(bodies, 1):
-        outbox.put(MessageType.DEPLOY, number, body)
+        outbox.put(MessageType.DEPLOY, number, [body[:7], body[7:]])
     outbox._credit = 0
     while not outbox.empty:
         outbox.add_credit(grants.pop() if grants else 5000)

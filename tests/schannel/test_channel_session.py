@@ -96,9 +96,9 @@ def test_requests_may_be_answered_in_any_order(make_pair: Any) -> None:
     numbers = [pair.client.send_request(GetRequest(str(i))) for i in range(5)]
     assert len(pair.pump()) == 5
     for number in reversed(numbers):
-        pair.enclave.send_reply(number, GetResult(str(number).encode()))
+        pair.enclave.send_reply(number, GetResult(1, str(number).encode()))
     replies = pair.pump()
-    assert replies == [ReplyReceived(n, GetResult(str(n).encode())) for n in reversed(numbers)]
+    assert replies == [ReplyReceived(n, GetResult(1, str(n).encode())) for n in reversed(numbers)]
 
 
 def _feed(session: Any, stream: bytes, cuts: list[int]) -> list[Any]:
@@ -160,8 +160,8 @@ def test_big_messages_both_ways_in_bounded_pieces(make_pair: Any) -> None:
     pair.pump()
     number = pair.client.send_request(GetRequest("f"))
     pair.pump()
-    pair.enclave.send_reply(number, GetResult(module))
-    assert pair.pump() == [ReplyReceived(number, GetResult(module))]
+    pair.enclave.send_reply(number, GetResult(len(module), module))
+    assert pair.pump() == [ReplyReceived(number, GetResult(len(module), module))]
 
 
 def test_a_slow_receiver_is_not_filled(make_pair: Any) -> None:
@@ -179,7 +179,7 @@ def test_a_slow_receiver_is_not_filled(make_pair: Any) -> None:
     while received:
         for event in received:
             if isinstance(event, RequestReceived):
-                pair.enclave.send_reply(event.number, GetResult(b""))
+                pair.enclave.send_reply(event.number, GetResult(0, b""))
                 answered += 1
         received = [event for event in pair.pump() if isinstance(event, RequestReceived)]
     assert answered == total
@@ -329,7 +329,7 @@ def test_local_mistakes_leave_the_session_alive(make_pair: Any) -> None:
     number = pair.client.send_request(CALL)
     pair.pump()
     with pytest.raises(LocalError, match="GetResult does not answer a CALL"):
-        pair.enclave.send_reply(number, GetResult(b""))
+        pair.enclave.send_reply(number, GetResult(0, b""))
     pair.enclave.send_reply(number, RESULT)
     with pytest.raises(LocalError):
         pair.enclave.send_reply(number, RESULT)
@@ -362,4 +362,4 @@ def test_no_two_sessions_share_a_hash(make_pair: Any, policy: Any) -> None:
 @pytest.mark.parametrize(("digest", "version"), [(b"", (1, 0, 0)), (bytes(32), (65536, 0, 0))])
 def test_claims_that_do_not_fit(digest: bytes, version: tuple[int, int, int]) -> None:
     with pytest.raises(LocalError):
-        EnclaveClaims(digest, version, Isolation(0))
+        EnclaveClaims(digest, version, Isolation(0), bytes(32))

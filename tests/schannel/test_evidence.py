@@ -26,7 +26,9 @@ TEST_DEVICE_SECRET = bytes.fromhex(
 
 
 def _claims(**changes: Any) -> bytes:
-    return replace(Claims(HANDSHAKE, b"\x03" * 32, (1, 0, 0), Isolation.SECCOMP), **changes).encode()
+    return replace(
+        Claims(HANDSHAKE, b"\x03" * 32, (1, 0, 0), Isolation.SECCOMP, b"\x04" * 32), **changes
+    ).encode()
 
 
 def _report(values: dict[str, str], signature: str = "sm_signature") -> Report:
@@ -189,7 +191,7 @@ def test_reasons(monitor: Monitor, policy: Policy) -> None:
     assert _reason(good, policy, b"") is EvidenceReason.HANDSHAKE
     assert _reason(monitor.attest(ENCLAVE_HASH, b"nonce"), policy) is EvidenceReason.CLAIMS
     assert _reason(monitor.attest(ENCLAVE_HASH, _claims() + b"\0"), policy) is EvidenceReason.CLAIMS
-    unknown_layer = _claims()[:-4] + b"\xff" * 4
+    unknown_layer = _claims()[:-36] + b"\xff" * 36
     assert _reason(monitor.attest(ENCLAVE_HASH, unknown_layer), policy) is EvidenceReason.CLAIMS
 
 

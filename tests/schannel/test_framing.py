@@ -69,7 +69,7 @@ def test_a_relay_loads_no_cryptography() -> None:
     program = (
         "import sys, schannel, schannel.framing, schannel.errors\n"
         "loaded = {m.split('.')[0] for m in sys.modules}\n"
-        "bad = loaded & {'Crypto', 'construct', 'hashlib', 'hmac', 'socket'}\n"
+        "bad = loaded & {'Crypto', 'cryptography', 'hashlib', 'hmac', 'socket'}\n"
         "sys.exit(', '.join(sorted(bad)) or 0)"
     )
     path = str(Path(schannel.__path__[0]).parent)
@@ -81,8 +81,8 @@ def test_a_relay_loads_no_cryptography() -> None:
 @pytest.mark.parametrize(
     ("library", "owner"),
     [
-        ("Crypto", "primitives.py"),
-        ("construct", "layouts.py"),
+        ("Crypto", "provider_pycryptodome.py"),
+        ("cryptography", "provider_cryptography.py"),
         ("socket", "transport.py"),
         ("hmac", "primitives.py"),
     ],

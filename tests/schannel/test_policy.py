@@ -16,7 +16,7 @@ from schannel.policy import KEYSTONE_TEST_DEVICE_KEY, Policy, verify_evidence
 
 ENCLAVE_HASH = b"\x02" * 64
 HANDSHAKE = b"\x09" * 32
-CLAIMS = Claims(HANDSHAKE, b"\x03" * 32, (1, 2, 3), Isolation.SECCOMP)
+CLAIMS = Claims(HANDSHAKE, b"\x03" * 32, (1, 2, 3), Isolation.SECCOMP, b"\x04" * 32)
 TEST_DEVICE = SigningKey.from_secret(
     bytes.fromhex(
         "40a099478ccefa3a0663abc95e7a1ec954b4f5f645bad804db13e7d7826c7073"

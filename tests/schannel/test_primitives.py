@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from schannel import primitives
-from schannel.errors import DecryptError, InvalidKey, LocalError
+from schannel import provider_pycryptodome
+from schannel.errors import DecryptError, InvalidKey, LocalError, NonceExhausted
 from schannel.evidence import Report
 from schannel.monitor_keys import Monitor
 from schannel.noise import CipherState
@@ -37,8 +40,52 @@ def test_hkdf() -> None:
     )
 
 
-def test_aes_gcm() -> None:
+PROVIDERS = [provider_pycryptodome]
+with contextlib.suppress(ImportError):
+    PROVIDERS.append(importlib.import_module("schannel.provider_cryptography"))
+
+
+@pytest.fixture(params=PROVIDERS, ids=lambda provider: provider.__name__.partition("_")[2])
+def provider(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+def test_aes_gcm(provider: Any) -> None:
     """The Galois/Counter Mode of Operation, test case 14."""
+    aead = provider.Aead(bytes(32))
+    sealed = aead.encrypt(bytes(12), bytes(16), b"")
+    assert sealed.hex() == "cea7403d4d606b6e074ec5d3baf39d18d0d1c8a799996bf0265b98b5d48ab919"
+    for _ in range(2):
+        assert aead.decrypt(bytes(12), sealed, b"") == bytes(16)
+        for changed in (b"", sealed[:15], sealed[:-1], sealed[:-1] + b"x"):
+            with pytest.raises(DecryptError):
+                aead.decrypt(bytes(12), changed, b"")
+        with pytest.raises(DecryptError):
+            aead.decrypt(bytes(12), sealed, b"ad")
+
+
+def test_providers_agree(provider: Any) -> None:
+    key, nonce = bytes(range(32)), bytes(range(12))
+    for size in (0, 1, 16, 1000, 65519):
+        sealed = provider.Aead(key).encrypt(nonce, bytes(size), b"ad")
+        assert sealed == aead_encrypt(key, nonce, b"ad", bytes(size))
+    ours, theirs = provider.X25519.generate(), X25519.generate()
+    assert provider.X25519.agree(ours, theirs.public) == X25519.agree(theirs, ours.public)
+
+
+def test_an_erased_key_encrypts_nothing(provider: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("schannel.noise.Aead", provider.Aead)
+    cipher = CipherState(b"\1" * 32)
+    cipher.encrypt_with_ad(b"", b"x")
+    cipher.rekey()
+    cipher.erase()
+    assert not any(cipher._key or b"x")
+    for use in (cipher.encrypt_with_ad, cipher.decrypt_with_ad):
+        with pytest.raises(NonceExhausted):
+            use(b"", bytes(16))
+
+
+def test_aes_gcm_once() -> None:
     sealed = aead_encrypt(bytes(32), bytes(12), b"", bytes(16))
     assert sealed.hex() == "cea7403d4d606b6e074ec5d3baf39d18d0d1c8a799996bf0265b98b5d48ab919"
     assert aead_decrypt(bytes(32), bytes(12), b"", sealed) == bytes(16)
@@ -47,11 +94,19 @@ def test_aes_gcm() -> None:
             aead_decrypt(bytes(32), bytes(12), b"", changed)
 
 
-def test_x25519() -> None:
+def test_x25519(provider: Any) -> None:
     """RFC 7748, section 5.2, the first iteration."""
     base = b"\x09" + bytes(31)
-    shared = X25519.agree(X25519.from_private(base), base)
+    shared = provider.X25519.agree(provider.X25519.from_private(base), base)
     assert shared.hex() == "422c8e7a6227d7bca1350b3e2bb7279f7897b87bb6854b783c60e80311ae3079"
+
+
+@pytest.mark.parametrize("public", [bytes(32), b"\1" + bytes(31), bytes(31), bytes(33)])
+def test_x25519_refuses(provider: Any, public: bytes) -> None:
+    with pytest.raises(InvalidKey):
+        provider.X25519.agree(provider.X25519.generate(), public)
+    with pytest.raises(LocalError):
+        provider.X25519.from_private(bytes(31))
 
 
 def test_p384() -> None:
@@ -73,14 +128,14 @@ def test_bad_private_keys() -> None:
         X25519.from_private(bytes(31))
 
 
-def test_an_all_zero_secret_is_refused_whatever_the_library_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(primitives, "key_agreement", lambda **_: bytes(32))
+def test_an_all_zero_secret_is_refused_whatever_the_library_does() -> None:
+    lenient = replace(X25519, exchange=lambda _private, _public: bytes(32))
     with pytest.raises(InvalidKey):
-        X25519.agree(X25519.generate(), X25519.generate().public)
+        lenient.agree(X25519.generate(), X25519.generate().public)
 
 
 def test_a_lenient_library_does_not_make_encodings_canonical(monkeypatch: pytest.MonkeyPatch) -> None:
-    library: Any = vars(primitives)["eddsa"]
+    library: Any = vars(provider_pycryptodome)["eddsa"]
     strict = library.import_public_key
     monkeypatch.setattr(library, "import_public_key", lambda raw: strict(raw[:31] + b"\0"))
     with pytest.raises(InvalidKey, match="canonical"):

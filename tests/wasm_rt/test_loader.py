@@ -76,9 +76,9 @@ def test_compiled_module_is_loaded_from_memory() -> None:
 
 
 def test_dependencies_are_the_listed_ones_only() -> None:
-    import construct
+    import Crypto
 
-    finder = DependencyFinder({"construct": str(Path(construct.__file__).parent)})
-    spec = finder.find_spec("construct", None)
-    assert spec is not None and spec.origin == construct.__file__
+    finder = DependencyFinder({"Crypto": str(Path(Crypto.__file__).parent)})
+    spec = finder.find_spec("Crypto", None)
+    assert spec is not None and spec.origin == Crypto.__file__
     assert finder.find_spec("hypothesis", None) is None

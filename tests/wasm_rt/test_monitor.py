@@ -83,7 +83,7 @@ class TestDevice:
 
 class TestAnswers:
     def test_report_is_of_the_enclave_that_asks(self) -> None:
-        data = Claims(bytes(32), bytes(32), (1, 2, 3), Isolation.SECCOMP).encode()
+        data = Claims(bytes(32), bytes(32), (1, 2, 3), Isolation.SECCOMP, bytes(32)).encode()
         answer = answer_request(MONITOR, MEASUREMENT, monitor_link.ATTEST + data)
         report = Report.from_bytes(answer[1:])
         report.verify_signatures(MONITOR.device_public_key)
@@ -178,7 +178,7 @@ def run_monitor(tmp_path: Path, *options: str) -> dict[str, object]:
 @pytest.mark.skipif(sys.platform != "linux", reason="enclaves are Linux processes")
 class TestProcess:
     def test_nothing_is_picked_up_from_the_working_directory(self, tmp_path: Path) -> None:
-        for name in ("tinywasm", "Crypto", "construct", "zipfile", "sitecustomize"):
+        for name in ("tinywasm", "Crypto", "zipfile", "sitecustomize"):
             (tmp_path / f"{name}.py").write_text("raise SystemExit('picked up')")
         ready = run_monitor(tmp_path)["ready"]
         assert isinstance(ready, dict) and len(bytes.fromhex(ready["enclave"])) == 64

