@@ -1,8 +1,18 @@
 """Python objects that pass through Wasm."""
 
 from wasmtime import (
-    Config, Engine, Func, FuncType, Global, GlobalType, Instance, Module, Store, Val, ValType,
-)  # fmt: skip
+    Config,
+    Engine,
+    Func,
+    FuncType,
+    Global,
+    GlobalType,
+    Instance,
+    Module,
+    Store,
+    Val,
+    ValType,
+)
 
 EXTERNREF = """
 (module

@@ -1,9 +1,20 @@
 """Two modules and a host function linked by name."""
 
 from wasmtime import (
-    Engine, Func, FuncType, Global, GlobalType, Limits, Linker, Module, Store, Table, TableType, ValType,
+    Engine,
+    Func,
+    FuncType,
+    Global,
+    GlobalType,
+    Limits,
+    Linker,
+    Module,
+    Store,
+    Table,
+    TableType,
+    ValType,
     WasmtimeError,
-)  # fmt: skip
+)
 
 FIRST = """
 (module
