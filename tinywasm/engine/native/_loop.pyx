@@ -607,6 +607,10 @@ cdef class NativeStore:
         cdef Exn *exn
         if status == STATUS_PYTHON:
             error, self.pending = self.pending, None
+            # Not where it was caught: with no Python stack left, making the trap may raise the next one,
+            # which can go on from here but not from a function that the loop calls.
+            if isinstance(error, RecursionError):
+                raise StackExhausted from None
             if isinstance(error, Trap):
                 error.frames = [*error.frames, *self._frames(base, depth)]
             raise error
@@ -706,8 +710,6 @@ cdef int _call_host(Store *c, Func *func, uint64_t *args) noexcept with gil:
             return STATUS_THROWN
         except BaseException as inner:
             store.pending = inner
-    except RecursionError:
-        store.pending = StackExhausted()
     except BaseException as error:
         store.pending = error
     return STATUS_PYTHON

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from tinywasm import Config, Engine, Module
+from tinywasm.engine.native import native_available
 from tinywasm.instance import instantiate, invoke
 from tinywasm.runtime.store import Store
-from tinywasm.wasi import Wasi, WasiConfig
+from tinywasm.types import I32
+from tinywasm.wasi import MemoryTree, Wasi, WasiConfig
 from tinywasm.wasi.abi import FILESTAT, MODULE, FdFlags, FileType, OFlags, Rights
 from tinywasm.wasi.registry import FUNCTIONS
 
+ENGINES = ["python", *(["native"] if native_available else [])]
 ALL_RIGHTS = (1 << 30) - 1
 PAGES = 2
 ROOT = 3
@@ -217,7 +220,6 @@ class WasmtimeCalls(Calls):
         engine = wasmtime.Engine()
         self.store: Any = wasmtime.Store(engine)
         config = wasmtime.WasiConfig()
-        config.argv = ["program"]
         config.preopen_dir(str(directory), "/")
         self.store.set_wasi(config)
         linker = wasmtime.Linker(engine)
@@ -227,9 +229,8 @@ class WasmtimeCalls(Calls):
         self.memory: Any = exports["memory"]
 
     def raw(self, name: str, *args: int) -> Any:
-        types = FUNCTIONS[name].type.params
-        signed = [value - (1 << bits) if value >> bits - 1 else value
-                  for value, bits in zip(args, (32 if str(t) == "i32" else 64 for t in types), strict=True)]  # fmt: skip
+        bits = [32 if type is I32 else 64 for type in FUNCTIONS[name].type.params]
+        signed = [value - (value >> size - 1 << size) for value, size in zip(args, bits, strict=True)]
         return self.exports[name](self.store, *signed)
 
     def peek(self, address: int, size: int) -> bytes:
@@ -237,3 +238,27 @@ class WasmtimeCalls(Calls):
 
     def poke(self, address: int, data: bytes) -> None:
         self.memory.write(self.store, data, address)
+
+
+@dataclass
+class World:
+    """Makes guests whose first preopened directory is empty, on the disk or in memory."""
+
+    kind: str
+    engine: str
+    path: Path
+
+    def preopen(self, config: WasiConfig, name: str = "/", *, fs_mutable: bool = True) -> None:
+        if self.kind == "directory":
+            place = self.path / f"preopen{len(config.preopens)}"
+            place.mkdir()
+            config.preopen_dir(place, name, fs_mutable)
+        else:
+            config.preopen_tree(MemoryTree(limit=1 << 20), name, fs_mutable)
+
+    def guest(self, config: WasiConfig | None = None) -> TinywasmCalls:
+        if config is None:
+            config = WasiConfig()
+            config.argv, config.env = ["program"], {"NAME": "value"}
+            self.preopen(config)
+        return TinywasmCalls(config, self.engine)
