@@ -1,7 +1,7 @@
 """The serialized form of a module: five lines that say what made it, then the binary format.
 
-The lines keep an old or damaged file from being loaded. They do not keep anybody from forging one, and
-the code of a serialized module is not validated again: deserialize only what you serialized yourself.
+The lines keep an old or damaged file from being loaded. They keep nobody from forging one, so the module
+is decoded and validated as any other.
 """
 
 from __future__ import annotations

@@ -62,13 +62,11 @@ class Module:
             source = bytes(source)
             self._bind(engine, binary.decode(source, engine.config.features), source=source)
 
-    def _bind(
-        self, engine: Engine, syntax: DecodedModule, source: bytes | None = None, bodies: bool = True
-    ) -> None:
+    def _bind(self, engine: Engine, syntax: DecodedModule, source: bytes | None = None) -> None:
         self.engine = engine
         self.syntax = syntax
         self._source = source
-        self.context: Context = validate(syntax, engine.config.features, bodies)
+        self.context: Context = validate(syntax, engine.config.features)
 
     @classmethod
     def from_decoded(cls, engine: Engine, syntax: DecodedModule) -> Module:
@@ -112,7 +110,7 @@ class Module:
         return _shown(spaces[export.kind][export.index])
 
     def serialize(self) -> bytes:
-        """A form that `deserialize` reads in less time than the module itself takes.
+        """A form to keep, which `deserialize` reads; for text, it takes less time than the text does.
 
         It is for the same version of tinywasm and the same features of the configuration.
         """
@@ -123,14 +121,10 @@ class Module:
     def deserialize(cls, engine: Engine, encoded: bytes | bytearray) -> Module:
         """From what `serialize` gave.
 
-        Only for bytes that you serialized yourself: code in it is not validated again, so a forged one
-        may do anything, to the process too. Raises `WasmError` where another version of tinywasm or
-        another configuration made it, or where it was changed by accident.
+        Raises `WasmError` where another version of tinywasm or another configuration made it, or where it
+        was changed by accident. Who wants to can forge it: it is validated, but not authenticated.
         """
-        source = artifact.unpack(bytes(encoded), engine.config.features)
-        module = cls.__new__(cls)
-        module._bind(engine, binary.decode(source, engine.config.features), source=source, bodies=False)
-        return module
+        return cls(engine, artifact.unpack(bytes(encoded), engine.config.features))
 
     @classmethod
     def deserialize_file(cls, engine: Engine, path: str | PathLike[str]) -> Module:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -31,7 +31,9 @@ from tinywasm.types import (
     StructType,
     TableType,
     TagType,
+    ValType,
 )
+from tinywasm.validation import bodies
 from tinywasm.validation.code import FLAGS, validate_code
 from tinywasm.validation.const import validate_const
 from tinywasm.validation.context import Context
@@ -61,16 +63,13 @@ def _named(kind: str, index: int, names: dict[int, str]) -> str:
     return f"{kind} {index}" if name is None else f"{kind} {index} ${name}"
 
 
-def validate(
-    module: DecodedModule, features: Collection[Feature] = frozenset(), bodies: bool = True
-) -> Context:
+def validate(module: DecodedModule, features: Collection[Feature] = frozenset()) -> Context:
     """Check `module` against chapter 3 and give its context, in which all types are closed.
 
-    `features` are the proposals that are on. Without `bodies` the code of functions is not looked at,
-    for a module that was validated before. Raises `ValidationError` with the place where a rule is
+    `features` are the proposals that are on. Raises `ValidationError` with the place where a rule is
     broken, or `DecodeError` for malformed code, since it is here that function bodies are first read.
     """
-    return _Validator(module, features).validate(bodies)
+    return _Validator(module, features).validate()
 
 
 class _Validator:
@@ -81,7 +80,7 @@ class _Validator:
         self.context = Context(datas=len(module.datas))
         self.body = Body(self.context, features, module.data_count is not None)
 
-    def validate(self, bodies: bool) -> Context:
+    def validate(self) -> Context:
         module = self.module
         self._types()
         for index, entry in enumerate(module.imports):
@@ -97,10 +96,7 @@ class _Validator:
                 self._data(data)
         self._exports()
         self._start()
-        functions = module.functions if bodies else ()
-        for index, function in enumerate(functions, self.context.imported_funcs):
-            with _at(_named("function", index, self.names.functions)):
-                self._function(function, self.context.funcs[index])
+        self._bodies()
         return self.context
 
     # Types (section 3.2.10)
@@ -280,6 +276,20 @@ class _Validator:
                 raise ValidationError(f"start function {start} must not have parameters or results")
 
     # Functions (section 3.5.2)
+
+    def _bodies(self) -> None:
+        accepts = self._acceptor()
+        for index, function in enumerate(self.module.functions, self.context.imported_funcs):
+            body = function.body
+            if not accepts(function.type, function.locals, body.code, body.start, body.end):
+                with _at(_named("function", index, self.names.functions)):
+                    self._function(function, self.context.funcs[index])
+
+    def _acceptor(self) -> Callable[[int, Sequence[tuple[int, ValType]], bytes, int, int], bool]:
+        if bodies.available and self.module.functions:
+            has_data_count = self.module.data_count is not None
+            return bodies.acceptor(self.context, self.features, has_data_count).accepts
+        return lambda *_: False
 
     def _function(self, function: Function, defined: DefinedType) -> None:
         functype = defined.composite
