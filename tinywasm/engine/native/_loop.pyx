@@ -108,6 +108,7 @@ cdef extern from "native.h" nogil:
         Instr *words
         uint32_t word_count, frame_slots, param_slots, zeros, result_slots, handler_count
         Handler *handlers
+        uint64_t calls, own
     ctypedef struct Func:
         Object head
         Code *code
@@ -297,6 +298,16 @@ cdef class NativeCode:
             for number, (tag, with_ref, target, height) in enumerate(clauses):
                 clause = &handler.clauses[number]
                 clause.tag, clause.with_ref, clause.target, clause.height = tag, with_ref, target, height
+
+    @property
+    def calls(self):
+        """How often profiled code was entered."""
+        return self.code.calls
+
+    @property
+    def own(self):
+        """How many instructions profiled code has run."""
+        return self.code.own
 
     def __dealloc__(self):
         cdef uint32_t index
