@@ -11,6 +11,8 @@ from tinywasm.types import DefinedType, GlobalType, MemoryType, TableType, TagTy
 TABLE_DIGEST: str
 
 class NativeCode:
+    calls: int
+    own: int
     def __init__(self, lowered: LoweredCode) -> None: ...
 
 class NativeStore:

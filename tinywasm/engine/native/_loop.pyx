@@ -17,6 +17,14 @@ from libc.string cimport memcpy, memmove, memset, strlen
 
 import threading
 
+cdef extern from "Python.h" nogil:
+    ctypedef struct PyThreadState:
+        pass
+    PyThreadState *PyEval_SaveThread()
+    void PyEval_RestoreThread(PyThreadState *state)
+    unsigned long PyThread_get_thread_ident()
+
+
 from tinywasm.errors import (
     Interrupted,
     LinkError,
@@ -100,6 +108,7 @@ cdef extern from "native.h" nogil:
         Instr *words
         uint32_t word_count, frame_slots, param_slots, zeros, result_slots, handler_count
         Handler *handlers
+        uint64_t calls, own
     ctypedef struct Func:
         Object head
         Code *code
@@ -156,6 +165,9 @@ cdef extern from "native.h" nogil:
         Table **tables
         uint64_t table_count
         void *python
+        void *thread_state
+        void (*release)(Store *) noexcept nogil
+        void (*acquire)(Store *) noexcept nogil
         int (*prepare)(Store *, Func *) noexcept
         int (*call_host)(Store *, Func *, uint64_t *) noexcept
         int (*poll)(Store *) noexcept
@@ -173,6 +185,7 @@ cdef extern from "native.h" nogil:
 TABLE_DIGEST = tw_table_digest().decode()
 
 _TRAPS = list(TrapCode)
+cdef unsigned long _main_thread = threading.main_thread().ident
 # The order is that of `enum heap_kind`.
 _HEAP_NUMBERS = {heap: number for number, heap in enumerate(AbstractHeap)}
 # A stack of this many slots is reserved, and takes memory only where it was used.
@@ -286,6 +299,16 @@ cdef class NativeCode:
                 clause = &handler.clauses[number]
                 clause.tag, clause.with_ref, clause.target, clause.height = tag, with_ref, target, height
 
+    @property
+    def calls(self):
+        """How often profiled code was entered."""
+        return self.code.calls
+
+    @property
+    def own(self):
+        """How many instructions profiled code has run."""
+        return self.code.own
+
     def __dealloc__(self):
         cdef uint32_t index
         for index in range(self.code.handler_count):
@@ -358,13 +381,16 @@ cdef class NativeStore:
     cdef set thrown_tags
     cdef object pending
     cdef object lower
-    cdef object running
-    cdef int running_depth
+    cdef unsigned long running
+    cdef int nested
+    cdef bint metered
 
     def __init__(self, owner, lower):
         """`owner` is the `runtime.store.Store`; `lower(func_instance)` gives a `NativeCode`."""
         cdef object config = owner.engine.config
         self.owner = owner
+        self.metered = owner.fuel is not None
+        self.c.interrupted = owner.interrupted
         self.lower = lower
         self.funcs = {}
         self.kept = []
@@ -379,6 +405,8 @@ cdef class NativeStore:
         if self.c.frames == NULL:
             raise MemoryError("no memory for the native engine's frames")
         self.c.python = <void *>self
+        self.c.release = _release_gil
+        self.c.acquire = _acquire_gil
         self.c.prepare = _prepare
         self.c.call_host = _call_host
         self.c.poll = _poll
@@ -548,42 +576,54 @@ cdef class NativeStore:
         return self.run(self.func_of(instance), args)
 
     cdef list run(self, Func *func, args):
-        cdef uint64_t *base = self.c.top
-        cdef int64_t depth = self.c.depth
-        cdef int64_t trace_depth
-        cdef int status
-        cdef bint outer = self.running is None
-        me = threading.get_ident()
-        if not outer and self.running != me:
-            raise RuntimeError("the store is in use by another thread")
-        self.running = me
+        cdef uint64_t *base = self.enter(func)
         try:
-            if outer:
-                self.c.main_thread = threading.current_thread() is threading.main_thread()
-                self.c.fuel = self.owner.fuel or 0
-                self.c.interrupted = self.owner.interrupted
-            if base + func.head.type.param_slots + func.head.type.result_slots + 64 > self.c.stack_end:
-                raise StackExhausted
-            # A collection, or a call out of a finalizer, must find the values below the top.
-            self.c.top = base + func.head.type.param_slots
             self.write_all(func.head.type, False, args, base)
-            with nogil:
-                status = tw_run(&self.c, func, base)
-            trace_depth = self.c.depth
-            self.c.depth = depth
-            self.c.top = base + func.head.type.result_slots
-            if self.owner.fuel is not None:
-                self.owner.fuel = self.c.fuel
-            if status != STATUS_DONE:
-                self._fail(status, depth, trace_depth)
+            self.go(func, base)
             return self.read_all(func.head.type.results, base)
         finally:
-            self.c.top = base
-            self.c.depth = depth
-            if outer:
-                self.running = None
-            if self.c.unreferenced != NULL:
-                self._release()
+            self.leave(base)
+
+    cdef uint64_t *enter(self, Func *func) except NULL:
+        """Claim the store for this thread; where the arguments go. Each has its `leave`."""
+        cdef uint64_t *base = self.c.top
+        cdef unsigned long me = PyThread_get_thread_ident()
+        if self.nested == 0:
+            self.running = me
+            self.c.main_thread = me == _main_thread
+            if self.metered:
+                self.c.fuel = self.owner.fuel
+        elif self.running != me:
+            raise RuntimeError("the store is in use by another thread")
+        if base + func.head.type.param_slots + func.head.type.result_slots + 64 > self.c.stack_end:
+            raise StackExhausted
+        # A collection, or a call out of a finalizer, must find the values below the top.
+        self.c.top = base + func.head.type.param_slots
+        self.nested += 1
+        return base
+
+    cdef int leave(self, uint64_t *base) except -1:
+        self.c.top = base
+        self.nested -= 1
+        if self.c.unreferenced != NULL:
+            self._release()
+        return 0
+
+    cdef int go(self, Func *func, uint64_t *base) except -1:
+        """Run with the arguments at `base`, where the results will be. Raises what ended the run."""
+        cdef int64_t depth = self.c.depth
+        cdef int64_t reached
+        cdef int status = tw_run(&self.c, func, base)
+        if self.c.thread_state != NULL:
+            _acquire_gil(&self.c)
+        reached = self.c.depth
+        self.c.depth = depth
+        self.c.top = base + func.head.type.result_slots
+        if self.metered:
+            self.owner.fuel = self.c.fuel
+        if status != STATUS_DONE:
+            self._fail(status, depth, reached)
+        return 0
 
     cdef _fail(self, int status, int64_t base, int64_t depth):
         """Raise what ended a run; frames lie above `base` up to `depth`."""
@@ -660,7 +700,17 @@ cdef class NativeStore:
         return 0
 
 
-cdef int _prepare(Store *c, Func *func) noexcept with gil:
+cdef void _release_gil(Store *c) noexcept nogil:
+    c.thread_state = PyEval_SaveThread()
+
+
+cdef void _acquire_gil(Store *c) noexcept nogil:
+    cdef void *state = c.thread_state
+    c.thread_state = NULL
+    PyEval_RestoreThread(<PyThreadState *>state)
+
+
+cdef int _prepare(Store *c, Func *func) noexcept:
     cdef NativeStore store = <NativeStore>c.python
     cdef _Func owned
     try:
@@ -673,18 +723,17 @@ cdef int _prepare(Store *c, Func *func) noexcept with gil:
         return STATUS_PYTHON
 
 
-cdef int _call_host(Store *c, Func *func, uint64_t *args) noexcept with gil:
+cdef int _call_host(Store *c, Func *func, uint64_t *args) noexcept:
     cdef NativeStore store = <NativeStore>c.python
     instance = <object>func.python
     try:
         if c.unreferenced != NULL:
             store._release()
-        if store.owner.fuel is not None:
+        if store.metered:
             store.owner.fuel = c.fuel
-        store.owner.depth = c.depth
         results = instance.host(*store.read_all(func.head.type.params, args))
         store.write_all(func.head.type, True, results, args)
-        if store.owner.fuel is not None:
+        if store.metered:
             c.fuel = store.owner.fuel
         return STATUS_DONE
     except WasmException as error:
@@ -698,7 +747,7 @@ cdef int _call_host(Store *c, Func *func, uint64_t *args) noexcept with gil:
     return STATUS_PYTHON
 
 
-cdef int _poll(Store *c) noexcept with gil:
+cdef int _poll(Store *c) noexcept:
     cdef NativeStore store = <NativeStore>c.python
     try:
         PyErr_CheckSignals()

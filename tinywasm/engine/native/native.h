@@ -91,6 +91,8 @@ typedef struct Code {
     Instr *words;
     uint32_t word_count, frame_slots, param_slots, zeros, result_slots, handler_count;
     Handler *handlers;
+    /* What a profile counts: calls, and instructions as fuel counts them. */
+    uint64_t calls, own;
 } Code;
 
 typedef struct Func {
@@ -143,7 +145,10 @@ typedef struct Frame {
 
 enum status { STATUS_DONE, STATUS_TRAP, STATUS_THROWN, STATUS_PYTHON };
 
-/* What the instances of one store share. The callbacks take the GIL. */
+/* What the instances of one store share.
+
+   A run begins with the GIL held, which makes short calls cheap; the first look at the interrupt flag
+   lets it go (`thread_state` is then not NULL), and callbacks and the end of the run take it back. */
 typedef struct Store {
     uint64_t *stack, *stack_end, *top;
     Frame *frames;
@@ -164,6 +169,9 @@ typedef struct Store {
     Table **tables;
     uint64_t table_count;
     void *python;
+    void *thread_state;
+    void (*release)(struct Store *);
+    void (*acquire)(struct Store *);
     int (*prepare)(struct Store *, Func *);
     int (*call_host)(struct Store *, Func *, uint64_t *);
     int (*poll)(struct Store *);
