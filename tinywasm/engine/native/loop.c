@@ -286,6 +286,9 @@ int tw_run(Store *store, Func *func, uint64_t *fp) {
         fuel -= (int64_t)pc->imm;
         NEXT;
     }
+    /* Profiles. */
+    OP(enter) { func->code->calls++; NEXT; }
+    OP(count) { func->code->own += pc->imm; NEXT; }
     OP(jump) JUMP;
     OP(branch_if) { if (R64(pc->a)) JUMP; NEXT; }
     OP(branch_unless) { if (!R64(pc->a)) JUMP; NEXT; }

@@ -91,6 +91,8 @@ typedef struct Code {
     Instr *words;
     uint32_t word_count, frame_slots, param_slots, zeros, result_slots, handler_count;
     Handler *handlers;
+    /* What a profile counts: calls, and instructions as fuel counts them. */
+    uint64_t calls, own;
 } Code;
 
 typedef struct Func {
