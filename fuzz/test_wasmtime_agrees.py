@@ -18,10 +18,11 @@ from hypothesis import given
 from fuzz.engines import config_of, load, raw_value
 from fuzz.generator import BUDGET, Generated, generated_modules
 from fuzz.profiles import oracle_cases
-from tinywasm import Engine, Store, Trap, TrapCode, WasmException
-from tinywasm.embed import from_raw
+from tinywasm.config import Engine
+from tinywasm.errors import Trap, TrapCode, WasmException
 from tinywasm.instance import instantiate, invoke
 from tinywasm.runtime.func import FuncInstance
+from tinywasm.runtime.store import Store
 from tinywasm.types import F32, F64, I32, I64, ValType
 
 pytest.importorskip("wasmtime", reason="wasmtime has no wheel for every system")
@@ -79,6 +80,7 @@ _ENGINE = _engine()
 
 def _ours(trap: Trap) -> TrapCode:
     code = trap.code
+    assert code is not None
     if code is TrapCode.UNDEFINED_ELEMENT:
         return TrapCode.TABLE_OUT_OF_BOUNDS
     return TrapCode.NULL_REFERENCE if code in _NULLS else code
@@ -98,19 +100,24 @@ def _scalar(generated: Generated, index: int) -> bool:
     return _SCALARS.issuperset(signature.params) and _SCALARS.issuperset(signature.results)
 
 
-def _plain(type: ValType, value: Any) -> Any:
-    """The number as both interfaces give and take it; any NaN is None."""
-    if isinstance(value, float) and math.isnan(value):
-        return None
-    return value
+def _signed(type: ValType, value: Any) -> Any:
+    """A raw number as wasmtime gives and takes it: integers signed."""
+    if type not in (I32, I64):
+        return value
+    bits = 32 if type is I32 else 64
+    return value - (1 << bits) if value >> (bits - 1) else value
+
+
+def _plain(value: Any) -> Any:
+    """A number to be compared: any NaN is None."""
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _args(generated: Generated, index: int, rng: Random) -> list[Any]:
     """Numbers, signed, that survive the interface: no NaN."""
     found = []
-    store = Store()
     for type in generated.env.params(generated.env.funcs[index]):
-        value = from_raw(store, type, raw_value(generated.env, rng, type))
+        value = _signed(type, raw_value(generated.env, rng, type))
         found.append(1.5 if value != value else value)
     return found
 
@@ -151,7 +158,7 @@ def _run_ours(generated: Generated) -> tuple[list[Any], list[bytes]]:
         try:
             values = invoke(store, instance.funcs[index], raw)
             results = env.results(type)
-            outcomes.append([_plain(t, from_raw(store, t, v)) for t, v in zip(results, values, strict=True)])
+            outcomes.append([_plain(_signed(t, v)) for t, v in zip(results, values, strict=True)])
         except (Trap, WasmException) as error:
             outcomes.append(_ours(error) if isinstance(error, Trap) else "thrown")
     return outcomes, [bytes(memory.data) for memory in instance.memories]
@@ -174,7 +181,7 @@ def _run_theirs(generated: Generated) -> tuple[list[Any], list[bytes]]:
         def call(*args: Any, index: int = index, rng: Random = rng) -> Any:
             types = env.results(generated.hosts[index].type)
             raw = _host_results(generated, index, rng)
-            values = [from_raw(Store(), t, v) for t, v in zip(types, raw, strict=True)]
+            values = [_signed(t, v) for t, v in zip(types, raw, strict=True)]
             return values if len(values) > 1 else values[0] if values else None
 
         type = theirs.type
@@ -195,7 +202,7 @@ def _run_theirs(generated: Generated) -> tuple[list[Any], list[bytes]]:
             values = exports[f"f{index}"](store, *_args(generated, index, rng))  # type: ignore[operator]
             types = env.results(type_index)
             listed = values if len(types) > 1 else [values] if types else []
-            outcomes.append([_plain(t, v) for t, v in zip(types, listed, strict=True)])
+            outcomes.append([_plain(value) for value in listed])
         except (wasmtime.Trap, wasmtime.WasmtimeError) as error:
             outcomes.append(_theirs(error))
     memories = [exports[f"m{i}"] for i in range(len(env.memories))]
