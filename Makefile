@@ -7,10 +7,10 @@ LOG := $(VENV)/install.log
 SUITE := spec-tests/spec spec-tests/testsuite
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint spec suite clean
+.PHONY: help run test lint spec suite fuzz agree sanitize bench coverage clean
 
 help:
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
 
 run: $(VENV)/confidential ## start the confidential runtime with the calculator demo
 	@$(BIN)/python -m wasm_client.demo
@@ -19,7 +19,7 @@ run: $(VENV)/confidential ## start the confidential runtime with the calculator 
 test: $(VENV)/test ## run all tests, the official suite among them where it is found
 	@status=0; found=0; $(BIN)/python spec-tests/report.py --found || found=$$?; \
 	if [ $$found -eq 0 ]; then suite=spec-tests; else suite=; fi; \
-	$(BIN)/pytest -q -n auto tests $$suite || status=$$?; \
+	$(BIN)/pytest -q -n auto tests fuzz $$suite || status=$$?; \
 	if [ $$found -ne 0 ]; then \
 		echo "THE OFFICIAL WEBASSEMBLY TEST SUITE DID NOT RUN: IT IS NOT HERE."; \
 		echo "GET IT WITH \"make suite\", OR SET TINYWASM_TESTSUITE TO ITS FOLDER."; \
@@ -39,6 +39,22 @@ spec: $(VENV)/test ## run the official suite alone and write spec-tests/RESULTS.
 suite: ## fetch the official test suite
 	git submodule update --init --depth 1 $(SUITE)
 
+fuzz: $(VENV)/test ## the fuzzed properties at their nightly size; takes about an hour
+	@FUZZ_PROFILE=nightly $(BIN)/pytest -q -n auto fuzz
+
+agree: $(VENV)/test ## run 20,000 generated modules on both engines, and 5,000 on wasmtime
+	@FUZZ_PROFILE=nightly $(BIN)/pytest -q -n auto fuzz/test_engines_agree.py fuzz/test_wasmtime_agrees.py
+
+sanitize: $(VENV)/test ## run the native engine under the address and undefined-behaviour sanitizers
+	@$(BIN)/python -m pip install --disable-pip-version-check -q 'setuptools>=68' 'Cython>=3.0'
+	@$(BIN)/python -m fuzz.sanitize
+
+coverage: $(VENV)/test ## run the tests and report which lines they reach
+	@$(BIN)/pytest -q -n auto --cov --cov-report=term tests
+
+bench: $(VENV)/bench ## run the benchmarks against every peer that installs, and write benchmarks/RESULTS.md
+	@$(BIN)/python -m benchmarks.run
+
 clean: ## remove .venv and whatever was built
 	rm -rf $(VENV) build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -48,6 +64,12 @@ $(VENV)/confidential: setup.cfg pyproject.toml | $(BIN)/python
 
 $(VENV)/test: setup.cfg pyproject.toml | $(BIN)/python
 	@$(call install,.[confidential$(comma)test]); touch $(VENV)/confidential
+
+# A peer that does not install here is left out of the comparison, which says so.
+$(VENV)/bench: setup.cfg $(VENV)/test
+	@for peer in pwasm pywasm pywasm3; do \
+		$(BIN)/python -m pip install --disable-pip-version-check $$peer >>$(LOG) 2>&1 || echo "$$peer does not install here"; \
+	done; touch $@
 
 $(BIN)/python:
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: install Python 3.11 or later" >&2; exit 1; }

@@ -1,33 +1,44 @@
-"""The optional extension; everything else about the distribution stands in setup.cfg."""
+"""The optional extensions; everything else about the distribution stands in setup.cfg."""
 
 from setuptools import Extension, setup
 
 try:
     from Cython.Build import cythonize
 except ImportError:
-    print("tinywasm: Cython is not here, building without the native engine")
+    print("tinywasm: Cython is not here, building without the native engine and the fast validation")
     extensions = []
 else:
     native = "tinywasm/engine/native/"
+    validation = "tinywasm/validation/"
     extensions = cythonize(
-        Extension(
-            "tinywasm.engine.native._loop",
-            sources=[native + "_loop.pyx", native + "loop.c", native + "heap.c"],
-            depends=[
-                native + header
-                for header in ("native.h", "numerics.h", "vectors.h", "trap.h", "dispatch.h", "opcodes.h")
-            ],
-            include_dirs=[native],
-            extra_compile_args=[
-                "-O2",
-                "-ffp-contract=off",
-                "-fno-math-errno",
-                "-fno-trapping-math",
-                "-fno-strict-aliasing",
-            ],
-            # Without a compiler the build goes on, and everything runs on the python engine.
-            optional=True,
-        ),
+        [
+            Extension(
+                "tinywasm.validation._bodies",
+                sources=[validation + "_bodies.pyx", validation + "bodies.c"],
+                depends=[validation + "bodies.h", validation + "operands.h"],
+                include_dirs=[validation],
+                extra_compile_args=["-O2"],
+                optional=True,
+            ),
+            Extension(
+                "tinywasm.engine.native._loop",
+                sources=[native + "_loop.pyx", native + "loop.c", native + "heap.c"],
+                depends=[
+                    native + header
+                    for header in ("native.h", "numerics.h", "vectors.h", "trap.h", "dispatch.h", "opcodes.h")
+                ],
+                include_dirs=[native],
+                extra_compile_args=[
+                    "-O2",
+                    "-ffp-contract=off",
+                    "-fno-math-errno",
+                    "-fno-trapping-math",
+                    "-fno-strict-aliasing",
+                ],
+                # Without a compiler the build goes on, and Python does everything.
+                optional=True,
+            ),
+        ],
         language_level=3,
     )
 

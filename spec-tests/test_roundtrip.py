@@ -2,33 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from locate import Script
+from modules import well_formed
 from roundtrip import check_module, check_text, through_text
 from tinywasm import binary
-from tinywasm.wast.commands import AssertModule, DefineModule, ModuleSource
-from tinywasm.wast.script import parse_script
 from tinywasm.wast.suite import config_for, unsupported
-
-# Not assert_invalid_custom: the parser refuses annotations in the wrong place.
-_WELL_FORMED = ("assert_invalid", "assert_unlinkable", "assert_trap")
-
-
-def _well_formed(script: Script) -> Iterator[tuple[int, ModuleSource]]:
-    for command in parse_script(script.path.read_bytes()):
-        body = command.body
-        if isinstance(body, DefineModule):
-            yield command.line, body.source
-        elif (
-            isinstance(body, AssertModule)
-            and body.head in _WELL_FORMED
-            # Else it is an instance of a module that was defined before.
-            and isinstance(body.module, ModuleSource)
-        ):
-            yield command.line, body.module
 
 
 def test_round_trip(script: Script) -> None:
@@ -36,7 +16,7 @@ def test_round_trip(script: Script) -> None:
     if reason:
         pytest.skip(reason)
     features = config_for(script.path).features
-    for line, source in _well_formed(script):
+    for line, source in well_formed(script):
         try:
             module = source.decode(features)
             data = binary.encode(module)

@@ -23,6 +23,8 @@ NATIVE = Path(__file__).resolve().parent.parent / "tinywasm" / "engine" / "nativ
 
 HAND = [
     "fuel",
+    "enter",
+    "count",
     "jump",
     "branch_if",
     "branch_unless",

@@ -8,6 +8,7 @@ import pytest
 
 import tinywasm
 from tinywasm import Config, Engine, Store, Trap
+from tinywasm.engine import native_available
 from tinywasm.runtime.profile import Profile
 
 
@@ -93,7 +94,14 @@ def test_without_a_profile_nothing_is_counted() -> None:
     assert store.profile is None
 
 
-@pytest.mark.parametrize("name", ["main"])
-def test_records_are_sorted_by_their_own_instructions(name: str) -> None:
-    own = [entry[1] for entry in profiled(FIB, name).values()]
+def test_records_are_sorted_by_their_own_instructions() -> None:
+    own = [entry[1] for entry in profiled(FIB, "main").values()]
     assert own == sorted(own, reverse=True)
+
+
+@pytest.mark.skipif(not native_available, reason="the native engine is not built")
+@pytest.mark.parametrize("fuel", [None, 10_000, 60])
+def test_engines_agree_but_native_does_not_follow_calls(fuel: int | None) -> None:
+    native = profiled(FIB, "main", engine="native", fuel=fuel)
+    python = profiled(FIB, "main", engine="python", fuel=fuel)
+    assert native == {name: (calls, own, None) for name, (calls, own, _) in python.items()}

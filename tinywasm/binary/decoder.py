@@ -105,7 +105,7 @@ class _Decoder:
         self.page_sizes = Feature.CUSTOM_PAGE_SIZES in features
         self.module = DecodedModule()
         self.type_indices: list[int] = []
-        self.bodies: list[tuple[tuple[tuple[int, ValType], ...], Expr]] = []
+        self.locals: dict[tuple[tuple[int, ValType], ...], tuple[tuple[int, ValType], ...]] = {}
         # Where the counts that other sections must agree with stand.
         self.code_pos = self.data_pos = len(data)
         self.content_before = Section.CUSTOM
@@ -163,7 +163,7 @@ class _Decoder:
                 module.data_count, pos = read_u32(self.data, pos)
             case Section.CODE:
                 self.code_pos = pos
-                count, pos = self._items(self.bodies, _read_code, pos)
+                count, pos = self._items(module.functions, self._read_code, pos)
             case Section.DATA:
                 self.data_pos = pos
                 count, pos = self._items(module.datas, _read_data, pos)
@@ -194,20 +194,32 @@ class _Decoder:
         self.customs_seen.add(name)
 
     def _join_functions(self) -> None:
-        declared, defined = len(self.type_indices), len(self.bodies)
+        declared, defined = len(self.type_indices), len(self.module.functions)
         if declared != defined:
             message = "function and code section have inconsistent lengths"
             raise DecodeError(f"{message}: {declared} and {defined}", self.code_pos)
-        self.module.functions = [
-            Function(type_index, local_types, body)
-            for type_index, (local_types, body) in zip(self.type_indices, self.bodies, strict=True)
-        ]
+        for function, type_index in zip(self.module.functions, self.type_indices, strict=True):
+            function.type = type_index
 
     def _check_data_count(self) -> None:
         declared, defined = self.module.data_count, len(self.module.datas)
         if declared is not None and declared != defined:
             message = "data count and data section have inconsistent lengths"
             raise DecodeError(f"{message}: {declared} and {defined}", self.data_pos)
+
+    def _read_code(self, data: bytes, pos: int) -> tuple[Function, int]:
+        """A function without its type, which stands in another section."""
+        start, end = _read_size(data, pos)
+        local_types, pos = read_vector(_read_locals, data, start)
+        if sum(count for count, _ in local_types) >= 1 << 32:
+            raise DecodeError("too many locals", start)
+        if pos > end:
+            raise DecodeError(_MISMATCH, start)
+        if data[end - 1] != _EXPR_END or pos == end:
+            raise _missing_end(data, pos, end)
+        # Many functions have the same locals: one object stands for all.
+        local_types = self.locals.setdefault(local_types, local_types)
+        return Function(-1, local_types, Expr(data, pos, end)), end
 
     def _read_import(self, data: bytes, pos: int) -> tuple[Import, int]:
         module, pos = read_name(data, pos)
@@ -415,18 +427,6 @@ def _read_elem_kind(data: bytes, pos: int, typed: bool) -> tuple[RefType, int]:
         if kind != 0:
             raise DecodeError("malformed element kind", pos)
     return RefType(False, AbstractHeap.FUNC), after
-
-
-def _read_code(data: bytes, pos: int) -> tuple[tuple[tuple[tuple[int, ValType], ...], Expr], int]:
-    start, end = _read_size(data, pos)
-    local_types, pos = read_vector(_read_locals, data, start)
-    if sum(count for count, _ in local_types) >= 1 << 32:
-        raise DecodeError("too many locals", start)
-    if pos > end:
-        raise DecodeError(_MISMATCH, start)
-    if data[end - 1] != _EXPR_END or pos == end:
-        raise _missing_end(data, pos, end)
-    return (local_types, Expr(data, pos, end)), end
 
 
 def _read_locals(data: bytes, pos: int) -> tuple[tuple[int, ValType], int]:

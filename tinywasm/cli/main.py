@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 
-from tinywasm.cli import modules, wast
-from tinywasm.errors import Trap, WasmError
+from tinywasm.cli import completion, inspection, modules, repl, run, wast
+from tinywasm.cli.failures import failure
+from tinywasm.engine import native_available
+from tinywasm.engine.native import unavailable_because
+from tinywasm.errors import Trap, WasmError, WasmException
+
+# What a shell reports of a process that `abort` ended, and what wasmtime's command line answers to a trap.
+TRAPPED = 134
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; `arguments` default to those of the process. Returns the exit status.
 
-    1 after an error, which is a line on the standard error stream, 2 for wrong usage, 130 after Ctrl-C.
+    A program's own for `run`. Otherwise 1 after an error and 134 after a trap, both told on the standard
+    error stream, 2 for wrong usage, 130 after Ctrl-C.
     """
-    options = _parser().parse_args(arguments)
+    options = _parse(sys.argv[1:] if arguments is None else list(arguments))
     try:
         status: int = options.command(options)
         sys.stdout.flush()
@@ -25,24 +34,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read our output has left. Python flushes once more at exit; let that go nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:
-        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
-    except Trap as trap:
-        return _fail(f"trap: {trap}")
-    except (WasmError, ValueError, OverflowError) as error:
-        return _fail(str(error))
+    except (WasmError, OSError, ValueError, OverflowError, MemoryError) as error:
+        print("\n".join(failure(error)), file=sys.stderr)
+        return TRAPPED if isinstance(error, Trap | WasmException) else 1
     except KeyboardInterrupt:
         return 130
 
 
-def _fail(message: str) -> int:
-    print(f"tinywasm: {message}", file=sys.stderr)
-    return 1
-
-
-def _parser() -> argparse.ArgumentParser:
+def _parse(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tinywasm", description="A WebAssembly runtime in Python.")
+    parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    wast.add_parser(commands)
+    run_parser = run.add_parser(commands)
     modules.add_parsers(commands)
-    return parser
+    inspection.add_parser(commands)
+    wast.add_parser(commands)
+    repl.add_parser(commands)
+    completion.add_parser(commands, parser)
+    if words[:1] != ["run"]:
+        return parser.parse_args(words)
+    ours, program = run.split_words(run_parser, words[1:])
+    options = parser.parse_args(["run", *ours])
+    options.arguments = program
+    return options
+
+
+def _version() -> str:
+    try:
+        version = metadata.version("tinywasm")
+    except metadata.PackageNotFoundError:
+        version = "(not installed)"
+    native = "native and python engine" if native_available else f"python engine, {unavailable_because}"
+    return f"tinywasm {version} ({platform.python_implementation()} {platform.python_version()}; {native})"

@@ -1,102 +1,93 @@
-"""`tinywasm run`, `validate`, `wat2wasm` and `wasm2wat`: one module each."""
+"""`tinywasm validate`, `wat2wasm` and `wasm2wat`: modules that are not run."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from tinywasm import binary, text
-from tinywasm.config import Config, Engine
-from tinywasm.embed import Func, instantiate
+from tinywasm.cli.options import (
+    ALL_FEATURES,
+    Subparsers,
+    add_command,
+    add_features,
+    add_file,
+    configuration,
+    refusals_of,
+)
+from tinywasm.cli.output import as_json, printable
+from tinywasm.config import Engine
+from tinywasm.errors import DecodeError, ParseError, ValidationError, WasmError
 from tinywasm.instance import Module
-from tinywasm.types import F32, F64, I32, I64, ValType
-
-if TYPE_CHECKING:
-    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
-
-# A conversion is no place to refuse a proposal's instructions.
-_ALL_FEATURES = Config(wide_arithmetic=True, custom_page_sizes=True)
 
 
 def add_parsers(commands: Subparsers) -> None:
-    run = _add(commands, "run", "instantiate a module and call one of its functions")
-    run.usage = "tinywasm run FILE [--invoke NAME] [ARG ...]"
-    run.add_argument("--invoke", metavar="NAME", help="the exported function; by default _start, if any")
-    run.add_argument("arguments", nargs=argparse.REMAINDER, metavar="ARG", help="a number")
-    run.set_defaults(command=_run)
-    validate = _add(commands, "validate", "check a module")
+    validate = add_command(
+        commands,
+        "validate",
+        "check modules",
+        "Prints nothing where all are valid; otherwise the status is 1.",
+    )
+    validate.add_argument("files", nargs="+", metavar="FILE", type=Path, help="a module, text or binary")
+    validate.add_argument("--json", action="store_true", help="print a JSON array, an object for each file")
+    add_features(validate)
     validate.set_defaults(command=_validate)
-    to_binary = _add(commands, "wat2wasm", "convert the text format to the binary format")
-    to_binary.add_argument("-o", "--output", type=Path, help="default: FILE with the suffix .wasm")
+    to_binary = add_command(commands, "wat2wasm", "convert the text format to the binary format")
+    add_file(to_binary)
+    to_binary.add_argument(
+        "-o", "--output", metavar="FILE", type=Path, help="default: FILE with the suffix .wasm"
+    )
     to_binary.set_defaults(command=_wat2wasm)
-    to_text = _add(commands, "wasm2wat", "convert the binary format to the text format")
-    to_text.add_argument("-o", "--output", type=Path, help="default: the standard output")
+    to_text = add_command(commands, "wasm2wat", "convert the binary format to the text format")
+    add_file(to_text)
+    to_text.add_argument("-o", "--output", metavar="FILE", type=Path, help="default: the standard output")
     to_text.set_defaults(command=_wasm2wat)
 
 
-def _add(commands: Subparsers, name: str, help: str) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.")
-    parser.add_argument("file", metavar="FILE", type=Path, help="a module, text or binary")
-    return parser
-
-
-def _run(options: argparse.Namespace) -> int:
-    name, arguments = options.invoke, options.arguments
-    if name is None and arguments[:1] == ["--invoke"] and len(arguments) > 1:
-        name, arguments = arguments[1], arguments[2:]
-    instance = instantiate(options.file)
-    if name is None and "_start" not in instance.exports:
-        if arguments:
-            raise ValueError("arguments need a function: --invoke NAME")
-        return 0
-    function = instance.exports.get(name or "_start")
-    if not isinstance(function, Func):
-        functions = [key for key, value in instance.exports.items() if isinstance(value, Func)]
-        raise ValueError(f"no exported function {name!r}; there is {', '.join(functions) or 'none'}")
-    _call(function, arguments)
-    return 0
-
-
-def _call(function: Func, arguments: Sequence[str]) -> None:
-    """Call with arguments as typed on a command line and print each result on a line."""
-    params = function.type.params
-    if len(arguments) != len(params):
-        raise ValueError(f"the function takes {len(params)} arguments, not {len(arguments)}: {function.type}")
-    result = function(*map(_number, params, arguments))
-    several = len(function.type.results) > 1
-    for value in result if several else [result] if function.type.results else []:
-        print(value)
-
-
-def _number(type: ValType, word: str) -> int | float:
-    try:
-        if type is I32 or type is I64:
-            return int(word, 0)
-        if type is F32 or type is F64:
-            return float.fromhex(word) if "0x" in word.lower() else float(word)
-    except ValueError:
-        raise ValueError(f"{word!r} is no {type}") from None
-    raise ValueError(f"an argument of type {type} cannot be given on the command line")
-
-
 def _validate(options: argparse.Namespace) -> int:
-    Module.from_file(Engine(), options.file)
-    return 0
+    engine = Engine(configuration(options))
+    reports = [_verdict(engine, path) for path in options.files]
+    if options.json:
+        print(as_json(reports))
+    else:
+        for report in reports:
+            if not report["valid"]:
+                message = f"{report['path']}: {report['error']['text']}"
+                print(f"tinywasm: {printable(message)}", file=sys.stderr)
+    return 0 if all(report["valid"] for report in reports) else 1
+
+
+def _verdict(engine: Engine, path: Path) -> dict[str, Any]:
+    """What `--json` shows for a file."""
+    error: dict[str, Any] | None = None
+    try:
+        Module.from_file(engine, path)
+    except (DecodeError, ParseError, ValidationError) as refusal:
+        error = _refusal(refusal)
+    return {"path": str(path), "valid": error is None, "error": error}
+
+
+def _refusal(error: WasmError) -> dict[str, Any]:
+    phase = "invalid" if isinstance(error, ValidationError) else "malformed"
+    places = {name: getattr(error, name, None) for name in ("line", "column", "offset")}
+    where = getattr(error, "where", "") or None
+    return {"phase": phase, "message": error.message, "text": str(error), "where": where, **places}
 
 
 def _wat2wasm(options: argparse.Namespace) -> int:
-    module = text.parse_module(options.file.read_bytes())
-    Module.from_decoded(Engine(_ALL_FEATURES), module)
+    with refusals_of(options.file):
+        module = text.parse_module(options.file.read_bytes())
+        Module.from_decoded(Engine(ALL_FEATURES), module)
     output: Path = options.output or options.file.with_suffix(".wasm")
     output.write_bytes(binary.encode(module))
     return 0
 
 
 def _wasm2wat(options: argparse.Namespace) -> int:
-    printed = text.print_module(binary.decode(options.file.read_bytes(), _ALL_FEATURES.features))
+    with refusals_of(options.file):
+        printed = text.print_module(binary.decode(options.file.read_bytes(), ALL_FEATURES.features))
     if options.output:
         options.output.write_text(printed, encoding="utf-8")
     else:

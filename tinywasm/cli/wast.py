@@ -7,22 +7,20 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from tinywasm.cli.options import Subparsers, add_command, add_engine, seconds
 from tinywasm.instructions import Feature
 from tinywasm.wast.report import FileReport
 from tinywasm.wast.runner import count_commands, run_script
 from tinywasm.wast.suite import config_for, scripts, unsupported
 
-if TYPE_CHECKING:
-    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
-
 
 def add_parser(commands: Subparsers) -> None:
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "wast",
-        help="run .wast scripts",
-        description="Run .wast scripts. The last line counts the commands passed, failed and skipped.",
+        "run .wast scripts",
+        "The last line counts the commands passed, failed and skipped.",
     )
     parser.add_argument("files", nargs="+", metavar="FILE", type=Path, help="a script or a folder of them")
     parser.add_argument(
@@ -32,7 +30,8 @@ def add_parser(commands: Subparsers) -> None:
         choices=[feature.value for feature in Feature],
         help="switch a proposal on (folders of that name do so by themselves)",
     )
-    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="limit for each script")
+    parser.add_argument("--timeout", type=seconds, metavar="SECONDS", help="limit for each script")
+    add_engine(parser)
     parser.add_argument("--verbose", action="store_true", help="show what scripts print, and all counts")
     parser.add_argument("--json", action="store_true", help="print the reports as JSON and nothing else")
     parser.set_defaults(command=run)
@@ -58,6 +57,8 @@ def _run_one(path: Path, options: argparse.Namespace) -> FileReport:
     if reason:
         return count_commands(text, str(path), reason)
     config = config_for(path, [Feature(name) for name in options.feature])
+    if options.engine:
+        config.engine = options.engine
     show = options.verbose and not options.json
     return run_script(text, str(path), config, print if show else lambda line: None, options.timeout)
 

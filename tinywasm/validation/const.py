@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tinywasm.code import instructions
+from tinywasm.code import instructions, read_instruction
 from tinywasm.errors import DecodeError, ValidationError
 from tinywasm.instructions import Instruction
 from tinywasm.module import Expr
@@ -18,6 +18,8 @@ def validate_const(body: Body, expr: Expr, wanted: ValType) -> None:
     Functions that it refers to become declared ones. Raises `ValidationError` with the place, or
     `DecodeError` where the code is malformed.
     """
+    if _is_one_constant(expr, wanted):
+        return
     body.begin((), (wanted,))
     position = expr.start
     try:
@@ -32,6 +34,16 @@ def validate_const(body: Body, expr: Expr, wanted: ValType) -> None:
         raise
     if body.controls:
         raise DecodeError("unexpected end of section or function", expr.end)
+
+
+_END = b"\x0b"
+
+
+def _is_one_constant(expr: Expr, wanted: ValType) -> bool:
+    """Whether the expression is one `const` instruction, as most are: a module may have 100,000 segments."""
+    row, _, after = read_instruction(expr.code, expr.start)
+    constant = row.const and not row.rule and not row.params and row.results == (wanted,)
+    return constant and expr.end == after + 1 and expr.code.startswith(_END, after)
 
 
 def _require_const(body: Body, row: Instruction, immediates: tuple[int, ...]) -> None:

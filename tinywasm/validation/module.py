@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from tinywasm.errors import ValidationError
@@ -31,7 +30,9 @@ from tinywasm.types import (
     StructType,
     TableType,
     TagType,
+    ValType,
 )
+from tinywasm.validation import bodies
 from tinywasm.validation.code import FLAGS, validate_code
 from tinywasm.validation.const import validate_const
 from tinywasm.validation.context import Context
@@ -46,14 +47,24 @@ MAX_FIELDS: Final = 10_000
 _PAGE: Final = 65536
 
 
-@contextmanager
-def _at(where: str) -> Iterator[None]:
-    """Errors inside are about `where`, unless they know better."""
-    try:
-        yield
-    except ValidationError as error:
-        error.where = error.where or where
-        raise
+class _At:
+    """Errors inside are about `describe(*about)`, unless they know better.
+
+    Only an error has it written: a module has many parts, and at most one error.
+    """
+
+    __slots__ = ("about", "describe")
+
+    def __init__(self, describe: Callable[..., str], *about: object) -> None:
+        self.describe = describe
+        self.about = about
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, ValidationError):
+            error.where = error.where or self.describe(*self.about)
 
 
 def _named(kind: str, index: int, names: dict[int, str]) -> str:
@@ -82,21 +93,19 @@ class _Validator:
         module = self.module
         self._types()
         for index, entry in enumerate(module.imports):
-            with _at(f"import {index} {entry.module!r} {entry.name!r}"):
+            with _At("import {} {!r} {!r}".format, index, entry.module, entry.name):
                 self._import(entry)
         self._count_imports()
         self._declarations()
         for index, elem in enumerate(module.elems):
-            with _at(_named("element segment", index, self.names.elems)):
+            with _At(_named, "element segment", index, self.names.elems):
                 self._elem(elem)
         for index, data in enumerate(module.datas):
-            with _at(_named("data segment", index, self.names.datas)):
+            with _At(_named, "data segment", index, self.names.datas):
                 self._data(data)
         self._exports()
         self._start()
-        for index, function in enumerate(module.functions, self.context.imported_funcs):
-            with _at(_named("function", index, self.names.functions)):
-                self._function(function, self.context.funcs[index])
+        self._bodies()
         return self.context
 
     # Types (section 3.2.10)
@@ -104,7 +113,7 @@ class _Validator:
     def _types(self) -> None:
         self.context.types = canonicalise(self.module.types)
         for index, (sub, defined) in enumerate(zip(self.module.subtypes(), self.context.types, strict=True)):
-            with _at(_named("type", index, self.names.types)):
+            with _At(_named, "type", index, self.names.types):
                 _check_size(defined)
                 if len(sub.supertypes) > 1:
                     raise ValidationError(f"sub type {index} has more than one super type")
@@ -141,6 +150,7 @@ class _Validator:
 
     def _tag_type(self, tag: TagType) -> DefinedType:
         defined = self._func_type(tag.type) if isinstance(tag.type, int) else tag.type
+        assert isinstance(defined, DefinedType)
         if isinstance(defined.composite, FuncType) and defined.composite.results:
             raise ValidationError("non-empty tag result type")
         return defined
@@ -172,19 +182,19 @@ class _Validator:
         """Tables, whose initial elements see the imported globals only, come before globals."""
         context, module, names = self.context, self.module, self.names
         for index, function in enumerate(module.functions, context.imported_funcs):
-            with _at(_named("function", index, names.functions)):
+            with _At(_named, "function", index, names.functions):
                 context.funcs.append(self._func_type(function.type))
         for index, tag in enumerate(module.tags, context.imported_tags):
-            with _at(_named("tag", index, names.tags)):
+            with _At(_named, "tag", index, names.tags):
                 context.tags.append(self._tag_type(tag))
         for index, table in enumerate(module.tables, context.imported_tables):
-            with _at(_named("table", index, names.tables)):
+            with _At(_named, "table", index, names.tables):
                 self._table(table)
         for index, memory in enumerate(module.memories, context.imported_memories):
-            with _at(_named("memory", index, names.memories)):
+            with _At(_named, "memory", index, names.memories):
                 context.memories.append(self._memory_type(memory))
         for index, entry in enumerate(module.globals, context.imported_globals):
-            with _at(_named("global", index, names.globals)):
+            with _At(_named, "global", index, names.globals):
                 self._global(entry)
 
     def _table(self, table: Table) -> None:
@@ -243,7 +253,7 @@ class _Validator:
     def _exports(self) -> None:
         seen: set[str] = set()
         for export in self.module.exports:
-            with _at(f"export {export.name!r}"):
+            with _At("export {!r}".format, export.name):
                 if export.name in seen:
                     raise ValidationError("duplicate export name")
                 seen.add(export.name)
@@ -267,7 +277,7 @@ class _Validator:
         start = self.module.start
         if start is None:
             return
-        with _at("start"):
+        with _At(str, "start"):
             if start >= len(self.context.funcs):
                 raise ValidationError(f"unknown function {start}")
             composite = self.context.funcs[start].composite
@@ -275,6 +285,20 @@ class _Validator:
                 raise ValidationError(f"start function {start} must not have parameters or results")
 
     # Functions (section 3.5.2)
+
+    def _bodies(self) -> None:
+        accepts = self._acceptor()
+        for index, function in enumerate(self.module.functions, self.context.imported_funcs):
+            body = function.body
+            if not accepts(function.type, function.locals, body.code, body.start, body.end):
+                with _At(_named, "function", index, self.names.functions):
+                    self._function(function, self.context.funcs[index])
+
+    def _acceptor(self) -> Callable[[int, Sequence[tuple[int, ValType]], bytes, int, int], bool]:
+        if bodies.available and self.module.functions:
+            has_data_count = self.module.data_count is not None
+            return bodies.acceptor(self.context, self.features, has_data_count).accepts
+        return lambda *_: False
 
     def _function(self, function: Function, defined: DefinedType) -> None:
         functype = defined.composite

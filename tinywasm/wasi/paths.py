@@ -26,7 +26,7 @@ MAX_DEPTH = 256
 class Place:
     """Where a path ends: `name` in `directory`, or `directory` itself where `name` is None.
 
-    `slash`: the path asks for a directory by a slash at its end, or a dot.
+    `slash`: the path asks for a directory by a slash at its end.
     """
 
     directory: Directory
@@ -76,16 +76,19 @@ class _Walk:
     def _push(self, path: bytes) -> None:
         """Put a path's components in front of what is left to walk."""
         check_path(path)
-        components = [part for part in path.split(b"/") if part not in (b"", b".")]
+        parts = [part for part in path.split(b"/") if part]
         if not self.todo:
-            self.slash = self.slash or path.endswith((b"/", b"/.")) or path == b"."
-        self.todo += reversed(components)
+            self.slash = self.slash or path.endswith(b"/")
+        # A dot at the end counts: what stands before it must be a directory that is there.
+        self.todo += reversed([part for part in parts[:-1] if part != b"."] + parts[-1:])
 
     def run(self, follow: bool, exact: bool) -> bytes | None:
         while self.todo:
             name = self.todo.pop()
             if name == b"..":
                 self._leave()
+            elif name == b".":
+                continue
             elif self.todo:
                 self._enter(name)
             elif exact or not ((follow or self.slash) and self._follow(name)):

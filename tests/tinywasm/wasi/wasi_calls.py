@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,20 @@ def module_text() -> str:
         arguments = "".join(f" local.get {index}" for index in range(len(entry.type.params)))
         functions.append(f'(func (export "{name}"){params}{results}{arguments} call ${name})')
     return f'(module {" ".join(imports)} (memory (export "memory") {PAGES}) {" ".join(functions)})'
+
+
+@cache
+def _module(engine: str) -> Module:
+    return Module(Engine(Config(engine=engine)), module_text())
+
+
+@cache
+def _wasmtime_module() -> tuple[Any, Any]:
+    """The engine and the module: compiling it takes longer than most tests."""
+    import wasmtime
+
+    engine = wasmtime.Engine()
+    return engine, wasmtime.Module(engine, module_text())
 
 
 @dataclass(frozen=True)
@@ -133,6 +148,8 @@ class Calls:
         return errno, self.u64() if errno == 0 else 0
 
     def _stat(self, errno: int) -> tuple[int, Stat]:
+        if errno:
+            return errno, Stat(0, FileType.UNKNOWN, 0, 0, 0, 0)
         _, inode, filetype, links, size, accessed, modified, _ = FILESTAT.fields.unpack(self.peek(RESULT, 64))
         return errno, Stat(inode, FileType(filetype), links, size, accessed, modified)
 
@@ -191,7 +208,7 @@ class TinywasmCalls(Calls):
     """A guest of ours."""
 
     def __init__(self, config: WasiConfig, engine: str = "python") -> None:
-        module = Module(Engine(Config(engine=engine)), module_text())
+        module = _module(engine)
         self.store = Store(module.engine)
         self.wasi = Wasi(config)
         imports = self.wasi.imports()
@@ -217,14 +234,14 @@ class WasmtimeCalls(Calls):
     def __init__(self, directory: Path) -> None:
         import wasmtime
 
-        engine = wasmtime.Engine()
-        self.store: Any = wasmtime.Store(engine)
+        module = _wasmtime_module()
+        self.store: Any = wasmtime.Store(module[0])
         config = wasmtime.WasiConfig()
         config.preopen_dir(str(directory), "/")
         self.store.set_wasi(config)
-        linker = wasmtime.Linker(engine)
+        linker = wasmtime.Linker(module[0])
         linker.define_wasi()
-        exports = linker.instantiate(self.store, wasmtime.Module(engine, module_text())).exports(self.store)
+        exports = linker.instantiate(self.store, module[1]).exports(self.store)
         self.exports: Any = exports
         self.memory: Any = exports["memory"]
 

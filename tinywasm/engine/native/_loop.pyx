@@ -7,7 +7,7 @@ the raw values of `tinywasm.runtime`; structures, arrays and exceptions that lea
 """
 
 cimport cython
-from cpython.buffer cimport PyBuffer_FillInfo
+from cpython.buffer cimport PyBuffer_FillInfo, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
 from cpython.ref cimport Py_DECREF, Py_INCREF
@@ -17,6 +17,14 @@ from libc.string cimport memcpy, memmove, memset, strlen
 
 import threading
 
+cdef extern from "Python.h" nogil:
+    ctypedef struct PyThreadState:
+        pass
+    PyThreadState *PyEval_SaveThread()
+    void PyEval_RestoreThread(PyThreadState *state)
+    unsigned long PyThread_get_thread_ident()
+
+
 from tinywasm.errors import (
     Interrupted,
     LinkError,
@@ -24,6 +32,7 @@ from tinywasm.errors import (
     StackExhausted,
     Trap,
     TrapCode,
+    WasmError,
     WasmException,
 )
 from tinywasm.numerics.floats import f32_from_bits, f32_to_bits
@@ -100,6 +109,7 @@ cdef extern from "native.h" nogil:
         Instr *words
         uint32_t word_count, frame_slots, param_slots, zeros, result_slots, handler_count
         Handler *handlers
+        uint64_t calls, own
     ctypedef struct Func:
         Object head
         Code *code
@@ -144,7 +154,7 @@ cdef extern from "native.h" nogil:
         int64_t depth, max_depth
         int64_t fuel
         int trap
-        uint64_t element
+        uint64_t element, refused
         int interrupted
         int main_thread
         Exn *thrown
@@ -156,6 +166,9 @@ cdef extern from "native.h" nogil:
         Table **tables
         uint64_t table_count
         void *python
+        void *thread_state
+        void (*release)(Store *) noexcept nogil
+        void (*acquire)(Store *) noexcept nogil
         int (*prepare)(Store *, Func *) noexcept
         int (*call_host)(Store *, Func *, uint64_t *) noexcept
         int (*poll)(Store *) noexcept
@@ -165,6 +178,7 @@ cdef extern from "native.h" nogil:
     Object *tw_new_exn(Store *store, Tag *tag)
     Object *tw_new_host(Store *store, void *python)
     int tw_is_instance(uint64_t ref, TypeInfo *concrete, int heap, int nullable)
+    uint64_t tw_first_threshold
     void tw_collect(Store *store)
     void tw_free_objects(Store *store)
     const char *tw_table_digest()
@@ -172,7 +186,15 @@ cdef extern from "native.h" nogil:
 
 TABLE_DIGEST = tw_table_digest().decode()
 
+
+def collect_first_at(uint64_t allocated):
+    """New stores collect first when they have allocated this many bytes; 0, for tests, at every allocation."""
+    global tw_first_threshold
+    tw_first_threshold = allocated
+
+
 _TRAPS = list(TrapCode)
+cdef unsigned long _main_thread = threading.main_thread().ident
 # The order is that of `enum heap_kind`.
 _HEAP_NUMBERS = {heap: number for number, heap in enumerate(AbstractHeap)}
 # A stack of this many slots is reserved, and takes memory only where it was used.
@@ -286,6 +308,16 @@ cdef class NativeCode:
                 clause = &handler.clauses[number]
                 clause.tag, clause.with_ref, clause.target, clause.height = tag, with_ref, target, height
 
+    @property
+    def calls(self):
+        """How often profiled code was entered."""
+        return self.code.calls
+
+    @property
+    def own(self):
+        """How many instructions profiled code has run."""
+        return self.code.own
+
     def __dealloc__(self):
         cdef uint32_t index
         for index in range(self.code.handler_count):
@@ -358,13 +390,16 @@ cdef class NativeStore:
     cdef set thrown_tags
     cdef object pending
     cdef object lower
-    cdef object running
-    cdef int running_depth
+    cdef unsigned long running
+    cdef int nested
+    cdef bint metered
 
     def __init__(self, owner, lower):
         """`owner` is the `runtime.store.Store`; `lower(func_instance)` gives a `NativeCode`."""
         cdef object config = owner.engine.config
         self.owner = owner
+        self.metered = owner.fuel is not None
+        self.c.interrupted = owner.interrupted
         self.lower = lower
         self.funcs = {}
         self.kept = []
@@ -379,6 +414,8 @@ cdef class NativeStore:
         if self.c.frames == NULL:
             raise MemoryError("no memory for the native engine's frames")
         self.c.python = <void *>self
+        self.c.release = _release_gil
+        self.c.acquire = _acquire_gil
         self.c.prepare = _prepare
         self.c.call_host = _call_host
         self.c.poll = _poll
@@ -404,8 +441,23 @@ cdef class NativeStore:
             free(host)
             host = following
 
+    cdef int guard(self) except -1:
+        """Raises `WasmError` while another thread runs: what that works on must not change under it."""
+        if self.nested and self.running != PyThread_get_thread_ident():
+            raise WasmError("the store is in use by another thread")
+        return 0
+
+    def caller(self):
+        """The function whose code calls the host function under way; None where Python calls it."""
+        cdef Func *func
+        if self.c.depth <= 0:
+            return None
+        func = self.c.frames[self.c.depth].func
+        return <object>func.python if func.python != NULL else None
+
     def collect(self):
         """Collect now."""
+        self.guard()
         tw_collect(&self.c)
         self._release()
 
@@ -452,6 +504,7 @@ cdef class NativeStore:
         cdef Object *object
         if value is None:
             return 0
+        self.guard()
         if isinstance(value, FuncInstance):
             return <uintptr_t>self.func_of(value)
         if isinstance(value, NativeRef):
@@ -548,48 +601,67 @@ cdef class NativeStore:
         return self.run(self.func_of(instance), args)
 
     cdef list run(self, Func *func, args):
-        cdef uint64_t *base = self.c.top
-        cdef int64_t depth = self.c.depth
-        cdef int64_t trace_depth
-        cdef int status
-        cdef bint outer = self.running is None
-        me = threading.get_ident()
-        if not outer and self.running != me:
-            raise RuntimeError("the store is in use by another thread")
-        self.running = me
+        cdef uint64_t *base = self.enter(func)
         try:
-            if outer:
-                self.c.main_thread = threading.current_thread() is threading.main_thread()
-                self.c.fuel = self.owner.fuel or 0
-                self.c.interrupted = self.owner.interrupted
-            if base + func.head.type.param_slots + func.head.type.result_slots + 64 > self.c.stack_end:
-                raise StackExhausted
-            # A collection, or a call out of a finalizer, must find the values below the top.
-            self.c.top = base + func.head.type.param_slots
             self.write_all(func.head.type, False, args, base)
-            with nogil:
-                status = tw_run(&self.c, func, base)
-            trace_depth = self.c.depth
-            self.c.depth = depth
-            self.c.top = base + func.head.type.result_slots
-            if self.owner.fuel is not None:
-                self.owner.fuel = self.c.fuel
-            if status != STATUS_DONE:
-                self._fail(status, depth, trace_depth)
+            self.go(func, base)
             return self.read_all(func.head.type.results, base)
         finally:
-            self.c.top = base
-            self.c.depth = depth
-            if outer:
-                self.running = None
-            if self.c.unreferenced != NULL:
-                self._release()
+            self.leave(base)
+
+    cdef uint64_t *enter(self, Func *func) except NULL:
+        """Claim the store for this thread; where the arguments go. Each has its `leave`."""
+        cdef uint64_t *base = self.c.top
+        cdef unsigned long me = PyThread_get_thread_ident()
+        if self.nested == 0:
+            self.running = me
+            self.c.main_thread = me == _main_thread
+            if self.metered:
+                self.c.fuel = self.owner.fuel
+            if self.c.interrupted:
+                self.c.interrupted = 0
+                self.owner.poll()
+        else:
+            self.guard()
+        if base + func.head.type.param_slots + func.head.type.result_slots + 64 > self.c.stack_end:
+            raise StackExhausted
+        # A collection, or a call out of a finalizer, must find the values below the top.
+        self.c.top = base + func.head.type.param_slots
+        self.nested += 1
+        return base
+
+    cdef int leave(self, uint64_t *base) except -1:
+        self.c.top = base
+        self.nested -= 1
+        if self.c.unreferenced != NULL:
+            self._release()
+        return 0
+
+    cdef int go(self, Func *func, uint64_t *base) except -1:
+        """Run with the arguments at `base`, where the results will be. Raises what ended the run."""
+        cdef int64_t depth = self.c.depth
+        cdef int64_t reached
+        cdef int status = tw_run(&self.c, func, base)
+        if self.c.thread_state != NULL:
+            _acquire_gil(&self.c)
+        reached = self.c.depth
+        self.c.depth = depth
+        self.c.top = base + func.head.type.result_slots
+        if self.metered:
+            self.owner.fuel = self.c.fuel
+        if status != STATUS_DONE:
+            self._fail(status, depth, reached)
+        return 0
 
     cdef _fail(self, int status, int64_t base, int64_t depth):
         """Raise what ended a run; frames lie above `base` up to `depth`."""
         cdef Exn *exn
         if status == STATUS_PYTHON:
             error, self.pending = self.pending, None
+            # Not where it was caught: with no Python stack left, making the trap may raise the next one,
+            # which can go on from here but not from a function that the loop calls.
+            if isinstance(error, RecursionError):
+                raise StackExhausted from None
             if isinstance(error, Trap):
                 error.frames = [*error.frames, *self._frames(base, depth)]
             raise error
@@ -604,11 +676,13 @@ cdef class NativeStore:
             TrapCode.INTERRUPT: Interrupted,
         }.get(code)
         if code is TrapCode.INTERRUPT:
-            self.owner.interrupted = False
+            self.owner.acknowledge()
         if special is not None:
             trap = special()
         elif code is TrapCode.INDIRECT_CALL_TO_NULL:
             trap = Trap(code, f"{code.value} {self.c.element}")
+        elif code is TrapCode.ALLOCATION_TOO_LARGE and self.c.refused:
+            trap = Trap(code, f"{code.value}: array of {self.c.refused} elements")
         else:
             trap = Trap(code)
         trap.frames = self._frames(base, depth)
@@ -656,7 +730,17 @@ cdef class NativeStore:
         return 0
 
 
-cdef int _prepare(Store *c, Func *func) noexcept with gil:
+cdef void _release_gil(Store *c) noexcept nogil:
+    c.thread_state = PyEval_SaveThread()
+
+
+cdef void _acquire_gil(Store *c) noexcept nogil:
+    cdef void *state = c.thread_state
+    c.thread_state = NULL
+    PyEval_RestoreThread(<PyThreadState *>state)
+
+
+cdef int _prepare(Store *c, Func *func) noexcept:
     cdef NativeStore store = <NativeStore>c.python
     cdef _Func owned
     try:
@@ -669,19 +753,21 @@ cdef int _prepare(Store *c, Func *func) noexcept with gil:
         return STATUS_PYTHON
 
 
-cdef int _call_host(Store *c, Func *func, uint64_t *args) noexcept with gil:
+cdef int _call_host(Store *c, Func *func, uint64_t *args) noexcept:
     cdef NativeStore store = <NativeStore>c.python
     instance = <object>func.python
     try:
         if c.unreferenced != NULL:
             store._release()
-        if store.owner.fuel is not None:
+        if store.metered:
             store.owner.fuel = c.fuel
-        store.owner.depth = c.depth
         results = instance.host(*store.read_all(func.head.type.params, args))
         store.write_all(func.head.type, True, results, args)
-        if store.owner.fuel is not None:
+        if store.metered:
             c.fuel = store.owner.fuel
+        if c.interrupted:
+            # The host function may have moved the deadline.
+            c.interrupted = store.owner.interrupted
         return STATUS_DONE
     except WasmException as error:
         try:
@@ -689,14 +775,12 @@ cdef int _call_host(Store *c, Func *func, uint64_t *args) noexcept with gil:
             return STATUS_THROWN
         except BaseException as inner:
             store.pending = inner
-    except RecursionError:
-        store.pending = StackExhausted()
     except BaseException as error:
         store.pending = error
     return STATUS_PYTHON
 
 
-cdef int _poll(Store *c) noexcept with gil:
+cdef int _poll(Store *c) noexcept:
     cdef NativeStore store = <NativeStore>c.python
     try:
         PyErr_CheckSignals()
@@ -770,6 +854,19 @@ cdef class NativeMemory:
         limits = Limits(self.c.pages, self.type.limits.max)
         return MemoryType(limits, self.type.address, self.type.page_size)
 
+    @property
+    def limit(self):
+        """The most bytes that it may grow to."""
+        return self.c.max_pages * self.c.page_size
+
+    @limit.setter
+    def limit(self, size):
+        top = min(size, self.c.reserved) // self.c.page_size
+        if self.type.limits.max is not None:
+            top = min(top, self.type.limits.max)
+        # Never below the present size: the loop subtracts that.
+        self.c.max_pages = max(top, self.c.pages)
+
     def grow(self, pages):
         if pages > self.c.max_pages:
             return -1
@@ -796,6 +893,7 @@ cdef class NativeTable:
     def __init__(self, NativeStore store, type, init, max_elements):
         cdef uint64_t ref
         cdef uint64_t index
+        store.guard()
         self.type = type
         self.store = store
         size = type.limits.min
@@ -824,7 +922,18 @@ cdef class NativeTable:
         limits = Limits(self.c.size, self.type.limits.max)
         return TableType(self.type.element, limits, self.type.address)
 
+    @property
+    def limit(self):
+        """The most elements that it may grow to."""
+        return self.c.max
+
+    @limit.setter
+    def limit(self, size):
+        top = size if self.type.limits.max is None else min(size, self.type.limits.max)
+        self.c.max = max(top, self.c.size)
+
     cdef check(self, index, count):
+        self.store.guard()
         if index + count > self.c.size:
             raise Trap(TrapCode.TABLE_OUT_OF_BOUNDS)
 
@@ -840,6 +949,7 @@ cdef class NativeTable:
 
     def grow(self, count, value):
         cdef uint64_t ref
+        self.store.guard()
         if count > self.c.max:
             return -1
         self.store.write_reference(self.type.element, value, &ref)
@@ -865,6 +975,7 @@ cdef class NativeGlobal:
     kind = "global"
 
     def __init__(self, NativeStore store, type, value):
+        store.guard()
         self.type = type
         self.store = store
         self.letter = <char>ord(_letter(type.content))
@@ -875,10 +986,12 @@ cdef class NativeGlobal:
 
     @property
     def value(self):
+        self.store.guard()
         return self.store.read(self.letter, self.c.value)
 
     @value.setter
     def value(self, value):
+        self.store.guard()
         if self.letter == c"r":
             self.store.write_reference(self.type.content, value, self.c.value)
         else:
@@ -908,6 +1021,7 @@ cdef class NativeInstance:
     cdef list kept
 
     def __init__(self, NativeStore store, types):
+        store.guard()
         self.store = store
         self.kept = []
         for definition in types:
@@ -985,3 +1099,13 @@ cdef class NativeInstance:
         owned.func.code = &code.code
         owned.func.instance = &self.c
         return self.store.run(&owned.func, ())[0]
+
+
+# For embedders
+
+
+cdef class Buffered:
+    """Gives a Python class with `__buffer__` the buffer protocol, which Python itself does from 3.12 on."""
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyObject_GetBuffer(self.__buffer__(flags), view, flags)

@@ -50,18 +50,37 @@ class NativeBackend:
         self.store = store
         self.config = store.engine.config
         self.native = _loop.NativeStore(store, self._lower)
+        self.profiled: list[tuple[FuncInstance, Any]] = []
+        if store.profile is not None:
+            store.profile.settle = self._settle_profile
 
     def _lower(self, func: FuncInstance) -> Any:
         instance = func.module
         assert isinstance(instance, NativeModuleInstance) and func.definition is not None
-        metered = self.store.fuel is not None
-        return _loop.NativeCode(lower(instance.context, func.index, func.definition, metered=metered))
+        metered, profiled = self.store.fuel is not None, self.store.profile is not None
+        code = _loop.NativeCode(
+            lower(instance.context, func.index, func.definition, metered=metered, profiled=profiled)
+        )
+        if profiled:
+            self.profiled.append((func, code))
+        return code
+
+    def _settle_profile(self) -> None:
+        for func, code in self.profiled:
+            record = self.store.profile.record(func)
+            record.calls, record.own = code.calls, code.own
 
     def memory(self, type: MemoryType) -> Any:
-        return _loop.NativeMemory(type, self.config.max_memory_pages)
+        self.store.limits.count_memory(type)
+        memory = _loop.NativeMemory(type, self.config.max_memory_pages)
+        self.store.limits.hold_memory(memory)
+        return memory
 
     def table(self, type: TableType, init: Any) -> Any:
-        return _loop.NativeTable(self.native, type, init, self.config.max_table_elements)
+        self.store.limits.count_table(type)
+        table = _loop.NativeTable(self.native, type, init, self.config.max_table_elements)
+        self.store.limits.hold_table(table)
+        return table
 
     def glob(self, type: GlobalType, value: Any) -> Any:
         return _loop.NativeGlobal(self.native, type, value)
@@ -82,6 +101,13 @@ class NativeBackend:
             return list(func.host(*args))
         results: list[Any] = self.native.call(func, args)
         return results
+
+    def caller(self) -> ModuleInstance | None:
+        func: FuncInstance | None = self.native.caller()
+        return func.module if func else None
+
+    def collect(self) -> None:
+        self.native.collect()
 
     def interrupt(self) -> None:
         self.native.interrupt()

@@ -245,6 +245,8 @@ static const Clause *find_clause(const Code *code, const Instance *instance, uin
         store->top = fp + func->code->frame_slots; \
     } while (0)
 
+#define HOLD_GIL do { if (store->thread_state) store->acquire(store); } while (0)
+
 int tw_run(Store *store, Func *func, uint64_t *fp) {
     static const void *const labels[] = {
 #define X(name) &&L_##name,
@@ -284,6 +286,9 @@ int tw_run(Store *store, Func *func, uint64_t *fp) {
         fuel -= (int64_t)pc->imm;
         NEXT;
     }
+    /* Profiles. */
+    OP(enter) { func->code->calls++; NEXT; }
+    OP(count) { func->code->own += pc->imm; NEXT; }
     OP(jump) JUMP;
     OP(branch_if) { if (R64(pc->a)) JUMP; NEXT; }
     OP(branch_unless) { if (!R64(pc->a)) JUMP; NEXT; }
@@ -342,6 +347,7 @@ enter: {
     }
 enter_slowly: {
         SAVE;
+        HOLD_GIL;
         int status = callee->host ? store->call_host(store, callee, args) : store->prepare(store, callee);
         fuel = store->fuel;
         LOAD_MEMORY;
@@ -386,6 +392,7 @@ replace: {
     }
 replace_slowly: {
         SAVE;
+        HOLD_GIL;
         int status = callee->host ? store->call_host(store, callee, args) : store->prepare(store, callee);
         fuel = store->fuel;
         LOAD_MEMORY;
@@ -428,11 +435,13 @@ poll: {
         }
         if (store->main_thread && ++polls % POLLS_A_SIGNAL_CHECK == 0) {
             SAVE;
+            HOLD_GIL;
             int status = store->poll(store);
             fuel = store->fuel;
             LOAD_MEMORY;
             if (status != STATUS_DONE) return status;
         }
+        if (!store->thread_state) store->release(store);
         DISPATCH;
     }
 

@@ -107,29 +107,39 @@ def widths(types: Any) -> tuple[int, ...]:
     return tuple(map(width, types))
 
 
-def lower(context: Context, index: int, function: Function, *, metered: bool) -> NativeCode:
+def lower(
+    context: Context, index: int, function: Function, *, metered: bool, profiled: bool = False
+) -> NativeCode:
     """Lower a function of the module that `context` describes.
 
+    `metered` code pays with fuel; `profiled` code counts its calls and instructions.
     Raises `WasmError` where the function needs more slots than a frame can have.
     """
     signature = context.funcs[index].composite
     assert isinstance(signature, FuncType)
-    return _Builder(context, signature, function.locals, metered).build(function.body)
+    return _Builder(context, signature, function.locals, metered, profiled).build(function.body)
 
 
 def lower_constant(context: Context, expr: Expr, type: ValType) -> NativeCode:
     """Lower a constant expression of type `type` as a function without parameters."""
-    return _Builder(context, FuncType((), (type,)), (), False).build(expr)
+    return _Builder(context, FuncType((), (type,)), (), False, False).build(expr)
 
 
 class _Builder:
     """State of lowering one body: words so far, the virtual stack, and the control frames."""
 
     def __init__(
-        self, context: Context, signature: FuncType, locals: Sequence[tuple[int, ValType]], metered: bool
+        self,
+        context: Context,
+        signature: FuncType,
+        locals: Sequence[tuple[int, ValType]],
+        metered: bool,
+        profiled: bool,
     ) -> None:
         self.context = context
-        self.metered = metered
+        self.profiled = profiled
+        # What stands at each fuel head, to be given the number of instructions behind it.
+        self.counters = [name for name, wanted in (("fuel", metered), ("count", profiled)) if wanted]
         self.results = widths(signature.results)
         self.locals: list[tuple[int, int]] = []
         slot = 0
@@ -154,9 +164,11 @@ class _Builder:
         self.barrier = 0
         self.position = 0
         self.dead = False
-        self.fuel_word = -1
+        self.head: list[int] = []
 
     def build(self, body: Expr) -> NativeCode:
+        if self.profiled:
+            self.emit("enter")
         self.lead()
         self.labels.append(Label("func", self.top, results=self.results))
         skipped = 0
@@ -207,14 +219,15 @@ class _Builder:
 
     def lead(self) -> None:
         """A fuel head: what follows is charged here."""
+        self.head = [self.emit(name) for name in self.counters]
         self.barrier = len(self.words)
-        if self.metered:
-            self.fuel_word = self.emit("fuel")
-            self.barrier = len(self.words)
 
     def count(self) -> None:
-        if self.metered:
-            self.words[self.fuel_word][4] += 1
+        for word in self.head:
+            if not self.words[word][4]:
+                # A backtrace names the first of the instructions that the fuel was for.
+                self.positions[word] = self.position
+            self.words[word][4] += 1
 
     # The virtual stack
 

@@ -91,6 +91,8 @@ typedef struct Code {
     Instr *words;
     uint32_t word_count, frame_slots, param_slots, zeros, result_slots, handler_count;
     Handler *handlers;
+    /* What a profile counts: calls, and instructions as fuel counts them. */
+    uint64_t calls, own;
 } Code;
 
 typedef struct Func {
@@ -143,7 +145,10 @@ typedef struct Frame {
 
 enum status { STATUS_DONE, STATUS_TRAP, STATUS_THROWN, STATUS_PYTHON };
 
-/* What the instances of one store share. The callbacks take the GIL. */
+/* What the instances of one store share.
+
+   A run begins with the GIL held, which makes short calls cheap; the first look at the interrupt flag
+   lets it go (`thread_state` is then not NULL), and callbacks and the end of the run take it back. */
 typedef struct Store {
     uint64_t *stack, *stack_end, *top;
     Frame *frames;
@@ -151,6 +156,7 @@ typedef struct Store {
     int64_t fuel;
     int trap;
     uint64_t element; /* the table index of an uninitialized element */
+    uint64_t refused; /* the length of an array that was not allocated */
     volatile int interrupted;
     int main_thread;
     Exn *thrown;
@@ -164,6 +170,9 @@ typedef struct Store {
     Table **tables;
     uint64_t table_count;
     void *python;
+    void *thread_state;
+    void (*release)(struct Store *);
+    void (*acquire)(struct Store *);
     int (*prepare)(struct Store *, Func *);
     int (*call_host)(struct Store *, Func *, uint64_t *);
     int (*poll)(struct Store *);
@@ -176,6 +185,7 @@ int tw_run(Store *store, Func *func, uint64_t *fp);
 int64_t tw_memory_grow(Memory *memory, uint64_t pages);
 int64_t tw_table_grow(Table *table, uint64_t count, uint64_t value);
 
+extern uint64_t tw_first_threshold;
 Object *tw_new_struct(Store *store, TypeInfo *type);
 Object *tw_new_array(Store *store, TypeInfo *type, uint64_t length);
 Object *tw_new_exn(Store *store, Tag *tag);

@@ -1,0 +1,147 @@
+"""The compiled look at function bodies: what it knows, where it stops, and that nothing hangs on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from tinywasm.code import READ
+from tinywasm.errors import DecodeError, ValidationError
+from tinywasm.instructions import TABLE, Feature
+from tinywasm.leb128 import write_unsigned
+from tinywasm.module import DataSegment, DecodedModule, Expr, Function
+from tinywasm.types import I32, I64, FuncType, Limits, MemoryType, RecGroup, RefType, SubType, ValType
+from tinywasm.validation import bodies, validate
+
+pytestmark = pytest.mark.skipif(not bodies.available, reason="the extension is not built")
+
+END = b"\x0b"
+NOP = b"\x01"
+UNREACHABLE = b"\x00"
+
+
+def module(code: bytes, locals: Sequence[tuple[int, ValType]] = (), **parts: object) -> DecodedModule:
+    function = Function(0, locals, Expr(code, 0, len(code)))
+    made = DecodedModule(types=[RecGroup((SubType(FuncType()),))], functions=[function])
+    for name, value in parts.items():
+        setattr(made, name, value)
+    return made
+
+
+def accepted(module: DecodedModule, features: frozenset[Feature] = frozenset()) -> bool:
+    """Whether the acceptor is certain of the module's first function."""
+    plain = DecodedModule(types=module.types, memories=module.memories, datas=module.datas)
+    context = validate(plain, features)
+    context.funcs.append(context.types[0])
+    function = module.functions[0]
+    body = function.body
+    look = bodies.acceptor(context, features, module.data_count is not None)
+    return look.accepts(function.type, function.locals, body.code, body.start, body.end)
+
+
+def test_it_knows_every_rule_and_every_immediate() -> None:
+    from tinywasm.validation import _bodies
+
+    assert set(_bodies.RULES) == {row.name.replace(".", "_") for row in TABLE if row.rule}
+    assert set(_bodies.IMMEDIATES) == set(READ)
+
+
+def test_every_row_has_a_place_of_its_own() -> None:
+    from tinywasm.validation import _bodies
+
+    rows = bodies.rows(frozenset(Feature))
+    size = _bodies.ROW_SIZE
+    used = [place for place in range(_bodies.ROWS) if any(rows[place * size : (place + 1) * size])]
+    assert len(used) == len(TABLE)
+
+
+def test_a_proposal_that_is_off_is_not_accepted() -> None:
+    mul_wide = UNREACHABLE + b"\xfc\x15" + b"\x1a\x1a" + END
+    assert accepted(module(mul_wide), frozenset({Feature.WIDE_ARITHMETIC}))
+    assert not accepted(module(mul_wide))
+
+
+def test_integers_have_the_specification_limits() -> None:
+    longest, too_long = b"\xff\xff\xff\xff\x07", b"\xff\xff\xff\xff\x0f"
+    drop = b"\x1a"
+    assert accepted(module(b"\x41" + longest + drop + END))
+    assert accepted(module(b"\x41" + b"\x80\x80\x80\x80\x78" + drop + END))
+    assert accepted(module(b"\x41" + b"\xff\x00" + drop + END))
+    assert accepted(module(b"\x41" + too_long[:4] + b"\x7f" + drop + END))
+    assert not accepted(module(b"\x41" + too_long + drop + END))
+    assert not accepted(module(b"\x41" + b"\x80\x80\x80\x80\x80\x00" + drop + END))
+    assert not accepted(module(b"\x42" + b"\x80" * 9 + b"\x7e" + drop + END))
+    assert accepted(module(b"\x42" + b"\x80" * 9 + b"\x7f" + drop + END))
+
+
+@pytest.mark.parametrize("address, fits", [(I32, False), (I64, True)])
+def test_an_offset_fits_the_address_type(address: ValType, fits: bool) -> None:
+    memory = MemoryType(Limits(1), address)  # type: ignore[arg-type]
+    code = UNREACHABLE + b"\x28\x02" + write_unsigned(1 << 32) + b"\x1a" + END
+    assert accepted(module(code, memories=[memory])) is fits
+
+
+def test_data_segments_need_their_count() -> None:
+    drop = b"\xfc\x09\x00" + END
+    datas = [DataSegment(b"")]
+    assert accepted(module(drop, datas=datas, data_count=1))
+    assert not accepted(module(drop, datas=datas))
+    assert not accepted(module(b"\xfc\x09\x01" + END, datas=datas, data_count=1))
+
+
+@pytest.mark.parametrize("cut", range(1, 6))
+def test_reading_stays_inside_the_body(cut: int) -> None:
+    code = b"\x44\0\0\0\0\0\0\0\0\x1a" + END
+    made = module(code)
+    made.functions[0].body.end -= cut
+    assert not accepted(made)
+
+
+@pytest.mark.parametrize("start, end", [(0, 99), (5, 2), (3, 4)])
+def test_a_body_outside_its_bytes_is_not_read(start: int, end: int) -> None:
+    made = module(NOP + END)
+    made.functions[0].body = Expr(NOP + END, start, end)
+    assert not accepted(made)
+
+
+def test_locals_are_not_expanded() -> None:
+    runs = [(2**31, I32), (2**31 - 1, I64)]
+    last_of_first, first_of_second = write_unsigned(2**31 - 1), write_unsigned(2**31)
+    assert accepted(module(b"\x20" + last_of_first + b"\x45\x1a" + END, runs))
+    assert accepted(module(b"\x20" + first_of_second + b"\x50\x1a" + END, runs))
+    assert not accepted(module(b"\x20" + first_of_second + b"\x45\x1a" + END, runs))
+    assert not accepted(module(b"\x20" + write_unsigned(2**32 - 1) + b"\x1a" + END, runs))
+
+
+def test_a_type_that_is_not_there_is_left_to_the_validator() -> None:
+    made = module(END, [(1, RefType(True, 7))])
+    assert not accepted(made)
+    with pytest.raises(ValidationError, match="unknown type 7"):
+        validate(made)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        b"\x02\x40" * 20_000 + END * 20_001,
+        b"\x41\x00" * 70_000 + b"\x0f" + END,
+    ],
+    ids=["nested", "high"],
+)
+def test_what_is_too_large_is_left_to_the_validator(code: bytes) -> None:
+    made = module(code)
+    assert not accepted(made)
+    validate(made)
+
+
+def test_verdict_and_words_are_the_same_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = module(b"\x41\x00" + END)
+    malformed = module(b"\xff" + END)
+    for available in (True, False):
+        monkeypatch.setattr(bodies, "available", available)
+        validate(module(NOP + END))
+        with pytest.raises(ValidationError, match=r"type mismatch.*at offset 0x2"):
+            validate(wrong)
+        with pytest.raises(DecodeError, match="illegal opcode ff"):
+            validate(malformed)

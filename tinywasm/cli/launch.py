@@ -1,0 +1,176 @@
+"""From a file and options to an instance, for the commands that run code."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from tinywasm.cli.options import add_engine, add_features, configuration, pages, refusals_of
+from tinywasm.config import Engine
+from tinywasm.errors import Interrupted
+from tinywasm.instance import Module, instantiate
+from tinywasm.runtime.func import FuncInstance
+from tinywasm.runtime.module import Extern, ModuleInstance
+from tinywasm.runtime.profile import Profile
+from tinywasm.runtime.store import Store
+from tinywasm.wasi import Wasi, WasiConfig
+from tinywasm.wasi.abi import MODULE
+
+# When a time limit strikes again, harder, and again: an exception in a finaliser is swallowed.
+_AGAIN = 0.5
+
+
+def add_instance_options(parser: argparse.ArgumentParser) -> None:
+    """The options that `Launch` reads."""
+    parser.add_argument(
+        "--dir",
+        action="append",
+        default=[],
+        metavar="HOST[::GUEST]",
+        help="give the program the directory HOST, named GUEST to it; may be repeated",
+    )
+    parser.add_argument(
+        "--env",
+        action="append",
+        default=[],
+        metavar="NAME[=VALUE]",
+        help="give the program an environment variable, by itself the one of this process; may be repeated",
+    )
+    parser.add_argument(
+        "--max-memory",
+        type=pages,
+        metavar="SIZE",
+        help="the most that a memory may hold, such as 64M; in whole pages of 64 KiB",
+    )
+    add_engine(parser)
+    add_features(parser)
+
+
+class Launch:
+    """A module's instance and what it was given. Usable in a `with` statement, which closes its files."""
+
+    def __init__(
+        self,
+        options: argparse.Namespace,
+        path: Path,
+        arguments: Sequence[str] = (),
+        *,
+        limit: TimeLimit | None = None,
+        fuel: int | None = None,
+        profile: Profile | None = None,
+    ) -> None:
+        """Load, link and instantiate the module at `path`; `arguments` follow the program's name.
+
+        Raises `ValueError`, `OSError`, or what instantiation raises.
+        """
+        config = configuration(options)
+        # Lines are read at a trap only.
+        config.debug_info = True
+        config.consume_fuel = fuel is not None
+        if options.max_memory is not None:
+            config.max_memory_pages = options.max_memory
+        self.store = Store(Engine(config))
+        self.store.profile = profile
+        if fuel is not None:
+            self.store.set_fuel(fuel)
+        if limit is not None:
+            limit.store = self.store
+        self._resources = ExitStack()
+        try:
+            with refusals_of(path):
+                self.module = Module.from_file(self.store.engine, path)
+                self.instance = self._instantiate(options, [path.name, *arguments])
+        except BaseException:
+            self._resources.close()
+            raise
+
+    def _instantiate(self, options: argparse.Namespace, argv: Sequence[str]) -> ModuleInstance:
+        if all(imp.module != MODULE for imp in self.module.syntax.imports):
+            return instantiate(self.store, self.module, {})
+        linked = self._resources.enter_context(Wasi(_wasi(options, argv))).imports()
+        instance = instantiate(self.store, self.module, linked.namespace)
+        linked.bind(instance)
+        return instance
+
+    def __enter__(self) -> Launch:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the program's files."""
+        self._resources.close()
+
+    def functions(self) -> dict[str, FuncInstance]:
+        """The exported functions."""
+        exports: dict[str, Extern] = self.instance.exports
+        return {name: value for name, value in exports.items() if isinstance(value, FuncInstance)}
+
+
+def _wasi(options: argparse.Namespace, argv: Sequence[str]) -> WasiConfig:
+    config = WasiConfig()
+    config.argv = list(argv)
+    config.env = [_variable(text) for text in options.env]
+    config.inherit_stdin()
+    config.inherit_stdout()
+    config.inherit_stderr()
+    for text in options.dir:
+        host, separator, guest = text.partition("::")
+        config.preopen_dir(host, guest if separator else host)
+    return config
+
+
+def _variable(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if equals:
+        return name, value
+    if name not in os.environ:
+        raise ValueError(
+            f"--env {name}: this process has no such variable; give it a value with {name}=VALUE"
+        )
+    return name, os.environ[name]
+
+
+class TimeLimit:
+    """Interrupts what runs within a `with` statement once `seconds` have passed; None is no limit.
+
+    `store` is the one that runs, as soon as there is one. Raises `ValueError` outside of the main
+    thread, and on a system without interval timers.
+    """
+
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = seconds
+        self._expired = False
+        self.store: Store | None = None
+
+    def __enter__(self) -> TimeLimit:
+        if self._seconds is not None:
+            main = threading.current_thread() is threading.main_thread()
+            if not main or not hasattr(signal, "setitimer"):
+                raise ValueError("--timeout needs the main thread of a POSIX process")
+            self._before = signal.signal(signal.SIGALRM, self._expire)
+            signal.setitimer(signal.ITIMER_REAL, self._seconds, _AGAIN)
+        return self
+
+    def _expire(self, *_: object) -> None:
+        first, self._expired = not self._expired, True
+        if first and self.store is not None:
+            # At the next call or jump, with a backtrace.
+            self.store.interrupt()
+        else:
+            # The module is still being read, or a host function waits.
+            raise Interrupted
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if self._seconds is None:
+            return
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, self._before)
+        if self._expired and isinstance(error, Interrupted):
+            error.message += f": the time limit of {self._seconds:g} seconds is over"
