@@ -14,6 +14,7 @@ import tinywasm
 from schannel.messages import ErrorCode, RunRequest, RunResult
 from schannel.receipts import RUN_FUNCTION
 from schannel.wire import Buffer
+from tinywasm import binary, text
 from tinywasm.instance import Module, instantiate
 from tinywasm.runtime.module import Extern, ModuleInstance
 from tinywasm.wasi import MemoryTree, Wasi, WasiConfig, run_command
@@ -122,8 +123,11 @@ class Programs:
         """Run a command to its end; WasmError if it cannot be linked or traps."""
         program = self.program(request.module)
         wasi = self._wasi(request.stdin)
-        wasi.argv = (request.module, *request.arguments)
-        wasi.env = request.environment
+        try:
+            wasi.argv = (request.module, *request.arguments)
+            wasi.env = request.environment
+        except ValueError as error:
+            raise RequestError(ErrorCode.BAD_ARGUMENTS, str(error)) from error
         stdout = wasi.capture_stdout(self._configuration.max_message - 2 * MAX_STDERR)
         stderr = wasi.capture_stderr(MAX_STDERR)
         try:
@@ -163,8 +167,10 @@ class Programs:
     def _module(self, source: Buffer) -> Module:
         if source[: len(_BINARY)] == _BINARY:
             # The decoder takes any buffer, and copies out of it only what stays of the module.
-            return Module(self._engine, cast(bytes, source))
-        return Module(self._engine, str(source, "utf-8"))
+            syntax = binary.decode(cast(bytes, source), self._engine.config.features)
+        else:
+            syntax = text.parse_module(str(source, "utf-8"))
+        return Module.from_decoded(self._engine, syntax)
 
     def _instantiate(self, program: Program) -> ModuleInstance:
         if not program.uses_wasi:
