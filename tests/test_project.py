@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import tinywasm
+
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = configparser.ConfigParser()
 CONFIG.read(ROOT / "setup.cfg")
@@ -31,6 +33,10 @@ def test_every_package_is_listed() -> None:
 @pytest.mark.parametrize("folder", FOLDERS.values(), ids=FOLDERS.keys())
 def test_every_package_is_typed(folder: Path) -> None:
     assert (folder / "py.typed").is_file()
+
+
+def test_the_version_is_the_release() -> None:
+    assert tinywasm.__version__ == CONFIG["metadata"]["version"]
 
 
 def _imports(path: Path) -> Iterator[str]:

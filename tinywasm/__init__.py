@@ -1,7 +1,12 @@
 """A WebAssembly runtime in Python."""
 
+from tinywasm.api.externs import Global, Memory, Table, Tag
+from tinywasm.api.func import BoundFunc, Caller, Func
+from tinywasm.api.instance import Exports, Instance
+from tinywasm.api.linker import Linker
+from tinywasm.api.values import Val
 from tinywasm.config import Config, Engine
-from tinywasm.embed import Exports, Func, Instance, instantiate
+from tinywasm.embed import instantiate
 from tinywasm.errors import (
     DecodeError,
     ExitTrap,
@@ -17,36 +22,67 @@ from tinywasm.errors import (
     WasmError,
     WasmException,
 )
-from tinywasm.instance import Module
+from tinywasm.instance import Module, wat2wasm
 from tinywasm.runtime.store import Store
-from tinywasm.types import FuncType, GlobalType, Limits, MemoryType, TableType, ValType
+from tinywasm.types import (
+    ExportType,
+    FuncType,
+    GlobalType,
+    ImportType,
+    Limits,
+    MemoryType,
+    TableType,
+    TagType,
+    ValType,
+)
+from tinywasm.version import VERSION as __version__
+from tinywasm.wasi import MemoryTree, WasiConfig
+
+# What wasmtime-py calls it.
+WasmtimeError = WasmError
 
 __all__ = [
+    "BoundFunc",
+    "Caller",
     "Config",
     "DecodeError",
     "Engine",
     "ExitTrap",
+    "ExportType",
     "Exports",
     "Frame",
     "Func",
     "FuncType",
+    "Global",
     "GlobalType",
+    "ImportType",
     "Instance",
     "Interrupted",
     "Limits",
     "LinkError",
+    "Linker",
+    "Memory",
+    "MemoryTree",
     "MemoryType",
     "Module",
     "OutOfFuel",
     "ParseError",
     "StackExhausted",
     "Store",
+    "Table",
     "TableType",
+    "Tag",
+    "TagType",
     "Trap",
     "TrapCode",
+    "Val",
     "ValType",
     "ValidationError",
+    "WasiConfig",
     "WasmError",
     "WasmException",
+    "WasmtimeError",
+    "__version__",
     "instantiate",
+    "wat2wasm",
 ]

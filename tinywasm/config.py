@@ -3,33 +3,63 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+import threading
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+from weakref import WeakSet
 
 from tinywasm.instructions import Feature
+
+# All of WebAssembly 3.0 is always there, so these names of wasmtime-py's can only be confirmed.
+_ALWAYS_ON = frozenset(
+    "wasm_" + name
+    for name in (
+        "tail_call", "reference_types", "simd", "bulk_memory", "multi_value", "multi_memory", "memory64",
+        "relaxed_simd", "relaxed_simd_deterministic", "exceptions", "function_references", "gc",
+    )
+)  # fmt: skip
+_SPELLED = {"wasm_wide_arithmetic": "wide_arithmetic", "wasm_custom_page_sizes": "custom_page_sizes"}
 
 
 @dataclass(slots=True)
 class Config:
-    """Options of an engine.
+    """Options of an engine, as arguments or attributes.
 
     `engine`: "python", "native", or "auto", which takes native where it is built; the default comes from
     the environment variable TINYWASM_ENGINE.
+    `wide_arithmetic`, `custom_page_sizes`: proposals beyond WebAssembly 3.0.
     `consume_fuel`: stores start with no fuel and every instruction costs one unit.
+    `epoch_interruption`: stores start with an epoch deadline of 0, so that none runs without a call of
+    `Store.set_epoch_deadline`.
     `max_call_depth`: activations of Wasm functions at a time; one more traps as stack exhaustion.
     `max_memory_pages`: a memory never grows past this number of 64 KiB pages, whatever its type says.
     `max_table_elements`: the same for tables.
     `debug_info`: frames of traps have source lines: of the text format, or from the DWARF line tables in
     a module's `.debug_line` section. They are read at the first trap; nothing runs slower.
+
+    Setting a `wasm_...` attribute that wasmtime-py has raises `ValueError` where that feature cannot be
+    switched so: everything in WebAssembly 3.0 is on.
     """
 
     engine: str = field(default_factory=lambda: os.environ.get("TINYWASM_ENGINE", "auto"))
     wide_arithmetic: bool = False
     custom_page_sizes: bool = False
     consume_fuel: bool = False
+    epoch_interruption: bool = False
     max_call_depth: int = 10_000
     max_memory_pages: int = 65536
     max_table_elements: int = 10_000_000
     debug_info: bool = False
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _ALWAYS_ON:
+            if not value:
+                raise ValueError(f"{name} cannot be switched off: it is part of WebAssembly 3.0")
+        elif name == "wasm_threads":
+            if value:
+                raise ValueError("wasm_threads cannot be switched on: threads are not supported")
+        else:
+            object.__setattr__(self, _SPELLED.get(name, name), value)
 
     @property
     def features(self) -> frozenset[Feature]:
@@ -41,8 +71,30 @@ class Config:
         return frozenset(feature for feature, on in chosen.items() if on)
 
 
-@dataclass(frozen=True, slots=True)
-class Engine:
-    """Shared by modules and stores that belong together."""
+class _Watcher(Protocol):
+    def epoch_advanced(self) -> None: ...
 
-    config: Config = field(default_factory=Config)
+
+class Engine:
+    """Shared by modules and stores that belong together; it keeps a copy of the configuration."""
+
+    def __init__(self, config: Config | None = None) -> None:
+        if config is not None and not isinstance(config, Config):
+            raise TypeError(f"expected a Config, not {config!r}")
+        self.config = replace(config) if config else Config()
+        self.epoch = 0
+        self._lock = threading.RLock()
+        self._watchers: WeakSet[_Watcher] = WeakSet()
+
+    def increment_epoch(self) -> None:
+        """Begin the next epoch: ends calls in stores whose deadline that is. May come from any thread."""
+        with self._lock:
+            self.epoch += 1
+            watchers = list(self._watchers)
+        for watcher in watchers:
+            watcher.epoch_advanced()
+
+    def watch(self, watcher: _Watcher) -> None:
+        """Tell `watcher` of every new epoch, for as long as it lives."""
+        with self._lock:
+            self._watchers.add(watcher)

@@ -128,12 +128,21 @@ class Frame:
 
 
 class Trap(WasmError):
-    """Execution ended abnormally. `frames` is the backtrace, innermost first."""
+    """Execution ended abnormally.
 
-    def __init__(self, code: TrapCode, message: str | None = None) -> None:
-        super().__init__(message or code.value)
-        self.code = code
+    `trap_code` tells why, None for a trap that a host function made of a message alone: `Trap("why")`.
+    `frames` is the backtrace, innermost first.
+    """
+
+    def __init__(self, code: TrapCode | str, message: str | None = None) -> None:
+        super().__init__(message or (code if isinstance(code, str) else code.value))
+        self.trap_code = None if isinstance(code, str) else code
         self.frames: Sequence[Frame] = ()
+
+    @property
+    def code(self) -> TrapCode | None:
+        """The same as `trap_code`, but for `ExitTrap`."""
+        return self.trap_code
 
     def __str__(self) -> str:
         lines = [self.message, *(f"  {frame}" for frame in self.frames)]
@@ -168,11 +177,16 @@ class ExitTrap(Trap):
         super().__init__(TrapCode.EXIT, f"program exited with status {exit_code}")
         self.exit_code = exit_code
 
+    @property
+    def code(self) -> int:  # type: ignore[override]  # what wasmtime-py calls the exit status
+        """The same as `exit_code`."""
+        return self.exit_code
+
 
 class WasmException(WasmError):
-    """A `throw` that no `try_table` caught.
+    """A `throw` that no `try_table` caught; a host function raises it to throw into Wasm.
 
-    `tag` is the tag instance, `values` the exception's arguments.
+    `tag` is the `Tag`, `values` the exception's arguments.
     """
 
     def __init__(self, tag: Any, values: Sequence[Any]) -> None:

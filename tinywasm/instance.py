@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from tinywasm import binary, matching, text
+from tinywasm import artifact, binary, matching, text
 from tinywasm.config import Engine
 from tinywasm.engine import Backend, backend
 from tinywasm.errors import LinkError
 from tinywasm.module import (
     DecodedModule,
+    Export,
     Expr,
     FuncImport,
     Import,
@@ -20,46 +22,119 @@ from tinywasm.module import (
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.module import Extern, ModuleInstance
 from tinywasm.runtime.store import Store
-from tinywasm.types import ExternType, GlobalType, MemoryType, RefType, TableType, TagType
+from tinywasm.types import (
+    DefinedType,
+    ExportType,
+    ExternSort,
+    ExternType,
+    FuncType,
+    GlobalType,
+    ImportType,
+    MemoryType,
+    RefType,
+    TableType,
+    TagType,
+)
 from tinywasm.validation import Context, validate
 
 Namespace = Mapping[str, Mapping[str, Extern]]
 
 
 class Module:
-    """A validated module. `syntax` is its decoded form, `context` what validation found out."""
+    """A validated module, ready to be instantiated any number of times.
 
-    def __init__(self, engine: Engine, source: bytes | str) -> None:
-        """From the binary format (bytes) or the text format (str).
+    `syntax` is its decoded form, `context` what validation found out.
+    """
+
+    def __init__(self, engine: Engine, source: bytes | bytearray | str) -> None:
+        """From the binary format (bytes that begin with 0) or the text format (str, or UTF-8).
 
         Raises `DecodeError`, `ParseError` or `ValidationError`.
         """
-        syntax = (
-            text.parse_module(source)
-            if isinstance(source, str)
-            else binary.decode(source, engine.config.features)
-        )
-        self._validate(engine, syntax)
+        if not isinstance(engine, Engine):
+            raise TypeError(f"expected an Engine, not {engine!r}")
+        if not isinstance(source, bytes | bytearray | str):
+            raise TypeError(f"expected the bytes or the text of a module, not {type(source).__name__}")
+        if isinstance(source, str) or source[:1] not in (b"", b"\0"):
+            source = bytes(source) if isinstance(source, bytearray) else source
+            self._bind(engine, text.parse_module(source))
+        else:
+            source = bytes(source)
+            self._bind(engine, binary.decode(source, engine.config.features), source=source)
 
-    def _validate(self, engine: Engine, syntax: DecodedModule) -> None:
+    def _bind(self, engine: Engine, syntax: DecodedModule, source: bytes | None = None) -> None:
         self.engine = engine
         self.syntax = syntax
+        self._source = source
         self.context: Context = validate(syntax, engine.config.features)
 
     @classmethod
     def from_decoded(cls, engine: Engine, syntax: DecodedModule) -> Module:
         """From a decoded module. Raises `ValidationError`, or `DecodeError` for a malformed body."""
         module = cls.__new__(cls)
-        module._validate(engine, syntax)
+        module._bind(engine, syntax)
         return module
 
     @classmethod
-    def from_file(cls, engine: Engine, path: str | Path) -> Module:
-        """From a file in either format, told apart by the binary format's magic number."""
-        data = Path(path).read_bytes()
-        if data.startswith(b"\0asm"):
-            return cls(engine, data)
-        return cls.from_decoded(engine, text.parse_module(data))
+    def from_file(cls, engine: Engine, path: str | PathLike[str]) -> Module:
+        """From a file in either format. Raises as the constructor, and `OSError`."""
+        return cls(engine, Path(path).read_bytes())
+
+    @classmethod
+    def validate(cls, engine: Engine, wasm: bytes | bytearray | str) -> None:
+        """Check a module. Raises as the constructor."""
+        cls(engine, wasm)
+
+    @property
+    def imports(self) -> list[ImportType]:
+        """What instantiation asks for, in order."""
+        return [
+            ImportType(imp.module, imp.name, _shown(type))
+            for imp, type in zip(self.syntax.imports, import_types(self), strict=True)
+        ]
+
+    @property
+    def exports(self) -> list[ExportType]:
+        """What instances offer, in order."""
+        return [ExportType(export.name, self._export_type(export)) for export in self.syntax.exports]
+
+    def _export_type(self, export: Export) -> ExternSort:
+        spaces: dict[str, Sequence[ExternType]] = {
+            "func": self.context.funcs,
+            "table": self.context.tables,
+            "memory": self.context.memories,
+            "global": self.context.globals,
+        }
+        if export.kind == "tag":
+            return _shown(TagType(self.context.tags[export.index]))
+        return _shown(spaces[export.kind][export.index])
+
+    def serialize(self) -> bytes:
+        """A form to keep, which `deserialize` reads; for text, it takes less time than the text does.
+
+        It is for the same version of tinywasm and the same features of the configuration.
+        """
+        source = binary.encode(self.syntax) if self._source is None else self._source
+        return artifact.pack(source, self.engine.config.features)
+
+    @classmethod
+    def deserialize(cls, engine: Engine, encoded: bytes | bytearray) -> Module:
+        """From what `serialize` gave.
+
+        Raises `WasmError` where another version of tinywasm or another configuration made it, or where it
+        was changed by accident. Who wants to can forge it: it is validated, but not authenticated.
+        """
+        return cls(engine, artifact.unpack(bytes(encoded), engine.config.features))
+
+    @classmethod
+    def deserialize_file(cls, engine: Engine, path: str | PathLike[str]) -> Module:
+        """As `deserialize`, from a file. Raises `OSError` too."""
+        return cls.deserialize(engine, Path(path).read_bytes())
+
+
+def wat2wasm(wat: str | bytes) -> bytes:
+    """Text format to binary format. Raises `ParseError`; nothing is validated."""
+    return binary.encode(text.parse_module(wat))
 
 
 def invoke(store: Store, func: FuncInstance, args: Sequence[Any]) -> list[Any]:
@@ -76,7 +151,13 @@ def instantiate(store: Store, module: Module, namespace: Namespace) -> ModuleIns
     Raises `LinkError` for a missing or mismatched import, and whatever initialisation traps with;
     segments written before the trap stay written.
     """
-    externs = _resolve(module, namespace)
+    return instantiate_with(store, module, _resolve(module, namespace))
+
+
+def instantiate_with(store: Store, module: Module, externs: Sequence[Extern]) -> ModuleInstance:
+    """As `instantiate`, with one external value for each import, in order."""
+    _check_imports(module, externs)
+    store.limits.count("instances")
     engine = backend(store)
     instance = engine.instance(module.syntax, module.context)
     for extern in externs:
@@ -118,15 +199,30 @@ def import_types(module: Module) -> list[ExternType]:
 
 def _resolve(module: Module, namespace: Namespace) -> list[Extern]:
     externs = []
-    for imp, wanted in zip(module.syntax.imports, import_types(module), strict=True):
+    for imp in module.syntax.imports:
         extern = namespace.get(imp.module, {}).get(imp.name)
         if extern is None:
             raise LinkError(f'unknown import: "{imp.module}" "{imp.name}" ({_kind(imp.desc)})')
+        externs.append(extern)
+    return externs
+
+
+def _check_imports(module: Module, externs: Sequence[Extern]) -> None:
+    imports = module.syntax.imports
+    if len(externs) != len(imports):
+        raise LinkError(f"the module has {len(imports)} imports, but {len(externs)} were given")
+    for imp, extern, wanted in zip(imports, externs, import_types(module), strict=True):
         actual = extern_type(extern)
         if not matching.matches_extern(actual, wanted):
             raise LinkError(_mismatch(imp, actual, wanted))
-        externs.append(extern)
-    return externs
+
+
+def _shown(type: ExternType) -> ExternSort:
+    """The type as embedders see it: functions by their signature, not by their definition."""
+    if isinstance(type, DefinedType):
+        assert isinstance(type.composite, FuncType)
+        return type.composite
+    return TagType(type.functype) if isinstance(type, TagType) else type
 
 
 def _kind(desc: ImportDesc | ExternType) -> str:

@@ -62,11 +62,11 @@ class ValType:
         return V128
 
     @staticmethod
-    def funcref() -> ValType:
+    def funcref() -> RefType:
         return FUNCREF
 
     @staticmethod
-    def externref() -> ValType:
+    def externref() -> RefType:
         return EXTERNREF
 
 
@@ -263,13 +263,39 @@ class Limits:
         return f"{self.min}" if self.max is None else f"{self.min} {self.max}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class MemoryType:
-    """`address` is I32 or I64; `page_size` in bytes is 65,536 but with custom-page-sizes."""
+    """`address` is I32 or I64; `page_size` in bytes is 65,536 but with custom-page-sizes.
+
+    Also made as wasmtime-py does: `MemoryType(limits, is_64, page_size_log2=...)`.
+    """
 
     limits: Limits
-    address: NumType = field(default=I32)
-    page_size: int = 65536
+    address: NumType
+    page_size: int
+
+    def __init__(
+        self,
+        limits: Limits,
+        address: NumType | bool = False,
+        page_size: int = 65536,
+        *,
+        is_64: bool = False,
+        page_size_log2: int | None = None,
+    ) -> None:
+        if isinstance(address, bool):
+            address = I64 if address or is_64 else I32
+        object.__setattr__(self, "limits", limits)
+        object.__setattr__(self, "address", address)
+        object.__setattr__(self, "page_size", page_size if page_size_log2 is None else 1 << page_size_log2)
+
+    @property
+    def is_64(self) -> bool:
+        return self.address is I64
+
+    @property
+    def page_size_log2(self) -> int:
+        return self.page_size.bit_length() - 1
 
     def __str__(self) -> str:
         return f"{self.address} {self.limits}"
@@ -298,12 +324,38 @@ class GlobalType:
 
 @dataclass(frozen=True, slots=True)
 class TagType:
-    """A tag's function type: an index (as decoded) or its canonical definition."""
+    """A tag's function type: itself, an index (as decoded), or its canonical definition."""
 
-    type: int | DefinedType
+    type: int | DefinedType | FuncType
+
+    @property
+    def functype(self) -> FuncType:
+        """The type of the exceptions' values, as parameters."""
+        functype = self.type.composite if isinstance(self.type, DefinedType) else self.type
+        assert isinstance(functype, FuncType)
+        return functype
 
     def __str__(self) -> str:
         return f"tag {self.type}"
 
 
 ExternType = Union[FuncType, DefinedType, MemoryType, TableType, GlobalType, TagType]  # noqa: UP007
+# The same for embedders: without definitions.
+ExternSort = Union[FuncType, MemoryType, TableType, GlobalType, TagType]  # noqa: UP007
+
+
+@dataclass(frozen=True, slots=True)
+class ImportType:
+    """One import of a module: its two names, and the type that it asks for."""
+
+    module: str
+    name: str
+    type: ExternSort
+
+
+@dataclass(frozen=True, slots=True)
+class ExportType:
+    """One export of a module."""
+
+    name: str
+    type: ExternSort

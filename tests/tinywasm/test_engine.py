@@ -150,7 +150,7 @@ def test_fuel_ends_an_endless_loop() -> None:
 
 
 def test_unmetered_store_says_how_to_meter() -> None:
-    with pytest.raises(ValueError, match="consume_fuel=True"):
+    with pytest.raises(tinywasm.WasmError, match="consume_fuel=True"):
         Store().set_fuel(1)
 
 

@@ -39,7 +39,14 @@ class Backend(Protocol):
         """The value of a constant expression of closed type `type`."""
 
     def call(self, func: FuncInstance, args: Sequence[Any]) -> list[Any]:
-        """Call a function. Raises `Trap`, `WasmException` for an uncaught throw, and what a host raises."""
+        """Call a function. Raises `Trap`, `WasmException` for an uncaught throw, what a host raises, and
+        `WasmError` while another thread's call is under way."""
+
+    def caller(self) -> ModuleInstance | None:
+        """The instance whose code calls the host function under way, asked when that begins."""
+
+    def collect(self) -> None:
+        """Free unreachable Wasm objects now."""
 
     def interrupt(self) -> None:
         """`Store.interrupt` was called, perhaps from another thread."""

@@ -7,6 +7,8 @@ Wasm nests.
 
 from __future__ import annotations
 
+import gc
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -23,7 +25,7 @@ from tinywasm.engine.lower import (
     lower,
     lower_constant,
 )
-from tinywasm.errors import Frame, StackExhausted, Trap, TrapCode, WasmException
+from tinywasm.errors import Frame, StackExhausted, Trap, TrapCode, WasmError, WasmException
 from tinywasm.module import DecodedModule, Expr
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.globals import GlobalInstance
@@ -59,12 +61,20 @@ class PythonBackend:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.config = store.engine.config
+        # Free, or held by the thread whose call is under way, once for each nested one.
+        self._use = threading.RLock()
 
     def memory(self, type: MemoryType) -> MemoryInstance:
-        return MemoryInstance(type, self.config.max_memory_pages)
+        self.store.limits.count_memory(type)
+        memory = MemoryInstance(type, self.config.max_memory_pages)
+        self.store.limits.hold_memory(memory)
+        return memory
 
     def table(self, type: TableType, init: Any) -> TableInstance:
-        return TableInstance(type, init, self.config.max_table_elements)
+        self.store.limits.count_table(type)
+        table = TableInstance(type, init, self.config.max_table_elements)
+        self.store.limits.hold_table(table)
+        return table
 
     def glob(self, type: GlobalType, value: Any) -> GlobalInstance:
         return GlobalInstance(type, value)
@@ -84,23 +94,37 @@ class PythonBackend:
     def call(self, func: FuncInstance, args: Sequence[Any]) -> list[Any]:
         if func.host is not None:
             return list(func.host(*args))
+        if not self._use.acquire(blocking=False):
+            raise WasmError("the store is in use by another thread")
         base, profile = self.store.depth, self.store.profile
         activations = [] if profile is None else Activations(profile)
         try:
+            self.store.poll()
             return _run(self.store, func, list(args), activations)
         finally:
             self.store.depth = base
             if isinstance(activations, Activations):
                 activations.close()
+            self._use.release()
+
+    def caller(self) -> ModuleInstance | None:
+        instance: ModuleInstance | None = self.store.caller
+        return instance
 
     def interrupt(self) -> None:
         # The loop polls the store itself.
         return
 
+    def collect(self) -> None:
+        gc.collect()
 
-def _call_host(store: Store, func: FuncInstance, args: list[Any], depth: int) -> Sequence[Any]:
+
+def _call_host(
+    store: Store, func: FuncInstance, args: list[Any], depth: int, caller: FuncInstance | None
+) -> Sequence[Any]:
     assert func.host is not None
     store.depth = depth
+    store.caller = caller.module if caller else None
     try:
         return func.host(*args)
     except RecursionError:
@@ -150,7 +174,7 @@ def _run(store: Store, func: FuncInstance, stack: list[Any], activations: list[_
                 if kind == CALL:
                     del stack[split:]
                     if callee.host is not None:
-                        stack += _call_host(store, callee, args, base + len(activations) + 1)
+                        stack += _call_host(store, callee, args, base + len(activations) + 1, block.func)
                         block = block.next
                         continue
                     if len(activations) >= room or held > _MAX_SLOTS:
@@ -158,7 +182,7 @@ def _run(store: Store, func: FuncInstance, stack: list[Any], activations: list[_
                     activations.append((stack, block, held))
                     held += len(stack)
                 elif callee.host is not None:
-                    results = list(_call_host(store, callee, args, base + len(activations) + 1))
+                    results = list(_call_host(store, callee, args, base + len(activations) + 1, block.func))
                     if not activations:
                         return results
                     stack, block, held = activations.pop()

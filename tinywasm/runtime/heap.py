@@ -79,7 +79,10 @@ def reference_kind(value: Any) -> AbstractHeap:
     kind = getattr(type(value), "heap", None)
     if kind is None:
         return AbstractHeap.EXTERN
-    return kind if isinstance(kind, AbstractHeap) else value.heap
+    if not isinstance(kind, AbstractHeap):
+        # The native engine's references tell it one by one; a host's object may have any attribute.
+        kind = value.heap
+    return kind if isinstance(kind, AbstractHeap) else AbstractHeap.EXTERN
 
 
 def heap_type_of(value: Any, hierarchy: AbstractHeap) -> HeapType:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import mmap
+
 from tinywasm.errors import Trap, TrapCode
 from tinywasm.types import I64, Limits, MemoryType
 
 _PAGE = 65536
+# `mmap` names this flag from Python 3.13 on; the number is Linux's.
+_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)
 
 
 class MemoryInstance:
-    """Linear memory. `data` holds the bytes; `limit` caps its growth in bytes, whatever the type says."""
+    """Linear memory. `data` views the bytes; `limit` caps its growth in bytes, whatever the type says.
 
-    __slots__ = ("data", "limit", "type")
+    The bytes lie in reserved address space and never move, so that an embedder's view of them stays
+    valid when the memory grows: growing only makes `data` longer.
+    """
+
+    __slots__ = ("__weakref__", "data", "limit", "space", "type")
     kind = "memory"
 
     def __init__(self, type: MemoryType, max_pages: int = 65536) -> None:
@@ -20,7 +28,11 @@ class MemoryInstance:
         size = type.limits.min * type.page_size
         if size > self.limit:
             raise Trap(TrapCode.ALLOCATION_TOO_LARGE, f"allocation too large: memory of {size} bytes")
-        self.data = bytearray(size)
+        most = self.limit
+        if type.limits.max is not None:
+            most = min(most, type.limits.max * type.page_size)
+        self.space = memoryview(_reserve(size, most))
+        self.data = self.space[:size]
 
     @property
     def pages(self) -> int:
@@ -38,12 +50,9 @@ class MemoryInstance:
         size = (old + pages) * self.type.page_size
         top = self.type.limits.max
         beyond = top is not None and old + pages > top
-        if beyond or size > self.limit:
+        if beyond or size > self.limit or size > len(self.space):
             return -1
-        try:
-            self.data.extend(bytes(pages * self.type.page_size))
-        except MemoryError:
-            return -1
+        self.data = self.space[:size]
         return old
 
     @property
@@ -73,3 +82,20 @@ class MemoryInstance:
         if source + count > len(segment):
             raise Trap(TrapCode.MEMORY_OUT_OF_BOUNDS)
         self.data[target : target + count] = segment[source : source + count]
+
+
+def _reserve(least: int, most: int) -> mmap.mmap:
+    """Zeroed address space of at most `most` bytes, backed by memory where it is touched.
+
+    Raises `Trap` where not even `least` bytes can be had.
+    """
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE
+    size = max(most, least)
+    while True:
+        try:
+            return mmap.mmap(-1, size or 1, flags=flags, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+        except (OSError, ValueError, OverflowError):
+            if size == least:
+                message = f"allocation too large: memory of {least} bytes"
+                raise Trap(TrapCode.ALLOCATION_TOO_LARGE, message) from None
+            size = max(least, size // 2)

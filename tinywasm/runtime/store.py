@@ -2,39 +2,73 @@
 
 from __future__ import annotations
 
+import threading
+import time
+import weakref
 from typing import Any
 
 from tinywasm.config import Engine
-from tinywasm.errors import Interrupted, OutOfFuel
+from tinywasm.errors import Interrupted, OutOfFuel, WasmError
+from tinywasm.runtime.limits import ResourceLimits
+from tinywasm.types import FuncType
 
 
 class Store:
-    """Owns fuel, interruption and the call depth of the instances made in it.
+    """Owns the instances made in it, and their fuel, time, limits and call depth.
 
-    `fuel` is None where the engine's configuration does not meter, else the units left.
-    `depth` counts the activations under way, nested calls through host functions included.
+    A store is used by one thread at a time: a call while another thread's is under way raises
+    `WasmError`. `interrupt` alone may come from any thread.
     """
 
-    def __init__(self, engine: Engine | None = None) -> None:
+    def __init__(self, engine: Engine | None = None, data: Any = None) -> None:
+        """`data` is anything of the embedder's; `data()` gives it back, also to a host function."""
+        if engine is not None and not isinstance(engine, Engine):
+            raise TypeError(f"expected an Engine, not {engine!r}")
         self.engine = engine or Engine()
+        # None where the engine's configuration does not meter.
         self.fuel: int | None = 0 if self.engine.config.consume_fuel else None
+        # The activations under way, nested calls through host functions included.
         self.depth = 0
+        # What running code looks at; `_update` says when it is up.
         self.interrupted = False
         # Where the instructions go, if somebody asks: a `runtime.profile.Profile`.
         self.profile: Any = None
         # What runs code for this store; the engine chooses it when it is first needed.
         self.backend: Any = None
+        # The instance whose code calls a host function, where the python engine runs it.
+        self.caller: Any = None
+        self.limits = ResourceLimits()
+        self.wasi: Any = None
+        # The embedding API's converters, by function type.
+        self.signatures: dict[FuncType, Any] = {}
+        self._data = data
+        self._requested = False
+        self._deadline: float | None = None
+        self._timer: threading.Timer | None = None
+        self._epoch_deadline: int | None = None
+        if self.engine.config.epoch_interruption:
+            self.set_epoch_deadline(0)
+
+    def data(self) -> Any:
+        """What the embedder gave to the constructor."""
+        return self._data
 
     def set_fuel(self, fuel: int) -> None:
-        """Give the store `fuel` units. Raises `ValueError` where the configuration does not meter."""
+        """Give the store `fuel` units, one for each instruction.
+
+        Raises `WasmError` where the configuration does not meter, `OverflowError` beyond 63 bits.
+        """
         if self.fuel is None:
-            raise ValueError("fuel is not metered: use Config(consume_fuel=True)")
-        self.fuel = fuel
+            raise WasmError("fuel is not metered: use Config(consume_fuel=True)")
+        if not 0 <= fuel < 1 << 64:
+            raise OverflowError(f"{fuel} is no amount of fuel: it takes 0 to 2**64 - 1")
+        # The native engine counts in 63 bits, more than anybody lives to see used.
+        self.fuel = min(fuel, (1 << 63) - 1)
 
     def get_fuel(self) -> int:
-        """The units left. Raises `ValueError` where the configuration does not meter."""
+        """The units left. Raises `WasmError` where the configuration does not meter."""
         if self.fuel is None:
-            raise ValueError("fuel is not metered: use Config(consume_fuel=True)")
+            raise WasmError("fuel is not metered: use Config(consume_fuel=True)")
         return self.fuel
 
     def charge(self, units: int) -> None:
@@ -45,13 +79,83 @@ class Store:
         self.fuel -= units
 
     def interrupt(self) -> None:
-        """End the call under way, from another thread or a signal handler, with `Interrupted`."""
-        self.interrupted = True
+        """End the call under way, or else the next one, with `Interrupted`. May come from any thread."""
+        self._requested = True
+        self._update()
+
+    def set_deadline(self, seconds: float | None) -> None:
+        """End calls with `Interrupted` from `seconds` after now on; None takes the deadline away."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._deadline = None
+        if seconds is not None:
+            self._deadline = time.monotonic() + seconds
+            self._timer = threading.Timer(max(0, seconds), _expire, [weakref.ref(self)])
+            self._timer.daemon = True
+            self._timer.start()
+        self._update()
+
+    def set_epoch_deadline(self, ticks_after_current: int) -> None:
+        """End calls with `Interrupted` once the engine's epoch was incremented so often from now on."""
+        self._epoch_deadline = self.engine.epoch + ticks_after_current
+        self.engine.watch(self)
+        self._update()
+
+    def set_limits(
+        self,
+        memory_size: int = -1,
+        table_elements: int = -1,
+        instances: int = -1,
+        tables: int = -1,
+        memories: int = -1,
+    ) -> None:
+        """Limit what instances of this store may take; negative numbers leave a limit as it is.
+
+        `memory_size` is in bytes for each memory, `table_elements` for each table; the others count
+        everything made in the store. Beyond a limit, `memory.grow` and `table.grow` answer -1, and
+        instantiation raises `Trap` with the code ALLOCATION_TOO_LARGE.
+        """
+        counts = {"instances": instances, "tables": tables, "memories": memories}
+        self.limits.set(memory_size, table_elements, counts)
+
+    def set_wasi(self, wasi: Any) -> None:
+        """What programs of this store see of the system, a `WasiConfig`; for `Linker.define_wasi`."""
+        self.wasi = wasi
+
+    def gc(self) -> None:
+        """Free what only unreachable Wasm objects hold. This happens by itself in time."""
         if self.backend is not None:
-            self.backend.interrupt()
+            self.backend.collect()
+
+    def epoch_advanced(self) -> None:
+        """The engine's epoch was incremented, perhaps by another thread."""
+        if self._expired():
+            self._update()
 
     def poll(self) -> None:
-        """Looked at on calls and back-edges. Raises `Interrupted` once for each `interrupt`."""
+        """Looked at on calls and back-edges. Raises `Interrupted` where something asks for it."""
         if self.interrupted:
-            self.interrupted = False
+            self.acknowledge()
             raise Interrupted
+
+    def acknowledge(self) -> None:
+        """A call was interrupted: that answers `interrupt`, while a deadline that passed stays so."""
+        self._requested = False
+        self._update()
+
+    def _expired(self) -> bool:
+        late = self._deadline is not None and time.monotonic() >= self._deadline
+        return late or (self._epoch_deadline is not None and self.engine.epoch >= self._epoch_deadline)
+
+    def _update(self) -> None:
+        self.interrupted = self._requested or self._expired()
+        if self.interrupted and self.backend is not None:
+            self.backend.interrupt()
+
+
+def _expire(reference: weakref.ref[Store]) -> None:
+    """A timer's end; it shall not keep the store alive."""
+    store = reference()
+    if store is not None:
+        store._update()

@@ -12,7 +12,7 @@ from tinywasm.types import I64, Limits, TableType
 class TableInstance:
     """A vector of references. `limit` caps its growth in elements, whatever the type says."""
 
-    __slots__ = ("elements", "limit", "type")
+    __slots__ = ("__weakref__", "elements", "limit", "type")
     kind = "table"
 
     def __init__(self, type: TableType, init: Any = None, max_elements: int = 10_000_000) -> None:
@@ -22,6 +22,9 @@ class TableInstance:
             size = type.limits.min
             raise Trap(TrapCode.ALLOCATION_TOO_LARGE, f"allocation too large: table of {size} elements")
         self.elements: list[Any] = [init] * type.limits.min
+
+    def __len__(self) -> int:
+        return len(self.elements)
 
     @property
     def current_type(self) -> TableType:

@@ -150,6 +150,7 @@ class _Validator:
 
     def _tag_type(self, tag: TagType) -> DefinedType:
         defined = self._func_type(tag.type) if isinstance(tag.type, int) else tag.type
+        assert isinstance(defined, DefinedType)
         if isinstance(defined.composite, FuncType) and defined.composite.results:
             raise ValidationError("non-empty tag result type")
         return defined

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import time
 
 from tinywasm.wasi.abi import (
@@ -22,7 +21,7 @@ from tinywasm.wasi.abi import (
     Whence,
 )
 from tinywasm.wasi.files import Directory, Entry, File, Times
-from tinywasm.wasi.guest import Descriptor, Guest
+from tinywasm.wasi.guest import READABLE, WRITABLE, Descriptor, Guest
 from tinywasm.wasi.registry import flags, function, offset
 
 _PREOPEN_DIRECTORY = 0
@@ -166,7 +165,7 @@ def fd_read(guest: Guest, fd: int, iovs: int, count: int, result: int) -> None:
     buffers = guest.memory.buffers(iovs, count)
     size = sum(size for _, size in buffers)
     if size:
-        guest.wait_for(file, select.POLLIN)
+        guest.wait_for(file, READABLE)
     read_into(guest, buffers, file.read(size), result)
 
 
@@ -183,7 +182,7 @@ def write_all(guest: Guest, file: File, data: bytes) -> int:
         return file.write(data)
     left = memoryview(data)
     while left:
-        guest.wait_for(file, select.POLLOUT)
+        guest.wait_for(file, WRITABLE)
         left = left[file.write(left) :]
     return len(data)
 
@@ -247,7 +246,8 @@ def fd_readdir(guest: Guest, fd: int, buffer: int, size: int, cookie: int, resul
     directory = found.directory(Rights.FD_READDIR)
     guest.memory.check(buffer, size)
     if cookie == 0 or found.listing is None:
-        found.listing = _listing(directory)
+        guest.table.keep_listing(found, _listing(directory))
+    assert found.listing is not None
     used = 0
     for index in range(min(cookie, len(found.listing)), len(found.listing)):
         # A record that does not fit is cut off: a full buffer tells the guest that there is more.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import select
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,10 +25,14 @@ from tinywasm.wasi.files import Directory, Entry, File, Handle
 
 MAX_DESCRIPTORS = 1024
 """Open descriptors of one program; more are refused with MFILE."""
+MAX_LISTINGS = 16
+"""Directories whose names are kept between two calls of `fd_readdir`; they cost memory of the host's."""
 MAX_TRANSFER = 1 << 26
 """Bytes in one read or write; a longer one ends early, as it may under any kernel."""
 MAX_VECTORS = 1024
 """Buffers of one read or write that are looked at; Linux's IOV_MAX."""
+READABLE, WRITABLE, HANGUP, BAD = 1, 4, 8 | 16, 32
+"""The bits of poll(2), the same on every POSIX system; elsewhere `select` does not have them."""
 _SLICE = 0.05
 """Seconds that we wait at a time before we look whether the call shall end."""
 
@@ -99,7 +104,7 @@ class GuestMemory:
             start += size
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Descriptor:
     """An entry of the table: an open file or directory and what may be done with it."""
 
@@ -140,6 +145,7 @@ class DescriptorTable:
 
     def __init__(self) -> None:
         self._entries: dict[int, Descriptor] = {}
+        self._listed: list[Descriptor] = []
 
     def __getitem__(self, fd: int) -> Descriptor:
         if fd not in self._entries:
@@ -159,21 +165,33 @@ class DescriptorTable:
         return fd
 
     def remove(self, fd: int) -> None:
-        self[fd].handle.close()
+        self._close(self[fd])
         del self._entries[fd]
+
+    def _close(self, descriptor: Descriptor) -> None:
+        descriptor.handle.close()
+        if descriptor.listing is not None:
+            self._listed.remove(descriptor)
 
     def renumber(self, fd: int, to: int) -> None:
         """Move `fd` to the number `to`, which must be in use and is closed."""
         moved = self[fd]
         if self[to] is not moved:
-            self[to].handle.close()
+            self._close(self[to])
             self._entries[to] = moved
             del self._entries[fd]
 
+    def keep_listing(self, descriptor: Descriptor, listing: list[Entry]) -> None:
+        """Let a descriptor remember names, and the one that was listed the longest ago forget them."""
+        if descriptor.listing is None:
+            self._listed.append(descriptor)
+        descriptor.listing = listing
+        if len(self._listed) > MAX_LISTINGS:
+            self._listed.pop(0).listing = None
+
     def close(self) -> None:
-        for descriptor in self._entries.values():
-            descriptor.handle.close()
-        self._entries.clear()
+        for fd in list(self._entries):
+            self.remove(fd)
 
 
 class Guest:
@@ -213,27 +231,40 @@ class Guest:
             self._store.poll()
 
     def wait(self, wanted: Sequence[tuple[int, int]], seconds: float | None) -> list[tuple[int, int]]:
-        """Wait for host descriptors, (number, `select.POLL*` mask) each; what became ready, if anything.
+        """Wait for host descriptors, (number, poll bits) each; what became ready, if anything.
 
         None waits without end. An interruption of the store ends it at once.
         """
-        poller = select.poll()
-        masks: dict[int, int] = {}
-        for fd, mask in wanted:
-            masks[fd] = masks.get(fd, 0) | mask
-        for fd, mask in masks.items():
-            poller.register(fd, mask)
+        ready = _poller(wanted)
         end = None if seconds is None else time.monotonic() + seconds
         while True:
             self.poll()
             left = _SLICE if end is None else max(0.0, min(_SLICE, end - time.monotonic()))
-            # poll(2) counts milliseconds: rounding up keeps short waits from spinning.
-            ready = poller.poll(-(-left * 1000 // 1))
-            if ready or (end is not None and time.monotonic() >= end):
-                return ready
+            found = ready(left)
+            if found or (end is not None and time.monotonic() >= end):
+                return found
 
-    def wait_for(self, file: File, mask: int) -> None:
+    def wait_for(self, file: File, bits: int) -> None:
         """Wait until a stream can be read or written, unless its flags say that it does not wait."""
         fd = file.fileno()
         if fd is not None and FdFlags.NONBLOCK not in file.flags:
-            self.wait([(fd, mask)], None)
+            self.wait([(fd, bits)], None)
+
+
+def _poller(wanted: Sequence[tuple[int, int]]) -> Callable[[float], list[tuple[int, int]]]:
+    """Waits some seconds for any of the descriptors."""
+    if not wanted:
+        return _sleep
+    poller = select.poll()
+    bits: dict[int, int] = {}
+    for fd, some in wanted:
+        bits[fd] = bits.get(fd, 0) | some
+    for fd, all in bits.items():
+        poller.register(fd, all)
+    # poll(2) counts milliseconds: rounding up keeps short waits from spinning.
+    return lambda seconds: poller.poll(math.ceil(seconds * 1000))
+
+
+def _sleep(seconds: float) -> list[tuple[int, int]]:
+    time.sleep(seconds)
+    return []

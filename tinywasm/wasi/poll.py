@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 from dataclasses import dataclass
 
 from tinywasm.wasi.abi import (
@@ -22,13 +21,12 @@ from tinywasm.wasi.abi import (
     Whence,
 )
 from tinywasm.wasi.files import File
-from tinywasm.wasi.guest import Guest
+from tinywasm.wasi.guest import BAD, HANGUP, READABLE, WRITABLE, Guest
 from tinywasm.wasi.process import clock_time
 from tinywasm.wasi.registry import bit, enum, function
 
 MAX_SUBSCRIPTIONS = 1 << 16
-_HANGUP = select.POLLHUP | select.POLLERR
-_MASKS = {EventType.FD_READ: select.POLLIN, EventType.FD_WRITE: select.POLLOUT}
+_MASKS = {EventType.FD_READ: READABLE, EventType.FD_WRITE: WRITABLE}
 
 
 @dataclass(slots=True)
@@ -100,9 +98,9 @@ class _Poll:
             events = self.over + [clock.event for clock in self.clocks if self._left(clock) <= 0]
             for stream in self.streams:
                 happened = ready.get(stream.fd, 0)
-                if happened & (_MASKS[stream.event.type] | _HANGUP | select.POLLNVAL):
+                if happened & (_MASKS[stream.event.type] | HANGUP | BAD):
                     stream.event.bytes = 1
-                    stream.event.flags = READWRITE_HANGUP if happened & _HANGUP else 0
+                    stream.event.flags = READWRITE_HANGUP if happened & HANGUP else 0
                     events.append(stream.event)
             if events:
                 return events

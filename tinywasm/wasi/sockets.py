@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import select
-
 from tinywasm.wasi.abi import (
     RECV_PEEK,
     RECV_TRUNCATED,
@@ -20,7 +18,7 @@ from tinywasm.wasi.abi import (
 )
 from tinywasm.wasi.descriptors import read_into, write_all
 from tinywasm.wasi.files import Socket
-from tinywasm.wasi.guest import Descriptor, Guest
+from tinywasm.wasi.guest import READABLE, Descriptor, Guest
 from tinywasm.wasi.registry import flags, function
 
 
@@ -39,7 +37,7 @@ def sock_accept(guest: Guest, fd: int, fdflags: int, result: int) -> None:
         raise WasiError(Errno.INVAL)
     listener = _socket(guest, fd, Rights.SOCK_ACCEPT)
     guest.table.check_room()
-    guest.wait_for(listener, select.POLLIN)
+    guest.wait_for(listener, READABLE)
     accepted = listener.accept()
     accepted.set_flags(wanted)
     inherited = guest.table[fd].inheriting & SOCKET_RIGHTS
@@ -56,11 +54,11 @@ def sock_recv(
     buffers = guest.memory.buffers(iovs, count)
     size = sum(size for _, size in buffers)
     peek = bool(riflags & RECV_PEEK)
-    guest.wait_for(socket, select.POLLIN)
+    guest.wait_for(socket, READABLE)
     data, truncated = socket.receive(size, peek=peek)
     # The kernel's own way of waiting for all would be deaf to an interruption.
     while data and len(data) < size and riflags == RECV_WAITALL:
-        guest.wait_for(socket, select.POLLIN)
+        guest.wait_for(socket, READABLE)
         more, truncated = socket.receive(size - len(data), peek=False)
         if not more:
             break

@@ -269,3 +269,18 @@ def test_a_directory_moved_away_takes_no_guest_with_it(tmp_path: Path) -> None:
     assert guest.open("..", fd=below)[0] == Errno.PERM
     assert guest.mkdir("../made", fd=below) == Errno.PERM
     guest.wasi.close()
+
+
+def test_where_an_absolute_link_leads_is_not_told(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/etc/passwd")
+    (tmp_path / "directory").symlink_to("/etc")
+    config = WasiConfig()
+    config.preopen_dir(tmp_path, "/")
+    guest = TinywasmCalls(config)
+    assert guest.readlink("link")[0] == Errno.PERM
+    assert guest.open("link")[0] == Errno.PERM
+    assert guest.open("directory/passwd")[0] == Errno.PERM
+    assert guest.open("link", follow=False)[0] == Errno.LOOP
+    assert guest.stat("link", follow=False)[0] == Errno.SUCCESS
+    assert guest.unlink("link") == Errno.SUCCESS
+    guest.wasi.close()

@@ -7,7 +7,7 @@ the raw values of `tinywasm.runtime`; structures, arrays and exceptions that lea
 """
 
 cimport cython
-from cpython.buffer cimport PyBuffer_FillInfo
+from cpython.buffer cimport PyBuffer_FillInfo, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.long cimport PyLong_AsLongLongAndOverflow
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
@@ -39,6 +39,7 @@ from tinywasm.errors import (
     StackExhausted,
     Trap,
     TrapCode,
+    WasmError,
     WasmException,
 )
 from tinywasm.numerics.floats import f32_from_bits, f32_to_bits
@@ -441,8 +442,23 @@ cdef class NativeStore:
             free(host)
             host = following
 
+    cdef int guard(self) except -1:
+        """Raises `WasmError` while another thread runs: what that works on must not change under it."""
+        if self.nested and self.running != PyThread_get_thread_ident():
+            raise WasmError("the store is in use by another thread")
+        return 0
+
+    def caller(self):
+        """The function whose code calls the host function under way; None where Python calls it."""
+        cdef Func *func
+        if self.c.depth <= 0:
+            return None
+        func = self.c.frames[self.c.depth].func
+        return <object>func.python if func.python != NULL else None
+
     def collect(self):
         """Collect now."""
+        self.guard()
         tw_collect(&self.c)
         self._release()
 
@@ -492,6 +508,7 @@ cdef class NativeStore:
         cdef Object *object
         if value is None:
             return 0
+        self.guard()
         if isinstance(value, FuncInstance):
             return <uintptr_t>self.func_of(value)
         if isinstance(value, NativeRef):
@@ -605,8 +622,11 @@ cdef class NativeStore:
             self.c.main_thread = me == _main_thread
             if self.metered:
                 self.c.fuel = self.owner.fuel
-        elif self.running != me:
-            raise RuntimeError("the store is in use by another thread")
+            if self.c.interrupted:
+                self.c.interrupted = 0
+                self.owner.poll()
+        else:
+            self.guard()
         if base + func.head.type.param_slots + func.head.type.result_slots + 64 > self.c.stack_end:
             raise StackExhausted
         # A collection, or a call out of a finalizer, must find the values below the top.
@@ -660,7 +680,7 @@ cdef class NativeStore:
             TrapCode.INTERRUPT: Interrupted,
         }.get(code)
         if code is TrapCode.INTERRUPT:
-            self.owner.interrupted = False
+            self.owner.acknowledge()
         if special is not None:
             trap = special()
         elif code is TrapCode.INDIRECT_CALL_TO_NULL:
@@ -877,6 +897,9 @@ cdef int _call_host(Store *c, Func *func, uint64_t *args) noexcept:
             store.write_all(func.head.type, True, results, args)
         if store.metered:
             c.fuel = store.owner.fuel
+        if c.interrupted:
+            # The host function may have moved the deadline.
+            c.interrupted = store.owner.interrupted
         return STATUS_DONE
     except WasmException as error:
         try:
@@ -963,6 +986,19 @@ cdef class NativeMemory:
         limits = Limits(self.c.pages, self.type.limits.max)
         return MemoryType(limits, self.type.address, self.type.page_size)
 
+    @property
+    def limit(self):
+        """The most bytes that it may grow to."""
+        return self.c.max_pages * self.c.page_size
+
+    @limit.setter
+    def limit(self, size):
+        top = min(size, self.c.reserved) // self.c.page_size
+        if self.type.limits.max is not None:
+            top = min(top, self.type.limits.max)
+        # Never below the present size: the loop subtracts that.
+        self.c.max_pages = max(top, self.c.pages)
+
     def grow(self, pages):
         if pages > self.c.max_pages:
             return -1
@@ -989,6 +1025,7 @@ cdef class NativeTable:
     def __init__(self, NativeStore store, type, init, max_elements):
         cdef uint64_t ref
         cdef uint64_t index
+        store.guard()
         self.type = type
         self.store = store
         size = type.limits.min
@@ -1017,7 +1054,18 @@ cdef class NativeTable:
         limits = Limits(self.c.size, self.type.limits.max)
         return TableType(self.type.element, limits, self.type.address)
 
+    @property
+    def limit(self):
+        """The most elements that it may grow to."""
+        return self.c.max
+
+    @limit.setter
+    def limit(self, size):
+        top = size if self.type.limits.max is None else min(size, self.type.limits.max)
+        self.c.max = max(top, self.c.size)
+
     cdef check(self, index, count):
+        self.store.guard()
         if index + count > self.c.size:
             raise Trap(TrapCode.TABLE_OUT_OF_BOUNDS)
 
@@ -1033,6 +1081,7 @@ cdef class NativeTable:
 
     def grow(self, count, value):
         cdef uint64_t ref
+        self.store.guard()
         if count > self.c.max:
             return -1
         self.store.write_reference(self.type.element, value, &ref)
@@ -1058,6 +1107,7 @@ cdef class NativeGlobal:
     kind = "global"
 
     def __init__(self, NativeStore store, type, value):
+        store.guard()
         self.type = type
         self.store = store
         self.letter = <char>ord(_letter(type.content))
@@ -1068,10 +1118,12 @@ cdef class NativeGlobal:
 
     @property
     def value(self):
+        self.store.guard()
         return self.store.read(self.letter, self.c.value)
 
     @value.setter
     def value(self, value):
+        self.store.guard()
         if self.letter == c"r":
             self.store.write_reference(self.type.content, value, self.c.value)
         else:
@@ -1101,6 +1153,7 @@ cdef class NativeInstance:
     cdef list kept
 
     def __init__(self, NativeStore store, types):
+        store.guard()
         self.store = store
         self.kept = []
         for definition in types:
@@ -1178,3 +1231,13 @@ cdef class NativeInstance:
         owned.func.code = &code.code
         owned.func.instance = &self.c
         return self.store.run(&owned.func, ())[0]
+
+
+# For embedders
+
+
+cdef class Buffered:
+    """Gives a Python class with `__buffer__` the buffer protocol, which Python itself does from 3.12 on."""
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyObject_GetBuffer(self.__buffer__(flags), view, flags)

@@ -71,10 +71,16 @@ class NativeBackend:
             record.calls, record.own = code.calls, code.own
 
     def memory(self, type: MemoryType) -> Any:
-        return _loop.NativeMemory(type, self.config.max_memory_pages)
+        self.store.limits.count_memory(type)
+        memory = _loop.NativeMemory(type, self.config.max_memory_pages)
+        self.store.limits.hold_memory(memory)
+        return memory
 
     def table(self, type: TableType, init: Any) -> Any:
-        return _loop.NativeTable(self.native, type, init, self.config.max_table_elements)
+        self.store.limits.count_table(type)
+        table = _loop.NativeTable(self.native, type, init, self.config.max_table_elements)
+        self.store.limits.hold_table(table)
+        return table
 
     def glob(self, type: GlobalType, value: Any) -> Any:
         return _loop.NativeGlobal(self.native, type, value)
@@ -95,6 +101,13 @@ class NativeBackend:
             return list(func.host(*args))
         results: list[Any] = self.native.call(func, args)
         return results
+
+    def caller(self) -> ModuleInstance | None:
+        func: FuncInstance | None = self.native.caller()
+        return func.module if func else None
+
+    def collect(self) -> None:
+        self.native.collect()
 
     def interrupt(self) -> None:
         self.native.interrupt()

@@ -1,0 +1,1 @@
+"""The embedding API: wasmtime-py's names and meanings over the runtime's objects."""

@@ -1,0 +1,247 @@
+"""Memories, tables, globals and tags for Python programs."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Iterator
+from operator import index
+from typing import TYPE_CHECKING, Any
+
+from tinywasm.api.func import from_raw, to_raw
+from tinywasm.api.handles import Handle, Storelike, store_of
+from tinywasm.engine import backend, native_available
+from tinywasm.errors import Trap, TrapCode, WasmError
+from tinywasm.matching import define
+from tinywasm.types import GlobalType, MemoryType, TableType, TagType
+
+if TYPE_CHECKING or sys.version_info >= (3, 12) or not native_available:
+
+    class _Buffered:
+        """Python itself gives a class with `__buffer__` the buffer protocol."""
+
+        __slots__ = ()
+
+else:
+    # Before Python 3.12 only a class of an extension can offer the buffer protocol.
+    from tinywasm.engine.native import _loop
+
+    _Buffered = _loop.Buffered
+
+
+class Memory(Handle, _Buffered, kind="memory"):
+    """A linear memory.
+
+    The bytes never move. Views of them (`memoryview(memory)`, `numpy.frombuffer(memory)`,
+    `get_buffer_ptr`) share them without copying and stay valid when the memory grows, showing what they
+    showed before. `memory[i]` and `memory[i:j]` read and write bytes by index and slice.
+    """
+
+    def __init__(self, store: Storelike, ty: MemoryType) -> None:
+        """A memory of zeros of type `ty`.
+
+        Raises `Trap` (ALLOCATION_TOO_LARGE) where the configuration or the store's limits do not allow it.
+        """
+        if not isinstance(ty, MemoryType):
+            raise TypeError(f"expected a MemoryType, not {ty!r}")
+        owner = store_of(store)
+        self._bind(owner, backend(owner).memory(ty))
+
+    def type(self, store: Storelike) -> MemoryType:
+        self._check(store)
+        result: MemoryType = self._raw.type
+        return result
+
+    def grow(self, store: Storelike, delta: int) -> int:
+        """Grow by `delta` pages; the old size in pages. Raises `WasmError` where that is refused."""
+        self._check(store)
+        if delta < 0:
+            raise WasmError("cannot grow by negative amount")
+        old: int = self._raw.grow(index(delta))
+        if old < 0:
+            raise WasmError(f"failed to grow memory by `{delta}`")
+        return old
+
+    def size(self, store: Storelike) -> int:
+        """The size in pages."""
+        self._check(store)
+        pages: int = self._raw.pages
+        return pages
+
+    def data_len(self, store: Storelike) -> int:
+        """The size in bytes."""
+        self._check(store)
+        return len(self)
+
+    def page_size(self, store: Storelike) -> int:
+        """The size of a page in bytes: 65,536, but with custom-page-sizes."""
+        return self.type(store).page_size
+
+    def page_size_log2(self, store: Storelike) -> int:
+        """The same as the exponent of 2."""
+        return self.type(store).page_size_log2
+
+    def data_ptr(self, store: Storelike) -> ctypes._Pointer[ctypes.c_ubyte]:
+        """The address of the first byte, for `ctypes`, which checks no bounds; valid while it is kept."""
+        return ctypes.cast(self.get_buffer_ptr(store), ctypes.POINTER(ctypes.c_ubyte))
+
+    def get_buffer_ptr(
+        self, store: Storelike, size: int | None = None, offset: int = 0
+    ) -> ctypes.Array[ctypes.c_ubyte]:
+        """A `ctypes` array over `size` bytes from `offset`, all of the rest by default; not a copy.
+
+        Raises `ValueError` where that is not inside.
+        """
+        self._check(store)
+        if size is None:
+            size = max(0, len(self) - offset)
+        return (ctypes.c_ubyte * size).from_buffer(self._raw.data, offset)
+
+    def read(self, store: Storelike, start: int | None = 0, stop: int | None = None) -> bytearray:
+        """A copy of the bytes from `start` up to `stop`, which mean what they mean in a slice."""
+        self._check(store)
+        return bytearray(self._raw.data[start:stop])
+
+    def write(self, store: Storelike, value: bytes | bytearray | memoryview, start: int | None = None) -> int:
+        """Write the bytes of `value` from `start`, negative from the end; their number.
+
+        Raises `IndexError` where they do not all fit inside, and then writes nothing.
+        """
+        self._check(store)
+        data = self._raw.data
+        first = slice(start, None).indices(len(data))[0]
+        value = memoryview(value).cast("B")
+        if first >= len(data) or first + len(value) > len(data):
+            raise IndexError(f"{len(value)} bytes from {first} do not fit into a memory of {len(data)} bytes")
+        data[first : first + len(value)] = value
+        return len(value)
+
+    def __buffer__(self, flags: int, /) -> memoryview:
+        view: memoryview = self._raw.data
+        return view
+
+    def __len__(self) -> int:
+        return len(self._raw.data)
+
+    def __getitem__(self, key: int | slice) -> Any:
+        found = self._raw.data[key]
+        return bytes(found) if isinstance(key, slice) else found
+
+    def __setitem__(self, key: int | slice, value: Any) -> None:
+        self._raw.data[key] = value
+
+
+class Table(Handle, kind="table"):
+    """A table of references. `table[i]` reads and writes an element, as a list does."""
+
+    def __init__(self, store: Storelike, ty: TableType, init: Any) -> None:
+        """A table of type `ty` with `init` in all its elements.
+
+        Raises `TypeError` for an `init` of another type, and `Trap` (ALLOCATION_TOO_LARGE) where the
+        configuration or the store's limits do not allow the size.
+        """
+        if not isinstance(ty, TableType):
+            raise TypeError(f"expected a TableType, not {ty!r}")
+        owner = store_of(store)
+        self._bind(owner, backend(owner).table(ty, to_raw(owner, ty.element)(init)))
+
+    def type(self, store: Storelike) -> TableType:
+        self._check(store)
+        result: TableType = self._raw.type
+        return result
+
+    def size(self, store: Storelike) -> int:
+        """The number of elements."""
+        self._check(store)
+        return len(self)
+
+    def grow(self, store: Storelike, amt: int, init: Any) -> int:
+        """Add `amt` elements with the value `init`; the old size. Raises `WasmError` where refused."""
+        self._check(store)
+        if amt < 0:
+            raise WasmError("cannot grow by negative amount")
+        old: int = self._raw.grow(index(amt), self._to_raw(init))
+        if old < 0:
+            raise WasmError(f"failed to grow table by `{amt}`")
+        return old
+
+    def get(self, store: Storelike, idx: int) -> Any:
+        """The element: a `Func`, a Python object, or None for a null reference or beyond the end."""
+        self._check(store)
+        return self[idx] if 0 <= idx < len(self) else None
+
+    def set(self, store: Storelike, idx: int, val: Any) -> None:
+        """Raises `Trap` (TABLE_OUT_OF_BOUNDS) beyond the end, `TypeError` for a value of another type."""
+        self._check(store)
+        if not 0 <= idx < len(self):
+            raise Trap(TrapCode.TABLE_OUT_OF_BOUNDS)
+        self[idx] = val
+
+    def __len__(self) -> int:
+        return len(self._raw)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[place] for place in range(len(self)))
+
+    def __getitem__(self, idx: int) -> Any:
+        return from_raw(self._store, self._raw.type.element)(self._raw.get(self._place(idx)))
+
+    def __setitem__(self, idx: int, val: Any) -> None:
+        self._raw.set(self._place(idx), self._to_raw(val))
+
+    def _place(self, idx: int) -> int:
+        place = index(idx) + (len(self) if idx < 0 else 0)
+        if not 0 <= place < len(self):
+            raise IndexError(f"a table of {len(self)} elements has no element {idx}")
+        return place
+
+    def _to_raw(self, value: Any) -> Any:
+        return to_raw(self._store, self._raw.type.element)(value)
+
+
+class Global(Handle, kind="global"):
+    """A global variable."""
+
+    def __init__(self, store: Storelike, ty: GlobalType, val: Any) -> None:
+        """Raises `TypeError` for a value of another type, `OverflowError` for an integer out of range."""
+        if not isinstance(ty, GlobalType):
+            raise TypeError(f"expected a GlobalType, not {ty!r}")
+        owner = store_of(store)
+        self._bind(owner, backend(owner).glob(ty, to_raw(owner, ty.content)(val)))
+
+    def type(self, store: Storelike) -> GlobalType:
+        self._check(store)
+        result: GlobalType = self._raw.type
+        return result
+
+    def value(self, store: Storelike) -> Any:
+        """The present value as a Python value."""
+        self._check(store)
+        return from_raw(self._store, self._raw.type.content)(self._raw.value)
+
+    def set_value(self, store: Storelike, val: Any) -> None:
+        """Raises `WasmError` where the global is immutable, and as the constructor."""
+        self._check(store)
+        if not self._raw.type.mutable:
+            raise WasmError("immutable global cannot be set")
+        self._raw.value = to_raw(self._store, self._raw.type.content)(val)
+
+
+class Tag(Handle, kind="tag"):
+    """The identity of a kind of exceptions: `raise WasmException(tag, values)` in a host function throws."""
+
+    def __init__(self, store: Storelike, ty: TagType) -> None:
+        """A new tag, different from any other; `ty` holds the types of the exceptions' values."""
+        if not isinstance(ty, TagType):
+            raise TypeError(f"expected a TagType, not {ty!r}")
+        owner = store_of(store)
+        self._bind(owner, backend(owner).tag(TagType(define(ty.functype))))
+
+    def type(self, store: Storelike) -> TagType:
+        self._check(store)
+        return TagType(self._raw.type.functype)
+
+    def eq(self, store: Storelike, other: Tag) -> bool:
+        """Whether both are the same tag."""
+        self._check(store)
+        return self == other

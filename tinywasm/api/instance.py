@@ -1,0 +1,116 @@
+"""Instances and their exports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from tinywasm import instance as linking
+from tinywasm.api.func import BoundFunc, Func, unwrap
+from tinywasm.api.handles import Storelike, store_of, wrap
+from tinywasm.errors import WasmError
+from tinywasm.instance import Module
+from tinywasm.runtime.module import ModuleInstance
+from tinywasm.runtime.store import Store
+
+
+class Instance:
+    """A module's instance: its functions can be called.
+
+    `store` is where it lives and `module` what it was made of.
+    """
+
+    def __init__(self, store: Storelike, module: Module, imports: Sequence[Any]) -> None:
+        """Instantiate `module` with `imports` in the order of `module.imports`.
+
+        Raises `LinkError` for a wrong number of imports or one of another type, `Trap` where
+        initialisation or the start function traps, and what that raises otherwise.
+        """
+        if not isinstance(module, Module):
+            raise TypeError(f"expected a Module, not {module!r}")
+        owner = store_of(store)
+        externs = [unwrap(owner, item) for item in imports]
+        self._bind(module, linking.instantiate_with(owner, module, externs))
+
+    @classmethod
+    def _of(cls, module: Module, raw: ModuleInstance) -> Instance:
+        instance = cls.__new__(cls)
+        instance._bind(module, raw)
+        return instance
+
+    def _bind(self, module: Module, raw: ModuleInstance) -> None:
+        self.module = module
+        self.store: Store = raw.store
+        self._exports = Exports(InstanceExports(raw))
+
+    @property
+    def exports(self) -> Exports:
+        """`exports.NAME(...)` and `exports["NAME"]` without naming the store, `exports(store)` with it."""
+        return self._exports
+
+
+class InstanceExports(Mapping[str, Any]):
+    """An instance's exports by name or position, as handles whose methods take the store."""
+
+    def __init__(self, raw: ModuleInstance) -> None:
+        self._instance = raw
+        self._found: dict[str, Any] = {}
+
+    @property
+    def by_index(self) -> Sequence[Any]:
+        """The exports in the module's order."""
+        return tuple(self.values())
+
+    def __getitem__(self, name: str | int) -> Any:
+        if isinstance(name, int):
+            return self.by_index[name]
+        found = self._found.get(name)
+        if found is None:
+            found = self._found[name] = wrap(self._instance.store, self._instance.exports[name])
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._instance.exports)
+
+    def __len__(self) -> int:
+        return len(self._instance.exports)
+
+
+class Exports(Mapping[str, Any]):
+    """An instance's exports as attributes or by item; functions are called without naming the store.
+
+    An export goes before a method of this class that has its name. A name that is no Python identifier,
+    or that a class must not redefine (`__len__`), is looked up by item.
+    """
+
+    def __init__(self, exports: InstanceExports) -> None:
+        self.__exports = exports
+        # The rest comes when it is first asked for; these would never be.
+        for name in exports.keys() & dir(Mapping):
+            self.__dict__[name] = self[name]
+
+    def __call__(self, store: Storelike) -> InstanceExports:
+        """The exports as wasmtime-py gives them: every method takes the store."""
+        if store_of(store) is not self.__exports._instance.store:
+            raise WasmError("this Instance belongs to another store")
+        return self.__exports
+
+    def __getitem__(self, name: str | int) -> Any:
+        found = self.__exports[name]
+        return BoundFunc(found) if isinstance(found, Func) else found
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self.__exports:
+            names = ", ".join(self.__exports) or "nothing"
+            raise AttributeError(f"the module exports no {name!r}; it exports {names}")
+        found = self.__dict__[name] = self[name]
+        return found
+
+    def __dir__(self) -> Sequence[str]:
+        return [*super().__dir__(), *self.__exports]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.__exports)
+
+    def __len__(self) -> int:
+        return len(self.__exports)

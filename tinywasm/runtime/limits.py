@@ -1,0 +1,73 @@
+"""What the instances of one store may take together."""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import WeakSet
+
+from tinywasm.errors import Trap, TrapCode
+from tinywasm.types import MemoryType, TableType
+
+
+class ResourceLimits:
+    """A store's limits, None for no limit, and what it counts against them.
+
+    `memory_size` (bytes) and `table_elements` hold for each memory and table, also one that is there
+    already; `instances`, `tables` and `memories` for all that were ever made in the store.
+    """
+
+    def __init__(self) -> None:
+        self.memory_size: int | None = None
+        self.table_elements: int | None = None
+        self.counts = {"instances": 0, "tables": 0, "memories": 0}
+        self.most: dict[str, int] = {}
+        self._memories: WeakSet[Any] = WeakSet()
+        self._tables: WeakSet[Any] = WeakSet()
+
+    def set(self, memory_size: int, table_elements: int, counts: dict[str, int]) -> None:
+        """Replace the limits that are given; a negative number gives none."""
+        if memory_size >= 0:
+            self.memory_size = memory_size
+            for memory in list(self._memories):
+                memory.limit = memory_size
+        if table_elements >= 0:
+            self.table_elements = table_elements
+            for table in list(self._tables):
+                table.limit = table_elements
+        self.most.update({kind: most for kind, most in counts.items() if most >= 0})
+
+    def count(self, kind: str) -> None:
+        """One more of `kind`. Raises `Trap` where that is too many."""
+        if self.counts[kind] >= self.most.get(kind, self.counts[kind] + 1):
+            raise _too_large(f"the store may hold {self.most[kind]} {kind}")
+        self.counts[kind] += 1
+
+    def count_memory(self, type: MemoryType) -> None:
+        """Raises `Trap` where the store may not have a memory of this type."""
+        size = type.limits.min * type.page_size
+        if self.memory_size is not None and size > self.memory_size:
+            raise _too_large(f"a memory of {size} bytes, where the store allows {self.memory_size}")
+        self.count("memories")
+
+    def count_table(self, type: TableType) -> None:
+        """Raises `Trap` where the store may not have a table of this type."""
+        size = type.limits.min
+        if self.table_elements is not None and size > self.table_elements:
+            raise _too_large(f"a table of {size} elements, where the store allows {self.table_elements}")
+        self.count("tables")
+
+    def hold_memory(self, memory: Any) -> None:
+        """Keep a new memory's growth below the limit, now and when it changes."""
+        self._memories.add(memory)
+        if self.memory_size is not None:
+            memory.limit = min(memory.limit, self.memory_size)
+
+    def hold_table(self, table: Any) -> None:
+        """The same for a table."""
+        self._tables.add(table)
+        if self.table_elements is not None:
+            table.limit = min(table.limit, self.table_elements)
+
+
+def _too_large(what: str) -> Trap:
+    return Trap(TrapCode.ALLOCATION_TOO_LARGE, f"allocation too large: {what}")
