@@ -9,6 +9,7 @@ from tinywasm.runtime.module import Extern
 from tinywasm.types import DefinedType, GlobalType, MemoryType, TableType, TagType
 
 TABLE_DIGEST: str
+INTERFACE: int
 
 class NativeCode:
     calls: int
@@ -23,7 +24,10 @@ class NativeStore:
     def collect(self) -> None: ...
 
 class Entry:
-    def __init__(self, store: NativeStore, instance: FuncInstance, slow: Any, shown: Any) -> None: ...
+    func: Any
+    def __init__(
+        self, store: NativeStore, instance: FuncInstance, func: Any, slow: Any, shown: Any
+    ) -> None: ...
     @staticmethod
     def serves(instance: FuncInstance) -> bool: ...
     def __call__(self, *args: Any) -> Any: ...

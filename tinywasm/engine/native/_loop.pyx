@@ -192,6 +192,8 @@ cdef extern from "native.h" nogil:
 
 
 TABLE_DIGEST = tw_table_digest().decode()
+# Raised with every change of what this module offers to Python: see `native_available`.
+INTERFACE = 2
 
 _TRAPS = list(TrapCode)
 cdef unsigned long _main_thread = threading.main_thread().ident
@@ -849,9 +851,12 @@ cdef class Entry:
     cdef Func *target
     cdef Py_ssize_t count
     cdef object slow, shown
+    cdef readonly object func
 
-    def __init__(self, NativeStore store, instance, slow, shown):
+    def __init__(self, NativeStore store, instance, func, slow, shown):
+        """`func` is the handle that the callable stands for."""
         self.store = store
+        self.func = func
         self.target = store.func_of(instance)
         self.count = len(<bytes>self.target.head.type.params)
         self.slow = slow
