@@ -170,7 +170,10 @@ def test_wasmtime_answers_alike(calls: list[tuple[str, str, str, bool]]) -> None
         tinywasm, wasmtime = TinywasmCalls(config), WasmtimeCalls(Path(theirs))
         with tinywasm.wasi:
             for attempt in filter(_same_for_wasmtime, calls):
-                assert _answer(tinywasm, *attempt) == _answer(wasmtime, *attempt)
+                ours_is, theirs_is = _answer(tinywasm, *attempt), _answer(wasmtime, *attempt)
+                # With two paths there may be two reasons to refuse, and either may be told.
+                two_paths = attempt[0] in ("link", "rename", "symlink")
+                assert ours_is == theirs_is or (two_paths and ours_is and theirs_is)
         assert regular_files(Path(ours)) == regular_files(Path(theirs))
 
 
