@@ -174,7 +174,7 @@ def test_a_host_that_does_not_store() -> None:
     with storage() as store:
         store.refuse = True
         assert code(application(store).handle(SealRequest("p", PROGRAM))) is ErrorCode.LIMIT_EXCEEDED
-        store.link._connection.close()
+        store.link._connection.shutdown(socket.SHUT_RDWR)
         assert code(application(store).handle(RestoreRequest("p", "main"))) is ErrorCode.NOT_FOUND
 
 
