@@ -102,7 +102,7 @@ class TestCommand:
         assert run_cli(capsys) == "no program: give a .wasm or .wat file with --program"
 
     def test_skip(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert "which none does yet" in run_cli(capsys, "--skip")
+        assert "no program is there to be used" in run_cli(capsys, "--owner", "00" * 32)
 
     def test_no_policy(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         line = run_cli(capsys, "-p", str(CALCULATOR))
