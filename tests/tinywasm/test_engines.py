@@ -279,6 +279,30 @@ FUEL = """
 
 
 @pytest.mark.parametrize("after", ["return", "throw", "raise", "call"])
+@pytest.mark.parametrize("call", ["return_call $h", "return_call_ref $t (ref.func $h)"])
+def test_what_a_host_function_throws_behind_a_tail_call_passes_the_handlers_of_its_caller(
+    engine: str, call: str
+) -> None:
+    e: Any = Raw(
+        engine,
+        f"""(module
+          (type $t (func))
+          (import "h" "f" (func $h (type $t))) (tag $e (export "e")) (elem declare func $h)
+          (func $g (block $b (try_table (catch_all $b) ({call}))))
+          (func (export "out") (call $g))
+          (func (export "in") (result i32)
+            (block $b (try_table (catch $e $b) (call $g)) (return (i32.const 0))) (i32.const 1)))""",
+        {"h": {"f": lambda: throw()}},
+    )
+
+    def throw() -> Any:
+        raise WasmException(e.exports["e"], ())
+
+    with pytest.raises(WasmException):
+        e.call("out")
+    assert e.call("in") == [1]
+
+
 def test_fuel_that_a_host_function_sets_counts_from_there(engine: str, after: str) -> None:
     holder: list[Raw] = []
 
