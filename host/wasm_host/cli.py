@@ -8,6 +8,7 @@ import contextlib
 import errno
 import importlib.metadata
 import logging
+import os
 import signal
 import socket
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from .monitor import EnclaveFiles, Identity, MonitorError, MonitorProcess
 from .server import Server
+from .storage import SealedStore
 
 DEFAULT_ADDRESS = "127.0.0.1:3333"
 EXIT_FAILED, EXIT_ADDRESS_IN_USE = 1, 3
@@ -31,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         format=f"{_PROGRAM}: %(message)s",
         stream=sys.stderr,
     )
-    files = EnclaveFiles(options.loader, options.runtime, options.eapp)
+    files = EnclaveFiles(options.loader, options.runtime, options.eapp, options.configuration)
     try:
         return asyncio.run(_describe(files) if options.print_policy else _serve(files, options.address))
     except KeyboardInterrupt:
@@ -55,6 +57,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-e", "--eapp", type=_file, metavar="FILE",
         help="the enclave's application (default for all three: made from the installation)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--configuration", type=_file, metavar="FILE",
+        help="limits of enclaves, and the client keys that may deploy and call, in TOML",
     )  # fmt: skip
     parser.add_argument(
         "-a", "--address", type=_address, default=DEFAULT_ADDRESS, metavar="HOST:PORT",
@@ -133,6 +139,13 @@ async def _serve(files: EnclaveFiles, address: tuple[str, int]) -> int:
     return 0
 
 
+def sealed_folder() -> Path:
+    """Where sealed programs are kept: beside the simulated device's key."""
+    own, state_home = os.environ.get("TINYWASM_STATE_DIR"), os.environ.get("XDG_STATE_HOME")
+    state = Path(own) if own else Path(state_home or "~/.local/state").expanduser() / "tinywasm"
+    return state / "sealed"
+
+
 def _bind(host: str, port: int) -> socket.socket:
     family, _, _, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -150,7 +163,7 @@ def _bind(host: str, port: int) -> socket.socket:
 
 
 async def _serve_clients(monitor: MonitorProcess, listener: socket.socket) -> None:
-    server = Server(monitor)
+    server = Server(monitor, SealedStore(sealed_folder()))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

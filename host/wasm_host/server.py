@@ -14,6 +14,7 @@ from schannel.framing import REFUSAL
 
 from .monitor import Enclave, MonitorError, MonitorProcess
 from .relay import relay
+from .storage import SealedStore, serve_storage
 
 _log = logging.getLogger(__name__)
 
@@ -40,8 +41,11 @@ class ServerLimits:
 class Server:
     """Relays between clients and enclaves until `close`."""
 
-    def __init__(self, monitor: MonitorProcess, limits: ServerLimits | None = None) -> None:
+    def __init__(
+        self, monitor: MonitorProcess, store: SealedStore, limits: ServerLimits | None = None
+    ) -> None:
         self._monitor = monitor
+        self._store = store
         self._limits = limits or ServerLimits()
         self._free = asyncio.Semaphore(self._limits.enclaves)
         self._waiting = 0
@@ -107,6 +111,8 @@ class Server:
         self, peer: str, client: tuple[asyncio.StreamReader, asyncio.StreamWriter], enclave: Enclave
     ) -> None:
         streams = await asyncio.open_connection(sock=enclave.channel)
+        storage = await asyncio.open_connection(sock=enclave.storage)
+        storing = asyncio.create_task(serve_storage(*storage, self._store, enclave.number))
         relaying = asyncio.create_task(relay(client, streams))
         stopping = asyncio.create_task(self._stopping.wait())
         try:
@@ -115,9 +121,9 @@ class Server:
                 self._monitor.stop_enclave(enclave)
                 await asyncio.wait({relaying}, timeout=self._limits.grace)
         finally:
-            for task in (relaying, stopping):
+            for task in (relaying, stopping, storing):
                 task.cancel()
-            await asyncio.gather(relaying, stopping, return_exceptions=True)
+            await asyncio.gather(relaying, stopping, storing, return_exceptions=True)
             streams[1].close()
             await self._end(peer, enclave)
 

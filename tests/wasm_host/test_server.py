@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -18,6 +19,7 @@ from processes import ROOT, environment
 from schannel.framing import REFUSAL
 from wasm_host.monitor import Enclave, MonitorError, MonitorProcess
 from wasm_host.server import Server, ServerLimits, describe_status
+from wasm_host.storage import SealedStore
 
 Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -45,7 +47,7 @@ class FakeMonitor:
         number = len(self.tasks) + 1
         pid: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         pid.set_result(1000 + number)
-        enclave = Enclave(number, ours, pid)
+        enclave = Enclave(number, ours, socket.socketpair()[0], pid)
         self.tasks[number] = asyncio.create_task(self._run(enclave, theirs))
         return enclave
 
@@ -70,7 +72,7 @@ class FakeMonitor:
 @asynccontextmanager
 async def serving(monitor: FakeMonitor, limits: ServerLimits | None = None) -> AsyncIterator[tuple[str, int]]:
     listener = socket.create_server(("127.0.0.1", 0))
-    server = Server(cast(MonitorProcess, monitor), limits)
+    server = Server(cast(MonitorProcess, monitor), SealedStore(Path("/nonexistent")), limits)
     await server.listen(listener)
     try:
         yield listener.getsockname()
@@ -221,5 +223,5 @@ def test_host_loads_neither_runtime_nor_cryptography(tmp_path: object) -> None:
         env=environment(ROOT / "tests"),
     ).stdout.split()
     ours = {name for name in loaded if name.partition(".")[0] in ("tinywasm", "schannel", "wasm_rt")}
-    assert ours == {"schannel", "schannel.framing", "schannel.errors"}
+    assert ours == {"schannel", "schannel.framing", "schannel.storage", "schannel.errors"}
     assert not {name for name in loaded if name.partition(".")[0] in ("Crypto", "cryptography")}
