@@ -58,6 +58,8 @@ def ready(func: FuncInstance) -> Code:
 class PythonBackend:
     """See `engine.Backend`."""
 
+    native = None
+
     def __init__(self, store: Store) -> None:
         self.store = store
         self.config = store.engine.config

@@ -9,8 +9,11 @@ the raw values of `tinywasm.runtime`; structures, arrays and exceptions that lea
 cimport cython
 from cpython.buffer cimport PyBuffer_FillInfo, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
+from cpython.long cimport PyLong_AsLongLongAndOverflow
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
+from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
+from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memmove, memset, strlen
@@ -23,6 +26,10 @@ cdef extern from "Python.h" nogil:
     PyThreadState *PyEval_SaveThread()
     void PyEval_RestoreThread(PyThreadState *state)
     unsigned long PyThread_get_thread_ident()
+
+
+cdef extern from "Python.h":
+    object PyObject_Call(object callable, object args, PyObject *kwargs)
 
 
 from tinywasm.errors import (
@@ -115,6 +122,7 @@ cdef extern from "native.h" nogil:
         Code *code
         Instance *instance
         void *python
+        void *owner
         int host
     ctypedef struct Memory:
         uint8_t *base
@@ -154,7 +162,7 @@ cdef extern from "native.h" nogil:
         int64_t depth, max_depth
         int64_t fuel
         int trap
-        uint64_t element
+        uint64_t element, refused
         int interrupted
         int main_thread
         Exn *thrown
@@ -178,12 +186,22 @@ cdef extern from "native.h" nogil:
     Object *tw_new_exn(Store *store, Tag *tag)
     Object *tw_new_host(Store *store, void *python)
     int tw_is_instance(uint64_t ref, TypeInfo *concrete, int heap, int nullable)
+    uint64_t tw_first_threshold
     void tw_collect(Store *store)
     void tw_free_objects(Store *store)
     const char *tw_table_digest()
 
 
 TABLE_DIGEST = tw_table_digest().decode()
+# Raised with every change of what this module offers to Python: see `native_available`.
+INTERFACE = 2
+
+
+def collect_first_at(uint64_t allocated):
+    """New stores collect first when they have allocated this many bytes; 0, for tests, at every allocation."""
+    global tw_first_threshold
+    tw_first_threshold = allocated
+
 
 _TRAPS = list(TrapCode)
 cdef unsigned long _main_thread = threading.main_thread().ident
@@ -358,6 +376,7 @@ cdef class _Func:
     cdef Func func
     cdef object python
     cdef NativeCode code
+    cdef object direct
 
 
 cdef class NativeTag:
@@ -466,6 +485,9 @@ cdef class NativeStore:
             owned.func.head.kind = KIND_FUNC
             owned.func.head.type = &_type_of(instance.type).info
             owned.func.host = instance.host is not None
+            owned.func.owner = <void *>owned
+            if owned.func.host and _numbers_only(owned.func.head.type):
+                owned.direct = instance.direct
             if not owned.func.host:
                 if instance.module.store is not self.owner:
                     raise ValueError("a function of another store")
@@ -673,6 +695,8 @@ cdef class NativeStore:
             trap = special()
         elif code is TrapCode.INDIRECT_CALL_TO_NULL:
             trap = Trap(code, f"{code.value} {self.c.element}")
+        elif code is TrapCode.ALLOCATION_TOO_LARGE and self.c.refused:
+            trap = Trap(code, f"{code.value}: array of {self.c.refused} elements")
         else:
             trap = Trap(code)
         trap.frames = self._frames(base, depth)
@@ -743,6 +767,138 @@ cdef int _prepare(Store *c, Func *func) noexcept:
         return STATUS_PYTHON
 
 
+cdef bint _numbers_only(TypeInfo *type):
+    """Whether a function takes and returns numbers only, at most one of them as its result."""
+    for letters in (<bytes>type.params, <bytes>type.results):
+        if letters.translate(None, b"ilfd"):
+            return False
+    return len(<bytes>type.results) <= 1
+
+
+cdef object _shown(char letter, uint64_t *slot):
+    """A number as Python programs see it: integers signed."""
+    cdef double number
+    cdef float single
+    if letter == c"i":
+        return <int32_t>slot[0]
+    if letter == c"l":
+        return <int64_t>slot[0]
+    if letter == c"d":
+        memcpy(&number, slot, 8)
+        return number
+    memcpy(&single, slot, 4)
+    return f32_from_bits(slot[0]) if single != single else <double>single
+
+
+cdef bint _plain(char letter, value, uint64_t *slot) except -1:
+    """Put an ordinary Python number into a slot; False leaves the judgement of it to the slow way."""
+    cdef double number
+    cdef float single
+    cdef long long integer
+    cdef int overflow = 0
+    if letter == c"d" or letter == c"f":
+        if type(value) is not float:
+            return False
+        number = value
+        if letter == c"d":
+            memcpy(slot, &number, 8)
+            return True
+        if number != number:
+            return False
+        single = <float>number
+        slot[0] = 0
+        memcpy(slot, &single, 4)
+        return True
+    if type(value) is not int:
+        return False
+    integer = PyLong_AsLongLongAndOverflow(value, &overflow)
+    if overflow:
+        return False
+    if letter == c"i":
+        if integer < -0x80000000LL or integer > 0xFFFFFFFFLL:
+            return False
+        slot[0] = <uint32_t>integer
+    else:
+        slot[0] = <uint64_t>integer
+    return True
+
+
+cdef bint _call_direct(NativeStore store, Func *func, uint64_t *args) except -1:
+    """Call a Python callable with numbers, past the raw values; False where that way is not open."""
+    cdef _Func owned = <_Func>func.owner
+    cdef char *letter = func.head.type.params
+    cdef Py_ssize_t index, count
+    cdef tuple values
+    if owned.direct is None:
+        return False
+    count = strlen(letter)
+    values = PyTuple_New(count)
+    for index in range(count):
+        value = _shown(letter[index], args + index)
+        Py_INCREF(value)
+        PyTuple_SET_ITEM(values, index, value)
+    callable, judge, hide = owned.direct
+    try:
+        result = PyObject_Call(callable, values, NULL)
+    except WasmException as thrown:
+        raise hide(thrown) from None
+    letter = func.head.type.results
+    if letter[0] == 0 and result is None:
+        return True
+    if letter[0] == 0 or not _plain(letter[0], result, args):
+        store.write_all(func.head.type, True, judge(result), args)
+    return True
+
+
+cdef class Entry:
+    """A function as a Python callable that takes and returns numbers without a detour.
+
+    `slow(arguments)` calls the same function with any arguments, and refuses those that do not fit;
+    `shown(thrown)` is what becomes of an exception that leaves Wasm.
+    """
+
+    cdef NativeStore store
+    cdef Func *target
+    cdef Py_ssize_t count
+    cdef object slow, shown
+    cdef readonly object func
+
+    def __init__(self, NativeStore store, instance, func, slow, shown):
+        """`func` is the handle that the callable stands for."""
+        self.store = store
+        self.func = func
+        self.target = store.func_of(instance)
+        self.count = len(<bytes>self.target.head.type.params)
+        self.slow = slow
+        self.shown = shown
+
+    @staticmethod
+    def serves(instance):
+        """Whether the function's type is one of numbers only."""
+        return instance.host is None and _numbers_only(&_type_of(instance.type).info)
+
+    def __call__(self, *args):
+        cdef char *letter = self.target.head.type.params
+        cdef uint64_t *base
+        cdef Py_ssize_t index
+        if len(args) != self.count:
+            return self.slow(args)
+        base = self.store.enter(self.target)
+        try:
+            for index in range(self.count):
+                if not _plain(letter[index], args[index], base + index):
+                    break
+            else:
+                self.store.go(self.target, base)
+                letter = self.target.head.type.results
+                return _shown(letter[0], base) if letter[0] else None
+        except WasmException as thrown:
+            raise self.shown(thrown) from None
+        finally:
+            self.store.leave(base)
+        return self.slow(args)
+
+
 cdef int _call_host(Store *c, Func *func, uint64_t *args) noexcept:
     cdef NativeStore store = <NativeStore>c.python
     instance = <object>func.python
@@ -751,8 +907,9 @@ cdef int _call_host(Store *c, Func *func, uint64_t *args) noexcept:
             store._release()
         if store.metered:
             store.owner.fuel = c.fuel
-        results = instance.host(*store.read_all(func.head.type.params, args))
-        store.write_all(func.head.type, True, results, args)
+        if not _call_direct(store, func, args):
+            results = instance.host(*store.read_all(func.head.type.params, args))
+            store.write_all(func.head.type, True, results, args)
         if store.metered:
             c.fuel = store.owner.fuel
         if c.interrupted:
