@@ -83,11 +83,13 @@ class StreamParser:
     """Cuts a byte stream into fixed-size pieces and records, however it was split on the way.
 
     It buffers what it was given and has not yet handed out; with the records taken after each
-    `receive_data`, that is less than one record.
+    `receive_data`, that is less than one record. `refusable` says whether a refusal may come: only to a
+    client, and only in place of the first record.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, refusable: bool = False) -> None:
         self._buffer = bytearray()
+        self.refusable = refusable
 
     def receive_data(self, data: bytes) -> None:
         """Append received bytes."""
@@ -121,12 +123,12 @@ class StreamParser:
         return self.take(size)
 
     def _refuse(self) -> None:
-        if len(self._buffer) < REFUSAL_SIZE:
+        """Raise what an empty record means, once that is known."""
+        if self.refusable and len(self._buffer) < REFUSAL_SIZE:
             return
-        reason = self._buffer[LENGTH_SIZE]
-        if reason not in Refusal.__members__.values():
-            raise FramingError("a record of zero bytes was announced")
-        raise Refused(Refusal(reason))
+        if self.refusable and self._buffer[LENGTH_SIZE] in Refusal.__members__.values():
+            raise Refused(Refusal(self._buffer[LENGTH_SIZE]))
+        raise FramingError("a record of zero bytes was announced")
 
     def receive_eof(self) -> None:
         """Note the end of the stream.

@@ -43,7 +43,7 @@ def test_lengths() -> None:
     record = parser.next_record()
     assert record is not None
     assert len(record) == MAX_RECORD
-    parser.receive_data(b"\0\0\0")
+    parser.receive_data(b"\0\0")
     with pytest.raises(FramingError):
         parser.next_record()
     for body in (b"", bytes(MAX_RECORD + 1)):
@@ -53,7 +53,7 @@ def test_lengths() -> None:
 
 @pytest.mark.parametrize("refusal", Refusal)
 def test_refusal(refusal: Refusal) -> None:
-    parser = StreamParser()
+    parser = StreamParser(refusable=True)
     sent = encode_refusal(refusal)
     parser.receive_data(sent[:-1])
     assert parser.next_record() is None, "the reason is still on its way"

@@ -23,7 +23,6 @@ from wasm_client import CannotConnect, RequestFailed, connect
 from wasm_host import cli
 from wasm_host.monitor import EnclaveFiles, Identity, MonitorError, MonitorProcess
 
-
 COUNTING = b"""(module (global $n (mut i32) (i32.const 0))
   (func (export "next") (result i32)
     (global.set $n (i32.add (global.get $n) (i32.const 1))) (global.get $n)))"""
