@@ -9,6 +9,7 @@ import errno
 import importlib.metadata
 import logging
 import math
+import os
 import signal
 import socket
 import sys
@@ -21,6 +22,7 @@ from .logs import configure_logs, log_event
 from .metrics import Metrics, MetricsServer
 from .monitor import EnclaveFiles, Identity, MonitorError, MonitorProcess
 from .server import Server
+from .storage import SealedStore
 
 DEFAULT_ADDRESS = "127.0.0.1:3333"
 EXIT_FAILED, EXIT_ADDRESS_IN_USE = 1, 3
@@ -32,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = _parser().parse_args(arguments)
     configure_logs(_PROGRAM, verbose=options.verbose, as_json=options.log_format == "json")
-    files = EnclaveFiles(options.loader, options.runtime, options.eapp)
+    files = EnclaveFiles(options.loader, options.runtime, options.eapp, options.configuration)
     try:
         if options.check:
             return _check()
@@ -58,6 +60,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-e", "--eapp", type=_file, metavar="FILE",
         help="the enclave's application (default for all three: made from the installation)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--configuration", type=_file, metavar="FILE",
+        help="limits of enclaves, and the client keys that may deploy and call, in TOML",
     )  # fmt: skip
     parser.add_argument(
         "-a", "--address", type=_address, default=DEFAULT_ADDRESS, metavar="HOST:PORT",
@@ -191,7 +197,7 @@ async def _serve(files: EnclaveFiles, options: argparse.Namespace) -> int:
                 shown = f"enclaves run without {name}: {why}"
                 log_event(logging.WARNING, "isolation_missing", shown, layer=name)
             metrics = Metrics()
-            server = Server(monitor, limits, metrics)
+            server = Server(monitor, SealedStore(sealed_folder()), limits, metrics)
             async with _showing(metrics, server, metrics_listener):
                 await _serve_clients(monitor, server, listener)
         finally:
@@ -211,6 +217,13 @@ async def _showing(metrics: Metrics, server: Server, listener: socket.socket | N
         yield
     finally:
         shown.close()
+
+
+def sealed_folder() -> Path:
+    """Where sealed programs are kept: beside the simulated device's key."""
+    own, state_home = os.environ.get("TINYWASM_STATE_DIR"), os.environ.get("XDG_STATE_HOME")
+    state = Path(own) if own else Path(state_home or "~/.local/state").expanduser() / "tinywasm"
+    return state / "sealed"
 
 
 def _bind(host: str, port: int) -> socket.socket:

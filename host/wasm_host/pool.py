@@ -58,7 +58,7 @@ class EnclavePool:
             await asyncio.gather(self._filling, return_exceptions=True)
         for enclave in self._ready:
             self._monitor.kill_enclave(enclave)
-            enclave.channel.close()
+            enclave.hang_up()
         self._ready.clear()
         self._count()
 
@@ -79,7 +79,7 @@ class EnclavePool:
             return
         self._ready.remove(enclave)
         self._count()
-        enclave.channel.close()
+        enclave.hang_up()
         log_event(
             logging.WARNING,
             "pool_lost",

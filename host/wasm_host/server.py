@@ -21,6 +21,7 @@ from .metrics import Metrics
 from .monitor import Enclave, MonitorError, MonitorProcess
 from .pool import EnclavePool
 from .relay import Streams, Traffic, relay
+from .storage import SealedStore, serve_storage
 
 _REFUSAL_LINGER, _REFUSAL_READ = 1.0, 4096
 """Seconds for which a refused client's bytes are read, and thrown away, and how many at a time."""
@@ -42,9 +43,14 @@ class Server:
     """Relays between clients and enclaves until it is drained or closed."""
 
     def __init__(
-        self, monitor: MonitorProcess, limits: ServerLimits | None = None, metrics: Metrics | None = None
+        self,
+        monitor: MonitorProcess,
+        store: SealedStore,
+        limits: ServerLimits | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self._monitor = monitor
+        self._store = store
         self._limits = limits or ServerLimits()
         self._metrics = metrics or Metrics()
         self._admission = Admission(self._limits, self._metrics)
@@ -178,6 +184,8 @@ class Server:
         streams = await asyncio.open_connection(sock=enclave.channel, limit=self._limits.buffer)
         streams[1].transport.set_write_buffer_limits(self._limits.buffer)
         streams[1].write(first)
+        storage = await asyncio.open_connection(sock=enclave.storage)
+        storing = asyncio.create_task(serve_storage(*storage, self._store, enclave.number))
         traffic = Traffic()
         traffic.add("up", len(first))
         relaying = asyncio.create_task(relay(client, streams, traffic))
@@ -189,8 +197,9 @@ class Server:
                 self._monitor.stop_enclave(enclave)
                 await asyncio.wait({relaying}, timeout=self._grace)
         finally:
-            relaying.cancel()
-            await asyncio.gather(relaying, return_exceptions=True)
+            for task in (relaying, storing):
+                task.cancel()
+            await asyncio.gather(relaying, storing, return_exceptions=True)
             self._metrics.relayed.update(traffic.relayed)
             streams[1].close()
             await self._end(peer, enclave, traffic)

@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import cast
 
 from schannel.framing import MAGIC, encode_record
@@ -13,6 +14,7 @@ from wasm_host.limits import ServerLimits
 from wasm_host.metrics import Metrics
 from wasm_host.monitor import Enclave, MonitorError, MonitorProcess
 from wasm_host.server import Server
+from wasm_host.storage import SealedStore
 
 HELLO = MAGIC + bytes(4) + encode_record(b"key")
 """What a client begins with; before it, the host starts no enclave."""
@@ -43,7 +45,7 @@ class FakeMonitor:
         number = len(self.tasks) + 1
         pid: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         pid.set_result(1000 + number)
-        enclave = Enclave(number, ours, pid)
+        enclave = Enclave(number, ours, socket.socketpair()[0], pid)
         self.tasks[number] = asyncio.create_task(self._run(enclave, theirs))
         return enclave
 
@@ -77,7 +79,12 @@ async def running_server(
 ) -> AsyncIterator[tuple[Server, tuple[str, int], Metrics]]:
     listener = socket.create_server(("127.0.0.1", 0))
     metrics = Metrics()
-    server = Server(cast(MonitorProcess, monitor), limits or ServerLimits(pool=0), metrics)
+    server = Server(
+        cast(MonitorProcess, monitor),
+        SealedStore(Path("/nonexistent")),
+        limits or ServerLimits(pool=0),
+        metrics,
+    )
     await server.listen(listener)
     try:
         yield server, listener.getsockname(), metrics
