@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import tinywasm
 from tinywasm.config import Config, Engine
 from tinywasm.engine import native_available
 from tinywasm.errors import Interrupted, LinkError, StackExhausted, Trap, WasmError, WasmException
@@ -399,3 +400,11 @@ def test_another_thread_gets_an_error_and_no_chance_to_do_harm(native: str) -> N
         e.call("f")
     thread.join()
     assert others == ["the store is in use by another thread"] * 8
+
+
+@pytest.mark.parametrize("type", ["(sub (func (result i32)))", "(func (result i32))"])
+def test_a_callable_serves_an_import_of_any_function_type(engine: str, type: str) -> None:
+    text = f"""(module (rec (type $f {type}) (type (struct)))
+      (import "h" "f" (func $f (type $f))) (func (export "g") (result i32) (call $f)))"""
+    instance = tinywasm.instantiate(text, {"h": {"f": lambda: 5}}, store=store_of(engine))
+    assert instance.exports.g() == 5
