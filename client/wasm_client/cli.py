@@ -258,7 +258,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "-p", "--program", type=_named_program, action="append", default=[], metavar="[NAME=]FILE",
-        help=f"a program to send, .wasm or .wat; several are linked by their names (default {DEFAULT_MODULE})",
+        help=f"a program to send, .wasm or .wat; several are linked by name (default {DEFAULT_MODULE})",
     )  # fmt: skip
     _add_keeping(parser)
     _add_running(parser)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from schannel.errors import ChannelTimeout, EvidenceError, FramingError, PolicyError, RemoteError, Truncated
+from schannel.errors import ChannelTimeout, EvidenceError, PolicyError, RemoteError, Truncated
+from schannel.framing import Refused
 from schannel.messages import ErrorCode, TraceFrame
 
 
@@ -41,8 +42,8 @@ def connecting(address: str, timeout: float) -> Iterator[None]:
         raise NotVerified(error.rule, f"the enclave was refused: {error}") from error
     except EvidenceError as error:
         raise NotVerified(error.reason.value, f"the enclave was refused: {error}") from error
-    except FramingError as error:
-        raise CannotConnect(f"{address} is busy: no enclave is free, try again later") from error
+    except Refused as error:
+        raise CannotConnect(f"{address} {error.refusal.shown}") from error
     except (ChannelTimeout, TimeoutError) as error:
         raise CannotConnect(f"{address} did not answer within {timeout:g} seconds") from error
     except Truncated as error:

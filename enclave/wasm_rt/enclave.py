@@ -115,7 +115,8 @@ class EnclaveServer:
         claims = EnclaveClaims(configuration.digest(), VERSION, isolation, receipt_key.public)
         self._session = EnclaveSession(claims, limits=Limits(max_message=configuration.max_message))
         self._attested = False
-        self._deadline = time.monotonic() + configuration.handshake_ms / 1000
+        # None until the first byte: an enclave may be started long before it has a client.
+        self._deadline: float | None = None
         self._stopping = False
         self._waiting = False
 
@@ -183,6 +184,8 @@ class EnclaveServer:
                 raise _Stop
             if not self._ready(select.POLLIN):
                 raise _Silent("the client is silent")
+            if self._deadline is None:
+                self._deadline = time.monotonic() + self._configuration.handshake_ms / 1000
             return self._channel.recv(_RECEIVE_SIZE)
         finally:
             self._waiting = False
@@ -196,12 +199,14 @@ class EnclaveServer:
 
     def _ready(self, event: int) -> bool:
         """Wait until the channel is ready for `event`, as long as the configuration allows."""
-        left = self._configuration.idle_ms / 1000
-        if not self._attested:
-            left = max(self._deadline - time.monotonic(), 0)
+        left: float | None = self._configuration.idle_ms
+        if self._deadline is None:
+            left = None
+        elif not self._attested:
+            left = max(self._deadline - time.monotonic(), 0) * 1000
         poller = select.poll()
         poller.register(self._channel, event)
-        return bool(poller.poll(left * 1000))
+        return bool(poller.poll(left))
 
     def _close(self, reason: CloseReason) -> None:
         with contextlib.suppress(ProtocolError, OSError):

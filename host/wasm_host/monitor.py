@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
-_log = logging.getLogger(__name__)
+from .logs import log_event
 
 _MAX_DATAGRAM = 65536
 _PACKAGES = ("tinywasm", "schannel", "wasm_rt")
@@ -133,7 +133,7 @@ class MonitorProcess:
         arguments = [f"--control={theirs.fileno()}", *files.options()]
         with theirs:
             process = subprocess.Popen(
-                [sys.executable, "-I", "-B", "-c", BOOT, ":".join(_package_parents()), *arguments],
+                [sys.executable, "-I", "-B", "-c", BOOT, ":".join(package_parents()), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 cwd="/",
@@ -228,7 +228,7 @@ class MonitorProcess:
             case {"failed": number}:
                 self._fail(self._enclaves.pop(number).pid, "the machine could not start another process")
             case {"log": text, "enclave": number}:
-                _log.info("enclave %d: %s", number, text)
+                log_event(logging.INFO, "enclave_log", f"enclave {number}: {text}", enclave=number)
             case {"error": text}:
                 self._fail_all(text)
 
@@ -251,8 +251,12 @@ class MonitorProcess:
             future.exception()
 
 
-def _package_parents() -> list[str]:
-    """Where the monitor finds the packages: found without importing them."""
+def package_parents() -> list[str]:
+    """Where the monitor finds the packages: found without importing them.
+
+    Raises:
+        MonitorError: one is not installed.
+    """
     parents: list[str] = []
     for name in _PACKAGES:
         spec = importlib.util.find_spec(name)

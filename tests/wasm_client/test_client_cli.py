@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from processes import CALCULATOR
 
-from schannel.framing import REFUSAL
+from schannel.framing import Refusal, encode_refusal
 from schannel.messages import ErrorCode, TraceFrame, Value
 from wasm_client import CannotConnect, Policy, RequestFailed, cli, connect, prompt
+from wasm_client.operations import Operations
 from wasm_client.session import Session
 from wasm_client.values import FunctionType
 
@@ -59,7 +60,10 @@ def _stay_silent(connection: socket.socket) -> None:
 @pytest.mark.parametrize(
     ("behaviour", "message"),
     [
-        (_answer(REFUSAL), "is busy: no enclave is free"),
+        (_answer(encode_refusal(Refusal.BUSY)), "is busy: no enclave is free"),
+        (_answer(encode_refusal(Refusal.ADDRESS)), "refused: there are too many connections"),
+        (_answer(encode_refusal(Refusal.STOPPING)), "is shutting down"),
+        (_answer(b"\0\0\x63"), "does not answer as a wasm-host"),
         (_answer(b""), "closed the connection before an enclave answered"),
         (_answer(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "closed the connection before an enclave answered"),
         (_answer(b"\0\x05hello"), "does not answer as a wasm-host"),
@@ -101,15 +105,19 @@ class TestCommand:
     def test_no_program(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert run_cli(capsys) == "no program: give a .wasm or .wat file with --program"
 
-    def test_skip(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert "no program is there to be used" in run_cli(capsys, "--owner", "00" * 32)
+    def test_skip(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        policy = tmp_path / "policy.toml"
+        policy.write_text("")
+        with server(_answer(encode_refusal(Refusal.BUSY))) as address:
+            assert "is busy" in run_cli(capsys, "-s", "-c", address, "--policy", str(policy))
+        assert "arguments are for a program that is run" in run_cli(capsys, "-s", "--", "x")
 
     def test_no_policy(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         line = run_cli(capsys, "-p", str(CALCULATOR))
         assert line.startswith(
             f"no policy, so no enclave can be trusted: write {tmp_path}/config/wasm-client/"
         )
-        assert "--print-policy" in line and "--policy" in line and "--allow-simulation" in line
+        assert "wasm-host measure" in line and "--policy" in line and "--allow-simulation" in line
 
     def test_named_policy_that_is_not_there(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         line = run_cli(capsys, "-p", str(CALCULATOR), "--policy", str(tmp_path / "x.toml"))
@@ -125,7 +133,7 @@ class TestCommand:
         path = tmp_path / "config" / "wasm-client" / "policy.toml"
         path.parent.mkdir(parents=True)
         path.write_text("")
-        with server(_answer(REFUSAL)) as address:
+        with server(_answer(encode_refusal(Refusal.BUSY))) as address:
             assert "is busy" in run_cli(capsys, "-c", address, "-p", str(CALCULATOR))
 
     def test_no_simulated_device_yet(self, capsys: pytest.CaptureFixture[str]) -> None:
@@ -136,7 +144,7 @@ class TestCommand:
         path = tmp_path / "policy.toml"
         path.write_text("")
         line = run_cli(capsys, "-p", "/nowhere.wat", "--policy", str(path))
-        assert line == "cannot read /nowhere.wat: no such file or directory"
+        assert line == "cannot read /nowhere.wat: no such file"
 
     def test_policy_and_simulation_exclude_each_other(self, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
@@ -153,7 +161,8 @@ class FakeSession(Session):
     """Answers without an enclave."""
 
     def __init__(self) -> None:
-        self._functions = {
+        self._operations = Operations()
+        self._operations._functions = {
             "main": {
                 "echo": FunctionType("echo", ("i32",), ("i32",)),
                 "nothing": FunctionType("nothing", (), ()),
@@ -210,7 +219,7 @@ class TestPrompt:
         evil = FunctionType("\x1b[2J\noutput> 2", ("i32",), ())
         assert str(evil) == "\\x1b[2J\\noutput> 2 (param i32)"
         session = FakeSession()
-        session._functions["main"] = {evil.name: evil}
+        session._operations._functions["main"] = {evil.name: evil}
         monkeypatch.setattr("sys.stdin", io.StringIO("x\n'\x1b[2J'\n"))
         assert prompt.run(session) == 2
         assert all(line.isprintable() for line in capsys.readouterr().out.splitlines())

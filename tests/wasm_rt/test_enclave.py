@@ -151,6 +151,12 @@ def test_junk_ends_it_without_a_word(junk: bytes) -> None:
 
 def test_silent_client_is_given_up() -> None:
     with enclave_process(Configuration(handshake_ms=100)) as child:
+        child.channel.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            child.channel.recv(100)
+        # The time runs from the first byte: before it, an enclave waits in the host's pool.
+        child.channel.send(b"T")
+        child.channel.settimeout(20)
         assert child.channel.recv(100) == b""
         assert child.wait() == enclave.EXIT_FAILED
         assert child.said == ["session ended: the client is silent"]
