@@ -1,9 +1,9 @@
 """The channel beside a plain TLS 1.3 echo server, in one run: ``python -m benchmarks.channel [--json FILE]``.
 
-Both servers are processes on this machine, both clients are this process. What is compared: a round trip of
-a small message, of a call of `add` here; connecting and the first answer, with attestation, deployment and the
-first call here; and what an upload carries. A figure is the median of its samples, taken in turn, so that both
-meet the same machine.
+Both servers are processes on this machine, both clients are this process. Compared are a round trip of a
+small message, here a call of `add`, and connecting until the first answer, here with attestation, deployment
+and the first call; besides, what an upload carries. A figure is the median of its samples, which are taken in
+turn, so that both meet the same machine.
 """
 
 from __future__ import annotations
@@ -172,7 +172,8 @@ def report(figures: dict[str, float]) -> bool:
         )
     good = figures["upload"] >= UPLOAD_TARGET
     print(
-        f"upload: {figures['upload']:.0f} MB/s (target: at least {UPLOAD_TARGET:g}; {'met' if good else 'missed'})"
+        f"upload: {figures['upload']:.0f} MB/s "
+        f"(target: at least {UPLOAD_TARGET:g}; {'met' if good else 'missed'})"
     )
     return met and good
 

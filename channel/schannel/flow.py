@@ -21,7 +21,9 @@ INITIAL_CREDIT = MAX_PLAINTEXT
 """Bytes that each end may send before it is granted any."""
 
 MAX_CREDIT = 2**31 - 1
-CHUNK_HEADER_SIZE = 6
+_HEAD = layouts.CHUNK.head()
+CHUNK_HEADER_SIZE = _HEAD.size
+_TYPES = {int(kind): kind for kind in MessageType}
 DEFAULT_MAX_MESSAGE = 256 << 20
 DEFAULT_WINDOW = 1 << 20
 
@@ -70,6 +72,9 @@ class _Outgoing:
 
     def take(self, size: int) -> bytes:
         """The next `size` bytes, or what is left."""
+        if self.left <= size:
+            self.left = 0
+            return b"".join(self._parts)
         taken = []
         while size and self._parts:
             part = self._parts.popleft()
@@ -127,9 +132,7 @@ class Outbox:
         last = not message.left
         if last:
             self._queue.popleft()
-        chunk = layouts.CHUNK.build(
-            {"type": message.type, "last": last, "request": message.number, "data": data}
-        )
+        chunk = _HEAD.pack(message.type, last, message.number) + data
         self._credit -= padded_size(len(chunk))
         return chunk
 
@@ -203,11 +206,12 @@ def _cost(body_size: int) -> int:
 
 
 def _parse_chunk(chunk: Buffer) -> tuple[MessageType, int, Buffer, bool]:
-    parsed = layouts.CHUNK.parse(chunk)
-    try:
-        kind = MessageType(parsed["type"])
-    except ValueError as error:
-        raise MessageError(f"unknown message type {parsed['type']}") from error
-    if parsed["last"] not in (0, 1):
+    if len(chunk) < CHUNK_HEADER_SIZE:
+        raise MessageError("malformed chunk")
+    number, last, request = _HEAD.unpack_from(chunk)
+    kind = _TYPES.get(number)
+    if kind is None:
+        raise MessageError(f"unknown message type {number}")
+    if last not in (0, 1):
         raise MessageError("a chunk's last mark is neither 0 nor 1")
-    return kind, parsed["request"], parsed["data"], parsed["last"] == 1
+    return kind, request, chunk[CHUNK_HEADER_SIZE:], last == 1

@@ -89,6 +89,7 @@ class ExternKind(IntEnum):
     TAG = 4
 
 
+_VALUE_TYPES = {int(kind): kind for kind in ValueType}
 _BITS = {ValueType.I32: 32, ValueType.I64: 64, ValueType.F32: 32, ValueType.F64: 64, ValueType.V128: 128}
 
 
@@ -455,7 +456,7 @@ def plain_values(values: tuple[Value, ...]) -> list[tuple[int, int | bytes]]:
 def values_from_plain(items: tuple[tuple[int, int | bytes], ...]) -> tuple[Value, ...]:
     """The inverse of `plain_values`."""
     return tuple(
-        Value(ValueType(kind), int.from_bytes(bits, "big") if isinstance(bits, bytes) else bits)
+        Value(_VALUE_TYPES[kind], int.from_bytes(bits, "big") if isinstance(bits, bytes) else bits)
         for kind, bits in items
     )
 

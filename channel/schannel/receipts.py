@@ -144,18 +144,15 @@ class History:
 
     def add(self, request: Request, reply: Reply) -> None:
         """Go on by a request that may have changed the session's state, and its outcome."""
-        state = hashlib.sha256(bytes([message_type(request)]))
-        for part in encode(request):
+        state = hashlib.sha256(self.digest)
+        for part in (bytes([message_type(request), outcome(reply)]), *encode(request)):
             state.update(part)
-        self._extend(state.digest(), outcome(reply))
+        self.digest = state.digest()
 
     def add_program(self, name: str, program_digest: bytes, reply: Reply) -> None:
         """Go on by a program that was deployed under a name, however it came."""
-        state = _sha256(bytes([MessageType.DEPLOY]), program_digest, name.encode())
-        self._extend(state, outcome(reply))
-
-    def _extend(self, request: bytes, code: int) -> None:
-        self.digest = _sha256(self.digest, request, bytes([code]))
+        kind = bytes([MessageType.DEPLOY, outcome(reply)])
+        self.digest = _sha256(self.digest, kind, program_digest, name.encode())
 
 
 def _sha256(*parts: Buffer) -> bytes:

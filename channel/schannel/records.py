@@ -16,7 +16,7 @@ PADDING = 256
 MAX_PLAINTEXT = 255 * PADDING
 """Largest plaintext in bytes that, with its tag, fits a record."""
 
-HEADER_SIZE = 3
+HEADER_SIZE = layouts.RECORD.head().size
 """Bytes of a plaintext before its body: kind and body length."""
 
 MAX_BODY = MAX_PLAINTEXT - HEADER_SIZE
@@ -30,6 +30,10 @@ class RecordKind(IntEnum):
     CLOSE = 3
     EVIDENCE = 4
     IDENTITY = 5
+
+
+_KINDS = {int(kind): kind for kind in RecordKind}
+_HEAD = layouts.RECORD.head()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,7 @@ class RecordWriter(_Direction):
         if len(body) > MAX_BODY:
             raise LocalError(f"a record carries at most {MAX_BODY} bytes, not {len(body)}")
         padding = bytes(padded_size(len(body)) - HEADER_SIZE - len(body))
-        plaintext = layouts.RECORD.build({"kind": kind, "body": body, "padding": padding})
+        plaintext = b"".join((_HEAD.pack(kind, len(body)), body, padding))
         record = encode_record(self._cipher.encrypt_with_ad(b"", plaintext))
         self._count(len(plaintext))
         return record
@@ -105,11 +109,14 @@ class RecordReader(_Direction):
         """
         plaintext = self._cipher.decrypt_with_ad(b"", record)
         self._count(len(plaintext))
-        parsed = layouts.RECORD.parse(memoryview(plaintext))
-        body: memoryview = parsed["body"]
-        if len(plaintext) != padded_size(len(body)) or any(parsed["padding"]):
+        if len(plaintext) < HEADER_SIZE:
             raise MessageError("a record is not padded as it must be")
-        try:
-            return RecordKind(parsed["kind"]), body
-        except ValueError as error:
-            raise MessageError("a record is of an unknown kind") from error
+        number, size = _HEAD.unpack_from(plaintext)
+        end = HEADER_SIZE + size
+        padding = len(plaintext) - end
+        if len(plaintext) != padded_size(size) or plaintext.count(0, end) != padding:
+            raise MessageError("a record is not padded as it must be")
+        kind = _KINDS.get(number)
+        if kind is None:
+            raise MessageError("a record is of an unknown kind")
+        return kind, memoryview(plaintext)[HEADER_SIZE:end]

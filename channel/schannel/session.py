@@ -180,7 +180,6 @@ class _Session(ABC):
             message = self._inbox.receive_chunk(body)
             if message is not None:
                 self._handle_message(message, events)
-            self._grant()
         elif kind is RecordKind.CREDIT:
             self._outbox.add_credit(layouts.CREDIT.parse(body)["amount"])
         elif kind is RecordKind.CLOSE:

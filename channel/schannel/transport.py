@@ -7,6 +7,7 @@ what passes. Every operation has one deadline, however slowly bytes trickle in.
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -62,7 +63,14 @@ class ClientConnection(_Driver):
 
     def __init__(self, sock: socket.socket, session: ClientSession) -> None:
         super().__init__(session)
+        # Waited for with poll: a time limit of the socket's own costs a system call to set, each time.
+        sock.setblocking(False)
         self._socket = sock
+        self._buffer = memoryview(bytearray(RECEIVE_SIZE))
+        self._reading = select.poll()
+        self._reading.register(sock, select.POLLIN)
+        self._writing = select.poll()
+        self._writing.register(sock, select.POLLOUT)
 
     @classmethod
     def connect(cls, address: Address, session: ClientSession, timeout: float = DEFAULT_TIMEOUT) -> Self:
@@ -160,14 +168,19 @@ class ClientConnection(_Driver):
     def _exchange(self, deadline: float | None) -> None:
         """Receive once, then send what that released."""
         with self._failing():
-            self._socket.settimeout(_remaining(deadline))
-            self._receive(self._socket.recv(RECEIVE_SIZE))
+            _await(self._reading, deadline)
+            size = self._socket.recv_into(self._buffer)
+            self._receive(bytes(self._buffer[:size]))
         self._send(deadline)
 
     def _send(self, deadline: float | None) -> None:
         with self._failing():
-            self._socket.settimeout(_remaining(deadline))
-            self._socket.sendall(self._session.data_to_send())
+            pending = memoryview(self._session.data_to_send())
+            while pending:
+                try:
+                    pending = pending[self._socket.send(pending) :]
+                except BlockingIOError:
+                    _await(self._writing, deadline)
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
@@ -311,6 +324,13 @@ def _open_socket(address: Address, timeout: float) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def _await(ready: select.poll, deadline: float | None) -> None:
+    """Wait until a socket is ready; TimeoutError at the deadline."""
+    remaining = _remaining(deadline)
+    if not ready.poll(None if remaining is None else remaining * 1000):
+        raise TimeoutError
 
 
 def _remaining(deadline: float | None) -> float | None:

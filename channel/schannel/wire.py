@@ -34,6 +34,8 @@ class Codec:
     pack: Callable[[Any], bytes]
     unpack: Unpack
     shown: str
+    form: str = ""
+    """Format in the module `struct` of a number, or of the count before bytes; empty for other fields."""
 
 
 def _take(data: Buffer, pos: int, size: int) -> Buffer:
@@ -50,7 +52,7 @@ def number(form: str, shown: str) -> Codec:
     def unpack(data: Buffer, pos: int) -> tuple[Any, int]:
         return packed.unpack_from(data, pos)[0], pos + size
 
-    return Codec(packed.pack, unpack, shown)
+    return Codec(packed.pack, unpack, shown, form)
 
 
 U8 = number(">B", "u8")
@@ -115,7 +117,8 @@ def _payload(size: Codec) -> Codec:
         count, pos = size.unpack(data, pos)
         return _take(data, pos, count), pos + count
 
-    return Codec(lambda value: size.pack(len(value)) + value, unpack, f"{size.shown} count, bytes")
+    pack = size.pack
+    return Codec(lambda value: pack(len(value)) + value, unpack, f"{size.shown} count, bytes", size.form)
 
 
 SMALL_PAYLOAD = _payload(U16)
@@ -208,6 +211,18 @@ class Layout:
         self.fields = fields
         self._packers = [(field, codec.pack) for field, codec in fields.items()]
         self._unpackers = [(field, codec.unpack) for field, codec in fields.items()]
+
+    def head(self) -> struct.Struct:
+        """The numbers that a big-endian layout begins with, in one piece: for records, where it matters.
+
+        A count of bytes is the last of them.
+        """
+        form = ">"
+        for codec in self.fields.values():
+            form += codec.form.removeprefix(">")
+            if codec.form == "" or codec in (SMALL_PAYLOAD, PAYLOAD):
+                break
+        return struct.Struct(form)
 
     def parse(self, data: Buffer) -> dict[str, Any]:
         """Take `data` apart, all of it.

@@ -133,8 +133,9 @@ class Operations:
 
     def function(self, name: str, module: str) -> Operation[FunctionType]:
         """One exported function; ArgumentError, with the nearest name, if there is none of that name."""
-        functions = yield from self.functions(module)
-        known = {function.name: function for function in functions}
+        if module not in self._functions:
+            yield from self.functions(module)
+        known = self._functions[module]
         if name in known:
             return known[name]
         near = difflib.get_close_matches(name, known, 1)

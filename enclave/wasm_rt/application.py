@@ -40,14 +40,14 @@ from schannel.messages import (
     TraceFrame,
     WriteRequest,
     WriteResult,
-    message_type,
 )
-from schannel.receipts import RUN_FUNCTION, History, Receipt, inputs_digest, outcome, outputs_digest
+from schannel.receipts import History
 from tinywasm.engine import native_available
 from tinywasm.instance import invoke
 from tinywasm.runtime.func import FuncInstance
 
 from .access import Access
+from .attested import AttestedCall
 from .configuration import Configuration
 from .errors import RequestError
 from .files import SessionFiles
@@ -101,7 +101,7 @@ class Application:
         self._programs = Programs(configuration, self._files.tree)
         self._session = b""
         self._history = History()
-        self._receipts: deque[tuple[int, Receipt]] = deque(maxlen=_KEPT_RECEIPTS)
+        self._receipts: deque[AttestedCall] = deque(maxlen=_KEPT_RECEIPTS)
         self._calls = 0
 
     def begin(self, session: bytes) -> None:
@@ -190,19 +190,11 @@ class Application:
             reply = error_reply(error)
         self._history.add(request, reply)
         self._calls += 1
-        receipt = Receipt(
-            session=self._session,
-            counter=self._calls,
-            kind=message_type(request),
-            module_digest=program.digest,
-            function=request.function if isinstance(request, CallRequest) else RUN_FUNCTION,
-            arguments_digest=inputs_digest(request),
-            results_digest=outputs_digest(reply),
-            outcome=outcome(reply),
-            fuel_used=self._programs.fuel_used,
-            history=history,
+        self._receipts.append(
+            AttestedCall(
+                number, self._calls, program.digest, request, reply, self._programs.fuel_used, history
+            ).frozen(self._session)
         )
-        self._receipts.append((number, receipt))
         return reply
 
     def _call(self, program: Program, request: CallRequest) -> CallResult:
@@ -226,9 +218,9 @@ class Application:
         return replace(result, fuel_used=self._programs.fuel_used)
 
     def _receipt(self, request: ReceiptRequest) -> ReceiptResult:
-        for number, receipt in reversed(self._receipts):
-            if request.request in (0, number) and self._receipt_key is not None:
-                return ReceiptResult(receipt.sign(self._receipt_key))
+        for call in reversed(self._receipts):
+            if request.request in (0, call.number) and self._receipt_key is not None:
+                return ReceiptResult(call.receipt(self._session).sign(self._receipt_key))
         raise RequestError(ErrorCode.NOT_FOUND, "there is no such call to give a receipt of")
 
     def _seal(self, request: SealRequest) -> SealResult:

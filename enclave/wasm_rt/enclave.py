@@ -114,6 +114,7 @@ class EnclaveServer:
         self._application = Application(configuration, sealing, receipt_key)
         claims = EnclaveClaims(configuration.digest(), VERSION, isolation, receipt_key.public)
         self._session = EnclaveSession(claims, limits=Limits(max_message=configuration.max_message))
+        self._buffer = memoryview(bytearray(_RECEIVE_SIZE))
         self._attested = False
         # None until the first byte: an enclave may be started long before it has a client.
         self._deadline: float | None = None
@@ -186,16 +187,18 @@ class EnclaveServer:
                 raise _Silent("the client is silent")
             if self._deadline is None:
                 self._deadline = time.monotonic() + self._configuration.handshake_ms / 1000
-            return self._channel.recv(_RECEIVE_SIZE)
+            return bytes(self._buffer[: self._channel.recv_into(self._buffer)])
         finally:
             self._waiting = False
 
     def _flush(self) -> None:
         pending = memoryview(self._session.data_to_send())
         while pending:
-            if not self._ready(select.POLLOUT):
-                raise TimeoutError("the client does not read")
-            pending = pending[self._channel.send(pending) :]
+            try:
+                pending = pending[self._channel.send(pending) :]
+            except BlockingIOError:
+                if not self._ready(select.POLLOUT):
+                    raise TimeoutError("the client does not read") from None
 
     def _ready(self, event: int) -> bool:
         """Wait until the channel is ready for `event`, as long as the configuration allows."""

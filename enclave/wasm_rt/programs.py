@@ -73,6 +73,7 @@ class Programs:
         self.store = tinywasm.Store(self._engine)
         self._programs: dict[str, Program] = {}
         self._running = False
+        self._alarmed = False
         self.fuel_used = 0
         """Instructions of the latest call or run."""
 
@@ -151,13 +152,14 @@ class Programs:
         self.store.set_fuel(granted)
         self.store.interrupted = False
         self._running = True
-        previous = signal.signal(signal.SIGALRM, self._expire)
+        if not self._alarmed:
+            signal.signal(signal.SIGALRM, self._expire)
+            self._alarmed = True
         signal.setitimer(signal.ITIMER_REAL, min(timeout_ms or limits.max_call_ms, limits.max_call_ms) / 1000)
         try:
             yield
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, previous)
             self._running = False
             self.fuel_used = granted - self.store.get_fuel()
 

@@ -73,9 +73,14 @@ class _FileNode(_Node):
 
     def write(self, data: bytes | memoryview, offset: int) -> None:
         end = offset + len(data)
-        if data and end > len(self.data):
-            self.resize(end)
-        self.data[offset:end] = data
+        if offset == len(self.data):
+            # Without zeros first: files are written from their beginning to their end.
+            self.tree.charge(len(data))
+            self.data += data
+        else:
+            if data and end > len(self.data):
+                self.resize(end)
+            self.data[offset:end] = data
         self.touch()
 
     def release(self) -> None:
