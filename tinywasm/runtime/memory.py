@@ -50,7 +50,9 @@ class MemoryInstance:
         size = (old + pages) * self.type.page_size
         top = self.type.limits.max
         beyond = top is not None and old + pages > top
-        if beyond or size > self.limit or size > len(self.space):
+        # A limit may have been set below the present size.
+        room = min(max(self.limit, len(self.data)), len(self.space))
+        if beyond or size > room:
             return -1
         self.data = self.space[:size]
         return old
