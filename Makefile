@@ -7,10 +7,10 @@ LOG := $(VENV)/install.log
 SUITE := spec-tests/spec spec-tests/testsuite
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint spec suite fuzz bench coverage clean
+.PHONY: help run test lint spec suite fuzz agree sanitize bench coverage clean
 
 help:
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
 
 run: $(VENV)/confidential ## start the confidential runtime with the calculator demo
 	@$(BIN)/python -m wasm_client.demo
@@ -42,6 +42,13 @@ suite: ## fetch the official test suite
 
 fuzz: $(VENV)/test ## the fuzzed properties at their nightly size; takes about an hour
 	@FUZZ_PROFILE=nightly $(BIN)/pytest -q -n auto fuzz
+
+agree: $(VENV)/test ## run 20,000 generated modules on both engines, and 5,000 on wasmtime
+	@FUZZ_PROFILE=nightly $(BIN)/pytest -q -n auto fuzz/test_engines_agree.py fuzz/test_wasmtime_agrees.py
+
+sanitize: $(VENV)/test ## run the native engine under the address and undefined-behaviour sanitizers
+	@$(BIN)/python -m pip install --disable-pip-version-check -q 'setuptools>=68' 'Cython>=3.0'
+	@$(BIN)/python -m fuzz.sanitize
 
 coverage: $(VENV)/test ## run the tests and report which lines they reach
 	@$(BIN)/pytest -q -n auto --cov --cov-report=term tests

@@ -15,7 +15,7 @@ else:
             Extension(
                 "tinywasm.validation._bodies",
                 sources=[validation + "_bodies.pyx", validation + "bodies.c"],
-                depends=[validation + "bodies.h"],
+                depends=[validation + "bodies.h", validation + "operands.h"],
                 include_dirs=[validation],
                 extra_compile_args=["-O2"],
                 optional=True,

@@ -1,4 +1,7 @@
-"""How many cases a run tries: `FUZZ_PROFILE` is `ci`, the default, or `nightly`."""
+"""How many cases a run tries: `FUZZ_PROFILE` is `ci`, the default, or `nightly`.
+
+`FUZZ_MODULES` is the number of generated modules where another one is wanted.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ _CASES = {"ci": 500, "nightly": 10_000}
 _ACCEPTANCE_CASES = {"ci": 300, "nightly": 10_000}
 # A nested case takes a good part of its second.
 _NESTED_CASES = {"ci": 30, "nightly": 500}
+_GENERATED_CASES = {"ci": 500, "nightly": 20_000}
+_ORACLE_CASES = {"ci": 150, "nightly": 5_000}
 
 
 def _settings(cases: dict[str, int]) -> settings:
@@ -29,3 +34,6 @@ def _settings(cases: dict[str, int]) -> settings:
 cases = _settings(_CASES)
 acceptance_cases = _settings(_ACCEPTANCE_CASES)
 nested_cases = _settings(_NESTED_CASES)
+_modules = os.environ.get("FUZZ_MODULES")
+oracle_cases = _settings(_ORACLE_CASES)
+generated_cases = _settings(dict.fromkeys(_GENERATED_CASES, int(_modules)) if _modules else _GENERATED_CASES)

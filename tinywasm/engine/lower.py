@@ -53,11 +53,12 @@ class Block:
     `next` and `target` are the exit's blocks: GOTO next; IF target when the operand is not zero, else
     next; UNWIND with `arg` (height, arity) next; TABLE_BRANCH one of the blocks `arg`, else target;
     CALL the function `arg`, or the one on the stack where it is None, and go on at next.
-    `positions` are those of the steps in the code, `exit_position` the exit's.
+    `positions` are those of the steps in the code, `exit_position` the exit's. `cost` is what its head
+    charges, and `charged_from` the position of the first instruction that it charges for.
     """
 
     __slots__ = (
-        "arg", "cost", "exit_position", "func", "kind", "next",
+        "arg", "charged_from", "cost", "exit_position", "func", "kind", "next",
         "positions", "scope", "steps", "target",
     )  # fmt: skip
 
@@ -73,6 +74,7 @@ class Block:
         self.target: Block = self
         self.exit_position = 0
         self.cost = 0
+        self.charged_from = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -176,8 +178,7 @@ class _Builder:
 
     def seal(self, block: Block) -> None:
         before = list(self.bookkeeping(block))
-        position = block.positions[0] if block.positions else block.exit_position
-        block.positions[:0] = [position] * len(before)
+        block.positions[:0] = [block.charged_from] * len(before)
         block.steps = (*before, *block.steps)
 
     def bookkeeping(self, block: Block) -> Iterator[tuple[steps.Step, Any]]:
@@ -206,6 +207,8 @@ class _Builder:
         self.step(steps.poll, self.instance.store, 0, 0)
 
     def count(self) -> None:
+        if not self.leader.cost:
+            self.leader.charged_from = self.position
         self.leader.cost += 1
 
     def enter(self, block: Block, height: int, *, lead: bool = True) -> None:

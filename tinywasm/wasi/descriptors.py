@@ -246,7 +246,8 @@ def fd_readdir(guest: Guest, fd: int, buffer: int, size: int, cookie: int, resul
     directory = found.directory(Rights.FD_READDIR)
     guest.memory.check(buffer, size)
     if cookie == 0 or found.listing is None:
-        found.listing = _listing(directory)
+        guest.table.keep_listing(found, _listing(directory))
+    assert found.listing is not None
     used = 0
     for index in range(min(cookie, len(found.listing)), len(found.listing)):
         # A record that does not fit is cut off: a full buffer tells the guest that there is more.

@@ -25,6 +25,8 @@ from tinywasm.wasi.files import Directory, Entry, File, Handle
 
 MAX_DESCRIPTORS = 1024
 """Open descriptors of one program; more are refused with MFILE."""
+MAX_LISTINGS = 16
+"""Directories whose names are kept between two calls of `fd_readdir`; they cost memory of the host's."""
 MAX_TRANSFER = 1 << 26
 """Bytes in one read or write; a longer one ends early, as it may under any kernel."""
 MAX_VECTORS = 1024
@@ -102,7 +104,7 @@ class GuestMemory:
             start += size
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Descriptor:
     """An entry of the table: an open file or directory and what may be done with it."""
 
@@ -143,6 +145,7 @@ class DescriptorTable:
 
     def __init__(self) -> None:
         self._entries: dict[int, Descriptor] = {}
+        self._listed: list[Descriptor] = []
 
     def __getitem__(self, fd: int) -> Descriptor:
         if fd not in self._entries:
@@ -162,21 +165,33 @@ class DescriptorTable:
         return fd
 
     def remove(self, fd: int) -> None:
-        self[fd].handle.close()
+        self._close(self[fd])
         del self._entries[fd]
+
+    def _close(self, descriptor: Descriptor) -> None:
+        descriptor.handle.close()
+        if descriptor.listing is not None:
+            self._listed.remove(descriptor)
 
     def renumber(self, fd: int, to: int) -> None:
         """Move `fd` to the number `to`, which must be in use and is closed."""
         moved = self[fd]
         if self[to] is not moved:
-            self[to].handle.close()
+            self._close(self[to])
             self._entries[to] = moved
             del self._entries[fd]
 
+    def keep_listing(self, descriptor: Descriptor, listing: list[Entry]) -> None:
+        """Let a descriptor remember names, and the one that was listed the longest ago forget them."""
+        if descriptor.listing is None:
+            self._listed.append(descriptor)
+        descriptor.listing = listing
+        if len(self._listed) > MAX_LISTINGS:
+            self._listed.pop(0).listing = None
+
     def close(self) -> None:
-        for descriptor in self._entries.values():
-            descriptor.handle.close()
-        self._entries.clear()
+        for fd in list(self._entries):
+            self.remove(fd)
 
 
 class Guest:

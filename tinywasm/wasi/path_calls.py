@@ -179,7 +179,11 @@ def _descriptor(parent: Descriptor, handle: Handle, rights: int, inheriting: int
 @function("iiiiii")
 def path_readlink(guest: Guest, fd: int, path: int, size: int, buffer: int, room: int, result: int) -> None:
     with _place(guest, fd, Rights.PATH_READLINK, path, size) as place:
-        target = place.directory.read_link(place.require(Errno.INVAL))[:room]
+        target = place.directory.read_link(place.require(Errno.INVAL))
+    if target.startswith(b"/"):
+        # It could not be followed, and would tell how the host names its directories.
+        raise WasiError(Errno.PERM)
+    target = target[:room]
     guest.memory.write(buffer, target)
     guest.memory.store(U32, result, len(target))
 

@@ -16,7 +16,7 @@ _TYPES = {"i": I32, "I": I64}
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Definition:
     """A function of preview 1: its Wasm type and what runs."""
 
     type: FuncType
@@ -47,7 +47,7 @@ def _errno(function: Function, guest: Guest, args: tuple[int, ...]) -> int:
     return Errno.SUCCESS
 
 
-FUNCTIONS: dict[str, Entry] = {}
+FUNCTIONS: dict[str, Definition] = {}
 """Filled by `function` when the modules that define them are imported."""
 
 
@@ -56,7 +56,7 @@ def function(params: str, *, returns: bool = True) -> Callable[[Function], Funct
 
     def enter(wanted: Function) -> Function:
         type = FuncType(tuple(_TYPES[letter] for letter in params), (I32,) if returns else ())
-        FUNCTIONS[wanted.__name__] = Entry(type, wanted)
+        FUNCTIONS[wanted.__name__] = Definition(type, wanted)
         return wanted
 
     return enter

@@ -11,6 +11,7 @@ from wasi_calls import ALL_RIGHTS, BUFFER, RESULT, ROOT, TinywasmCalls, World
 
 from tinywasm.wasi import WasiConfig
 from tinywasm.wasi.abi import Errno, FdFlags, FileType, FstFlags, OFlags, Rights, Whence
+from tinywasm.wasi.guest import MAX_LISTINGS
 from tinywasm.wasi.registry import FUNCTIONS
 
 READ_ONLY = ALL_RIGHTS & ~(Rights.FD_WRITE | Rights.FD_ALLOCATE | Rights.FD_FILESTAT_SET_SIZE)
@@ -388,6 +389,18 @@ class TestReaddir:
         assert guest.unlink("a") == Errno.SUCCESS
         assert b"a" in guest.readdir(ROOT, 400, 2)[1]
         assert set(guest.names()) == {".", "..", "b"}
+
+    def test_many_directories_under_way(self, guest: TinywasmCalls) -> None:
+        """Only the names of a few are kept; the others are read anew."""
+        guest.raw("fd_close", guest.create("a"))
+        opened = [guest.open(".", OFlags.DIRECTORY)[1] for _ in range(MAX_LISTINGS + 5)]
+        for fd in opened:
+            assert guest.readdir(fd, 30)[0] == Errno.SUCCESS
+        assert guest.unlink("a") == Errno.SUCCESS
+        for fd, kept in ((opened[0], False), (opened[-1], True)):
+            assert (b"a" in guest.readdir(fd, 400, 2)[1]) == kept
+        for fd in opened:
+            assert guest.raw("fd_close", fd) == Errno.SUCCESS
 
     def test_edges(self, guest: TinywasmCalls, file: int) -> None:
         assert guest.readdir(ROOT, 0) == (Errno.SUCCESS, b"")

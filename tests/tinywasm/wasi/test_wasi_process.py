@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from wasi_calls import BUFFER, IOVEC, OTHER_PATH, PAGES, PATH, RESULT, TinywasmCalls
 
-from tinywasm import ExitTrap, LinkError, Module, Trap, TrapCode
+from tinywasm import Config, Engine, ExitTrap, LinkError, Module, Trap, TrapCode
 from tinywasm.instance import instantiate, invoke
 from tinywasm.runtime.store import Store
 from tinywasm.wasi import Wasi, WasiConfig
@@ -207,7 +207,7 @@ START = f"""(module
 
 
 def _guest_of(text: str, engine: str) -> tuple[Store, dict[str, object]]:
-    store = Store()
+    store = Store(Engine(Config(engine=engine)))
     module = Module(store.engine, text)
     imports = Wasi(WasiConfig()).imports()
     instance = instantiate(store, module, imports.namespace)
@@ -229,7 +229,7 @@ def test_a_start_function_comes_before_the_memory(engine: str) -> None:
 
 def test_instances_share_descriptors_but_not_memory(engine: str) -> None:
     wasi = Wasi(WasiConfig())
-    store = Store()
+    store = Store(Engine(Config(engine=engine)))
     text = START % ('(memory (export "memory") 1)', "")
     memories = []
     for _ in range(2):

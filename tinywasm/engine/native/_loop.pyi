@@ -10,6 +10,8 @@ from tinywasm.types import DefinedType, GlobalType, MemoryType, TableType, TagTy
 
 TABLE_DIGEST: str
 
+def collect_first_at(allocated: int) -> None: ...
+
 class NativeCode:
     calls: int
     own: int

@@ -154,7 +154,7 @@ cdef extern from "native.h" nogil:
         int64_t depth, max_depth
         int64_t fuel
         int trap
-        uint64_t element
+        uint64_t element, refused
         int interrupted
         int main_thread
         Exn *thrown
@@ -178,12 +178,20 @@ cdef extern from "native.h" nogil:
     Object *tw_new_exn(Store *store, Tag *tag)
     Object *tw_new_host(Store *store, void *python)
     int tw_is_instance(uint64_t ref, TypeInfo *concrete, int heap, int nullable)
+    uint64_t tw_first_threshold
     void tw_collect(Store *store)
     void tw_free_objects(Store *store)
     const char *tw_table_digest()
 
 
 TABLE_DIGEST = tw_table_digest().decode()
+
+
+def collect_first_at(uint64_t allocated):
+    """New stores collect first when they have allocated this many bytes; 0, for tests, at every allocation."""
+    global tw_first_threshold
+    tw_first_threshold = allocated
+
 
 _TRAPS = list(TrapCode)
 cdef unsigned long _main_thread = threading.main_thread().ident
@@ -673,6 +681,8 @@ cdef class NativeStore:
             trap = special()
         elif code is TrapCode.INDIRECT_CALL_TO_NULL:
             trap = Trap(code, f"{code.value} {self.c.element}")
+        elif code is TrapCode.ALLOCATION_TOO_LARGE and self.c.refused:
+            trap = Trap(code, f"{code.value}: array of {self.c.refused} elements")
         else:
             trap = Trap(code)
         trap.frames = self._frames(base, depth)

@@ -8,7 +8,8 @@
 
 #include "native.h"
 
-#define FIRST_THRESHOLD (16u << 20)
+/* A store collects first when it has allocated this many bytes; with 0, at every allocation. */
+uint64_t tw_first_threshold = 16u << 20;
 /* The same as in runtime/heap.py. */
 #define MAX_ARRAY_LENGTH (UINT64_C(1) << 26)
 
@@ -22,7 +23,7 @@ static uint64_t object_bytes(const Object *object) {
 }
 
 static Object *allocate(Store *store, uint64_t bytes, int kind, TypeInfo *type) {
-    if (store->threshold == 0) store->threshold = FIRST_THRESHOLD;
+    if (store->threshold == 0) store->threshold = tw_first_threshold;
     if (store->allocated + bytes > store->threshold) tw_collect(store);
     Object *object = calloc(1, bytes);
     if (!object) return NULL;
@@ -35,10 +36,12 @@ static Object *allocate(Store *store, uint64_t bytes, int kind, TypeInfo *type) 
 }
 
 Object *tw_new_struct(Store *store, TypeInfo *type) {
+    store->refused = 0;
     return allocate(store, sizeof(Struct) + type->slots * 8, KIND_STRUCT, type);
 }
 
 Object *tw_new_array(Store *store, TypeInfo *type, uint64_t length) {
+    store->refused = length;
     if (length > MAX_ARRAY_LENGTH) return NULL;
     Object *object = allocate(store, sizeof(Array) + length * type->element_size, KIND_ARRAY, type);
     if (object) ((Array *)object)->length = length;
@@ -46,6 +49,7 @@ Object *tw_new_array(Store *store, TypeInfo *type, uint64_t length) {
 }
 
 Object *tw_new_exn(Store *store, Tag *tag) {
+    store->refused = 0;
     Object *object = allocate(store, sizeof(Exn) + tag->type->param_slots * 8, KIND_EXN, NULL);
     if (object) ((Exn *)object)->tag = tag;
     return object;
@@ -216,7 +220,8 @@ void tw_collect(Store *store) {
     }
     free(marker.set);
     free(marker.pending);
-    store->threshold = store->allocated * 2 > FIRST_THRESHOLD ? store->allocated * 2 : FIRST_THRESHOLD;
+    store->threshold = store->allocated * 2 > tw_first_threshold ? store->allocated * 2 : tw_first_threshold;
+    if (tw_first_threshold == 0) store->threshold = 0;
 }
 
 /* Everything, whoever holds it; host references go to `unreferenced`. */

@@ -224,6 +224,9 @@ class _Builder:
 
     def count(self) -> None:
         for word in self.head:
+            if not self.words[word][4]:
+                # A backtrace names the first of the instructions that the fuel was for.
+                self.positions[word] = self.position
             self.words[word][4] += 1
 
     # The virtual stack

@@ -156,6 +156,7 @@ typedef struct Store {
     int64_t fuel;
     int trap;
     uint64_t element; /* the table index of an uninitialized element */
+    uint64_t refused; /* the length of an array that was not allocated */
     volatile int interrupted;
     int main_thread;
     Exn *thrown;
@@ -184,6 +185,7 @@ int tw_run(Store *store, Func *func, uint64_t *fp);
 int64_t tw_memory_grow(Memory *memory, uint64_t pages);
 int64_t tw_table_grow(Table *table, uint64_t count, uint64_t value);
 
+extern uint64_t tw_first_threshold;
 Object *tw_new_struct(Store *store, TypeInfo *type);
 Object *tw_new_array(Store *store, TypeInfo *type, uint64_t length);
 Object *tw_new_exn(Store *store, Tag *tag);

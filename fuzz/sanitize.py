@@ -1,0 +1,119 @@
+"""Run the native engine under the address and undefined-behaviour sanitizers of gcc (`make sanitize`).
+
+    python -m fuzz.sanitize [--modules N]
+
+Builds the package with an instrumented extension in build/sanitize and runs there: the official suite,
+where it is found; the tests of the engines; N generated modules on both engines; and the last again, and
+the suite's garbage collection, with a collection at every allocation. The first finding ends it, with the
+sanitizer's report. Memory that the extension's own C code allocated and lost is reported at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT / "spec-tests"))
+
+from locate import find_suite  # noqa: E402  (spec-tests is no package)
+
+BUILD = ROOT / "build" / "sanitize"
+FLAGS = (
+    "-fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all -fno-omit-frame-pointer -g"
+)
+LEAKS = BUILD / "leaks"
+EXTENSIONS = ("_loop", "_bodies")
+TESTS = ["test_engines", "test_engine", "test_native_numerics"]
+
+
+def build() -> None:
+    """Build all packages into BUILD. Raises `CalledProcessError` or `FileNotFoundError`."""
+    environment = {**os.environ, "CC": "gcc", "CFLAGS": FLAGS, "LDFLAGS": FLAGS}
+    places = ["--build-base", str(BUILD / "base"), "--build-lib", str(BUILD / "lib")]
+    command = [sys.executable, "setup.py", "-q", "build", *places]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True)
+    # An extension that does not build is left out without an error, and there would be nothing to find.
+    for extension in EXTENSIONS:
+        if not list((BUILD / "lib").rglob(f"{extension}.*.so")):
+            raise FileNotFoundError(f"{extension} was not built")
+
+
+def _library(name: str) -> str:
+    found = subprocess.run(["gcc", f"-print-file-name={name}"], capture_output=True, text=True, check=True)
+    return found.stdout.strip()
+
+
+def _environment(modules: int) -> dict[str, str]:
+    return {
+        **os.environ,
+        "LD_PRELOAD": f"{_library('libasan.so')} {_library('libubsan.so')}",
+        # Python itself loses memory at its end; leaks are told apart afterwards.
+        "ASAN_OPTIONS": f"detect_leaks=1:exitcode=99:halt_on_error=1:log_path={LEAKS}/report",
+        "LSAN_OPTIONS": "exitcode=0:max_leaks=0",
+        "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+        # Python's own allocator would hide where one of its objects ends.
+        "PYTHONMALLOC": "malloc",
+        "PYTHONPATH": f"{BUILD / 'lib'}{os.pathsep}{ROOT}",
+        "TINYWASM_ENGINE": "native",
+        "FUZZ_MODULES": str(modules),
+    }
+
+
+def steps() -> Iterator[tuple[str, list[str]]]:
+    """What runs: a name, and the arguments of `python -m`."""
+    scripts = [str(script.path) for script in find_suite()]
+    collecting = [path for path in scripts if "/gc/" in path or "try_table" in path or "throw" in path]
+    generated = ["pytest", "-q", "-x", "-p", "no:cacheprovider", "fuzz/test_engines_agree.py"]
+    if scripts:
+        yield "the official suite", ["tinywasm", "wast", *scripts]
+    tests = [f"tests/tinywasm/{name}.py" for name in TESTS]
+    yield "tests of the engines", ["pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
+    yield "generated modules", generated
+    if scripts:
+        yield "garbage collection in the suite, always", ["fuzz.stress", "tinywasm", "wast", *collecting]
+    yield "generated modules, always collecting", ["fuzz.stress", *generated]
+
+
+def own_leaks() -> list[str]:
+    """Of the leaks that were reported, those that the extension allocated itself."""
+    found = []
+    for report in LEAKS.iterdir():
+        for leak in re.split(r"\n\n", report.read_text(errors="replace")):
+            frames = re.findall(r"#\d+ .*", leak)
+            if "leak of" in leak and any(name in frame for frame in frames[1:2] for name in EXTENSIONS):
+                found.append(leak)
+    return found
+
+
+def main() -> int:
+    """Build, run everything; 0 where nothing was found."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--modules", type=int, default=500, help="how many generated modules (default 500)")
+    modules = parser.parse_args().modules
+    build()
+    shutil.rmtree(LEAKS, ignore_errors=True)
+    LEAKS.mkdir(parents=True)
+    for name, arguments in steps():
+        print(f"== {name}", flush=True)
+        done = subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, env=_environment(modules))
+        if done.returncode:
+            for report in LEAKS.iterdir():
+                print(report.read_text(errors="replace")[:20_000])
+            print(f"{name}: found something (status {done.returncode})", file=sys.stderr)
+            return 1
+    leaks = own_leaks()
+    print("\n\n".join(leaks) or "Nothing found.")
+    return 1 if leaks else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""Both engines do the same with generated modules: results, traps, memories, globals, tables and fuel."""
+
+from __future__ import annotations
+
+from collections import Counter
+from random import Random
+
+import pytest
+from hypothesis import given
+
+from fuzz.engines import PLENTY, difference, load, run
+from fuzz.generator import Generated, generate, generated_modules
+from fuzz.profiles import generated_cases
+from tinywasm.code import instructions
+from tinywasm.engine import native_available
+from tinywasm.instructions import TABLE
+
+needs_both = pytest.mark.skipif(not native_available, reason="the native engine is not built")
+
+
+def check(generated: Generated) -> None:
+    """Raises `AssertionError` where the engines differ."""
+    module = load(generated)
+    seed = generated.seed
+    python, native = (run(generated, module, engine, PLENTY) for engine in ("python", "native"))
+    found = difference(python, native)
+    assert not found, f"generate({seed}), metered: {found}"
+    found = difference(native, run(generated, module, "native"), fuel=False)
+    assert not found, f"generate({seed}), native, metered and not: {found}"
+    if seed % 4 == 0:
+        found = difference(python, run(generated, module, "python"), fuel=False)
+        assert not found, f"generate({seed}), python, metered and not: {found}"
+    bound = Random(seed).randrange(python.fuel + 1)
+    python, native = (run(generated, module, engine, bound) for engine in ("python", "native"))
+    found = difference(python, native)
+    assert not found, f"generate({seed}), {bound} units of fuel: {found}"
+
+
+@needs_both
+@generated_cases
+@given(generated_modules())
+def test_engines_agree(generated: Generated) -> None:
+    check(generated)
+
+
+def test_the_generator_reaches_every_instruction() -> None:
+    seen: Counter[int] = Counter()
+    for seed in range(400):
+        for function in load(generate(seed)).syntax.functions:
+            body = function.body
+            seen.update(row.ordinal for _, row, _ in instructions(body.code, body.start, body.end))
+    assert not [row.name for row in TABLE if not seen[row.ordinal]]
+
+
+def test_a_seed_gives_always_the_same_module() -> None:
+    assert generate(7).data == generate(7).data

@@ -1,0 +1,218 @@
+"""wasmtime's compiler, as an independent judge, does the same with generated modules as the native engine.
+
+Only functions of scalar parameters and results are called, since wasmtime's Python interface has no other
+values for us; what they do inside reaches the rest, and memories are compared at the end. Fuel, messages
+and backtraces are wasmtime's own. NaNs are equal to each other: their bits do not survive the interface.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from fuzz.engines import config_of, load, raw_value
+from fuzz.generator import BUDGET, Generated, generated_modules
+from fuzz.profiles import oracle_cases
+from tinywasm.config import Engine
+from tinywasm.errors import Trap, TrapCode, WasmException
+from tinywasm.instance import instantiate, invoke
+from tinywasm.runtime.func import FuncInstance
+from tinywasm.runtime.store import Store
+from tinywasm.types import F32, F64, I32, I64, ValType
+
+pytest.importorskip("wasmtime", reason="wasmtime has no wheel for every system")
+import wasmtime
+
+_SCALARS = {I32, I64, F32, F64}
+_FEATURES = (
+    "wasm_bulk_memory",
+    "wasm_custom_page_sizes",
+    "wasm_exceptions",
+    "wasm_function_references",
+    "wasm_gc",
+    "wasm_memory64",
+    "wasm_multi_memory",
+    "wasm_multi_value",
+    "wasm_reference_types",
+    "wasm_relaxed_simd",
+    "wasm_relaxed_simd_deterministic",
+    "wasm_simd",
+    "wasm_tail_call",
+    "wasm_wide_arithmetic",
+    # The deterministic profile, which is ours: a computed NaN is the canonical one.
+    "cranelift_nan_canonicalization",
+)
+# Their words for a trap; the first that is found decides.
+_WORDS = {
+    "unreachable": TrapCode.UNREACHABLE,
+    "out of bounds memory access": TrapCode.MEMORY_OUT_OF_BOUNDS,
+    "undefined element: out of bounds table access": TrapCode.TABLE_OUT_OF_BOUNDS,
+    "out of bounds array access": TrapCode.ARRAY_OUT_OF_BOUNDS,
+    "uninitialized element": TrapCode.INDIRECT_CALL_TO_NULL,
+    "indirect call type mismatch": TrapCode.BAD_SIGNATURE,
+    "integer overflow": TrapCode.INTEGER_OVERFLOW,
+    "integer divide by zero": TrapCode.INTEGER_DIVISION_BY_ZERO,
+    "invalid conversion to integer": TrapCode.BAD_CONVERSION_TO_INTEGER,
+    "null reference": TrapCode.NULL_REFERENCE,
+    "null i31 reference": TrapCode.NULL_REFERENCE,
+    "cast failure": TrapCode.CAST_FAILURE,
+    "allocation size too large": TrapCode.ALLOCATION_TOO_LARGE,
+    "GC heap out of memory": TrapCode.ALLOCATION_TOO_LARGE,
+}
+_NULLS = {code for code in TrapCode if code.name.startswith("NULL_")}
+
+
+def _engine() -> wasmtime.Engine:
+    config = wasmtime.Config()
+    for feature in _FEATURES:
+        setattr(config, feature, True)
+    config.cranelift_opt_level = "none"
+    return wasmtime.Engine(config)
+
+
+_ENGINE = _engine()
+
+
+def _ours(trap: Trap) -> TrapCode:
+    code = trap.code
+    assert code is not None
+    if code is TrapCode.UNDEFINED_ELEMENT:
+        return TrapCode.TABLE_OUT_OF_BOUNDS
+    return TrapCode.NULL_REFERENCE if code in _NULLS else code
+
+
+def _theirs(error: Exception) -> TrapCode | str:
+    text = str(error)
+    for words, code in _WORDS.items():
+        if words in text:
+            return code
+    return "thrown" if "exception" in text else text
+
+
+def _scalar(generated: Generated, index: int) -> bool:
+    env = generated.env
+    signature = env.signature(env.funcs[index])
+    return _SCALARS.issuperset(signature.params) and _SCALARS.issuperset(signature.results)
+
+
+def _signed(type: ValType, value: Any) -> Any:
+    """A raw number as wasmtime gives and takes it: integers signed."""
+    if type not in (I32, I64):
+        return value
+    bits = 32 if type is I32 else 64
+    return value - (1 << bits) if value >> (bits - 1) else value
+
+
+def _plain(value: Any) -> Any:
+    """A number to be compared: any NaN is None."""
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _args(generated: Generated, index: int, rng: Random) -> list[Any]:
+    """Numbers, signed, that survive the interface: no NaN."""
+    found = []
+    for type in generated.env.params(generated.env.funcs[index]):
+        value = _signed(type, raw_value(generated.env, rng, type))
+        found.append(1.5 if value != value else value)
+    return found
+
+
+def _host_results(generated: Generated, index: int, rng: Random) -> list[Any]:
+    plan = generated.hosts[index]
+    values = [raw_value(generated.env, rng, type) for type in generated.env.results(plan.type)]
+    return [1.5 if value != value else value for value in values]
+
+
+def _run_ours(generated: Generated) -> tuple[list[Any], list[bytes]]:
+    module = load(generated)
+    config = dataclasses.replace(config_of(generated, "native", metered=False), max_call_depth=1000)
+    store = Store(Engine(config))
+    env = generated.env
+    imports: dict[str, Any] = {}
+    for index, plan in enumerate(generated.hosts):
+        rng = Random(plan.seed)
+
+        def call(*args: Any, index: int = index, rng: Random = rng) -> list[Any]:
+            return _host_results(generated, index, rng)
+
+        imports[str(index)] = FuncInstance(env.defined[plan.type], host=call)
+    outcomes: list[Any] = []
+    try:
+        instance = instantiate(store, module, {"h": imports})
+    except (Trap, WasmException) as error:
+        return [_ours(error) if isinstance(error, Trap) else "thrown"], []
+    rng = Random(generated.seed)
+    for index, type in enumerate(env.funcs):
+        if not _scalar(generated, index):
+            continue
+        instance.globals[env.budget].value = BUDGET
+        raw = [
+            _raw(param, arg)
+            for param, arg in zip(env.params(type), _args(generated, index, rng), strict=True)
+        ]
+        try:
+            values = invoke(store, instance.funcs[index], raw)
+            results = env.results(type)
+            outcomes.append([_plain(_signed(t, v)) for t, v in zip(results, values, strict=True)])
+        except (Trap, WasmException) as error:
+            outcomes.append(_ours(error) if isinstance(error, Trap) else "thrown")
+    return outcomes, [bytes(memory.data) for memory in instance.memories]
+
+
+def _raw(type: ValType, value: Any) -> Any:
+    return value & (0xFFFFFFFF if type is I32 else 0xFFFFFFFFFFFFFFFF) if isinstance(value, int) else value
+
+
+def _run_theirs(generated: Generated) -> tuple[list[Any], list[bytes]]:
+    store = wasmtime.Store(_ENGINE)
+    store.set_limits(memory_size=6 << 16, table_elements=24)
+    module = wasmtime.Module(_ENGINE, generated.data)
+    env = generated.env
+    imports = []
+    for imp, theirs in zip(generated.imports, module.imports, strict=True):
+        index = int(imp.name)
+        rng = Random(generated.hosts[index].seed)
+
+        def call(*args: Any, index: int = index, rng: Random = rng) -> Any:
+            types = env.results(generated.hosts[index].type)
+            raw = _host_results(generated, index, rng)
+            values = [_signed(t, v) for t, v in zip(types, raw, strict=True)]
+            return values if len(values) > 1 else values[0] if values else None
+
+        type = theirs.type
+        assert isinstance(type, wasmtime.FuncType)
+        imports.append(wasmtime.Func(store, type, call))
+    outcomes: list[Any] = []
+    try:
+        instance = wasmtime.Instance(store, module, imports)
+    except (wasmtime.Trap, wasmtime.WasmtimeError) as error:
+        return [_theirs(error)], []
+    exports = instance.exports(store)
+    rng = Random(generated.seed)
+    for index, type_index in enumerate(env.funcs):
+        if not _scalar(generated, index):
+            continue
+        exports["budget"].set_value(store, BUDGET)  # type: ignore[union-attr]
+        try:
+            values = exports[f"f{index}"](store, *_args(generated, index, rng))  # type: ignore[operator]
+            types = env.results(type_index)
+            listed = values if len(types) > 1 else [values] if types else []
+            outcomes.append([_plain(value) for value in listed])
+        except (wasmtime.Trap, wasmtime.WasmtimeError) as error:
+            outcomes.append(_theirs(error))
+    memories = [exports[f"m{i}"] for i in range(len(env.memories))]
+    return outcomes, [bytes(memory.read(store)) for memory in memories]  # type: ignore[union-attr]
+
+
+@oracle_cases
+@given(generated_modules(foreign=True))
+def test_wasmtime_agrees(generated: Generated) -> None:
+    ours, theirs = _run_ours(generated), _run_theirs(generated)
+    assert ours[0] == theirs[0], f"generate({generated.seed}, foreign=True): calls\n{ours[0]}\n{theirs[0]}"
+    for index, (left, right) in enumerate(zip(ours[1], theirs[1], strict=True)):
+        assert left == right, f"generate({generated.seed}, foreign=True): memory {index}"
