@@ -14,6 +14,7 @@ import argparse
 import hashlib
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from tinywasm.instructions import TABLE, Instruction
@@ -134,7 +135,68 @@ def compares() -> list[Instruction]:
 
 def constant_compares() -> list[Instruction]:
     """Those whose constant fits half an immediate."""
-    return [row for row in compares() if len(row.params) == 2 and row.params[1] in (I32, I64)]
+    return [row for row in compares() if len(row.params) == 2]
+
+
+# An operator whose operand another one has just made takes both in one word: name -> (inner form, outer
+# operator, C expression over the inner's operands x and y and the other operand z). `reversed` is for
+# outer operators that do not commute, with the inner's value on the right.
+@dataclass(frozen=True)
+class Fusion:
+    name: str
+    inner: str
+    outer: str
+    expression: str
+    reversed: bool = False
+
+
+def fusions() -> list[Fusion]:
+    found = []
+    for t in ("f64", "f32"):
+        # A NaN of the product passes through, so that one look at the end is enough.
+        found += [
+            Fusion(f"{t}_mul_add", f"{t}_mul", f"{t}_add", f"{t}_canonical(x * y + z)"),
+            Fusion(f"{t}_mul_sub", f"{t}_mul", f"{t}_sub", f"{t}_canonical(x * y - z)"),
+            Fusion(f"{t}_mul_sub_from", f"{t}_mul", f"{t}_sub", f"{t}_canonical(z - x * y)", reversed=True),
+        ]
+    for t in ("i32", "i64"):
+        for inner, outer in _INTEGER_PAIRS:
+            operator = inner.removesuffix("__k")
+            found.append(
+                Fusion(
+                    f"{t}_{inner}_{outer}",
+                    f"{t}_{inner}",
+                    f"{t}_{outer}",
+                    f"{t}_{outer}({t}_{operator}(x, y), z)",
+                )
+            )
+    return found
+
+
+_INTEGER_PAIRS = [
+    ("add", "add"),
+    ("mul", "add"),
+    ("shl__k", "add"),
+    ("add__k", "add"),
+    ("xor", "xor"),
+    ("and", "xor"),
+    ("and", "or"),
+    ("rotl__k", "xor"),
+    ("shr_u__k", "xor"),
+]
+
+# Two i32 operators with constants in one word: the first in the lower half of the immediate.
+CONSTANT_PAIRS = [
+    ("mul", "add"),
+    ("shl", "add"),
+    ("shr_u", "and"),
+    ("and", "shl"),
+    ("add", "and"),
+    ("add", "shl"),
+]
+
+# Comparisons that close a counted loop: the counter is changed by a constant just before.
+COUNTED = ("i32_ne", "i32_lt_u", "i32_lt_s", "i32_gt_s", "i32_gt_u")
 
 
 def traps(row: Instruction) -> bool:
@@ -153,6 +215,9 @@ def opcode_names() -> list[str]:
     for sense in ("if", "unless"):
         names += [f"branch_{sense}__{row.operator}" for row in compares()]
         names += [f"branch_{sense}__{row.operator}__k" for row in constant_compares()]
+    names += [fusion.name for fusion in fusions()]
+    names += [f"i32_{inner}__k_{outer}__k" for inner, outer in CONSTANT_PAIRS]
+    names += [f"count_{name}{form}" for name in COUNTED for form in ("", "__k")]
     for row in access_rows():
         names += [f"{_flat(row)}{form}" for form in _access_forms(row)]
     assert len(set(names)) == len(names)
@@ -184,12 +249,31 @@ def python_source() -> str:
         if _suffix(row) in _COMMUTATIVE and row.params[0] in (I32, I64)
     )
     lines += ["", *_python_set("COMMUTATIVE", commutative), ""]
-    lines += ["# Comparisons: opcode -> (branch if, branch unless, whether a constant is in the immediate)."]
-    lines += ["COMPARES: dict[int, tuple[str, str, bool]] = {"]
-    names = [(f"{row.operator}", False) for row in compares()]
-    names += [(f"{row.operator}__k", True) for row in constant_compares()]
+    lines += ["# Comparisons: opcode -> (branch if, branch unless, kind of the constant in the immediate)."]
+    lines += ["COMPARES: dict[int, tuple[str, str, str]] = {"]
+    names = [(f"{row.operator}", "") for row in compares()]
+    names += [(f"{row.operator}__k", str(row.params[1])) for row in constant_compares()]
     for name, constant in names:
-        lines.append(f'    OPCODES["{name}"]: ("branch_if__{name}", "branch_unless__{name}", {constant}),')
+        lines.append(f'    OPCODES["{name}"]: ("branch_if__{name}", "branch_unless__{name}", "{constant}"),')
+    lines += [
+        "}",
+        "",
+        "# (inner opcode, outer operator, inner's value on the right) -> opcode of both at once.",
+    ]
+    lines += ["FUSED: dict[tuple[int, str, bool], str] = {"]
+    for fusion in fusions():
+        sides = [fusion.reversed] if "_sub" in fusion.name else [False, True]
+        for right in sides:
+            lines.append(f'    (OPCODES["{fusion.inner}"], "{fusion.outer}", {right}): "{fusion.name}",')
+    lines += ["}", "", "# (inner opcode, outer operator), both with a constant -> opcode of both at once."]
+    lines += ["FUSED_CONSTANTS: dict[tuple[int, str], str] = {"]
+    for inner, outer in CONSTANT_PAIRS:
+        lines.append(f'    (OPCODES["i32_{inner}__k"], "i32_{outer}"): "i32_{inner}__k_{outer}__k",')
+    lines += ["}", "", "# Branches on a comparison that may take the counter's step along."]
+    lines += ["COUNTED: dict[str, str] = {"]
+    for name in COUNTED:
+        for form in ("", "__k"):
+            lines.append(f'    "branch_if__{name}{form}": "count_{name}{form}",')
     return "\n".join([*lines, "}", ""])
 
 
@@ -247,9 +331,40 @@ def _branch_arms(row: Instruction) -> Iterator[str]:
     yield f"OP(branch_unless__{row.operator}) {{ if (!{condition}) JUMP; NEXT; }}"
 
 
+# A constant in the upper half of the immediate: an i64 sign-extended, an f64 as an f32 of the same value.
+_HALF_CONSTANTS: dict[ValType, str] = {
+    I32: "(uint32_t)(pc->imm >> 32)",
+    I64: "(uint64_t)((int64_t)pc->imm >> 32)",
+    F32: "imm_f32(pc->imm >> 32)",
+    F64: "(double)imm_f32(pc->imm >> 32)",
+}
+
+
+def _fused_arm(fusion: Fusion) -> Iterator[str]:
+    ctype, read, write = SCALARS[{"i32": I32, "i64": I64, "f32": F32, "f64": F64}[fusion.name[:3]]]
+    constant = fusion.inner.endswith("__k")
+    y = "(pc->imm)" if constant else f"{read}(pc->c)"
+    z = f"{read}(pc->c)" if constant else f"{read}(pc->imm)"
+    yield f"OP({fusion.name}) {{ {ctype} x = {read}(pc->b), y = ({ctype}){y}, z = {z};"
+    yield f"    {write}(pc->a, {fusion.expression}); NEXT; }}"
+
+
+def _constant_pair_arm(inner: str, outer: str) -> str:
+    first = f"i32_{inner}(R32(pc->b), (uint32_t)pc->imm)"
+    value = f"i32_{outer}({first}, (uint32_t)(pc->imm >> 32))"
+    return f"OP(i32_{inner}__k_{outer}__k) {{ W32(pc->a, {value}); NEXT; }}"
+
+
+def _counted_arms(name: str) -> Iterator[str]:
+    """The counter in a grows by c (signed), then meets slot b, or the constant in the immediate."""
+    step = "uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next);"
+    yield f"OP(count_{name}) {{ {step} if ({name}(next, R32(pc->b))) JUMP; NEXT; }}"
+    yield f"OP(count_{name}__k) {{ {step} if ({name}(next, (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }}"
+
+
 def _constant_branch_arms(row: Instruction) -> Iterator[str]:
     read = SCALARS[row.params[0]][1]
-    constant = "(uint32_t)(pc->imm >> 32)" if row.params[1] is I32 else "(uint64_t)((int64_t)pc->imm >> 32)"
+    constant = _HALF_CONSTANTS[row.params[1]]
     condition = f"{row.operator}({read}(pc->a), {constant})"
     yield f"OP(branch_if__{row.operator}__k) {{ if ({condition}) JUMP; NEXT; }}"
     yield f"OP(branch_unless__{row.operator}__k) {{ if (!{condition}) JUMP; NEXT; }}"
@@ -269,10 +384,10 @@ def _access_forms(row: Instruction) -> dict[str, str]:
     """Suffixes of the forms and the macros that find their place.
 
     The short form is for memory 0 with 32-bit addresses; `__x` names its memory in c; `__a` is short and
-    adds a constant, the upper half of its immediate, to the address.
+    adds a constant, the upper half of its immediate, to the address; `__s` has its whole address there.
     """
     forms = {"": "ADDRESS", "__x": "ADDRESS_X"}
-    return forms if len(row.immediates) == 2 else {**forms, "__a": "ADDRESS_A"}
+    return forms if len(row.immediates) == 2 else {**forms, "__a": "ADDRESS_A", "__s": "ADDRESS_S"}
 
 
 def _access_arms(row: Instruction) -> Iterator[str]:
@@ -337,6 +452,11 @@ def c_source() -> str:
         lines += _branch_arms(row)
     for row in constant_compares():
         lines += _constant_branch_arms(row)
+    for fusion in fusions():
+        lines += _fused_arm(fusion)
+    lines += [_constant_pair_arm(inner, outer) for inner, outer in CONSTANT_PAIRS]
+    for name in COUNTED:
+        lines += _counted_arms(name)
     for row in access_rows():
         lines += _access_arms(row)
     return "\n".join(lines) + "\n"

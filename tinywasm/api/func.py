@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from tinywasm.api.handles import Handle, Storelike, StoreView, store_of, wrap
 from tinywasm.api.values import FROM_RAW, TO_RAW, Converter, to_reference
-from tinywasm.engine import backend
+from tinywasm.engine import backend, native_available
 from tinywasm.errors import WasmException
 from tinywasm.runtime.func import FuncInstance, host_function
 from tinywasm.runtime.store import Store
@@ -35,7 +36,11 @@ class Func(Handle, kind="func"):
             raise TypeError(f"expected a FuncType, not {ty!r}")
         owner = store_of(store)
         adapt = _with_caller if access_caller else _plain
-        self._bind(owner, host_function(ty, adapt(owner, signature(owner, ty), func)))
+        converters = signature(owner, ty)
+        raw = host_function(ty, adapt(owner, converters, func))
+        if not access_caller:
+            raw.direct = (func, converters.raw_results, partial(_hidden, owner))
+        self._bind(owner, raw)
 
     def _bind(self, store: Store, raw: FuncInstance) -> None:
         super()._bind(store, raw)
@@ -77,11 +82,8 @@ class Func(Handle, kind="func"):
 class BoundFunc:
     """A function of `Instance.exports`, called without naming its store. `func` is the `Func`."""
 
-    __slots__ = ("_invoke", "func")
-
-    def __init__(self, func: Func) -> None:
-        self.func = func
-        self._invoke = func._invoke
+    __slots__ = ()
+    func: Func
 
     @property
     def type(self) -> FuncType:
@@ -89,10 +91,35 @@ class BoundFunc:
 
     def __call__(self, *args: Any) -> Any:
         """As `Func`, without the store."""
-        return self._invoke(args)
+        return self.func._invoke(args)
 
     def __repr__(self) -> str:
         return f"<Bound{repr(self.func)[1:]}"
+
+
+class _PlainBoundFunc(BoundFunc):
+    __slots__ = ("func",)
+
+    def __init__(self, func: Func) -> None:
+        self.func = func
+
+
+if native_available:
+    from tinywasm.engine.native import _loop
+
+    class _NativeBoundFunc(_loop.Entry, BoundFunc):
+        """Numbers go in and out of the native engine without a detour through raw values."""
+
+        __slots__ = ()
+
+
+def bind(func: Func) -> BoundFunc:
+    """The function without its store."""
+    engine = backend(func._store)
+    if native_available and engine.native is not None and _loop.Entry.serves(func._raw):
+        shown = partial(_shown, func._store)
+        return _NativeBoundFunc(engine.native, func._raw, func, func._invoke, shown)
+    return _PlainBoundFunc(func)
 
 
 class Caller(StoreView):

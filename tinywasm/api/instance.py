@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tinywasm import instance as linking
-from tinywasm.api.func import BoundFunc, Func, unwrap
+from tinywasm.api.func import Func, bind, unwrap
 from tinywasm.api.handles import Storelike, store_of, wrap
 from tinywasm.errors import WasmError
 from tinywasm.instance import Module
@@ -97,7 +97,7 @@ class Exports(Mapping[str, Any]):
 
     def __getitem__(self, name: str | int) -> Any:
         found = self.__exports[name]
-        return BoundFunc(found) if isinstance(found, Func) else found
+        return bind(found) if isinstance(found, Func) else found
 
     def __getattr__(self, name: str) -> Any:
         if name not in self.__exports:

@@ -24,6 +24,9 @@ class Backend(Protocol):
     Values are raw (see `runtime`). Objects that one backend made are used with that store only.
     """
 
+    native: Any
+    """The compiled loop's side of the store, or None on the python engine."""
+
     def memory(self, type: MemoryType) -> Any: ...
 
     def table(self, type: TableType, init: Any) -> Any: ...

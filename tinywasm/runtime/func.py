@@ -19,11 +19,13 @@ class FuncInstance:
     A Wasm function has `module` and `index`; `definition` is its decoded form and `code` what an
     engine made of it, None until its first call; it may be swapped between calls. A host function
     has `host`, which takes the arguments and returns a sequence of results, all raw values.
+    `direct` may hold the Python callable behind it for an engine that converts values itself: the
+    callable, a judge of results that are no plain numbers, and what hides an exception's handles.
     """
 
     kind = "func"
     heap = AbstractHeap.FUNC
-    __slots__ = ("code", "definition", "host", "index", "module", "params", "results", "type")
+    __slots__ = ("code", "definition", "direct", "host", "index", "module", "params", "results", "type")
 
     def __init__(
         self,
@@ -44,6 +46,7 @@ class FuncInstance:
         self.index = index
         self.definition = definition
         self.code: Any = None
+        self.direct: tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]] | None = None
 
     @property
     def signature(self) -> FuncType:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from tinywasm.engine.native.opcodes import DIGEST
 
+_INTERFACE = 2
+
 
 def _reason() -> str:
     """Why the extension cannot be used, or an empty string."""
@@ -15,8 +17,8 @@ def _reason() -> str:
         from tinywasm.engine.native import _loop
     except ImportError as error:
         return f"the extension was not built ({error})"
-    if _loop.TABLE_DIGEST != DIGEST:
-        return "the extension was built from another instruction table; build it again"
+    if _loop.TABLE_DIGEST != DIGEST or getattr(_loop, "INTERFACE", 0) != _INTERFACE:
+        return "the extension was built from other sources; build it again"
     return ""
 
 

@@ -9,6 +9,7 @@ from tinywasm.runtime.module import Extern
 from tinywasm.types import DefinedType, GlobalType, MemoryType, TableType, TagType
 
 TABLE_DIGEST: str
+INTERFACE: int
 
 def collect_first_at(allocated: int) -> None: ...
 
@@ -23,6 +24,15 @@ class NativeStore:
     def caller(self) -> FuncInstance | None: ...
     def interrupt(self) -> None: ...
     def collect(self) -> None: ...
+
+class Entry:
+    func: Any
+    def __init__(
+        self, store: NativeStore, instance: FuncInstance, func: Any, slow: Any, shown: Any
+    ) -> None: ...
+    @staticmethod
+    def serves(instance: FuncInstance) -> bool: ...
+    def __call__(self, *args: Any) -> Any: ...
 
 class NativeMemory:
     limit: int

@@ -9,8 +9,11 @@ the raw values of `tinywasm.runtime`; structures, arrays and exceptions that lea
 cimport cython
 from cpython.buffer cimport PyBuffer_FillInfo, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
+from cpython.long cimport PyLong_AsLongLongAndOverflow
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
+from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
+from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memmove, memset, strlen
@@ -23,6 +26,10 @@ cdef extern from "Python.h" nogil:
     PyThreadState *PyEval_SaveThread()
     void PyEval_RestoreThread(PyThreadState *state)
     unsigned long PyThread_get_thread_ident()
+
+
+cdef extern from "Python.h":
+    object PyObject_Call(object callable, object args, PyObject *kwargs)
 
 
 from tinywasm.errors import (
@@ -115,6 +122,7 @@ cdef extern from "native.h" nogil:
         Code *code
         Instance *instance
         void *python
+        void *owner
         int host
     ctypedef struct Memory:
         uint8_t *base
@@ -185,6 +193,8 @@ cdef extern from "native.h" nogil:
 
 
 TABLE_DIGEST = tw_table_digest().decode()
+# Raised with every change of what this module offers to Python: see `native_available`.
+INTERFACE = 2
 
 
 def collect_first_at(uint64_t allocated):
@@ -366,6 +376,7 @@ cdef class _Func:
     cdef Func func
     cdef object python
     cdef NativeCode code
+    cdef object direct
 
 
 cdef class NativeTag:
@@ -474,6 +485,9 @@ cdef class NativeStore:
             owned.func.head.kind = KIND_FUNC
             owned.func.head.type = &_type_of(instance.type).info
             owned.func.host = instance.host is not None
+            owned.func.owner = <void *>owned
+            if owned.func.host and _numbers_only(owned.func.head.type):
+                owned.direct = instance.direct
             if not owned.func.host:
                 if instance.module.store is not self.owner:
                     raise ValueError("a function of another store")
@@ -493,10 +507,15 @@ cdef class NativeStore:
             return <object>(<Func *>object).python
         if object.kind == KIND_HOST:
             return <object>(<Host *>object).python
-        wrapper = NativeRef.__new__(NativeRef)
+        # Held before anything that may run Python's collector, and so finalizers.
+        object.pins += 1
+        try:
+            wrapper = NativeRef.__new__(NativeRef)
+        except BaseException:
+            object.pins -= 1
+            raise
         wrapper.store = self
         wrapper.object = object
-        object.pins += 1
         return wrapper
 
     cdef uint64_t from_python(self, value) except? 1:
@@ -566,10 +585,13 @@ cdef class NativeStore:
     cdef int write_all(self, TypeInfo *function, bint results, values, uint64_t *slot) except -1:
         """Write a function's arguments or results, which come from outside and may be anything."""
         cdef char *letters = function.results if results else function.params
-        cdef int index = 0
-        if len(values) != <Py_ssize_t>strlen(letters):
-            raise TypeError(f"{len(values)} values where {(<object>function.python).composite} has {strlen(letters)}")
+        cdef Py_ssize_t index = 0
+        cdef Py_ssize_t count = strlen(letters)
+        if len(values) != count:
+            raise TypeError(f"{len(values)} values where {(<object>function.python).composite} has {count}")
         for value in values:
+            if index == count:
+                raise TypeError("a sequence that changed while it was read")
             if letters[index] == c"r":
                 signature = (<object>function.python).composite
                 self.write_reference((signature.results if results else signature.params)[index], value, slot)
@@ -586,11 +608,13 @@ cdef class NativeStore:
         """
         cdef TypeInfo *concrete = NULL
         cdef int heap = 0
-        cdef uint64_t ref = self.from_python(value)
+        cdef uint64_t ref
         if isinstance(wanted.heap, DefinedType):
             concrete = &_type_of(wanted.heap).info
         else:
             heap = _HEAP_NUMBERS[wanted.heap]
+        # Last, since nothing holds a new object until it is in its slot.
+        ref = self.from_python(value)
         if not tw_is_instance(ref, concrete, heap, wanted.nullable):
             raise TypeError(f"{value!r} is no {wanted}")
         slot[0] = ref
@@ -616,13 +640,14 @@ cdef class NativeStore:
         if self.nested == 0:
             self.running = me
             self.c.main_thread = me == _main_thread
-            if self.metered:
-                self.c.fuel = self.owner.fuel
             if self.c.interrupted:
                 self.c.interrupted = 0
                 self.owner.poll()
         else:
             self.guard()
+        if self.metered:
+            # Also in a nested call: the host function may have set it.
+            self.c.fuel = self.owner.fuel
         if base + func.head.type.param_slots + func.head.type.result_slots + 64 > self.c.stack_end:
             raise StackExhausted
         # A collection, or a call out of a finalizer, must find the values below the top.
@@ -744,27 +769,167 @@ cdef int _prepare(Store *c, Func *func) noexcept:
     cdef NativeStore store = <NativeStore>c.python
     cdef _Func owned
     try:
+        if store.metered:
+            store.owner.fuel = c.fuel
         owned = store.funcs[<object>func.python]
         owned.code = store.lower(owned.python)
         func.code = &owned.code.code
+        if store.metered:
+            # Lowering may run finalizers, and those Wasm code.
+            c.fuel = store.owner.fuel
         return STATUS_DONE
     except BaseException as error:
         store.pending = error
         return STATUS_PYTHON
 
 
+cdef bint _numbers_only(TypeInfo *type):
+    """Whether a function takes and returns numbers only, at most one of them as its result."""
+    for letters in (<bytes>type.params, <bytes>type.results):
+        if letters.translate(None, b"ilfd"):
+            return False
+    return len(<bytes>type.results) <= 1
+
+
+cdef object _shown(char letter, uint64_t *slot):
+    """A number as Python programs see it: integers signed."""
+    cdef double number
+    cdef float single
+    if letter == c"i":
+        return <int32_t>slot[0]
+    if letter == c"l":
+        return <int64_t>slot[0]
+    if letter == c"d":
+        memcpy(&number, slot, 8)
+        return number
+    memcpy(&single, slot, 4)
+    return f32_from_bits(slot[0]) if single != single else <double>single
+
+
+cdef bint _plain(char letter, value, uint64_t *slot) except -1:
+    """Put an ordinary Python number into a slot; False leaves the judgement of it to the slow way."""
+    cdef double number
+    cdef float single
+    cdef long long integer
+    cdef int overflow = 0
+    if letter == c"d" or letter == c"f":
+        if type(value) is not float:
+            return False
+        number = value
+        if letter == c"d":
+            memcpy(slot, &number, 8)
+            return True
+        if number != number:
+            return False
+        single = <float>number
+        slot[0] = 0
+        memcpy(slot, &single, 4)
+        return True
+    if type(value) is not int:
+        return False
+    integer = PyLong_AsLongLongAndOverflow(value, &overflow)
+    if overflow:
+        return False
+    if letter == c"i":
+        if integer < -0x80000000LL or integer > 0xFFFFFFFFLL:
+            return False
+        slot[0] = <uint32_t>integer
+    else:
+        slot[0] = <uint64_t>integer
+    return True
+
+
+cdef bint _call_direct(NativeStore store, Func *func, uint64_t *args) except -1:
+    """Call a Python callable with numbers, past the raw values; False where that way is not open."""
+    cdef _Func owned = <_Func>func.owner
+    cdef char *letter = func.head.type.params
+    cdef Py_ssize_t index, count
+    cdef tuple values
+    if owned.direct is None:
+        return False
+    count = strlen(letter)
+    values = PyTuple_New(count)
+    for index in range(count):
+        value = _shown(letter[index], args + index)
+        Py_INCREF(value)
+        PyTuple_SET_ITEM(values, index, value)
+    callable, judge, hide = owned.direct
+    try:
+        result = PyObject_Call(callable, values, NULL)
+    except WasmException as thrown:
+        raise hide(thrown) from None
+    letter = func.head.type.results
+    if letter[0] == 0 and result is None:
+        return True
+    if letter[0] == 0 or not _plain(letter[0], result, args):
+        store.write_all(func.head.type, True, judge(result), args)
+    return True
+
+
+cdef class Entry:
+    """A function as a Python callable that takes and returns numbers without a detour.
+
+    `slow(arguments)` calls the same function with any arguments, and refuses those that do not fit;
+    `shown(thrown)` is what becomes of an exception that leaves Wasm.
+    """
+
+    cdef NativeStore store
+    cdef Func *target
+    cdef Py_ssize_t count
+    cdef object slow, shown
+    cdef readonly object func
+
+    def __init__(self, NativeStore store, instance, func, slow, shown):
+        """`func` is the handle that the callable stands for."""
+        self.store = store
+        self.func = func
+        self.target = store.func_of(instance)
+        self.count = len(<bytes>self.target.head.type.params)
+        self.slow = slow
+        self.shown = shown
+
+    @staticmethod
+    def serves(instance):
+        """Whether the function's type is one of numbers only."""
+        return instance.host is None and _numbers_only(&_type_of(instance.type).info)
+
+    def __call__(self, *args):
+        cdef char *letter = self.target.head.type.params
+        cdef uint64_t *base
+        cdef Py_ssize_t index
+        if len(args) != self.count:
+            return self.slow(args)
+        base = self.store.enter(self.target)
+        try:
+            for index in range(self.count):
+                if not _plain(letter[index], args[index], base + index):
+                    break
+            else:
+                self.store.go(self.target, base)
+                letter = self.target.head.type.results
+                return _shown(letter[0], base) if letter[0] else None
+        except WasmException as thrown:
+            raise self.shown(thrown) from None
+        finally:
+            self.store.leave(base)
+        return self.slow(args)
+
+
 cdef int _call_host(Store *c, Func *func, uint64_t *args) noexcept:
     cdef NativeStore store = <NativeStore>c.python
     instance = <object>func.python
     try:
-        if c.unreferenced != NULL:
-            store._release()
         if store.metered:
             store.owner.fuel = c.fuel
-        results = instance.host(*store.read_all(func.head.type.params, args))
-        store.write_all(func.head.type, True, results, args)
-        if store.metered:
-            c.fuel = store.owner.fuel
+        if c.unreferenced != NULL:
+            store._release()
+        try:
+            if not _call_direct(store, func, args):
+                results = instance.host(*store.read_all(func.head.type.params, args))
+                store.write_all(func.head.type, True, results, args)
+        finally:
+            if store.metered:
+                c.fuel = store.owner.fuel
         if c.interrupted:
             # The host function may have moved the deadline.
             c.interrupted = store.owner.interrupted
@@ -783,7 +948,11 @@ cdef int _call_host(Store *c, Func *func, uint64_t *args) noexcept:
 cdef int _poll(Store *c) noexcept:
     cdef NativeStore store = <NativeStore>c.python
     try:
+        if store.metered:
+            store.owner.fuel = c.fuel
         PyErr_CheckSignals()
+        if store.metered:
+            c.fuel = store.owner.fuel
         return STATUS_DONE
     except BaseException as error:
         store.pending = error
@@ -908,6 +1077,8 @@ cdef class NativeTable:
         self.c.size = self.c.capacity = size
         for index in range(self.c.size):
             self.c.elements[index] = ref
+        # Again: another thread may have begun meanwhile.
+        store.guard()
         store.kept.append(self)
         _append(<void ***>&store.c.tables, &store.c.table_count, &self.c)
 
@@ -929,6 +1100,7 @@ cdef class NativeTable:
 
     @limit.setter
     def limit(self, size):
+        self.store.guard()
         top = size if self.type.limits.max is None else min(size, self.type.limits.max)
         self.c.max = max(top, self.c.size)
 
@@ -981,6 +1153,8 @@ cdef class NativeGlobal:
         self.letter = <char>ord(_letter(type.content))
         self.c.is_ref = self.letter == c"r"
         self.value = value
+        # Again: another thread may have begun meanwhile.
+        store.guard()
         store.kept.append(self)
         _append(<void ***>&store.c.globals, &store.c.global_count, &self.c)
 
@@ -1026,6 +1200,8 @@ cdef class NativeInstance:
         self.kept = []
         for definition in types:
             _append(<void ***>&self.c.types, &self.c.type_count, &_type_of(definition).info)
+        # Again: another thread may have begun meanwhile.
+        store.guard()
         store.kept.append(self)
         _append(<void ***>&store.c.instances, &store.c.instance_count, &self.c)
 

@@ -947,111 +947,234 @@ OP(branch_if__i64_ge_s__k) { if (i64_ge_s(R64(pc->a), (uint64_t)((int64_t)pc->im
 OP(branch_unless__i64_ge_s__k) { if (!i64_ge_s(R64(pc->a), (uint64_t)((int64_t)pc->imm >> 32))) JUMP; NEXT; }
 OP(branch_if__i64_ge_u__k) { if (i64_ge_u(R64(pc->a), (uint64_t)((int64_t)pc->imm >> 32))) JUMP; NEXT; }
 OP(branch_unless__i64_ge_u__k) { if (!i64_ge_u(R64(pc->a), (uint64_t)((int64_t)pc->imm >> 32))) JUMP; NEXT; }
+OP(branch_if__f32_eq__k) { if (f32_eq(RF32(pc->a), imm_f32(pc->imm >> 32))) JUMP; NEXT; }
+OP(branch_unless__f32_eq__k) { if (!f32_eq(RF32(pc->a), imm_f32(pc->imm >> 32))) JUMP; NEXT; }
+OP(branch_if__f32_ne__k) { if (f32_ne(RF32(pc->a), imm_f32(pc->imm >> 32))) JUMP; NEXT; }
+OP(branch_unless__f32_ne__k) { if (!f32_ne(RF32(pc->a), imm_f32(pc->imm >> 32))) JUMP; NEXT; }
+OP(branch_if__f32_lt__k) { if (f32_lt(RF32(pc->a), imm_f32(pc->imm >> 32))) JUMP; NEXT; }
+OP(branch_unless__f32_lt__k) { if (!f32_lt(RF32(pc->a), imm_f32(pc->imm >> 32))) JUMP; NEXT; }
+OP(branch_if__f32_gt__k) { if (f32_gt(RF32(pc->a), imm_f32(pc->imm >> 32))) JUMP; NEXT; }
+OP(branch_unless__f32_gt__k) { if (!f32_gt(RF32(pc->a), imm_f32(pc->imm >> 32))) JUMP; NEXT; }
+OP(branch_if__f32_le__k) { if (f32_le(RF32(pc->a), imm_f32(pc->imm >> 32))) JUMP; NEXT; }
+OP(branch_unless__f32_le__k) { if (!f32_le(RF32(pc->a), imm_f32(pc->imm >> 32))) JUMP; NEXT; }
+OP(branch_if__f32_ge__k) { if (f32_ge(RF32(pc->a), imm_f32(pc->imm >> 32))) JUMP; NEXT; }
+OP(branch_unless__f32_ge__k) { if (!f32_ge(RF32(pc->a), imm_f32(pc->imm >> 32))) JUMP; NEXT; }
+OP(branch_if__f64_eq__k) { if (f64_eq(RF64(pc->a), (double)imm_f32(pc->imm >> 32))) JUMP; NEXT; }
+OP(branch_unless__f64_eq__k) { if (!f64_eq(RF64(pc->a), (double)imm_f32(pc->imm >> 32))) JUMP; NEXT; }
+OP(branch_if__f64_ne__k) { if (f64_ne(RF64(pc->a), (double)imm_f32(pc->imm >> 32))) JUMP; NEXT; }
+OP(branch_unless__f64_ne__k) { if (!f64_ne(RF64(pc->a), (double)imm_f32(pc->imm >> 32))) JUMP; NEXT; }
+OP(branch_if__f64_lt__k) { if (f64_lt(RF64(pc->a), (double)imm_f32(pc->imm >> 32))) JUMP; NEXT; }
+OP(branch_unless__f64_lt__k) { if (!f64_lt(RF64(pc->a), (double)imm_f32(pc->imm >> 32))) JUMP; NEXT; }
+OP(branch_if__f64_gt__k) { if (f64_gt(RF64(pc->a), (double)imm_f32(pc->imm >> 32))) JUMP; NEXT; }
+OP(branch_unless__f64_gt__k) { if (!f64_gt(RF64(pc->a), (double)imm_f32(pc->imm >> 32))) JUMP; NEXT; }
+OP(branch_if__f64_le__k) { if (f64_le(RF64(pc->a), (double)imm_f32(pc->imm >> 32))) JUMP; NEXT; }
+OP(branch_unless__f64_le__k) { if (!f64_le(RF64(pc->a), (double)imm_f32(pc->imm >> 32))) JUMP; NEXT; }
+OP(branch_if__f64_ge__k) { if (f64_ge(RF64(pc->a), (double)imm_f32(pc->imm >> 32))) JUMP; NEXT; }
+OP(branch_unless__f64_ge__k) { if (!f64_ge(RF64(pc->a), (double)imm_f32(pc->imm >> 32))) JUMP; NEXT; }
+OP(f64_mul_add) { double x = RF64(pc->b), y = (double)RF64(pc->c), z = RF64(pc->imm);
+    WF64(pc->a, f64_canonical(x * y + z)); NEXT; }
+OP(f64_mul_sub) { double x = RF64(pc->b), y = (double)RF64(pc->c), z = RF64(pc->imm);
+    WF64(pc->a, f64_canonical(x * y - z)); NEXT; }
+OP(f64_mul_sub_from) { double x = RF64(pc->b), y = (double)RF64(pc->c), z = RF64(pc->imm);
+    WF64(pc->a, f64_canonical(z - x * y)); NEXT; }
+OP(f32_mul_add) { float x = RF32(pc->b), y = (float)RF32(pc->c), z = RF32(pc->imm);
+    WF32(pc->a, f32_canonical(x * y + z)); NEXT; }
+OP(f32_mul_sub) { float x = RF32(pc->b), y = (float)RF32(pc->c), z = RF32(pc->imm);
+    WF32(pc->a, f32_canonical(x * y - z)); NEXT; }
+OP(f32_mul_sub_from) { float x = RF32(pc->b), y = (float)RF32(pc->c), z = RF32(pc->imm);
+    WF32(pc->a, f32_canonical(z - x * y)); NEXT; }
+OP(i32_add_add) { uint32_t x = R32(pc->b), y = (uint32_t)R32(pc->c), z = R32(pc->imm);
+    W32(pc->a, i32_add(i32_add(x, y), z)); NEXT; }
+OP(i32_mul_add) { uint32_t x = R32(pc->b), y = (uint32_t)R32(pc->c), z = R32(pc->imm);
+    W32(pc->a, i32_add(i32_mul(x, y), z)); NEXT; }
+OP(i32_shl__k_add) { uint32_t x = R32(pc->b), y = (uint32_t)(pc->imm), z = R32(pc->c);
+    W32(pc->a, i32_add(i32_shl(x, y), z)); NEXT; }
+OP(i32_add__k_add) { uint32_t x = R32(pc->b), y = (uint32_t)(pc->imm), z = R32(pc->c);
+    W32(pc->a, i32_add(i32_add(x, y), z)); NEXT; }
+OP(i32_xor_xor) { uint32_t x = R32(pc->b), y = (uint32_t)R32(pc->c), z = R32(pc->imm);
+    W32(pc->a, i32_xor(i32_xor(x, y), z)); NEXT; }
+OP(i32_and_xor) { uint32_t x = R32(pc->b), y = (uint32_t)R32(pc->c), z = R32(pc->imm);
+    W32(pc->a, i32_xor(i32_and(x, y), z)); NEXT; }
+OP(i32_and_or) { uint32_t x = R32(pc->b), y = (uint32_t)R32(pc->c), z = R32(pc->imm);
+    W32(pc->a, i32_or(i32_and(x, y), z)); NEXT; }
+OP(i32_rotl__k_xor) { uint32_t x = R32(pc->b), y = (uint32_t)(pc->imm), z = R32(pc->c);
+    W32(pc->a, i32_xor(i32_rotl(x, y), z)); NEXT; }
+OP(i32_shr_u__k_xor) { uint32_t x = R32(pc->b), y = (uint32_t)(pc->imm), z = R32(pc->c);
+    W32(pc->a, i32_xor(i32_shr_u(x, y), z)); NEXT; }
+OP(i64_add_add) { uint64_t x = R64(pc->b), y = (uint64_t)R64(pc->c), z = R64(pc->imm);
+    W64(pc->a, i64_add(i64_add(x, y), z)); NEXT; }
+OP(i64_mul_add) { uint64_t x = R64(pc->b), y = (uint64_t)R64(pc->c), z = R64(pc->imm);
+    W64(pc->a, i64_add(i64_mul(x, y), z)); NEXT; }
+OP(i64_shl__k_add) { uint64_t x = R64(pc->b), y = (uint64_t)(pc->imm), z = R64(pc->c);
+    W64(pc->a, i64_add(i64_shl(x, y), z)); NEXT; }
+OP(i64_add__k_add) { uint64_t x = R64(pc->b), y = (uint64_t)(pc->imm), z = R64(pc->c);
+    W64(pc->a, i64_add(i64_add(x, y), z)); NEXT; }
+OP(i64_xor_xor) { uint64_t x = R64(pc->b), y = (uint64_t)R64(pc->c), z = R64(pc->imm);
+    W64(pc->a, i64_xor(i64_xor(x, y), z)); NEXT; }
+OP(i64_and_xor) { uint64_t x = R64(pc->b), y = (uint64_t)R64(pc->c), z = R64(pc->imm);
+    W64(pc->a, i64_xor(i64_and(x, y), z)); NEXT; }
+OP(i64_and_or) { uint64_t x = R64(pc->b), y = (uint64_t)R64(pc->c), z = R64(pc->imm);
+    W64(pc->a, i64_or(i64_and(x, y), z)); NEXT; }
+OP(i64_rotl__k_xor) { uint64_t x = R64(pc->b), y = (uint64_t)(pc->imm), z = R64(pc->c);
+    W64(pc->a, i64_xor(i64_rotl(x, y), z)); NEXT; }
+OP(i64_shr_u__k_xor) { uint64_t x = R64(pc->b), y = (uint64_t)(pc->imm), z = R64(pc->c);
+    W64(pc->a, i64_xor(i64_shr_u(x, y), z)); NEXT; }
+OP(i32_mul__k_add__k) { W32(pc->a, i32_add(i32_mul(R32(pc->b), (uint32_t)pc->imm), (uint32_t)(pc->imm >> 32))); NEXT; }
+OP(i32_shl__k_add__k) { W32(pc->a, i32_add(i32_shl(R32(pc->b), (uint32_t)pc->imm), (uint32_t)(pc->imm >> 32))); NEXT; }
+OP(i32_shr_u__k_and__k) { W32(pc->a, i32_and(i32_shr_u(R32(pc->b), (uint32_t)pc->imm), (uint32_t)(pc->imm >> 32))); NEXT; }
+OP(i32_and__k_shl__k) { W32(pc->a, i32_shl(i32_and(R32(pc->b), (uint32_t)pc->imm), (uint32_t)(pc->imm >> 32))); NEXT; }
+OP(i32_add__k_and__k) { W32(pc->a, i32_and(i32_add(R32(pc->b), (uint32_t)pc->imm), (uint32_t)(pc->imm >> 32))); NEXT; }
+OP(i32_add__k_shl__k) { W32(pc->a, i32_shl(i32_add(R32(pc->b), (uint32_t)pc->imm), (uint32_t)(pc->imm >> 32))); NEXT; }
+OP(count_i32_ne) { uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next); if (i32_ne(next, R32(pc->b))) JUMP; NEXT; }
+OP(count_i32_ne__k) { uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next); if (i32_ne(next, (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }
+OP(count_i32_lt_u) { uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next); if (i32_lt_u(next, R32(pc->b))) JUMP; NEXT; }
+OP(count_i32_lt_u__k) { uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next); if (i32_lt_u(next, (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }
+OP(count_i32_lt_s) { uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next); if (i32_lt_s(next, R32(pc->b))) JUMP; NEXT; }
+OP(count_i32_lt_s__k) { uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next); if (i32_lt_s(next, (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }
+OP(count_i32_gt_s) { uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next); if (i32_gt_s(next, R32(pc->b))) JUMP; NEXT; }
+OP(count_i32_gt_s__k) { uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next); if (i32_gt_s(next, (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }
+OP(count_i32_gt_u) { uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next); if (i32_gt_u(next, R32(pc->b))) JUMP; NEXT; }
+OP(count_i32_gt_u__k) { uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next); if (i32_gt_u(next, (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }
 OP(i32_load) { ADDRESS(pc->b, pc->imm, 4) uint32_t value; memcpy(&value, place, 4); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
 OP(i32_load__x) { ADDRESS_X(pc->b, pc->imm, 4) uint32_t value; memcpy(&value, place, 4); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
 OP(i32_load__a) { ADDRESS_A(pc->b, pc->imm, 4) uint32_t value; memcpy(&value, place, 4); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
+OP(i32_load__s) { ADDRESS_S(pc->b, pc->imm, 4) uint32_t value; memcpy(&value, place, 4); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
 OP(i64_load) { ADDRESS(pc->b, pc->imm, 8) uint64_t value; memcpy(&value, place, 8); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i64_load__x) { ADDRESS_X(pc->b, pc->imm, 8) uint64_t value; memcpy(&value, place, 8); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i64_load__a) { ADDRESS_A(pc->b, pc->imm, 8) uint64_t value; memcpy(&value, place, 8); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
+OP(i64_load__s) { ADDRESS_S(pc->b, pc->imm, 8) uint64_t value; memcpy(&value, place, 8); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(f32_load) { ADDRESS(pc->b, pc->imm, 4) uint32_t value; memcpy(&value, place, 4); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
 OP(f32_load__x) { ADDRESS_X(pc->b, pc->imm, 4) uint32_t value; memcpy(&value, place, 4); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
 OP(f32_load__a) { ADDRESS_A(pc->b, pc->imm, 4) uint32_t value; memcpy(&value, place, 4); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
+OP(f32_load__s) { ADDRESS_S(pc->b, pc->imm, 4) uint32_t value; memcpy(&value, place, 4); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
 OP(f64_load) { ADDRESS(pc->b, pc->imm, 8) uint64_t value; memcpy(&value, place, 8); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(f64_load__x) { ADDRESS_X(pc->b, pc->imm, 8) uint64_t value; memcpy(&value, place, 8); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(f64_load__a) { ADDRESS_A(pc->b, pc->imm, 8) uint64_t value; memcpy(&value, place, 8); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
+OP(f64_load__s) { ADDRESS_S(pc->b, pc->imm, 8) uint64_t value; memcpy(&value, place, 8); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i32_load8_s) { ADDRESS(pc->b, pc->imm, 1) int8_t value; memcpy(&value, place, 1); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
 OP(i32_load8_s__x) { ADDRESS_X(pc->b, pc->imm, 1) int8_t value; memcpy(&value, place, 1); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
 OP(i32_load8_s__a) { ADDRESS_A(pc->b, pc->imm, 1) int8_t value; memcpy(&value, place, 1); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
+OP(i32_load8_s__s) { ADDRESS_S(pc->b, pc->imm, 1) int8_t value; memcpy(&value, place, 1); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
 OP(i32_load8_u) { ADDRESS(pc->b, pc->imm, 1) uint8_t value; memcpy(&value, place, 1); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
 OP(i32_load8_u__x) { ADDRESS_X(pc->b, pc->imm, 1) uint8_t value; memcpy(&value, place, 1); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
 OP(i32_load8_u__a) { ADDRESS_A(pc->b, pc->imm, 1) uint8_t value; memcpy(&value, place, 1); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
+OP(i32_load8_u__s) { ADDRESS_S(pc->b, pc->imm, 1) uint8_t value; memcpy(&value, place, 1); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
 OP(i32_load16_s) { ADDRESS(pc->b, pc->imm, 2) int16_t value; memcpy(&value, place, 2); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
 OP(i32_load16_s__x) { ADDRESS_X(pc->b, pc->imm, 2) int16_t value; memcpy(&value, place, 2); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
 OP(i32_load16_s__a) { ADDRESS_A(pc->b, pc->imm, 2) int16_t value; memcpy(&value, place, 2); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
+OP(i32_load16_s__s) { ADDRESS_S(pc->b, pc->imm, 2) int16_t value; memcpy(&value, place, 2); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
 OP(i32_load16_u) { ADDRESS(pc->b, pc->imm, 2) uint16_t value; memcpy(&value, place, 2); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
 OP(i32_load16_u__x) { ADDRESS_X(pc->b, pc->imm, 2) uint16_t value; memcpy(&value, place, 2); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
 OP(i32_load16_u__a) { ADDRESS_A(pc->b, pc->imm, 2) uint16_t value; memcpy(&value, place, 2); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
+OP(i32_load16_u__s) { ADDRESS_S(pc->b, pc->imm, 2) uint16_t value; memcpy(&value, place, 2); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
 OP(i64_load8_s) { ADDRESS(pc->b, pc->imm, 1) int8_t value; memcpy(&value, place, 1); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i64_load8_s__x) { ADDRESS_X(pc->b, pc->imm, 1) int8_t value; memcpy(&value, place, 1); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i64_load8_s__a) { ADDRESS_A(pc->b, pc->imm, 1) int8_t value; memcpy(&value, place, 1); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
+OP(i64_load8_s__s) { ADDRESS_S(pc->b, pc->imm, 1) int8_t value; memcpy(&value, place, 1); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i64_load8_u) { ADDRESS(pc->b, pc->imm, 1) uint8_t value; memcpy(&value, place, 1); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i64_load8_u__x) { ADDRESS_X(pc->b, pc->imm, 1) uint8_t value; memcpy(&value, place, 1); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i64_load8_u__a) { ADDRESS_A(pc->b, pc->imm, 1) uint8_t value; memcpy(&value, place, 1); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
+OP(i64_load8_u__s) { ADDRESS_S(pc->b, pc->imm, 1) uint8_t value; memcpy(&value, place, 1); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i64_load16_s) { ADDRESS(pc->b, pc->imm, 2) int16_t value; memcpy(&value, place, 2); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i64_load16_s__x) { ADDRESS_X(pc->b, pc->imm, 2) int16_t value; memcpy(&value, place, 2); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i64_load16_s__a) { ADDRESS_A(pc->b, pc->imm, 2) int16_t value; memcpy(&value, place, 2); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
+OP(i64_load16_s__s) { ADDRESS_S(pc->b, pc->imm, 2) int16_t value; memcpy(&value, place, 2); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i64_load16_u) { ADDRESS(pc->b, pc->imm, 2) uint16_t value; memcpy(&value, place, 2); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i64_load16_u__x) { ADDRESS_X(pc->b, pc->imm, 2) uint16_t value; memcpy(&value, place, 2); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i64_load16_u__a) { ADDRESS_A(pc->b, pc->imm, 2) uint16_t value; memcpy(&value, place, 2); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
+OP(i64_load16_u__s) { ADDRESS_S(pc->b, pc->imm, 2) uint16_t value; memcpy(&value, place, 2); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i64_load32_s) { ADDRESS(pc->b, pc->imm, 4) int32_t value; memcpy(&value, place, 4); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i64_load32_s__x) { ADDRESS_X(pc->b, pc->imm, 4) int32_t value; memcpy(&value, place, 4); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i64_load32_s__a) { ADDRESS_A(pc->b, pc->imm, 4) int32_t value; memcpy(&value, place, 4); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
+OP(i64_load32_s__s) { ADDRESS_S(pc->b, pc->imm, 4) int32_t value; memcpy(&value, place, 4); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i64_load32_u) { ADDRESS(pc->b, pc->imm, 4) uint32_t value; memcpy(&value, place, 4); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i64_load32_u__x) { ADDRESS_X(pc->b, pc->imm, 4) uint32_t value; memcpy(&value, place, 4); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i64_load32_u__a) { ADDRESS_A(pc->b, pc->imm, 4) uint32_t value; memcpy(&value, place, 4); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
+OP(i64_load32_u__s) { ADDRESS_S(pc->b, pc->imm, 4) uint32_t value; memcpy(&value, place, 4); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i32_store) { ADDRESS(pc->a, pc->imm, 4) uint32_t value = (uint32_t)R64(pc->b); memcpy(place, &value, 4); NEXT; }
 OP(i32_store__x) { ADDRESS_X(pc->a, pc->imm, 4) uint32_t value = (uint32_t)R64(pc->b); memcpy(place, &value, 4); NEXT; }
 OP(i32_store__a) { ADDRESS_A(pc->a, pc->imm, 4) uint32_t value = (uint32_t)R64(pc->b); memcpy(place, &value, 4); NEXT; }
+OP(i32_store__s) { ADDRESS_S(pc->a, pc->imm, 4) uint32_t value = (uint32_t)R64(pc->b); memcpy(place, &value, 4); NEXT; }
 OP(i64_store) { ADDRESS(pc->a, pc->imm, 8) uint64_t value = (uint64_t)R64(pc->b); memcpy(place, &value, 8); NEXT; }
 OP(i64_store__x) { ADDRESS_X(pc->a, pc->imm, 8) uint64_t value = (uint64_t)R64(pc->b); memcpy(place, &value, 8); NEXT; }
 OP(i64_store__a) { ADDRESS_A(pc->a, pc->imm, 8) uint64_t value = (uint64_t)R64(pc->b); memcpy(place, &value, 8); NEXT; }
+OP(i64_store__s) { ADDRESS_S(pc->a, pc->imm, 8) uint64_t value = (uint64_t)R64(pc->b); memcpy(place, &value, 8); NEXT; }
 OP(f32_store) { ADDRESS(pc->a, pc->imm, 4) uint32_t value = (uint32_t)R64(pc->b); memcpy(place, &value, 4); NEXT; }
 OP(f32_store__x) { ADDRESS_X(pc->a, pc->imm, 4) uint32_t value = (uint32_t)R64(pc->b); memcpy(place, &value, 4); NEXT; }
 OP(f32_store__a) { ADDRESS_A(pc->a, pc->imm, 4) uint32_t value = (uint32_t)R64(pc->b); memcpy(place, &value, 4); NEXT; }
+OP(f32_store__s) { ADDRESS_S(pc->a, pc->imm, 4) uint32_t value = (uint32_t)R64(pc->b); memcpy(place, &value, 4); NEXT; }
 OP(f64_store) { ADDRESS(pc->a, pc->imm, 8) uint64_t value = (uint64_t)R64(pc->b); memcpy(place, &value, 8); NEXT; }
 OP(f64_store__x) { ADDRESS_X(pc->a, pc->imm, 8) uint64_t value = (uint64_t)R64(pc->b); memcpy(place, &value, 8); NEXT; }
 OP(f64_store__a) { ADDRESS_A(pc->a, pc->imm, 8) uint64_t value = (uint64_t)R64(pc->b); memcpy(place, &value, 8); NEXT; }
+OP(f64_store__s) { ADDRESS_S(pc->a, pc->imm, 8) uint64_t value = (uint64_t)R64(pc->b); memcpy(place, &value, 8); NEXT; }
 OP(i32_store8) { ADDRESS(pc->a, pc->imm, 1) uint8_t value = (uint8_t)R64(pc->b); memcpy(place, &value, 1); NEXT; }
 OP(i32_store8__x) { ADDRESS_X(pc->a, pc->imm, 1) uint8_t value = (uint8_t)R64(pc->b); memcpy(place, &value, 1); NEXT; }
 OP(i32_store8__a) { ADDRESS_A(pc->a, pc->imm, 1) uint8_t value = (uint8_t)R64(pc->b); memcpy(place, &value, 1); NEXT; }
+OP(i32_store8__s) { ADDRESS_S(pc->a, pc->imm, 1) uint8_t value = (uint8_t)R64(pc->b); memcpy(place, &value, 1); NEXT; }
 OP(i32_store16) { ADDRESS(pc->a, pc->imm, 2) uint16_t value = (uint16_t)R64(pc->b); memcpy(place, &value, 2); NEXT; }
 OP(i32_store16__x) { ADDRESS_X(pc->a, pc->imm, 2) uint16_t value = (uint16_t)R64(pc->b); memcpy(place, &value, 2); NEXT; }
 OP(i32_store16__a) { ADDRESS_A(pc->a, pc->imm, 2) uint16_t value = (uint16_t)R64(pc->b); memcpy(place, &value, 2); NEXT; }
+OP(i32_store16__s) { ADDRESS_S(pc->a, pc->imm, 2) uint16_t value = (uint16_t)R64(pc->b); memcpy(place, &value, 2); NEXT; }
 OP(i64_store8) { ADDRESS(pc->a, pc->imm, 1) uint8_t value = (uint8_t)R64(pc->b); memcpy(place, &value, 1); NEXT; }
 OP(i64_store8__x) { ADDRESS_X(pc->a, pc->imm, 1) uint8_t value = (uint8_t)R64(pc->b); memcpy(place, &value, 1); NEXT; }
 OP(i64_store8__a) { ADDRESS_A(pc->a, pc->imm, 1) uint8_t value = (uint8_t)R64(pc->b); memcpy(place, &value, 1); NEXT; }
+OP(i64_store8__s) { ADDRESS_S(pc->a, pc->imm, 1) uint8_t value = (uint8_t)R64(pc->b); memcpy(place, &value, 1); NEXT; }
 OP(i64_store16) { ADDRESS(pc->a, pc->imm, 2) uint16_t value = (uint16_t)R64(pc->b); memcpy(place, &value, 2); NEXT; }
 OP(i64_store16__x) { ADDRESS_X(pc->a, pc->imm, 2) uint16_t value = (uint16_t)R64(pc->b); memcpy(place, &value, 2); NEXT; }
 OP(i64_store16__a) { ADDRESS_A(pc->a, pc->imm, 2) uint16_t value = (uint16_t)R64(pc->b); memcpy(place, &value, 2); NEXT; }
+OP(i64_store16__s) { ADDRESS_S(pc->a, pc->imm, 2) uint16_t value = (uint16_t)R64(pc->b); memcpy(place, &value, 2); NEXT; }
 OP(i64_store32) { ADDRESS(pc->a, pc->imm, 4) uint32_t value = (uint32_t)R64(pc->b); memcpy(place, &value, 4); NEXT; }
 OP(i64_store32__x) { ADDRESS_X(pc->a, pc->imm, 4) uint32_t value = (uint32_t)R64(pc->b); memcpy(place, &value, 4); NEXT; }
 OP(i64_store32__a) { ADDRESS_A(pc->a, pc->imm, 4) uint32_t value = (uint32_t)R64(pc->b); memcpy(place, &value, 4); NEXT; }
+OP(i64_store32__s) { ADDRESS_S(pc->a, pc->imm, 4) uint32_t value = (uint32_t)R64(pc->b); memcpy(place, &value, 4); NEXT; }
 OP(v128_load) { ADDRESS(pc->b, pc->imm, 16) v128 value; memcpy(&value, place, 16); WV(pc->a, value); NEXT; }
 OP(v128_load__x) { ADDRESS_X(pc->b, pc->imm, 16) v128 value; memcpy(&value, place, 16); WV(pc->a, value); NEXT; }
 OP(v128_load__a) { ADDRESS_A(pc->b, pc->imm, 16) v128 value; memcpy(&value, place, 16); WV(pc->a, value); NEXT; }
+OP(v128_load__s) { ADDRESS_S(pc->b, pc->imm, 16) v128 value; memcpy(&value, place, 16); WV(pc->a, value); NEXT; }
 OP(v128_load8x8_s) { ADDRESS(pc->b, pc->imm, 8) int8_t lanes[8]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 8; i++) value.i16[i] = (int16_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load8x8_s__x) { ADDRESS_X(pc->b, pc->imm, 8) int8_t lanes[8]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 8; i++) value.i16[i] = (int16_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load8x8_s__a) { ADDRESS_A(pc->b, pc->imm, 8) int8_t lanes[8]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 8; i++) value.i16[i] = (int16_t)lanes[i]; WV(pc->a, value); NEXT; }
+OP(v128_load8x8_s__s) { ADDRESS_S(pc->b, pc->imm, 8) int8_t lanes[8]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 8; i++) value.i16[i] = (int16_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load8x8_u) { ADDRESS(pc->b, pc->imm, 8) uint8_t lanes[8]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 8; i++) value.u16[i] = (uint16_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load8x8_u__x) { ADDRESS_X(pc->b, pc->imm, 8) uint8_t lanes[8]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 8; i++) value.u16[i] = (uint16_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load8x8_u__a) { ADDRESS_A(pc->b, pc->imm, 8) uint8_t lanes[8]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 8; i++) value.u16[i] = (uint16_t)lanes[i]; WV(pc->a, value); NEXT; }
+OP(v128_load8x8_u__s) { ADDRESS_S(pc->b, pc->imm, 8) uint8_t lanes[8]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 8; i++) value.u16[i] = (uint16_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load16x4_s) { ADDRESS(pc->b, pc->imm, 8) int16_t lanes[4]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 4; i++) value.i32[i] = (int32_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load16x4_s__x) { ADDRESS_X(pc->b, pc->imm, 8) int16_t lanes[4]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 4; i++) value.i32[i] = (int32_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load16x4_s__a) { ADDRESS_A(pc->b, pc->imm, 8) int16_t lanes[4]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 4; i++) value.i32[i] = (int32_t)lanes[i]; WV(pc->a, value); NEXT; }
+OP(v128_load16x4_s__s) { ADDRESS_S(pc->b, pc->imm, 8) int16_t lanes[4]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 4; i++) value.i32[i] = (int32_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load16x4_u) { ADDRESS(pc->b, pc->imm, 8) uint16_t lanes[4]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 4; i++) value.u32[i] = (uint32_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load16x4_u__x) { ADDRESS_X(pc->b, pc->imm, 8) uint16_t lanes[4]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 4; i++) value.u32[i] = (uint32_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load16x4_u__a) { ADDRESS_A(pc->b, pc->imm, 8) uint16_t lanes[4]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 4; i++) value.u32[i] = (uint32_t)lanes[i]; WV(pc->a, value); NEXT; }
+OP(v128_load16x4_u__s) { ADDRESS_S(pc->b, pc->imm, 8) uint16_t lanes[4]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 4; i++) value.u32[i] = (uint32_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load32x2_s) { ADDRESS(pc->b, pc->imm, 8) int32_t lanes[2]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 2; i++) value.i64[i] = (int64_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load32x2_s__x) { ADDRESS_X(pc->b, pc->imm, 8) int32_t lanes[2]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 2; i++) value.i64[i] = (int64_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load32x2_s__a) { ADDRESS_A(pc->b, pc->imm, 8) int32_t lanes[2]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 2; i++) value.i64[i] = (int64_t)lanes[i]; WV(pc->a, value); NEXT; }
+OP(v128_load32x2_s__s) { ADDRESS_S(pc->b, pc->imm, 8) int32_t lanes[2]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 2; i++) value.i64[i] = (int64_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load32x2_u) { ADDRESS(pc->b, pc->imm, 8) uint32_t lanes[2]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 2; i++) value.u64[i] = (uint64_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load32x2_u__x) { ADDRESS_X(pc->b, pc->imm, 8) uint32_t lanes[2]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 2; i++) value.u64[i] = (uint64_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load32x2_u__a) { ADDRESS_A(pc->b, pc->imm, 8) uint32_t lanes[2]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 2; i++) value.u64[i] = (uint64_t)lanes[i]; WV(pc->a, value); NEXT; }
+OP(v128_load32x2_u__s) { ADDRESS_S(pc->b, pc->imm, 8) uint32_t lanes[2]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 2; i++) value.u64[i] = (uint64_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load8_splat) { ADDRESS(pc->b, pc->imm, 1) v128 value; for (int i = 0; i < 16; i++) memcpy(value.u8 + i * 1, place, 1); WV(pc->a, value); NEXT; }
 OP(v128_load8_splat__x) { ADDRESS_X(pc->b, pc->imm, 1) v128 value; for (int i = 0; i < 16; i++) memcpy(value.u8 + i * 1, place, 1); WV(pc->a, value); NEXT; }
 OP(v128_load8_splat__a) { ADDRESS_A(pc->b, pc->imm, 1) v128 value; for (int i = 0; i < 16; i++) memcpy(value.u8 + i * 1, place, 1); WV(pc->a, value); NEXT; }
+OP(v128_load8_splat__s) { ADDRESS_S(pc->b, pc->imm, 1) v128 value; for (int i = 0; i < 16; i++) memcpy(value.u8 + i * 1, place, 1); WV(pc->a, value); NEXT; }
 OP(v128_load16_splat) { ADDRESS(pc->b, pc->imm, 2) v128 value; for (int i = 0; i < 8; i++) memcpy(value.u8 + i * 2, place, 2); WV(pc->a, value); NEXT; }
 OP(v128_load16_splat__x) { ADDRESS_X(pc->b, pc->imm, 2) v128 value; for (int i = 0; i < 8; i++) memcpy(value.u8 + i * 2, place, 2); WV(pc->a, value); NEXT; }
 OP(v128_load16_splat__a) { ADDRESS_A(pc->b, pc->imm, 2) v128 value; for (int i = 0; i < 8; i++) memcpy(value.u8 + i * 2, place, 2); WV(pc->a, value); NEXT; }
+OP(v128_load16_splat__s) { ADDRESS_S(pc->b, pc->imm, 2) v128 value; for (int i = 0; i < 8; i++) memcpy(value.u8 + i * 2, place, 2); WV(pc->a, value); NEXT; }
 OP(v128_load32_splat) { ADDRESS(pc->b, pc->imm, 4) v128 value; for (int i = 0; i < 4; i++) memcpy(value.u8 + i * 4, place, 4); WV(pc->a, value); NEXT; }
 OP(v128_load32_splat__x) { ADDRESS_X(pc->b, pc->imm, 4) v128 value; for (int i = 0; i < 4; i++) memcpy(value.u8 + i * 4, place, 4); WV(pc->a, value); NEXT; }
 OP(v128_load32_splat__a) { ADDRESS_A(pc->b, pc->imm, 4) v128 value; for (int i = 0; i < 4; i++) memcpy(value.u8 + i * 4, place, 4); WV(pc->a, value); NEXT; }
+OP(v128_load32_splat__s) { ADDRESS_S(pc->b, pc->imm, 4) v128 value; for (int i = 0; i < 4; i++) memcpy(value.u8 + i * 4, place, 4); WV(pc->a, value); NEXT; }
 OP(v128_load64_splat) { ADDRESS(pc->b, pc->imm, 8) v128 value; for (int i = 0; i < 2; i++) memcpy(value.u8 + i * 8, place, 8); WV(pc->a, value); NEXT; }
 OP(v128_load64_splat__x) { ADDRESS_X(pc->b, pc->imm, 8) v128 value; for (int i = 0; i < 2; i++) memcpy(value.u8 + i * 8, place, 8); WV(pc->a, value); NEXT; }
 OP(v128_load64_splat__a) { ADDRESS_A(pc->b, pc->imm, 8) v128 value; for (int i = 0; i < 2; i++) memcpy(value.u8 + i * 8, place, 8); WV(pc->a, value); NEXT; }
+OP(v128_load64_splat__s) { ADDRESS_S(pc->b, pc->imm, 8) v128 value; for (int i = 0; i < 2; i++) memcpy(value.u8 + i * 8, place, 8); WV(pc->a, value); NEXT; }
 OP(v128_store) { ADDRESS(pc->a, pc->imm, 16) v128 value = RV(pc->b); memcpy(place, &value, 16); NEXT; }
 OP(v128_store__x) { ADDRESS_X(pc->a, pc->imm, 16) v128 value = RV(pc->b); memcpy(place, &value, 16); NEXT; }
 OP(v128_store__a) { ADDRESS_A(pc->a, pc->imm, 16) v128 value = RV(pc->b); memcpy(place, &value, 16); NEXT; }
+OP(v128_store__s) { ADDRESS_S(pc->a, pc->imm, 16) v128 value = RV(pc->b); memcpy(place, &value, 16); NEXT; }
 OP(v128_load8_lane) { ADDRESS(pc->b, (pc->imm & 0xFFFFFFFFFFFF), 1) v128 value = RV(pc->a); memcpy(value.u8 + 1 * (pc->imm >> 56), place, 1); WV(pc->a, value); NEXT; }
 OP(v128_load8_lane__x) { ADDRESS_X(pc->b, (pc->imm & 0xFFFFFFFFFFFF), 1) v128 value = RV(pc->a); memcpy(value.u8 + 1 * (pc->imm >> 56), place, 1); WV(pc->a, value); NEXT; }
 OP(v128_load16_lane) { ADDRESS(pc->b, (pc->imm & 0xFFFFFFFFFFFF), 2) v128 value = RV(pc->a); memcpy(value.u8 + 2 * (pc->imm >> 56), place, 2); WV(pc->a, value); NEXT; }
@@ -1071,6 +1194,8 @@ OP(v128_store64_lane__x) { ADDRESS_X(pc->a, (pc->imm & 0xFFFFFFFFFFFF), 8) v128 
 OP(v128_load32_zero) { ADDRESS(pc->b, pc->imm, 4) v128 value = {0}; memcpy(&value, place, 4); WV(pc->a, value); NEXT; }
 OP(v128_load32_zero__x) { ADDRESS_X(pc->b, pc->imm, 4) v128 value = {0}; memcpy(&value, place, 4); WV(pc->a, value); NEXT; }
 OP(v128_load32_zero__a) { ADDRESS_A(pc->b, pc->imm, 4) v128 value = {0}; memcpy(&value, place, 4); WV(pc->a, value); NEXT; }
+OP(v128_load32_zero__s) { ADDRESS_S(pc->b, pc->imm, 4) v128 value = {0}; memcpy(&value, place, 4); WV(pc->a, value); NEXT; }
 OP(v128_load64_zero) { ADDRESS(pc->b, pc->imm, 8) v128 value = {0}; memcpy(&value, place, 8); WV(pc->a, value); NEXT; }
 OP(v128_load64_zero__x) { ADDRESS_X(pc->b, pc->imm, 8) v128 value = {0}; memcpy(&value, place, 8); WV(pc->a, value); NEXT; }
 OP(v128_load64_zero__a) { ADDRESS_A(pc->b, pc->imm, 8) v128 value = {0}; memcpy(&value, place, 8); WV(pc->a, value); NEXT; }
+OP(v128_load64_zero__s) { ADDRESS_S(pc->b, pc->imm, 8) v128 value = {0}; memcpy(&value, place, 8); WV(pc->a, value); NEXT; }

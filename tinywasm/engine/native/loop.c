@@ -226,6 +226,10 @@ static const Clause *find_clause(const Code *code, const Instance *instance, uin
     if (unlikely(at + (width) > memory_size)) goto trap_memory; \
     uint8_t *place = memory + at;
 
+#define ADDRESS_S(slot, imm, width) \
+    if (unlikely((imm) + (width) > memory_size)) goto trap_memory; \
+    uint8_t *place = memory + (imm);
+
 #define ADDRESS_X(slot, static_offset, width) \
     uint64_t at; \
     Memory *chosen = instance->memories[pc->c]; \
@@ -253,7 +257,9 @@ int tw_run(Store *store, Func *func, uint64_t *fp) {
         FOR_EACH_OPCODE(X)
 #undef X
     };
-    const int64_t base_depth = store->depth;
+    /* volatile: what only calls and exceptions use stays in memory, which leaves the registers to the
+       program counter, the frame and the memory's base and size. */
+    const volatile int64_t base_depth = store->depth;
     Instr *pc = NULL;
     Instance *instance = func->instance;
     uint8_t *memory;
@@ -264,7 +270,7 @@ int tw_run(Store *store, Func *func, uint64_t *fp) {
     int trap = 0;
     Func *callee;
     uint64_t *args;
-    Exn *exn;
+    Exn *volatile exn;
 
     /* A trap before the first word has no frame of its own. */
     if (store->depth + 1 > store->max_depth) { store->trap = TRAP_STACK_EXHAUSTED; return STATUS_TRAP; }

@@ -15,7 +15,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tinywasm.code import BlockType, Cast, MemArg, instructions
-from tinywasm.engine.native.opcodes import COMMUTATIVE, COMPARES, CONSTANT_FORMS, OPCODES
+from tinywasm.engine.native.opcodes import (
+    COMMUTATIVE,
+    COMPARES,
+    CONSTANT_FORMS,
+    COUNTED,
+    FUSED,
+    FUSED_CONSTANTS,
+    OPCODES,
+)
 from tinywasm.errors import WasmError
 from tinywasm.instructions import TABLE, Instruction
 from tinywasm.module import Expr, Function
@@ -154,6 +162,7 @@ class _Builder:
                 self.locals.append((slot, width(type)))
                 slot += width(type)
         self.zeros = slot - self.param_slots
+        self.first_operand = slot
         self.top = slot
         self.max_top = slot
         self.stack: list[Operand] = []
@@ -379,14 +388,39 @@ class _Builder:
                 self.remove_last()
                 when = not when
                 slot = b
+                if slot < self.first_operand:
+                    # A local keeps the word that made its value.
+                    break
                 continue
             melted = COMPARES.get(op)
-            if melted is None or (melted[2] and not -(1 << 31) <= _signed(imm) < 1 << 31):
+            half = _half_constant(melted[2], imm) if melted else None
+            if melted is None or half is None:
                 break
             self.remove_last()
-            jump(melted[0] if when else melted[1], b, c, _signed(imm) & 0xFFFFFFFF if melted[2] else 0)
+            self.melt(melted[0] if when else melted[1], b, c, half, jump)
+            return
+        if when and self.steps(slot):
+            # As a comparison with zero, which a counter's step goes along with.
+            self.melt("branch_if__i32_ne__k", slot, 0, 0, jump)
             return
         jump("branch_if" if when else "branch_unless", slot, 0, 0)
+
+    def steps(self, slot: int) -> bool:
+        """Whether the last word adds a constant to the counter in `slot`."""
+        if len(self.words) <= self.barrier:
+            return False
+        op, target, source, _, step = self.words[-1]
+        return op == _ADD and target == source == slot and -(1 << 15) <= _signed(step) < 1 << 15
+
+    def melt(self, name: str, x: int, y: int, imm: int, jump: Callable[[str, int, int, int], None]) -> None:
+        """Branch on a comparison, and take a counter's step along that comes just before."""
+        counted = COUNTED.get(name)
+        if counted is not None and self.steps(x):
+            step = self.remove_last()[4]
+            jump(counted, x, y, imm)
+            self.words[-1][3] = step & 0xFFFF
+            return
+        jump(name, x, y, imm)
 
     # Types
 
@@ -398,6 +432,22 @@ class _Builder:
             assert isinstance(signature, FuncType)
             return widths(signature.params), widths(signature.results)
         return (), (width(block),)
+
+
+def _half_constant(type: str, imm: int) -> int | None:
+    """A comparison's constant as the upper half of an immediate holds it, or None where it does not fit."""
+    if type == "":
+        return 0
+    if type != "f64":
+        return _signed(imm) & 0xFFFFFFFF if -(1 << 31) <= _signed(imm) < 1 << 31 else None
+    (number,) = struct.unpack("<d", struct.pack("<Q", imm & _M64))
+    try:
+        (half,) = struct.unpack("<I", struct.pack("<f", number))
+    except OverflowError:
+        return None
+    (back,) = struct.unpack("<f", struct.pack("<I", half))
+    # Not for a NaN, which is unlike itself.
+    return int(half) if back == number else None
 
 
 def _signed(bits: int) -> int:
@@ -414,9 +464,12 @@ _DEFINES = frozenset(
     if len(row.results) == 1 and (row.operator or (row.immediates and row.immediates[0].startswith("memarg")))
     if len(row.immediates) != 2 and row.immediates != ("shuffle",)
     for flat in [row.name.replace(".", "_")]
-    for name in (flat, f"{flat}__k", f"{flat}__x", f"{flat}__a")
+    for name in (flat, f"{flat}__k", f"{flat}__x", f"{flat}__a", f"{flat}__s")
     if name in OPCODES
-) | {OPCODES["global_get"], OPCODES["struct_get"], OPCODES["array_get"]}
+) | {
+    OPCODES[name]
+    for name in ("global_get", "struct_get", "array_get", *FUSED.values(), *FUSED_CONSTANTS.values())
+}
 
 _Lower = Callable[[_Builder, Instruction, tuple[Any, ...]], None]
 
@@ -741,11 +794,47 @@ def _binary(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
         # The operands change places, and the constant one never needs its home.
         first, second = second, first
     if second.kind == CONST and name in CONSTANT_FORMS:
+        if _fuse_constants(b, name, first, second.value):
+            return
         x, value = b.register(first), second.value
         b.emit(f"{name}__k", b.push(width(row.results[0])), x, imm=_extended(value, row.params[1]))
         return
+    if _fuse(b, name, first, second):
+        return
     y, x = b.register(second), b.register(first)
     b.emit(name, b.push(width(row.results[0])), x, y, imm[0] if imm else 0)
+
+
+def _fuse_constants(b: _Builder, name: str, first: Operand, constant: int) -> bool:
+    """Take along an operator with a constant that has just made the first operand of another such."""
+    if first.kind != SLOT or not b.defines(first.value):
+        return False
+    op, _, x, _, inner = b.words[-1]
+    fused = FUSED_CONSTANTS.get((op, name))
+    if fused is None:
+        return False
+    b.remove_last()
+    b.emit(fused, b.push(1), x, imm=(inner & 0xFFFFFFFF) | constant << 32)
+    return True
+
+
+def _fuse(b: _Builder, name: str, first: Operand, second: Operand) -> bool:
+    """Take along the operator that has just made one of the operands."""
+    right = second.kind == SLOT and b.defines(second.value)
+    inner, other = (second, first) if right else (first, second)
+    if inner.kind != SLOT or not b.defines(inner.value):
+        return False
+    op, _, x, y, constant = b.words[-1]
+    fused = FUSED.get((op, name, right))
+    if fused is None:
+        return False
+    b.remove_last()
+    z = b.register(other)
+    if "__k" in fused:
+        b.emit(fused, b.push(1), x, z, constant)
+    else:
+        b.emit(fused, b.push(1), x, y, z)
+    return True
 
 
 def _binary_as(operator: str) -> _Lower:
@@ -807,6 +896,11 @@ def _access(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
     address = b.pop()
     if not short:
         name += "__x"
+    elif len(imm) == 1 and address.kind == CONST:
+        # The sum of two numbers of 32 bits: the word knows its whole address.
+        name += "__s"
+        offset += address.value
+        address = Operand(LOCAL, 0, address.home, 1)
     elif len(imm) == 1 and offset <= 0xFFFFFFFF and address.kind == SLOT and b.defines(address.value):
         op, _, base, _, addend = b.words[-1]
         if op == _ADD:

@@ -100,6 +100,7 @@ typedef struct Func {
     Code *code; /* NULL until the first call, and for a host function */
     struct Instance *instance;
     void *python;
+    void *owner; /* the extension's object around this structure */
     int host;
 } Func;
 
