@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import subprocess
 import sys
 from typing import Any
 
@@ -198,3 +199,35 @@ def test_counts_of_a_store(store: Store, kind: str) -> None:
     tinywasm.instantiate(MODULE, store=store)
     with pytest.raises(Trap, match=f"the store may hold 2 {kind}"):
         tinywasm.instantiate(MODULE, store=store)
+
+
+LIMITED = """
+import resource
+from tinywasm import Config, Engine, Limits, Memory, MemoryType, Store, Trap, WasmError
+
+resource.setrlimit(resource.RLIMIT_DATA, (1 << 30, 1 << 30))
+store = Store(Engine(Config(engine={engine!r})))
+memories = [Memory(store, MemoryType(Limits(1))) for _ in range(50)]
+for memory in memories:
+    memory.grow(store, 20)
+    memory[20 * 65536] = 1
+try:
+    memories[0].grow(store, 20_000)
+except WasmError as error:
+    print(error)
+try:
+    Memory(store, MemoryType(Limits(20_000)))
+except Trap as trap:
+    print(trap.trap_code.name)
+bytearray(500 << 20)
+"""
+
+
+@pytest.mark.parametrize("engine", ["python", "native"])
+def test_reserved_space_counts_toward_no_limit_of_the_process(engine: str) -> None:
+    if engine == "native" and not native_available:
+        pytest.skip("the native engine is not built")
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED.format(engine=engine)], capture_output=True, text=True, timeout=60
+    )
+    assert (done.stdout, done.stderr) == ("failed to grow memory by `20000`\nALLOCATION_TOO_LARGE\n", "")
