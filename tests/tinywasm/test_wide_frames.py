@@ -1,4 +1,4 @@
-"""Functions with more locals than the native engine's words can name: they do the same as on the other one."""
+"""Functions with more locals than the native engine's words can name: the same as on the other."""
 
 from __future__ import annotations
 
