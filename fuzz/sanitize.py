@@ -2,10 +2,11 @@
 
     python -m fuzz.sanitize [--modules N]
 
-Builds the package with an instrumented extension in build/sanitize and runs there: the official suite,
-where it is found; the tests of the engines; N generated modules on both engines; and the last again, and
-the suite's garbage collection, with a collection at every allocation. The first finding ends it, with the
-sanitizer's report. Memory that the extension's own C code allocated and lost is reported at the end.
+Builds the package with instrumented extensions in build/sanitize and runs there: the official suite,
+where it is found; the tests of the engines; mutants, which try the validator's C code as well; N generated
+modules on both engines; and these again, and the suite's garbage collection, with a collection at every
+allocation. The first finding ends it, with the sanitizer's report. Memory that the extensions' own C code
+allocated and lost is reported at the end.
 """
 
 from __future__ import annotations
@@ -70,11 +71,13 @@ def steps() -> Iterator[tuple[str, list[str]]]:
     """What runs: a name, and the arguments of `python -m`."""
     scripts = [str(script.path) for script in find_suite()]
     collecting = [path for path in scripts if "/gc/" in path or "try_table" in path or "throw" in path]
-    generated = ["pytest", "-q", "-x", "-p", "no:cacheprovider", "fuzz/test_engines_agree.py"]
+    pytest = ["pytest", "-q", "-x", "-p", "no:cacheprovider"]
+    generated = [*pytest, "fuzz/test_engines_agree.py"]
     if scripts:
         yield "the official suite", ["tinywasm", "wast", *scripts]
     tests = [f"tests/tinywasm/{name}.py" for name in TESTS]
-    yield "tests of the engines", ["pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
+    yield "tests of the engines", [*pytest, *tests]
+    yield "mutants of modules", [*pytest, "fuzz/test_execution.py", "fuzz/test_acceptance.py"]
     yield "generated modules", generated
     if scripts:
         yield "garbage collection in the suite, always", ["fuzz.stress", "tinywasm", "wast", *collecting]

@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
 import pytest
 from hypothesis import given
 
-from fuzz.engines import config_of, load, raw_value
+import tinywasm
+from fuzz.engines import config_of, raw_value
 from fuzz.generator import BUDGET, Generated, generated_modules
 from fuzz.profiles import oracle_cases
-from tinywasm.config import Engine
 from tinywasm.errors import Trap, TrapCode, WasmException
-from tinywasm.instance import instantiate, invoke
-from tinywasm.runtime.func import FuncInstance
-from tinywasm.runtime.store import Store
 from tinywasm.types import F32, F64, I32, I64, ValType
 
 pytest.importorskip("wasmtime", reason="wasmtime has no wheel for every system")
@@ -78,8 +76,10 @@ def _engine() -> wasmtime.Engine:
 _ENGINE = _engine()
 
 
-def _ours(trap: Trap) -> TrapCode:
-    code = trap.code
+def _ours(error: Trap | WasmException) -> TrapCode | str:
+    if isinstance(error, WasmException):
+        return "thrown"
+    code = error.code
     assert code is not None
     if code is TrapCode.UNDEFINED_ELEMENT:
         return TrapCode.TABLE_OUT_OF_BOUNDS
@@ -122,50 +122,48 @@ def _args(generated: Generated, index: int, rng: Random) -> list[Any]:
     return found
 
 
-def _host_results(generated: Generated, index: int, rng: Random) -> list[Any]:
+def _host(generated: Generated, index: int) -> Callable[..., Any]:
+    """The host function for either interface."""
     plan = generated.hosts[index]
-    values = [raw_value(generated.env, rng, type) for type in generated.env.results(plan.type)]
-    return [1.5 if value != value else value for value in values]
+    rng = Random(plan.seed)
+
+    def call(*args: Any) -> Any:
+        types = generated.env.results(plan.type)
+        raw = [_signed(type, raw_value(generated.env, rng, type)) for type in types]
+        values = [1.5 if value != value else value for value in raw]
+        return values if len(values) > 1 else values[0] if values else None
+
+    return call
+
+
+def _results(generated: Generated, type: int, result: Any) -> list[Any]:
+    """What a call gave, as a list."""
+    count = len(generated.env.results(type))
+    return [_plain(value) for value in (result if count > 1 else [result] * count)]
 
 
 def _run_ours(generated: Generated) -> tuple[list[Any], list[bytes]]:
-    module = load(generated)
-    config = dataclasses.replace(config_of(generated, "native", metered=False), max_call_depth=1000)
-    store = Store(Engine(config))
+    """Through the public interface, whose calls take a way of their own where all are numbers."""
+    config = dataclasses.replace(config_of(generated, "auto", metered=False), max_call_depth=1000)
+    store = tinywasm.Store(tinywasm.Engine(config))
     env = generated.env
-    imports: dict[str, Any] = {}
-    for index, plan in enumerate(generated.hosts):
-        rng = Random(plan.seed)
-
-        def call(*args: Any, index: int = index, rng: Random = rng) -> list[Any]:
-            return _host_results(generated, index, rng)
-
-        imports[str(index)] = FuncInstance(env.defined[plan.type], host=call)
+    hosts = {str(index): _host(generated, index) for index in range(len(generated.hosts))}
     outcomes: list[Any] = []
     try:
-        instance = instantiate(store, module, {"h": imports})
+        exports: Any = tinywasm.instantiate(generated.data, {"h": hosts}, store=store).exports
     except (Trap, WasmException) as error:
-        return [_ours(error) if isinstance(error, Trap) else "thrown"], []
+        return [_ours(error)], []
     rng = Random(generated.seed)
     for index, type in enumerate(env.funcs):
         if not _scalar(generated, index):
             continue
-        instance.globals[env.budget].value = BUDGET
-        raw = [
-            _raw(param, arg)
-            for param, arg in zip(env.params(type), _args(generated, index, rng), strict=True)
-        ]
+        exports["budget"].set_value(store, BUDGET)
         try:
-            values = invoke(store, instance.funcs[index], raw)
-            results = env.results(type)
-            outcomes.append([_plain(_signed(t, v)) for t, v in zip(results, values, strict=True)])
+            result = exports[f"f{index}"](*_args(generated, index, rng))
+            outcomes.append(_results(generated, type, result))
         except (Trap, WasmException) as error:
-            outcomes.append(_ours(error) if isinstance(error, Trap) else "thrown")
-    return outcomes, [bytes(memory.data) for memory in instance.memories]
-
-
-def _raw(type: ValType, value: Any) -> Any:
-    return value & (0xFFFFFFFF if type is I32 else 0xFFFFFFFFFFFFFFFF) if isinstance(value, int) else value
+            outcomes.append(_ours(error))
+    return outcomes, [bytes(exports[f"m{i}"].read(store)) for i in range(len(env.memories))]
 
 
 def _run_theirs(generated: Generated) -> tuple[list[Any], list[bytes]]:
@@ -174,39 +172,25 @@ def _run_theirs(generated: Generated) -> tuple[list[Any], list[bytes]]:
     module = wasmtime.Module(_ENGINE, generated.data)
     env = generated.env
     imports = []
-    for imp, theirs in zip(generated.imports, module.imports, strict=True):
-        index = int(imp.name)
-        rng = Random(generated.hosts[index].seed)
-
-        def call(*args: Any, index: int = index, rng: Random = rng) -> Any:
-            types = env.results(generated.hosts[index].type)
-            raw = _host_results(generated, index, rng)
-            values = [_signed(t, v) for t, v in zip(types, raw, strict=True)]
-            return values if len(values) > 1 else values[0] if values else None
-
-        type = theirs.type
-        assert isinstance(type, wasmtime.FuncType)
-        imports.append(wasmtime.Func(store, type, call))
+    for index, theirs in enumerate(module.imports):
+        assert isinstance(theirs.type, wasmtime.FuncType)
+        imports.append(wasmtime.Func(store, theirs.type, _host(generated, index)))
     outcomes: list[Any] = []
     try:
-        instance = wasmtime.Instance(store, module, imports)
+        exports: Any = wasmtime.Instance(store, module, imports).exports(store)
     except (wasmtime.Trap, wasmtime.WasmtimeError) as error:
         return [_theirs(error)], []
-    exports = instance.exports(store)
     rng = Random(generated.seed)
-    for index, type_index in enumerate(env.funcs):
+    for index, type in enumerate(env.funcs):
         if not _scalar(generated, index):
             continue
-        exports["budget"].set_value(store, BUDGET)  # type: ignore[union-attr]
+        exports["budget"].set_value(store, BUDGET)
         try:
-            values = exports[f"f{index}"](store, *_args(generated, index, rng))  # type: ignore[operator]
-            types = env.results(type_index)
-            listed = values if len(types) > 1 else [values] if types else []
-            outcomes.append([_plain(value) for value in listed])
+            result = exports[f"f{index}"](store, *_args(generated, index, rng))
+            outcomes.append(_results(generated, type, result))
         except (wasmtime.Trap, wasmtime.WasmtimeError) as error:
             outcomes.append(_theirs(error))
-    memories = [exports[f"m{i}"] for i in range(len(env.memories))]
-    return outcomes, [bytes(memory.read(store)) for memory in memories]  # type: ignore[union-attr]
+    return outcomes, [bytes(exports[f"m{i}"].read(store)) for i in range(len(env.memories))]
 
 
 @oracle_cases

@@ -46,6 +46,10 @@ def read_line(process: subprocess.Popen[str], timeout: float = START_TIMEOUT) ->
     return process.stdout.readline() if readable else ""
 
 
+# Without enclaves in waiting, tests can tell whose the processes are.
+_QUIET = ("--pool", "0", "--max-drain", "1")
+
+
 @dataclass
 class Host:
     """A running wasm-host. `log` grows while it runs with ``-v``."""
@@ -74,7 +78,7 @@ def host(state: Path, *options: str, policy: Policy | None = None) -> Iterator[H
     log = state / f"host-{time.monotonic_ns()}.log"
     with log.open("w") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "wasm_host", "-v", "-a", "127.0.0.1:0", *options],
+            [sys.executable, "-m", "wasm_host", "-v", "-a", "127.0.0.1:0", *_QUIET, *options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,

@@ -109,7 +109,8 @@ def read_bytes(data: bytes, pos: int, count: int) -> tuple[bytes, int]:
     """`count` bytes at `pos`. Raises `DecodeError` where the input has fewer."""
     if count > len(data) - pos:
         raise DecodeError("unexpected end of section or function", len(data))
-    return data[pos : pos + count], pos + count
+    # The input may be a view of a larger buffer; what stays of a module may not.
+    return bytes(data[pos : pos + count]), pos + count
 
 
 def read_heaptype(data: bytes, pos: int) -> tuple[HeapType, int]:

@@ -13,10 +13,10 @@ from tinywasm.api.handles import Handle
 from tinywasm.api.instance import Instance
 from tinywasm.config import Engine
 from tinywasm.errors import LinkError
-from tinywasm.instance import Module, instantiate_with
+from tinywasm.instance import Module, import_types, instantiate_with
 from tinywasm.runtime.module import Extern
 from tinywasm.runtime.store import Store
-from tinywasm.types import FuncType, GlobalType, ImportType
+from tinywasm.types import ExternType, FuncType, GlobalType, ImportType
 
 Source = str | bytes | bytearray | PathLike[str]
 Imports = Mapping[str, Mapping[str, Any] | Instance]
@@ -49,7 +49,10 @@ def instantiate(source: Source, imports: Imports | None = None, *, store: Store 
     }
     store = store or _store_of(namespaces) or Store()
     module = load(store.engine, source)
-    externs = [_extern(store, namespaces, wanted) for wanted in module.imports]
+    externs = [
+        _extern(store, namespaces, wanted, definition)
+        for wanted, definition in zip(module.imports, import_types(module), strict=True)
+    ]
     return Instance._of(module, instantiate_with(store, module, externs))
 
 
@@ -64,7 +67,9 @@ def _store_of(namespaces: Mapping[str, Mapping[str, Any]]) -> Store | None:
     return None
 
 
-def _extern(store: Store, namespaces: Mapping[str, Mapping[str, Any]], wanted: ImportType) -> Extern:
+def _extern(
+    store: Store, namespaces: Mapping[str, Mapping[str, Any]], wanted: ImportType, definition: ExternType
+) -> Extern:
     place = f'"{wanted.module}" "{wanted.name}"'
     space = namespaces.get(wanted.module, {})
     if wanted.name not in space:
@@ -75,6 +80,8 @@ def _extern(store: Store, namespaces: Mapping[str, Mapping[str, Any]], wanted: I
         return raw
     if callable(item) and isinstance(wanted.type, FuncType):
         item = Func(store, wanted.type, item)
+        # The import's own definition, which may be open, or one of a recursive group.
+        item._raw.type = definition
     elif isinstance(wanted.type, GlobalType) and not wanted.type.mutable and not callable(item):
         try:
             item = Global(store, wanted.type, item)

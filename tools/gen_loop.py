@@ -41,8 +41,10 @@ HAND = [
     "return_call_ref",
     "unreachable",
     "move",
+    "move2",
     "move128",
     "const",
+    "const2",
     "const128",
     "select",
     "select128",
@@ -388,10 +390,15 @@ def _access_forms(row: Instruction) -> dict[str, str]:
     """Suffixes of the forms and the macros that find their place.
 
     The short form is for memory 0 with 32-bit addresses; `__x` names its memory in c; `__a` is short and
-    adds a constant, the upper half of its immediate, to the address; `__s` has its whole address there.
+    adds a constant, the upper half of its immediate, to the address; `__s` has its whole address there;
+    `__u` makes its address as `__a` does and leaves it in slot c.
     """
     forms = {"": "ADDRESS", "__x": "ADDRESS_X"}
-    return forms if len(row.immediates) == 2 else {**forms, "__a": "ADDRESS_A", "__s": "ADDRESS_S"}
+    return (
+        forms
+        if len(row.immediates) == 2
+        else {**forms, "__a": "ADDRESS_A", "__s": "ADDRESS_S", "__u": "ADDRESS_U"}
+    )
 
 
 def _access_arms(row: Instruction) -> Iterator[str]:

@@ -87,6 +87,10 @@ class EvidenceError(RemoteError):
         self.reason = reason
 
 
+class ReceiptError(RemoteError):
+    """A receipt is malformed, not signed by the key that must have signed it, or of something else."""
+
+
 class PolicyError(RemoteError):
     """Genuine evidence of something that the policy does not accept.
 

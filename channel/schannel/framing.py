@@ -6,6 +6,8 @@ a 2-byte big-endian length and that many bytes (Noise, section 13). Nothing here
 
 from __future__ import annotations
 
+from enum import IntEnum
+
 from .errors import FramingError, LocalError, Truncated
 
 MAGIC = b"TWSC"
@@ -20,12 +22,50 @@ LENGTH_SIZE = 2
 MAX_RECORD = 65535
 """Largest record in bytes, its prefix not counted: the largest Noise message."""
 
-REFUSAL = bytes(LENGTH_SIZE)
-"""What a relay without a free enclave sends in place of an answer, in plain: a record of no bytes.
+REFUSAL_SIZE = LENGTH_SIZE + 1
+"""Bytes of a refusal."""
 
-No end of a channel ever sends one, so it cannot be mistaken. A client takes it as "busy" only while it
-connects, and as a broken channel (`FramingError`) later.
-"""
+
+class Refusal(IntEnum):
+    """Why a relay does not serve a client: the byte after a length prefix of zero.
+
+    A relay sends it in plain in place of an answer. No end of a channel ever sends a record of no bytes, so
+    it cannot be mistaken. Nobody signs it: a client believes it only while it connects, when a lie does no
+    more than a relay can do anyway.
+    """
+
+    BUSY = 1
+    CONNECTIONS = 2
+    ADDRESS = 3
+    SLOW = 4
+    STOPPING = 5
+
+    @property
+    def shown(self) -> str:
+        """The reason, for people: what is said about the host."""
+        return _REFUSALS[self]
+
+
+_REFUSALS = {
+    Refusal.BUSY: "is busy: no enclave is free, try again later",
+    Refusal.CONNECTIONS: "is busy: it has as many connections as it takes, try again later",
+    Refusal.ADDRESS: "refused: there are too many connections from this address",
+    Refusal.SLOW: "refused: the first message did not come in time",
+    Refusal.STOPPING: "is shutting down",
+}
+
+
+class Refused(FramingError):
+    """The stream is a relay's refusal."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(f"the host {refusal.shown}")
+        self.refusal = refusal
+
+
+def encode_refusal(refusal: Refusal) -> bytes:
+    """What a relay sends to a client that it does not serve."""
+    return bytes([*bytes(LENGTH_SIZE), refusal])
 
 
 def encode_record(body: bytes) -> bytes:
@@ -43,11 +83,13 @@ class StreamParser:
     """Cuts a byte stream into fixed-size pieces and records, however it was split on the way.
 
     It buffers what it was given and has not yet handed out; with the records taken after each
-    `receive_data`, that is less than one record.
+    `receive_data`, that is less than one record. `refusable` says whether a refusal may come: only to a
+    client, and only in place of the first record.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, refusable: bool = False) -> None:
         self._buffer = bytearray()
+        self.refusable = refusable
 
     def receive_data(self, data: bytes) -> None:
         """Append received bytes."""
@@ -66,17 +108,27 @@ class StreamParser:
         """Return the next record without its prefix, or None until it is complete.
 
         Raises:
+            Refused: it is a relay's refusal.
             FramingError: the prefix announces an empty record.
         """
         if len(self._buffer) < LENGTH_SIZE:
             return None
         size = int.from_bytes(self._buffer[:LENGTH_SIZE], "big")
         if size == 0:
-            raise FramingError("a record of zero bytes was announced")
+            self._refuse()
+            return None
         if len(self._buffer) < LENGTH_SIZE + size:
             return None
         del self._buffer[:LENGTH_SIZE]
         return self.take(size)
+
+    def _refuse(self) -> None:
+        """Raise what an empty record means, once that is known."""
+        if self.refusable and len(self._buffer) < REFUSAL_SIZE:
+            return
+        if self.refusable and self._buffer[LENGTH_SIZE] in Refusal.__members__.values():
+            raise Refused(Refusal(self._buffer[LENGTH_SIZE]))
+        raise FramingError("a record of zero bytes was announced")
 
     def receive_eof(self) -> None:
         """Note the end of the stream.

@@ -132,7 +132,7 @@ RECEIPT = Layout("receipt request", request=U32)
 RECEIPT_RESULT = Layout("receipt result", receipt=_bytes)
 SEAL = Layout("seal request", label=TEXT, counter=U64, module=PAYLOAD)
 SEAL_RESULT = Layout("seal result", digest=_digest, counter=U64)
-RESTORE = Layout("restore request", label=TEXT, name=TEXT, counter=U64)
+RESTORE = Layout("restore request", label=TEXT, name=TEXT, counter=U64, owner=prefixed(U8))
 RESTORE_RESULT = Layout("restore result", digest=_digest, counter=U64)
 ERROR = Layout("error reply", code=U8, message=TEXT, backtrace=array(U16, group(TEXT, U32, TEXT, U32)))
 
@@ -173,6 +173,5 @@ SEALED_HEADER = Layout(
     name=_digest,
     salt=fixed(32),
     size=U64,
-    digest=_digest,
 )
 """Head of a sealed program, authenticated with each of its segments."""

@@ -345,11 +345,15 @@ class SealResult:
 
 @dataclass(frozen=True, slots=True)
 class RestoreRequest:
-    """Deploy the program kept under `label` as `name`, unless its counter is below `counter`."""
+    """Deploy the program kept under `label` as `name`, unless its counter is below `counter`.
+
+    `owner` is the public key (32 bytes) of the client that had it kept; empty for one's own.
+    """
 
     label: str
     name: str
     counter: int = 0
+    owner: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

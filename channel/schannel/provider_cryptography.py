@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from .dh import DhFunction
 from .errors import DecryptError
+from .wire import Buffer
 
 _KEY_SIZE = 32
 
@@ -20,7 +21,7 @@ class Aead:
     def __init__(self, key: bytes | bytearray) -> None:
         self._cipher = AESGCM(key)
 
-    def encrypt(self, nonce: bytes, plaintext: bytes, ad: bytes) -> bytes:
+    def encrypt(self, nonce: bytes, plaintext: Buffer, ad: bytes) -> bytes:
         """The ciphertext with its 16-byte tag; the nonce has 12 bytes."""
         return self._cipher.encrypt(nonce, plaintext, ad)
 

@@ -13,6 +13,7 @@ from Crypto.Signature import eddsa
 
 from .dh import DhFunction
 from .errors import DecryptError, InvalidKey
+from .wire import Buffer
 
 ED25519_ORDER = 2**252 + 27742317777372353535851937790883648493
 """L, the order of the base point (RFC 8032, section 5.1)."""
@@ -30,7 +31,7 @@ class Aead:
         # Not a copy: whoever overwrites the key overwrites it here.
         self._key = key
 
-    def encrypt(self, nonce: bytes, plaintext: bytes, ad: bytes) -> bytes:
+    def encrypt(self, nonce: bytes, plaintext: Buffer, ad: bytes) -> bytes:
         """The ciphertext with its 16-byte tag; the nonce has 12 bytes."""
         cipher = AES.new(self._key, AES.MODE_GCM, nonce=nonce)
         cipher.update(ad)

@@ -265,6 +265,7 @@ class ClientSession(_Session):
         self._identity = identity
         self._handshake = ClientHandshake(suite)
         self._out += self._handshake.start()
+        self._parser.refusable = True
         self._pending: dict[int, MessageType] = {}
         self._last_number = 0
 
@@ -293,6 +294,7 @@ class ClientSession(_Session):
         if self._state is State.HANDSHAKE:
             record = self._parser.next_record()
             if record is not None:
+                self._parser.refusable = False
                 self._establish(self._handshake.finish(record))
             return record is not None
         opened = self._next_opened()

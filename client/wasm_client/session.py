@@ -9,7 +9,6 @@ from typing import Self
 from schannel.errors import (
     ChannelTimeout,
     EvidenceError,
-    FramingError,
     LocalError,
     PolicyError,
     ProtocolError,
@@ -17,6 +16,7 @@ from schannel.errors import (
     Truncated,
 )
 from schannel.events import EnclaveVerified
+from schannel.framing import Refused
 from schannel.messages import (
     CallRequest,
     CallResult,
@@ -65,8 +65,8 @@ def connect(
         raise NotVerified(error.rule, f"the enclave was refused: {error}") from error
     except EvidenceError as error:
         raise NotVerified(error.reason.value, f"the enclave was refused: {error}") from error
-    except FramingError as error:
-        raise CannotConnect(f"{address} is busy: no enclave is free, try again later") from error
+    except Refused as error:
+        raise CannotConnect(f"{address} {error.refusal.shown}") from error
     except (ChannelTimeout, TimeoutError) as error:
         raise CannotConnect(f"{address} did not answer within {timeout:g} seconds") from error
     except Truncated as error:

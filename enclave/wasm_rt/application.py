@@ -7,15 +7,12 @@ the session, but for the channel's own errors.
 from __future__ import annotations
 
 import difflib
-import hashlib
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
+from collections import deque
+from dataclasses import replace
 from typing import Any
 
 import tinywasm
-from schannel.layouts import MAX_TEXT
+from schannel.ed25519_sha3 import SigningKey
 from schannel.messages import (
     CallRequest,
     CallResult,
@@ -24,44 +21,47 @@ from schannel.messages import (
     ErrorCode,
     ErrorReply,
     ExportInfo,
-    ExternKind,
+    GetRequest,
     InfoRequest,
     InfoResult,
+    PutRequest,
+    ReadRequest,
+    ReadResult,
+    ReceiptRequest,
+    ReceiptResult,
     Reply,
     Request,
+    RestoreRequest,
+    RestoreResult,
+    RunRequest,
+    RunResult,
+    SealRequest,
+    SealResult,
     TraceFrame,
-    Value,
-    ValueType,
+    WriteRequest,
+    WriteResult,
+    message_type,
 )
+from schannel.receipts import RUN_FUNCTION, History, Receipt, inputs_digest, outcome, outputs_digest
 from tinywasm.engine import native_available
-from tinywasm.instance import extern_type, instantiate, invoke
-from tinywasm.numerics.floats import f32_from_bits, f32_to_bits, f64_from_bits, f64_to_bits
+from tinywasm.instance import invoke
 from tinywasm.runtime.func import FuncInstance
-from tinywasm.runtime.module import Extern, ModuleInstance
-from tinywasm.types import F32, F64, I32, I64, V128, FuncType, ValType
 
+from .access import Access
 from .configuration import Configuration
+from .errors import RequestError
+from .files import SessionFiles
+from .memories import read_memory, write_memory
+from .programs import MAX_NAME, Program, Programs
+from .sealing import Label, Sealing, program_digest
+from .values import accepts, export_infos, from_raw, function_type, to_raw, unshowable_result
 
 VERSION = (0, 1, 0)
 """Version of the application, in the evidence's claims."""
 
-MAX_NAME = 256
-"""Longest module name in characters."""
+_KEPT_RECEIPTS = 1024
+"""Calls of which the enclave still knows what a receipt says."""
 
-_TO_RAW: dict[ValueType, Callable[[int], Any]] = {
-    ValueType.I32: lambda bits: bits,
-    ValueType.I64: lambda bits: bits,
-    ValueType.F32: f32_from_bits,
-    ValueType.F64: f64_from_bits,
-    ValueType.V128: lambda bits: bits.to_bytes(16, "little"),
-}
-_TO_BITS: dict[ValType, tuple[ValueType, Callable[[Any], int]]] = {
-    I32: (ValueType.I32, lambda raw: raw),
-    I64: (ValueType.I64, lambda raw: raw),
-    F32: (ValueType.F32, f32_to_bits),
-    F64: (ValueType.F64, f64_to_bits),
-    V128: (ValueType.V128, lambda raw: int.from_bytes(raw, "little")),
-}
 _CODES: tuple[tuple[type[Exception], ErrorCode], ...] = (
     (tinywasm.ParseError, ErrorCode.MALFORMED_MODULE),
     (tinywasm.DecodeError, ErrorCode.MALFORMED_MODULE),
@@ -78,118 +78,188 @@ _CODES: tuple[tuple[type[Exception], ErrorCode], ...] = (
 )
 
 
-class RequestError(Exception):
-    """A request that is answered with an error."""
-
-    def __init__(self, code: ErrorCode, message: str) -> None:
-        super().__init__(message)
-        self.reply = ErrorReply(code, message)
-
-
 class Application:
-    """The programs that one client has deployed, and what it can do with them."""
+    """The programs that one client has deployed, and what it can do with them.
 
-    def __init__(self, configuration: Configuration) -> None:
+    Args:
+        configuration: the limits, and who may do what.
+        sealing: keeps programs; None where nothing can be kept.
+        receipt_key: signs receipts; None where none are given.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        sealing: Sealing | None = None,
+        receipt_key: SigningKey | None = None,
+    ) -> None:
         self._configuration = configuration
-        self._engine = tinywasm.Engine(
-            tinywasm.Config(
-                consume_fuel=True,
-                max_call_depth=configuration.max_call_depth,
-                max_memory_pages=configuration.max_memory_pages,
-                max_table_elements=configuration.max_table_elements,
-            )
-        )
-        self._modules: dict[str, ModuleInstance] = {}
-        self._running: tinywasm.Store | None = None
+        self._access = Access(configuration)
+        self._sealing = sealing
+        self._receipt_key = receipt_key
+        self._files = SessionFiles(configuration.max_file_bytes, configuration.max_message // 2)
+        self._programs = Programs(configuration, self._files.tree)
+        self._session = b""
+        self._history = History()
+        self._receipts: deque[tuple[int, Receipt]] = deque(maxlen=_KEPT_RECEIPTS)
+        self._calls = 0
 
-    def handle(self, request: Request) -> Reply:
-        """The reply to a request; never raises."""
+    def begin(self, session: bytes) -> None:
+        """Note the name of the connection, for receipts."""
+        self._session = session
+
+    def identify(self, client: bytes) -> None:
+        """Note the public key that the client has proved to own."""
+        self._access.client = client
+
+    def handle(self, request: Request, number: int = 0) -> Reply:
+        """The reply to the request of that number; never raises."""
         try:
-            match request:
-                case DeployRequest():
-                    return self._deploy(request)
-                case CallRequest():
-                    return self._call(request)
-                case InfoRequest():
-                    return self._info(request)
-                case _:
-                    return ErrorReply(ErrorCode.UNSUPPORTED, "this enclave does not offer that request")
+            self._access.check(request)
+            return self._answer(request, number)
         except RequestError as error:
             return error.reply
         except Exception as error:
-            return _error_reply(error)
+            return error_reply(error)
 
     def interrupt(self) -> None:
         """End the call under way; for signal handlers."""
-        if self._running is not None:
-            self._running.interrupt()
+        self._programs.interrupt()
+
+    def _answer(self, request: Request, number: int) -> Reply:
+        match request:
+            case CallRequest() | RunRequest():
+                return self._attested(request, number)
+            case DeployRequest():
+                return self._deploy(request)
+            case InfoRequest():
+                return self._info(request)
+            case PutRequest():
+                return self._recorded(request, self._files.put(request))
+            case GetRequest():
+                return self._files.get(request)
+            case WriteRequest():
+                write_memory(self._programs.instance(request.module), request)
+                return self._recorded(request, WriteResult())
+            case ReadRequest():
+                largest = self._configuration.max_message // 2
+                return ReadResult(read_memory(self._programs.instance(request.module), request, largest))
+            case ReceiptRequest():
+                return self._receipt(request)
+            case SealRequest():
+                return self._seal(request)
+            case RestoreRequest():
+                return self._restore(request)
+
+    def _recorded(self, request: Request, reply: Reply) -> Reply:
+        self._history.add(request, reply)
+        return reply
 
     def _deploy(self, request: DeployRequest) -> DeployResult:
-        if not 0 < len(request.name) <= MAX_NAME:
-            raise RequestError(ErrorCode.BAD_REQUEST, f"a module's name has 1 to {MAX_NAME} characters")
-        if request.name not in self._modules and len(self._modules) >= self._configuration.max_modules:
-            raise RequestError(
-                ErrorCode.LIMIT_EXCEEDED, f"at most {self._configuration.max_modules} modules can be deployed"
-            )
-        source = bytes(request.module)
-        module = tinywasm.Module(self._engine, source if source.startswith(b"\0asm") else source.decode())
-        store = tinywasm.Store(self._engine)
-        with self._limited(store, 0, 0):
-            self._modules[request.name] = instantiate(store, module, {})
-        return DeployResult(hashlib.sha256(request.module).digest())
+        digest = program_digest(request.module)
+        self._instantiate(request.name, request.module, digest)
+        return DeployResult(digest)
+
+    def _instantiate(self, name: str, source: Any, digest: bytes) -> None:
+        try:
+            self._programs.deploy(name, source, digest)
+        except Exception as error:
+            reply = error.reply if isinstance(error, RequestError) else error_reply(error)
+            self._history.add_program(name, digest, reply)
+            raise
+        self._history.add_program(name, digest, DeployResult(digest))
 
     def _info(self, request: InfoRequest) -> InfoResult:
         exports: tuple[ExportInfo, ...] = ()
         if request.module:
-            instance = self._module(request.module)
-            exports = tuple(_export_info(name, extern) for name, extern in instance.exports.items())
+            exports = export_infos(self._programs.program(request.module).module)
         version = ".".join(map(str, VERSION))
         engine = "native" if native_available else "python"
-        return InfoResult(version, engine, tuple(self._modules), exports)
+        return InfoResult(version, engine, self._programs.names(), exports)
 
-    def _call(self, request: CallRequest) -> CallResult:
-        instance = self._module(request.module)
-        function = _exported_function(instance, request.function)
-        arguments = _raw_arguments(function, request)
-        for result in function.signature.results:
-            if result not in _TO_BITS:
-                raise RequestError(
-                    ErrorCode.UNSUPPORTED, f"a result of type {result} cannot leave the enclave"
-                )
-        store = instance.store
-        with self._limited(store, request.fuel, request.timeout_ms):
-            fuel = store.get_fuel()
-            results = invoke(store, function, arguments)
-        values = zip(function.signature.results, results, strict=True)
-        return CallResult(tuple(_value(kind, raw) for kind, raw in values), fuel - store.get_fuel())
-
-    def _module(self, name: str) -> ModuleInstance:
-        if name not in self._modules:
-            raise RequestError(ErrorCode.NOT_DEPLOYED, f"no module {name!r} is deployed")
-        return self._modules[name]
-
-    @contextmanager
-    def _limited(self, store: tinywasm.Store, fuel: int, timeout_ms: int) -> Iterator[None]:
-        """Run with at most so much fuel and time; 0 stands for the configuration's limit."""
-        limits = self._configuration
-        store.set_fuel(min(fuel or limits.max_fuel, limits.max_fuel))
-        store.interrupted = False
-        self._running = store
-        previous = signal.signal(signal.SIGALRM, self._expire)
-        signal.setitimer(signal.ITIMER_REAL, min(timeout_ms or limits.max_call_ms, limits.max_call_ms) / 1000)
+    def _attested(self, request: CallRequest | RunRequest, number: int) -> Reply:
+        """Call or run, and note what a receipt of it says."""
+        program = self._programs.program(request.module)
+        history = self._history.digest
+        reply: Reply
         try:
-            yield
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, previous)
-            self._running = None
+            reply = self._call(program, request) if isinstance(request, CallRequest) else self._run(request)
+        except RequestError:
+            raise
+        except Exception as error:
+            reply = error_reply(error)
+        self._history.add(request, reply)
+        self._calls += 1
+        receipt = Receipt(
+            session=self._session,
+            counter=self._calls,
+            kind=message_type(request),
+            module_digest=program.digest,
+            function=request.function if isinstance(request, CallRequest) else RUN_FUNCTION,
+            arguments_digest=inputs_digest(request),
+            results_digest=outputs_digest(reply),
+            outcome=outcome(reply),
+            fuel_used=self._programs.fuel_used,
+            history=history,
+        )
+        self._receipts.append((number, receipt))
+        return reply
 
-    def _expire(self, _signal: int, _frame: FrameType | None) -> None:
-        self.interrupt()
+    def _call(self, program: Program, request: CallRequest) -> CallResult:
+        function = _exported_function(self._programs, program, request.function)
+        if not accepts(function.signature, request.arguments):
+            shown = function_type(function.signature)
+            raise RequestError(
+                ErrorCode.BAD_ARGUMENTS, f"the arguments do not fit the function's type {shown}"
+            )
+        unshowable = unshowable_result(function.signature)
+        if unshowable is not None:
+            raise RequestError(
+                ErrorCode.UNSUPPORTED, f"a result of type {unshowable} cannot leave the enclave"
+            )
+        with self._programs.limited(request.fuel, request.timeout_ms):
+            results = invoke(self._programs.store, function, to_raw(request.arguments))
+        return CallResult(from_raw(function.signature, results), self._programs.fuel_used)
+
+    def _run(self, request: RunRequest) -> RunResult:
+        result = self._programs.run(request)
+        return replace(result, fuel_used=self._programs.fuel_used)
+
+    def _receipt(self, request: ReceiptRequest) -> ReceiptResult:
+        for number, receipt in reversed(self._receipts):
+            if request.request in (0, number) and self._receipt_key is not None:
+                return ReceiptResult(receipt.sign(self._receipt_key))
+        raise RequestError(ErrorCode.NOT_FOUND, "there is no such call to give a receipt of")
+
+    def _seal(self, request: SealRequest) -> SealResult:
+        label = self._label(request.label, self._access.client)
+        counter = self._sealer().seal(label, request.module, request.counter)
+        return SealResult(program_digest(request.module), counter)
+
+    def _restore(self, request: RestoreRequest) -> RestoreResult:
+        owner = request.owner or self._access.client
+        self._access.check_owner(owner)
+        program, counter = self._sealer().open(self._label(request.label, owner), request.counter)
+        digest = program_digest(program)
+        self._instantiate(request.name, memoryview(program), digest)
+        return RestoreResult(digest, counter)
+
+    def _label(self, text: str, owner: bytes) -> Label:
+        if not owner:
+            raise RequestError(ErrorCode.NOT_ALLOWED, "programs are kept for clients that have a key")
+        if not 0 < len(text) <= MAX_NAME:
+            raise RequestError(ErrorCode.BAD_REQUEST, f"a label has 1 to {MAX_NAME} characters")
+        return Label(owner, text)
+
+    def _sealer(self) -> Sealing:
+        if self._sealing is None:
+            raise RequestError(ErrorCode.UNSUPPORTED, "this host stores no programs")
+        return self._sealing
 
 
-def _exported_function(instance: ModuleInstance, name: str) -> FuncInstance:
-    functions = {key: item for key, item in instance.exports.items() if isinstance(item, FuncInstance)}
+def _exported_function(programs: Programs, program: Program, name: str) -> FuncInstance:
+    exports = programs.instantiated(program).exports
+    functions = {key: item for key, item in exports.items() if isinstance(item, FuncInstance)}
     if name in functions:
         return functions[name]
     near = difflib.get_close_matches(name[:MAX_NAME], functions, 1)
@@ -197,37 +267,8 @@ def _exported_function(instance: ModuleInstance, name: str) -> FuncInstance:
     raise RequestError(ErrorCode.NOT_FOUND, f"no function {name[:MAX_NAME]!r} is exported{hint}")
 
 
-def _raw_arguments(function: FuncInstance, request: CallRequest) -> list[Any]:
-    expected = [_TO_BITS.get(param, (None,))[0] for param in function.signature.params]
-    if expected != [argument.type for argument in request.arguments]:
-        signature = function_type(function.signature)
-        raise RequestError(
-            ErrorCode.BAD_ARGUMENTS, f"the arguments do not fit the function's type {signature}"
-        )
-    return [_TO_RAW[argument.type](argument.bits) for argument in request.arguments]
-
-
-def _value(kind: ValType, raw: Any) -> Value:
-    value_type, to_bits = _TO_BITS[kind]
-    return Value(value_type, to_bits(raw))
-
-
-def _export_info(name: str, extern: Extern) -> ExportInfo:
-    kind = ExternKind[extern.kind.upper()]
-    shown = function_type(extern.signature) if isinstance(extern, FuncInstance) else str(extern_type(extern))
-    return ExportInfo(name, kind, shown[:MAX_TEXT])
-
-
-def function_type(signature: FuncType) -> str:
-    """A function type in the text format, for example ``(func (param i32 i32) (result i32))``."""
-    parts = ["func"]
-    for keyword, types in (("param", signature.params), ("result", signature.results)):
-        if types:
-            parts.append(f"({keyword} {' '.join(map(str, types))})")
-    return f"({' '.join(parts)})"
-
-
-def _error_reply(error: Exception) -> ErrorReply:
+def error_reply(error: Exception) -> ErrorReply:
+    """The reply that tells of an exception."""
     code = next((code for cls, code in _CODES if isinstance(error, cls)), None)
     if code is None:
         # Nothing but the kind: the text of an unforeseen error may hold anything.

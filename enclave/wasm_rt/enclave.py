@@ -6,15 +6,18 @@ Sockets are polled, never given a time limit of their own: changing one is a sys
 from __future__ import annotations
 
 import contextlib
+import gc
 import select
 import signal
 import socket
 import time
+from dataclasses import replace
 from types import FrameType
 
 from schannel.ed25519_sha3 import ED25519_SHA3, SEED_SIZE
 from schannel.errors import LocalError, ProtocolError
 from schannel.events import (
+    ClientIdentified,
     CloseReason,
     Event,
     EvidenceRequired,
@@ -30,9 +33,15 @@ from schannel.messages import (
     DeployRequest,
     ErrorCode,
     ErrorReply,
+    GetRequest,
     InfoRequest,
+    PutRequest,
+    ReadRequest,
+    ReceiptRequest,
     Reply,
+    RunRequest,
     Value,
+    WriteRequest,
 )
 from schannel.monitor_keys import Monitor
 from schannel.policy import Policy
@@ -43,20 +52,29 @@ from . import sandbox
 from .application import VERSION, Application
 from .configuration import Configuration
 from .monitor_link import MonitorLink, MonitorRefused
+from .sealing import IDENTIFIER, Sealing
+from .storage_link import StorageLink
 
 EXIT_DONE, EXIT_FAILED = 0, 1
 _RECEIVE_SIZE = 1 << 18
 
 
-def run(channel: socket.socket, link: MonitorLink, configuration: Configuration, inherited: Isolation) -> int:
+def run(
+    channel: socket.socket,
+    link: MonitorLink,
+    storage: StorageLink,
+    configuration: Configuration,
+    inherited: Isolation,
+) -> int:
     """Become an enclave: the process's exit status when its session is over.
 
     `inherited` names the layers of isolation that the process was forked into.
     """
     channel.setblocking(False)
     try:
-        isolated = sandbox.lock_down(configuration.data_limit, [channel.fileno(), link.fileno()])
-        server = EnclaveServer(channel, link, configuration, inherited | isolated.active)
+        kept = [channel.fileno(), link.fileno(), storage.fileno()]
+        isolated = sandbox.lock_down(configuration.data_limit, kept)
+        server = EnclaveServer(channel, link, storage, configuration, inherited | isolated.active)
         signal.signal(signal.SIGTERM, server.terminate)
         server.serve()
     except (ProtocolError, MonitorRefused, OSError) as error:
@@ -84,18 +102,21 @@ class EnclaveServer:
         self,
         channel: socket.socket,
         link: MonitorLink,
+        storage: StorageLink,
         configuration: Configuration,
         isolation: Isolation,
     ) -> None:
         self._channel = channel
         self._link = link
         self._configuration = configuration
-        self._application = Application(configuration)
-        self._receipt_key = identity_key(random_bytes(SEED_SIZE))
-        claims = EnclaveClaims(configuration.digest(), VERSION, isolation, self._receipt_key.public)
+        receipt_key = identity_key(random_bytes(SEED_SIZE))
+        sealing = Sealing(lambda: link.sealing_key(IDENTIFIER).key, storage, configuration.max_message)
+        self._application = Application(configuration, sealing, receipt_key)
+        claims = EnclaveClaims(configuration.digest(), VERSION, isolation, receipt_key.public)
         self._session = EnclaveSession(claims, limits=Limits(max_message=configuration.max_message))
         self._attested = False
-        self._deadline = time.monotonic() + configuration.handshake_ms / 1000
+        # None until the first byte: an enclave may be started long before it has a client.
+        self._deadline: float | None = None
         self._stopping = False
         self._waiting = False
 
@@ -144,8 +165,11 @@ class EnclaveServer:
             case EvidenceRequired(data):
                 self._session.send_evidence(self._link.attest(data))
                 self._attested = True
+                self._application.begin(self._session.handshake_hash)
+            case ClientIdentified(public_key):
+                self._application.identify(public_key)
             case RequestReceived(number, request):
-                self._reply(number, self._application.handle(request))
+                self._reply(number, self._application.handle(request, number))
 
     def _reply(self, number: int, reply: Reply) -> None:
         try:
@@ -160,6 +184,8 @@ class EnclaveServer:
                 raise _Stop
             if not self._ready(select.POLLIN):
                 raise _Silent("the client is silent")
+            if self._deadline is None:
+                self._deadline = time.monotonic() + self._configuration.handshake_ms / 1000
             return self._channel.recv(_RECEIVE_SIZE)
         finally:
             self._waiting = False
@@ -173,12 +199,14 @@ class EnclaveServer:
 
     def _ready(self, event: int) -> bool:
         """Wait until the channel is ready for `event`, as long as the configuration allows."""
-        left = self._configuration.idle_ms / 1000
-        if not self._attested:
-            left = max(self._deadline - time.monotonic(), 0)
+        left: float | None = self._configuration.idle_ms
+        if self._deadline is None:
+            left = None
+        elif not self._attested:
+            left = max(self._deadline - time.monotonic(), 0) * 1000
         poller = select.poll()
         poller.register(self._channel, event)
-        return bool(poller.poll(left * 1000))
+        return bool(poller.poll(left))
 
     def _close(self, reason: CloseReason) -> None:
         with contextlib.suppress(ProtocolError, OSError):
@@ -204,11 +232,15 @@ def warm_up(configuration: Configuration) -> None:
         client = ClientSession(policy, suite=suite, identity=identity_key(random_bytes(SEED_SIZE)))
         claims = EnclaveClaims(configuration.digest(), VERSION, Isolation(0), device.public)
         session = EnclaveSession(claims)
-        application = Application(configuration)
+        # Rights are for clients; and what is imported and set up here is the same with and without them.
+        application = Application(replace(configuration, deployers=(), callers=()), None, device)
         for request in (None, *_WARM_UP):
             if request is not None:
                 client.send_request(request)
             _exchange(client, session, monitor, application)
+    # Memories are address space, which is limited: those of the programs above must be gone.
+    del application
+    gc.collect()
 
 
 _WARM_UP = (
@@ -222,6 +254,21 @@ _WARM_UP = (
     CallRequest("warm", "add", (Value.i32(1), Value.i32(2))),
     CallRequest("warm", "trap"),
     CallRequest("warm", "ad"),
+    ReceiptRequest(),
+    PutRequest("file", b"content"),
+    GetRequest("file"),
+    DeployRequest(
+        "command",
+        b"""(module
+          (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+          (memory (export "memory") 1)
+          (data (i32.const 0) "\\08\\00\\00\\00\\01\\00\\00\\00x")
+          (func (export "_start")
+            (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 12)))))""",
+    ),
+    RunRequest("command", ("argument",), (("NAME", "value"),), b"input"),
+    WriteRequest("command", 0, b"text"),
+    ReadRequest("command", 0, 4),
 )
 
 

@@ -95,15 +95,18 @@ class DependencyFinder(MetaPathFinder):
         return importlib.machinery.PathFinder.find_spec(fullname, [os.path.dirname(folder)])
 
 
-def main(control: int, loader: bytes, runtime: bytes, application: bytes, dependencies: str) -> None:
+def main(
+    control: int, loader: bytes, runtime: bytes, application: bytes, dependencies: str, settings: str
+) -> None:
     """Load the measured application and serve the monitor's requests for enclaves until it hangs up.
 
     Args:
         control: descriptor of the socket to the monitor.
         loader, runtime, application: the three measured files; this is the first.
         dependencies: JSON object, third-party package to its folder.
+        settings: JSON object, the operator's part of the configuration; its digest is in the evidence.
     """
     sys.meta_path.insert(0, MeasuredFinder([runtime, application]))
     sys.meta_path.append(DependencyFinder(json.loads(dependencies)))
     zygote = importlib.import_module("wasm_rt.zygote")
-    zygote.serve(socket.socket(fileno=control))
+    zygote.serve(socket.socket(fileno=control), settings)

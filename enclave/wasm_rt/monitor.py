@@ -4,7 +4,7 @@ It measures the three files, starts the zygote from exactly those bytes, holds t
 reports. The host has a control socket and may ask for enclaves; reports and sealing keys are given only to
 enclaves, each over its own socket and about itself.
 
-Control datagrams are JSON. From the host: ``{"start": n}`` with the enclave's end of the channel,
+Control datagrams are JSON. From the host: ``{"start": n}`` with the enclave's ends of channel and storage,
 ``{"stop": n}``, ``{"kill": n}``. To the host: ``{"ready": {...}}`` or ``{"error": text}`` once, then
 ``{"started": n, "pid": p}``, ``{"failed": n}``, ``{"ended": n, "status": s}``,
 ``{"log": text, "enclave": n}``.
@@ -22,6 +22,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tomllib
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -41,10 +42,13 @@ from schannel.monitor_keys import Monitor
 from schannel.simulation import monitor_measurement, state_directory
 
 from . import monitor_link
+from .configuration import Configuration
 from .device import load_device_key
 from .sandbox import die_with_parent
 
 _MAX_DATAGRAM = 65536
+_DESCRIPTORS = 2
+"""What comes from the host with a request to start an enclave: its ends of channel and storage."""
 
 # Everything that this line does not do is done by measured code.
 _BOOT = """
@@ -55,7 +59,7 @@ for descriptor in map(int, sys.argv[2:5]):
         files.append(file.read())
 names = {"__name__": "wasm_rt.loader"}
 exec(compile(files[0], "<measured>/wasm_rt/loader.py", "exec"), names)
-names["main"](int(sys.argv[1]), *files, sys.argv[5])
+names["main"](int(sys.argv[1]), *files, *sys.argv[5:7])
 """
 
 
@@ -63,14 +67,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the monitor's process: serve the host until it hangs up."""
     parser = argparse.ArgumentParser(prog="wasm-rt-monitor")
     parser.add_argument("--control", type=int, required=True)
-    for name in ("loader", "runtime", "application"):
+    for name in ("loader", "runtime", "application", "configuration"):
         parser.add_argument(f"--{name}", type=Path)
     options = parser.parse_args(arguments)
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = socket.socket(fileno=options.control)
     try:
-        server = _boot(control, options.loader, options.runtime, options.application)
+        settings = read_settings(options.configuration)
+        server = _boot(control, options.loader, options.runtime, options.application, settings)
     except (LocalError, OSError, RuntimeError) as error:
         _send(control, {"error": str(error)})
         return 1
@@ -81,8 +86,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def read_settings(path: Path | None) -> dict[str, Any]:
+    """The operator's part of an enclave's configuration, from a TOML file.
+
+    Raises:
+        LocalError: it cannot be read, is not TOML, or holds anything else than settings.
+    """
+    if path is None:
+        return {}
+    try:
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise LocalError(f"the configuration {path} cannot be used: {error}") from error
+    # The enclave reads it again for itself; this is for the operator, who gets to see the error.
+    Configuration.from_mapping(settings)
+    return settings
+
+
 def _boot(
-    control: socket.socket, loader: Path | None, runtime: Path | None, application: Path | None
+    control: socket.socket,
+    loader: Path | None,
+    runtime: Path | None,
+    application: Path | None,
+    settings: Mapping[str, Any],
 ) -> MonitorServer:
     installed = installed_image()
     image = EnclaveImage(
@@ -92,7 +118,7 @@ def _boot(
     )
     check_environment(image, installed)
     # Started before the device key is read: what enclaves are forked from never had it.
-    zygote, zygote_control = start_zygote(image)
+    zygote, zygote_control = start_zygote(image, settings)
     monitor = Monitor.boot(load_device_key(state_directory()), monitor_measurement(installed))
     return MonitorServer(control, zygote_control, zygote, monitor, image.measurement())
 
@@ -120,8 +146,12 @@ def _entry(archive: bytes, name: str, what: str) -> bytes:
         raise LocalError(f"the {what} file is not one that this release makes") from error
 
 
-def start_zygote(image: EnclaveImage) -> tuple[subprocess.Popen[bytes], socket.socket]:
+def start_zygote(
+    image: EnclaveImage, settings: Mapping[str, Any]
+) -> tuple[subprocess.Popen[bytes], socket.socket]:
     """Start the process that enclaves are forked from, out of the measured bytes; returns its control socket.
+
+    `settings` is what differs from the configuration's defaults.
 
     Raises:
         RuntimeError: it ended before it was ready.
@@ -130,9 +160,10 @@ def start_zygote(image: EnclaveImage) -> tuple[subprocess.Popen[bytes], socket.s
     files = [_in_memory(content) for content in (image.loader, image.runtime, image.application)]
     descriptors = [theirs.fileno(), *files]
     folders = {name: str(package_folder(name)) for name in installed_dependencies()}
+    given = [json.dumps(folders), json.dumps(settings)]
     try:
         zygote = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-B", "-c", _BOOT, *map(str, descriptors), json.dumps(folders)],
+            [sys.executable, "-I", "-S", "-B", "-c", _BOOT, *map(str, descriptors), *given],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             cwd="/",
@@ -192,7 +223,7 @@ class MonitorServer:
         self._selector.register(connection, selectors.EVENT_READ, serve)
 
     def _serve_host(self) -> bool:
-        text, descriptors, _, _ = socket.recv_fds(self._control, _MAX_DATAGRAM, 1)
+        text, descriptors, _, _ = socket.recv_fds(self._control, _MAX_DATAGRAM, _DESCRIPTORS)
         if not text:
             return False
         request = json.loads(text)

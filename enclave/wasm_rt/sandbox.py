@@ -129,6 +129,11 @@ class Isolated:
     missing: tuple[tuple[str, str], ...]
 
 
+_Layer = tuple[Isolation, Callable[[], None]]
+
+_PROBE_DATA_LIMIT = 1 << 30
+
+
 class _LayerUnavailable(Exception):
     """The kernel or the machine does not offer a layer; the text says why."""
 
@@ -154,17 +159,43 @@ def lock_down(data_limit: int, descriptors: Iterable[int]) -> Isolated:
     """
     keep = frozenset(descriptors)
     _close_others(keep)
-    return _try_layers(
-        [
-            (Isolation.PARENT_DEATH_SIGNAL, _die_with_parent),
-            (Isolation.RLIMITS, lambda: _limit_resources(data_limit, max(keep, default=-1) + 1)),
-            (Isolation.NOT_DUMPABLE, lambda: _prctl(_PR_SET_DUMPABLE, 0)),
-            (Isolation.NO_NEW_PRIVILEGES, lambda: _prctl(_PR_SET_NO_NEW_PRIVS, 1)),
-            (Isolation.LANDLOCK, _restrict_with_landlock),
-            # Last: nothing above would be allowed any more.
-            (Isolation.SECCOMP, _filter_system_calls),
-        ]
-    )
+    return _try_layers(_layers(data_limit, keep))
+
+
+def _layers(data_limit: int, keep: frozenset[int]) -> list[_Layer]:
+    """The layers of a process, in the order in which they are entered."""
+    return [
+        (Isolation.PARENT_DEATH_SIGNAL, _die_with_parent),
+        (Isolation.RLIMITS, lambda: _limit_resources(data_limit, max(keep, default=-1) + 1)),
+        (Isolation.NOT_DUMPABLE, lambda: _prctl(_PR_SET_DUMPABLE, 0)),
+        (Isolation.NO_NEW_PRIVILEGES, lambda: _prctl(_PR_SET_NO_NEW_PRIVS, 1)),
+        (Isolation.LANDLOCK, _restrict_with_landlock),
+        # Last: nothing above would be allowed any more.
+        (Isolation.SECCOMP, _filter_system_calls),
+    ]
+
+
+def probe_layers() -> dict[str, str]:
+    """Try each layer alone, in a process of its own: its name and why it is not to be had, empty if it is."""
+    layers = [(Isolation.NAMESPACES, _unshare_namespaces), *_layers(_PROBE_DATA_LIMIT, frozenset({0, 1, 2}))]
+    return {layer.names()[0]: _probe_layer(layer, enter) for layer, enter in layers}
+
+
+def _probe_layer(layer: Isolation, enter: Callable[[], None]) -> str:
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        # Without privileges, the kernel lets only a process restrict itself that can gain none.
+        needed = layer in (Isolation.LANDLOCK, Isolation.SECCOMP)
+        before = [(Isolation.NO_NEW_PRIVILEGES, lambda: _prctl(_PR_SET_NO_NEW_PRIVS, 1))] if needed else []
+        tried = _try_layers([*before, (layer, enter)])
+        os.write(writing, (tried.missing[-1][1] if tried.missing else "").encode())
+        os._exit(0)
+    os.close(writing)
+    with open(reading, "rb") as pipe:
+        said = pipe.read()
+    _, status = os.waitpid(pid, 0)
+    return said.decode(errors="replace") if status == 0 else "a process does not survive it"
 
 
 def die_with_parent() -> None:
@@ -172,7 +203,7 @@ def die_with_parent() -> None:
     _prctl(_PR_SET_PDEATHSIG, _SIGKILL)
 
 
-def _try_layers(layers: Iterable[tuple[Isolation, Callable[[], None]]]) -> Isolated:
+def _try_layers(layers: Iterable[_Layer]) -> Isolated:
     active = Isolation(0)
     missing = []
     for layer, enter in layers:

@@ -1,8 +1,8 @@
 """The warmed-up process that enclaves are forked from: a connection does not wait for Python to start.
 
 It holds no key and no client's data, so neither does an enclave when it begins. Control datagrams are JSON;
-the monitor's ``{"start": n}`` comes with two descriptors, channel and monitor link, ``{"stop": n}`` asks the
-enclave to close its session, ``{"kill": n}`` does not ask. Answers: ``{"ready": {...}}`` once,
+the monitor's ``{"start": n}`` comes with three descriptors (channel, storage, monitor link), ``{"stop": n}``
+asks the enclave to close its session, ``{"kill": n}`` does not ask. Answers: ``{"ready": {...}}`` once,
 ``{"started": n, "pid": p}``, ``{"failed": n}``, ``{"ended": n, "status": s}`` with a wait status.
 """
 
@@ -21,15 +21,21 @@ from schannel.evidence import Isolation
 from . import enclave, sandbox
 from .configuration import Configuration
 from .monitor_link import MonitorLink
+from .storage_link import StorageLink
 
 MAX_DATAGRAM = 65536
+_DESCRIPTORS = 3
+"""What comes with a request to start an enclave: channel, storage, monitor link."""
 
 
-def serve(control: socket.socket) -> None:
-    """Fork enclaves on request until the monitor hangs up; then they end with this process."""
+def serve(control: socket.socket, settings: str) -> None:
+    """Fork enclaves on request until the monitor hangs up; then they end with this process.
+
+    `settings` is a JSON object of what differs from the configuration's defaults.
+    """
     sandbox.die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    configuration = Configuration()
+    configuration = Configuration.from_mapping(json.loads(settings))
     enclave.warm_up(configuration)
     namespaces = sandbox.enter_namespaces()
     probe = _probe(configuration)
@@ -84,7 +90,7 @@ class Zygote:
                     return
 
     def _serve_control(self) -> bool:
-        text, descriptors, _, _ = socket.recv_fds(self._control, MAX_DATAGRAM, 2)
+        text, descriptors, _, _ = socket.recv_fds(self._control, MAX_DATAGRAM, _DESCRIPTORS)
         if not text:
             return False
         request = json.loads(text)
@@ -96,27 +102,28 @@ class Zygote:
             os.kill(self._children[request["kill"]], signal.SIGKILL)
         return True
 
-    def _start(self, number: int, channel: int, link: int) -> None:
+    def _start(self, number: int, channel: int, storage: int, link: int) -> None:
         try:
             pid = os.fork()
             if pid == 0:
-                self._become_enclave(channel, link)
+                self._become_enclave(channel, storage, link)
         except OSError:
             self._send({"failed": number})
             return
         finally:
-            os.close(channel)
-            os.close(link)
+            for descriptor in (channel, storage, link):
+                os.close(descriptor)
         self._children[number] = pid
         self._selector.register(os.pidfd_open(pid), selectors.EVENT_READ, number)
         self._send({"started": number, "pid": pid})
 
-    def _become_enclave(self, channel: int, link: int) -> NoReturn:
+    def _become_enclave(self, channel: int, storage: int, link: int) -> NoReturn:
         status = enclave.EXIT_FAILED
         try:
             status = enclave.run(
                 socket.socket(fileno=channel),
                 MonitorLink(socket.socket(fileno=link)),
+                StorageLink(socket.socket(fileno=storage)),
                 self._configuration,
                 self._inherited,
             )

@@ -8,14 +8,21 @@ import contextlib
 import errno
 import importlib.metadata
 import logging
+import math
+import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
+from .check import check_isolation, report
+from .limits import ServerLimits
+from .logs import configure_logs, log_event
+from .metrics import Metrics, MetricsServer
 from .monitor import EnclaveFiles, Identity, MonitorError, MonitorProcess
 from .server import Server
+from .storage import SealedStore
 
 DEFAULT_ADDRESS = "127.0.0.1:3333"
 EXIT_FAILED, EXIT_ADDRESS_IN_USE = 1, 3
@@ -26,14 +33,12 @@ _PROGRAM = "wasm-host"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(
-        level=logging.INFO if options.verbose else logging.WARNING,
-        format=f"{_PROGRAM}: %(message)s",
-        stream=sys.stderr,
-    )
-    files = EnclaveFiles(options.loader, options.runtime, options.eapp)
+    configure_logs(_PROGRAM, verbose=options.verbose, as_json=options.log_format == "json")
+    files = EnclaveFiles(options.loader, options.runtime, options.eapp, options.configuration)
     try:
-        return asyncio.run(_describe(files) if options.print_policy else _serve(files, options.address))
+        if options.check:
+            return _check()
+        return asyncio.run(_describe(files) if options.print_policy else _serve(files, options))
     except KeyboardInterrupt:
         return EXIT_FAILED
     except MonitorError as error:
@@ -57,6 +62,10 @@ def _parser() -> argparse.ArgumentParser:
         help="the enclave's application (default for all three: made from the installation)",
     )  # fmt: skip
     parser.add_argument(
+        "--configuration", type=_file, metavar="FILE",
+        help="limits of enclaves, and the client keys that may deploy and call, in TOML",
+    )  # fmt: skip
+    parser.add_argument(
         "-a", "--address", type=_address, default=DEFAULT_ADDRESS, metavar="HOST:PORT",
         help="where to listen (default %(default)s; port 0: any free one)",
     )  # fmt: skip
@@ -64,9 +73,59 @@ def _parser() -> argparse.ArgumentParser:
         "--print-policy", action="store_true",
         help="print what a client's policy has to accept to use this host's enclaves, and stop",
     )  # fmt: skip
+    parser.add_argument(
+        "--check", action="store_true",
+        help="print which layers of isolation this machine offers, and stop; status 1 if one is missing",
+    )  # fmt: skip
+    parser.add_argument(
+        "--metrics", type=_address, metavar="HOST:PORT",
+        help="show metrics to Prometheus, and /healthz, over HTTP at this address",
+    )  # fmt: skip
+    parser.add_argument("--log-format", choices=("text", "json"), default="text", help="how log lines look")
+    _add_limits(parser.add_argument_group("limits", "counts, and times in seconds"))
     parser.add_argument("-v", "--verbose", action="store_true", help="log connections and enclaves")
     parser.add_argument("-V", "--version", action="version", version=f"{_PROGRAM} {_version()}")
     return parser
+
+
+_LIMITS = {
+    "enclaves": "clients that are served at a time",
+    "waiting": "clients that wait for an enclave",
+    "wait": "how long one waits",
+    "connections": "open connections, of all clients",
+    "per_address": "open connections from one address",
+    "handshake": "how long a client's first message may take",
+    "idle": "how long a session lasts in which nothing passes",
+    "drain": "how long sessions may go on after SIGTERM; a second signal ends them at once",
+    "pool": "enclaves that are kept ready",
+}
+
+
+def _add_limits(group: argparse._ArgumentGroup) -> None:
+    defaults = ServerLimits()
+    for name, shown in _LIMITS.items():
+        default = getattr(defaults, name)
+        group.add_argument(
+            "--max-" + name.replace("_", "-") if name != "pool" else "--pool",
+            dest=name, type=_count if isinstance(default, int) else _seconds, default=default, metavar="N",
+            help=f"{shown} (default %(default)s)",
+        )  # fmt: skip
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or int(text) > 1_000_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1000000")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return value
 
 
 def _version() -> str:
@@ -119,18 +178,52 @@ allow_simulated = true
 """
 
 
-async def _serve(files: EnclaveFiles, address: tuple[str, int]) -> int:
-    listener = _bind(*address)
-    with listener:
+def _check() -> int:
+    layers = check_isolation()
+    for line in report(layers):
+        print(line)
+    return EXIT_FAILED if any(layers.values()) else 0
+
+
+async def _serve(files: EnclaveFiles, options: argparse.Namespace) -> int:
+    limits = ServerLimits(**{name: getattr(options, name) for name in _LIMITS})
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(_bind(*options.address))
+        metrics_listener = stack.enter_context(_bind(*options.metrics)) if options.metrics else None
         monitor = MonitorProcess.start(files)
         try:
             identity = await monitor.ready()
             for name, why in identity.missing:
-                logging.getLogger(__name__).warning("enclaves run without %s: %s", name, why)
-            await _serve_clients(monitor, listener)
+                shown = f"enclaves run without {name}: {why}"
+                log_event(logging.WARNING, "isolation_missing", shown, layer=name)
+            metrics = Metrics()
+            server = Server(monitor, SealedStore(sealed_folder()), limits, metrics)
+            async with _showing(metrics, server, metrics_listener):
+                await _serve_clients(monitor, server, listener)
         finally:
             await monitor.close()
     return 0
+
+
+@contextlib.asynccontextmanager
+async def _showing(metrics: Metrics, server: Server, listener: socket.socket | None) -> AsyncIterator[None]:
+    """Answer requests for metrics meanwhile, if there is a socket for them."""
+    shown = MetricsServer(metrics, lambda: server.accepting)
+    if listener is not None:
+        await shown.listen(listener)
+        host, port = listener.getsockname()[:2]
+        print(f"{_PROGRAM}: metrics at http://{host}:{port}/metrics", file=sys.stderr, flush=True)
+    try:
+        yield
+    finally:
+        shown.close()
+
+
+def sealed_folder() -> Path:
+    """Where sealed programs are kept: beside the simulated device's key."""
+    own, state_home = os.environ.get("TINYWASM_STATE_DIR"), os.environ.get("XDG_STATE_HOME")
+    state = Path(own) if own else Path(state_home or "~/.local/state").expanduser() / "tinywasm"
+    return state / "sealed"
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -149,17 +242,25 @@ def _bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def _serve_clients(monitor: MonitorProcess, listener: socket.socket) -> None:
-    server = Server(monitor)
+async def _serve_clients(monitor: MonitorProcess, server: Server, listener: socket.socket) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, _stop, number, stop, server)
     await server.listen(listener)
     host, port = listener.getsockname()[:2]
     print(f"{_PROGRAM}: listening on {host}:{port}", flush=True)
     monitor.failed.add_done_callback(lambda _: stop.set())
     await stop.wait()
-    await server.close()
+    await server.drain()
     if monitor.failed.done():
         monitor.failed.result()
+
+
+def _stop(number: signal.Signals, stop: asyncio.Event, server: Server) -> None:
+    """SIGTERM drains, SIGINT has the sessions closed now; a second signal of either kind ends everything."""
+    if stop.is_set():
+        server.abort()
+    elif number is signal.SIGINT:
+        server.hurry()
+    stop.set()

@@ -15,11 +15,11 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
-_log = logging.getLogger(__name__)
+from .logs import log_event
 
 _MAX_DATAGRAM = 65536
 _PACKAGES = ("tinywasm", "schannel", "wasm_rt")
@@ -44,15 +44,16 @@ class MonitorError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class EnclaveFiles:
-    """The three measured files; None for the one that the installation makes."""
+    """The measured files, None for one that the installation makes, and the configuration's file."""
 
     loader: Path | None = None
     runtime: Path | None = None
     application: Path | None = None
+    configuration: Path | None = None
 
     def options(self) -> list[str]:
         """The monitor's command line options for them."""
-        named = {"loader": self.loader, "runtime": self.runtime, "application": self.application}
+        named = {field.name: getattr(self, field.name) for field in fields(self)}
         return [f"--{name}={path.absolute()}" for name, path in named.items() if path is not None]
 
 
@@ -87,12 +88,18 @@ class Identity:
 
 @dataclass(slots=True)
 class Enclave:
-    """One enclave: `channel` is the host's end of its socket, `ended` gets its wait status."""
+    """One enclave: `channel` and `storage` are the host's ends, `ended` gets its wait status."""
 
     number: int
     channel: socket.socket
+    storage: socket.socket
     pid: asyncio.Future[int]
     ended: asyncio.Future[int] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    def hang_up(self) -> None:
+        """Close the host's ends."""
+        self.channel.close()
+        self.storage.close()
 
 
 class MonitorProcess:
@@ -126,7 +133,7 @@ class MonitorProcess:
         arguments = [f"--control={theirs.fileno()}", *files.options()]
         with theirs:
             process = subprocess.Popen(
-                [sys.executable, "-I", "-B", "-c", BOOT, ":".join(_package_parents()), *arguments],
+                [sys.executable, "-I", "-B", "-c", BOOT, ":".join(package_parents()), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 cwd="/",
@@ -154,21 +161,23 @@ class MonitorProcess:
         Raises:
             MonitorError: the monitor has ended, or could not start it.
         """
-        ours, theirs = socket.socketpair()
+        ours, theirs = zip(socket.socketpair(), socket.socketpair(), strict=True)
         self._last_number += 1
-        enclave = Enclave(self._last_number, ours, asyncio.get_running_loop().create_future())
-        with theirs:
+        enclave = Enclave(self._last_number, *ours, asyncio.get_running_loop().create_future())
+        try:
             request = json.dumps({"start": enclave.number}).encode()
-            try:
-                socket.send_fds(self._control, [request], [theirs.fileno()])
-            except OSError as error:
-                ours.close()
-                raise MonitorError("the security monitor is gone") from error
+            socket.send_fds(self._control, [request], [end.fileno() for end in theirs])
+        except OSError as error:
+            enclave.hang_up()
+            raise MonitorError("the security monitor is gone") from error
+        finally:
+            for end in theirs:
+                end.close()
         self._enclaves[enclave.number] = enclave
         try:
             await enclave.pid
         except BaseException:
-            ours.close()
+            enclave.hang_up()
             raise
         return enclave
 
@@ -219,7 +228,7 @@ class MonitorProcess:
             case {"failed": number}:
                 self._fail(self._enclaves.pop(number).pid, "the machine could not start another process")
             case {"log": text, "enclave": number}:
-                _log.info("enclave %d: %s", number, text)
+                log_event(logging.INFO, "enclave_log", f"enclave {number}: {text}", enclave=number)
             case {"error": text}:
                 self._fail_all(text)
 
@@ -242,8 +251,12 @@ class MonitorProcess:
             future.exception()
 
 
-def _package_parents() -> list[str]:
-    """Where the monitor finds the packages: found without importing them."""
+def package_parents() -> list[str]:
+    """Where the monitor finds the packages: found without importing them.
+
+    Raises:
+        MonitorError: one is not installed.
+    """
     parents: list[str] = []
     for name in _PACKAGES:
         spec = importlib.util.find_spec(name)

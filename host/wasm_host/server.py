@@ -8,139 +8,255 @@ import logging
 import os
 import signal
 import socket
-from dataclasses import dataclass
+import time
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
-from schannel.framing import REFUSAL
+from schannel.framing import LENGTH_SIZE, MAGIC, PROLOGUE_SIZE, Refusal, encode_refusal
 
+from .admission import Admission, TurnedAway
+from .limits import ServerLimits
+from .logs import log_event
+from .metrics import Metrics
 from .monitor import Enclave, MonitorError, MonitorProcess
-from .relay import relay
-
-_log = logging.getLogger(__name__)
+from .pool import EnclavePool
+from .relay import Streams, Traffic, relay
+from .storage import SealedStore, serve_storage
 
 _REFUSAL_LINGER, _REFUSAL_READ = 1.0, 4096
 """Seconds for which a refused client's bytes are read, and thrown away, and how many at a time."""
 
-MAX_ENCLAVES = 16
-"""Enclaves at a time: Keystone's ENCL_MAX."""
+_MAX_REFUSING = 64
+"""Clients that are told at a time; more than these just find the connection closed."""
+
+_MAX_FIRST_MESSAGE = 1024
+"""Bytes of a client's first record: in every suite it is one public key."""
+
+_T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class ServerLimits:
-    """`enclaves` at a time; another client waits for one at most `wait` seconds, and so many may wait.
-
-    An enclave that is asked to end has `grace` seconds for it.
-    """
-
-    enclaves: int = MAX_ENCLAVES
-    waiting: int = 64
-    wait: float = 10.0
-    grace: float = 2.0
+class _NotOurs(Exception):
+    """A client that does not speak the protocol, or left before it had said anything."""
 
 
 class Server:
-    """Relays between clients and enclaves until `close`."""
+    """Relays between clients and enclaves until it is drained or closed."""
 
-    def __init__(self, monitor: MonitorProcess, limits: ServerLimits | None = None) -> None:
+    def __init__(
+        self,
+        monitor: MonitorProcess,
+        store: SealedStore,
+        limits: ServerLimits | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
         self._monitor = monitor
+        self._store = store
         self._limits = limits or ServerLimits()
-        self._free = asyncio.Semaphore(self._limits.enclaves)
-        self._waiting = 0
+        self._metrics = metrics or Metrics()
+        self._admission = Admission(self._limits, self._metrics)
+        self._pool = EnclavePool(monitor, self._limits.pool, self._metrics)
         self._listener: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
-        self._stopping = asyncio.Event()
+        self._refusing = 0
+        self._draining = asyncio.Event()
+        self._closing = asyncio.Event()
+        self._grace = self._limits.grace
+
+    @property
+    def accepting(self) -> bool:
+        """Whether a client that connects now may be served."""
+        return self._listener is not None and not self._draining.is_set()
 
     async def listen(self, listener: socket.socket) -> None:
         """Accept clients from a bound socket."""
-        self._listener = await asyncio.start_server(self._accept, sock=listener)
+        self._listener = await asyncio.start_server(self._accept, sock=listener, limit=self._limits.buffer)
+        self._pool.fill()
+
+    async def drain(self) -> None:
+        """Accept nobody any more, give sessions the time that the limits name to finish, then close."""
+        await self._stop_accepting()
+        if self._connections:
+            log_event(logging.INFO, "draining", f"{self._metrics.sessions} sessions have time to finish")
+            closing = asyncio.create_task(self._closing.wait())
+            finished = asyncio.create_task(asyncio.wait(self._connections))
+            either: set[asyncio.Task[Any]] = {closing, finished}
+            await asyncio.wait(either, timeout=self._limits.drain, return_when=asyncio.FIRST_COMPLETED)
+            for task in either:
+                task.cancel()
+        await self.close()
 
     async def close(self) -> None:
         """Accept nobody any more, have every enclave close its session, and wait until they have ended."""
-        if self._listener is not None:
-            self._listener.close()
-        self._stopping.set()
+        self._closing.set()
+        await self._stop_accepting()
         if self._connections:
             await asyncio.wait(self._connections)
+
+    def hurry(self) -> None:
+        """Do not let sessions finish by themselves: have their enclaves close them."""
+        self._closing.set()
+
+    def abort(self) -> None:
+        """Give up draining or closing in order: end every enclave at once."""
+        self._grace = 0.0
+        self._closing.set()
+
+    async def _stop_accepting(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+        self._draining.set()
+        await self._pool.close()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._connections.add(task)
-        peer = "{}:{}".format(*writer.get_extra_info("peername")[:2])
+        self._metrics.connections += 1
+        writer.transport.set_write_buffer_limits(self._limits.buffer)
+        address, port = writer.get_extra_info("peername")[:2]
+        peer = f"{address}:{port}"
         try:
-            await self._serve(peer, reader, writer)
-        except (OSError, MonitorError) as error:
-            _log.warning("%s: %s", peer, error)
+            await self._serve(address, peer, (reader, writer))
+        except TurnedAway as error:
+            self._metrics.refused[error.refusal.name.lower()] += 1
+            log_event(logging.WARNING, "refused", f"{peer}: told that the host {error}", peer=peer)
+            await self._refuse((reader, writer), error.refusal)
+        except (_NotOurs, OSError, MonitorError) as error:
+            log_event(logging.WARNING, "failed", f"{peer}: {error}", peer=peer)
         finally:
             self._connections.discard(task)
             writer.close()
 
-    async def _serve(self, peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not await self._acquire():
-            _log.warning("%s: refused, no enclave is free", peer)
-            await _refuse(reader, writer)
-            return
-        try:
-            enclave = await self._monitor.start_enclave()
-            _log.info("%s: enclave %d started, process %d", peer, enclave.number, enclave.pid.result())
-            await self._connect(peer, (reader, writer), enclave)
-        finally:
-            self._free.release()
+    async def _serve(self, address: str, peer: str, client: Streams) -> None:
+        with self._admission.connection(address):
+            first = await self._unless_draining(self._first_message(client[0]))
+            since = time.monotonic()
+            async with contextlib.AsyncExitStack() as stack:
+                await self._unless_draining(stack.enter_async_context(self._admission.place()))
+                enclave = await self._pool.take()
+                self._metrics.waits += 1
+                self._metrics.wait_seconds += time.monotonic() - since
+                log_event(
+                    logging.INFO,
+                    "session_started",
+                    f"{peer}: enclave {enclave.number} started, process {enclave.pid.result()}",
+                    peer=peer,
+                    enclave=enclave.number,
+                )
+                await self._connect(peer, client, enclave, first)
 
-    async def _acquire(self) -> bool:
-        """Wait for a free enclave, no longer than the limits allow."""
-        if self._free.locked() and self._waiting >= self._limits.waiting:
-            return False
-        self._waiting += 1
-        acquiring = asyncio.create_task(self._free.acquire())
-        stopping = asyncio.create_task(self._stopping.wait())
-        try:
-            await asyncio.wait(
-                {acquiring, stopping}, timeout=self._limits.wait, return_when=asyncio.FIRST_COMPLETED
-            )
-            return acquiring.done()
-        finally:
-            self._waiting -= 1
-            acquiring.cancel()
-            stopping.cancel()
+    async def _unless_draining(self, waited_for: Coroutine[Any, Any, _T]) -> _T:
+        """Wait for something that does not matter any more when the host stops.
 
-    async def _connect(
-        self, peer: str, client: tuple[asyncio.StreamReader, asyncio.StreamWriter], enclave: Enclave
-    ) -> None:
-        streams = await asyncio.open_connection(sock=enclave.channel)
-        relaying = asyncio.create_task(relay(client, streams))
-        stopping = asyncio.create_task(self._stopping.wait())
+        Raises:
+            TurnedAway: it stops.
+        """
+        waiting = asyncio.create_task(waited_for)
+        draining = asyncio.create_task(self._draining.wait())
         try:
-            await asyncio.wait({relaying, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if self._stopping.is_set():
+            await asyncio.wait({waiting, draining}, return_when=asyncio.FIRST_COMPLETED)
+            if not waiting.done():
+                raise TurnedAway(Refusal.STOPPING)
+            return waiting.result()
+        finally:
+            waiting.cancel()
+            draining.cancel()
+            await asyncio.gather(waiting, draining, return_exceptions=True)
+
+    async def _first_message(self, reader: asyncio.StreamReader) -> bytes:
+        """A client's prologue and first record: who does not send them costs no enclave."""
+        try:
+            async with asyncio.timeout(self._limits.handshake):
+                prologue = await reader.readexactly(PROLOGUE_SIZE)
+                if not prologue.startswith(MAGIC):
+                    raise _NotOurs("does not speak this protocol")
+                prefix = await reader.readexactly(LENGTH_SIZE)
+                size = int.from_bytes(prefix, "big")
+                if not 0 < size <= _MAX_FIRST_MESSAGE:
+                    raise _NotOurs("does not begin as a client does")
+                return prologue + prefix + await reader.readexactly(size)
+        except asyncio.IncompleteReadError as error:
+            raise _NotOurs("left before it had said anything") from error
+        except TimeoutError as error:
+            raise TurnedAway(Refusal.SLOW) from error
+
+    async def _connect(self, peer: str, client: Streams, enclave: Enclave, first: bytes) -> None:
+        streams = await asyncio.open_connection(sock=enclave.channel, limit=self._limits.buffer)
+        streams[1].transport.set_write_buffer_limits(self._limits.buffer)
+        streams[1].write(first)
+        storage = await asyncio.open_connection(sock=enclave.storage)
+        storing = asyncio.create_task(serve_storage(*storage, self._store, enclave.number))
+        traffic = Traffic()
+        traffic.add("up", len(first))
+        relaying = asyncio.create_task(relay(client, streams, traffic))
+        try:
+            if reason := await self._end_of_session(relaying, traffic):
+                log_event(
+                    logging.INFO, "session_closed", f"{peer}: {reason}", peer=peer, enclave=enclave.number
+                )
                 self._monitor.stop_enclave(enclave)
-                await asyncio.wait({relaying}, timeout=self._limits.grace)
+                await asyncio.wait({relaying}, timeout=self._grace)
         finally:
-            for task in (relaying, stopping):
+            for task in (relaying, storing):
                 task.cancel()
-            await asyncio.gather(relaying, stopping, return_exceptions=True)
+            await asyncio.gather(relaying, storing, return_exceptions=True)
+            self._metrics.relayed.update(traffic.relayed)
             streams[1].close()
-            await self._end(peer, enclave)
+            await self._end(peer, enclave, traffic)
 
-    async def _end(self, peer: str, enclave: Enclave) -> None:
+    async def _end_of_session(self, relaying: asyncio.Task[None], traffic: Traffic) -> str:
+        """Wait for the end; returns why the session has to be ended, empty when it has ended by itself."""
+        closing = asyncio.create_task(self._closing.wait())
+        try:
+            while True:
+                left = traffic.last + self._limits.idle - time.monotonic()
+                if left <= 0:
+                    return "nothing has passed for too long"
+                await asyncio.wait({relaying, closing}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                if relaying.done():
+                    return ""
+                if closing.done():
+                    return "the host stops"
+        finally:
+            closing.cancel()
+
+    async def _end(self, peer: str, enclave: Enclave, traffic: Traffic) -> None:
         """Wait for an enclave whose channel is closed; end it when it goes on without its client."""
         ended = asyncio.shield(enclave.ended)
         try:
-            status = await asyncio.wait_for(ended, self._limits.grace)
+            status = await asyncio.wait_for(ended, self._grace)
         except TimeoutError:
             self._monitor.kill_enclave(enclave)
             status = await enclave.ended
-        _log.info("%s: enclave %d %s", peer, enclave.number, describe_status(status))
+        how = "killed" if os.WIFSIGNALED(status) else "failed" if status else "done"
+        self._metrics.enclaves_ended[how] += 1
+        log_event(
+            logging.INFO,
+            "session_ended",
+            f"{peer}: enclave {enclave.number} {describe_status(status)}",
+            peer=peer,
+            enclave=enclave.number,
+            how=how,
+            **traffic.relayed,
+        )
 
-
-async def _refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Tell a client that no enclave is free, and see to it that it hears."""
-    writer.write(REFUSAL)
-    writer.write_eof()
-    # Closing with unread bytes would reset the connection, and the refusal could be lost with it.
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_REFUSAL_LINGER):
-            while await reader.read(_REFUSAL_READ):
-                pass
+    async def _refuse(self, client: Streams, refusal: Refusal) -> None:
+        """Tell a client why it is not served, and see to it that it hears."""
+        if self._refusing >= _MAX_REFUSING:
+            return
+        reader, writer = client
+        self._refusing += 1
+        # Closing with unread bytes would reset the connection, and the refusal could be lost with it.
+        try:
+            writer.write(encode_refusal(refusal))
+            writer.write_eof()
+            async with asyncio.timeout(_REFUSAL_LINGER):
+                while await reader.read(_REFUSAL_READ):
+                    pass
+        except (TimeoutError, OSError):
+            pass
+        finally:
+            self._refusing -= 1
 
 
 def describe_status(status: int) -> str:

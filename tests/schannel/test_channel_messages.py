@@ -77,7 +77,7 @@ EXAMPLES: list[Message] = [
     ReceiptResult(b"receipt"),
     SealRequest("label", b"module", 6),
     SealResult(b"\x01" * 32, 7),
-    RestoreRequest("label", "m", 6),
+    RestoreRequest("label", "m", 6, b"\x02" * 32),
     RestoreResult(b"\x01" * 32, 7),
     ErrorReply(ErrorCode.TRAP, "unreachable", (TraceFrame("m", 3, "f", 99),)),
 ]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import schannel
 from schannel.errors import FramingError, LocalError, ProtocolError, RemoteError, Truncated
-from schannel.framing import MAX_RECORD, StreamParser, encode_record
+from schannel.framing import MAX_RECORD, Refusal, Refused, StreamParser, encode_record, encode_refusal
 
 SOURCES = sorted(Path(schannel.__path__[0]).glob("*.py"))
 
@@ -49,6 +49,19 @@ def test_lengths() -> None:
     for body in (b"", bytes(MAX_RECORD + 1)):
         with pytest.raises(LocalError):
             encode_record(body)
+
+
+@pytest.mark.parametrize("refusal", Refusal)
+def test_refusal(refusal: Refusal) -> None:
+    parser = StreamParser(refusable=True)
+    sent = encode_refusal(refusal)
+    parser.receive_data(sent[:-1])
+    assert parser.next_record() is None, "the reason is still on its way"
+    parser.receive_data(sent[-1:])
+    with pytest.raises(Refused) as caught:
+        parser.next_record()
+    assert caught.value.refusal is refusal
+    assert str(caught.value) == f"the host {refusal.shown}"
 
 
 def test_end_inside_a_record() -> None:

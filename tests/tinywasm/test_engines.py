@@ -7,14 +7,17 @@ looks for more of these.
 from __future__ import annotations
 
 import gc
+import threading
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import pytest
 
+import tinywasm
 from tinywasm.config import Config, Engine
 from tinywasm.engine import native_available
-from tinywasm.errors import LinkError, StackExhausted, Trap, WasmException
+from tinywasm.errors import Interrupted, LinkError, StackExhausted, Trap, WasmError, WasmException
 from tinywasm.instance import Module, import_types, instantiate, invoke
 from tinywasm.module import DecodedModule
 from tinywasm.runtime.func import FuncInstance
@@ -267,3 +270,141 @@ def test_a_trap_at_the_end_of_the_address_space(engine: str) -> None:
     for address in (-1, -8, -9, 65535, 65529, (1 << 63) - 1):
         with pytest.raises(Trap, match="out of bounds memory access"):
             e.call("f", address & (1 << 64) - 1)
+
+
+FUEL = """
+    (module (import "h" "f" (func $h)) (tag $t (export "t"))
+      (func (export "nop") (nop) (nop))
+      (func (export "call") (call $h) (nop))
+      (func (export "catch") (block $b (try_table (catch $t $b) (call $h))) (nop)))"""
+
+
+@pytest.mark.parametrize("call", ["return_call $h", "return_call_ref $t (ref.func $h)"])
+def test_what_a_host_function_throws_behind_a_tail_call_passes_the_handlers_of_its_caller(
+    engine: str, call: str
+) -> None:
+    e: Any = Raw(
+        engine,
+        f"""(module
+          (type $t (func))
+          (import "h" "f" (func $h (type $t))) (tag $e (export "e")) (elem declare func $h)
+          (func $g (block $b (try_table (catch_all $b) ({call}))))
+          (func (export "out") (call $g))
+          (func (export "in") (result i32)
+            (block $b (try_table (catch $e $b) (call $g)) (return (i32.const 0))) (i32.const 1)))""",
+        {"h": {"f": lambda: throw()}},
+    )
+
+    def throw() -> Any:
+        raise WasmException(e.exports["e"], ())
+
+    with pytest.raises(WasmException):
+        e.call("out")
+    assert e.call("in") == [1]
+
+
+@pytest.mark.parametrize("after", ["return", "throw", "raise", "call"])
+def test_fuel_that_a_host_function_sets_counts_from_there(engine: str, after: str) -> None:
+    holder: list[Raw] = []
+
+    def host() -> list[Any]:
+        if not holder:
+            return []
+        holder[0].store.set_fuel(100)
+        if after == "throw":
+            raise WasmException(holder[0].exports["t"], ())
+        if after == "raise":
+            raise KeyError("of the host")
+        if after == "call":
+            holder[0].call("nop")
+        return []
+
+    e = Raw(engine, FUEL, {"h": {"f": host}}, consume_fuel=True)
+    holder.append(e)
+    e.store.set_fuel(10)
+    if after == "raise":
+        with pytest.raises(KeyError):
+            e.call("call")
+        assert e.store.get_fuel() == 100
+    elif after == "throw":
+        e.call("catch")
+        assert e.store.get_fuel() == 99
+    else:
+        e.call("call")
+        assert e.store.get_fuel() == {"return": 100, "call": 98}[after]
+
+
+def test_a_finalizer_may_use_the_store_while_results_are_read(native: str) -> None:
+    """Reading results makes Python objects, which runs its collector, which runs finalizers."""
+    from tinywasm.engine.native._loop import collect_first_at
+
+    e = Raw(
+        native,
+        """(module (type $s (struct (field (mut i32))))
+          (func (export "make") (result (ref $s) (ref $s) (ref $s))
+            (struct.new $s (i32.const 1)) (struct.new $s (i32.const 2)) (struct.new $s (i32.const 3)))
+          (func (export "get") (param (ref $s)) (result i32) (struct.get $s 0 (local.get 0))))""",
+    )
+
+    class Finalized:
+        def __del__(self) -> None:
+            e.call("make")
+
+    collect_first_at(0)
+    old = gc.get_threshold()
+    gc.set_threshold(1)
+    try:
+        for _ in range(50):
+            cycle = Finalized()
+            cycle.me = cycle  # type: ignore[attr-defined]
+            del cycle
+            assert [e.call("get", made) for made in e.call("make")] == [[1], [2], [3]]
+    finally:
+        gc.set_threshold(*old)
+        collect_first_at(16 << 20)
+
+
+def test_another_thread_gets_an_error_and_no_chance_to_do_harm(native: str) -> None:
+    text = """
+        (module
+          (global (export "g") (mut externref) (ref.null extern))
+          (table (export "t") 1 funcref)
+          (func (export "f") (loop (br 0))))"""
+    e = Raw(native, text)
+    table, glob, others = e.exports["t"], e.exports["g"], []
+
+    def instantiate_another() -> None:
+        instantiate(e.store, Module(e.store.engine, "(module (table 1 funcref))"), {})
+
+    def harm() -> None:
+        actions: list[Callable[[], object]] = [
+            lambda: e.call("f"),
+            lambda: table.set(0, None),
+            lambda: table.get(0),
+            lambda: table.grow(1, None),
+            lambda: setattr(table, "limit", 5),
+            lambda: glob.value,
+            lambda: setattr(glob, "value", "object"),
+            instantiate_another,
+        ]
+        for action in actions:
+            try:
+                action()
+            except WasmError as error:
+                others.append(error.message)
+        e.store.interrupt()
+
+    thread = threading.Timer(0.1, harm)
+    thread.start()
+    with pytest.raises(Interrupted):
+        e.call("f")
+    thread.join()
+    assert others == ["the store is in use by another thread"] * 8
+
+
+@pytest.mark.parametrize("type", ["(sub (func (result i32)))", "(func (result i32))"])
+def test_a_callable_serves_an_import_of_any_function_type(engine: str, type: str) -> None:
+    text = f"""(module (rec (type $f {type}) (type (struct)))
+      (import "h" "f" (func $f (type $f))) (func (export "g") (result i32) (call $f)))"""
+    instance = tinywasm.instantiate(text, {"h": {"f": lambda: 5}}, store=store_of(engine))
+    assert instance.exports.g() == 5

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from processes import CALCULATOR
 
-from schannel.framing import REFUSAL
+from schannel.framing import Refusal, encode_refusal
 from schannel.messages import ErrorCode, TraceFrame, Value
 from wasm_client import CannotConnect, Policy, RequestFailed, cli, connect, prompt
 from wasm_client.session import Session
@@ -59,7 +59,10 @@ def _stay_silent(connection: socket.socket) -> None:
 @pytest.mark.parametrize(
     ("behaviour", "message"),
     [
-        (_answer(REFUSAL), "is busy: no enclave is free"),
+        (_answer(encode_refusal(Refusal.BUSY)), "is busy: no enclave is free"),
+        (_answer(encode_refusal(Refusal.ADDRESS)), "refused: there are too many connections"),
+        (_answer(encode_refusal(Refusal.STOPPING)), "is shutting down"),
+        (_answer(b"\0\0\x63"), "does not answer as a wasm-host"),
         (_answer(b""), "closed the connection before an enclave answered"),
         (_answer(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "closed the connection before an enclave answered"),
         (_answer(b"\0\x05hello"), "does not answer as a wasm-host"),
@@ -125,7 +128,7 @@ class TestCommand:
         path = tmp_path / "config" / "wasm-client" / "policy.toml"
         path.parent.mkdir(parents=True)
         path.write_text("")
-        with server(_answer(REFUSAL)) as address:
+        with server(_answer(encode_refusal(Refusal.BUSY))) as address:
             assert "is busy" in run_cli(capsys, "-c", address, "-p", str(CALCULATOR))
 
     def test_no_simulated_device_yet(self, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import http.client
+import json
+import re
 import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
-from processes import descendants, environment, host, signal_process, wait_until
+from processes import CALCULATOR, descendants, environment, host, signal_process, wait_until
 
+from schannel.evidence import Isolation
 from schannel.policy import Policy
+from wasm_client import CannotConnect, RequestFailed, connect
 from wasm_host import cli
 from wasm_host.monitor import EnclaveFiles, Identity, MonitorError, MonitorProcess
+
+COUNTING = b"""(module (global $n (mut i32) (i32.const 0))
+  (func (export "next") (result i32)
+    (global.set $n (i32.add (global.get $n) (i32.const 1))) (global.get $n)))"""
 
 
 def wasm_host(state: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -88,6 +99,76 @@ def test_host_ends_when_the_monitor_does(tmp_path: Path) -> None:
         assert started.process.wait(20) == cli.EXIT_FAILED
         wait_until(lambda: not descendants(started.process.pid), 10, "the end of every process")
         assert "wasm-host: the security monitor has ended" in started.log.read_text()
+
+
+@pytest.mark.parametrize("option", ["--max-enclaves=-1", "--pool=many", "--max-idle=nan", "--max-drain=-1"])
+def test_bad_limit(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main([option])
+    assert "is not a number" in capsys.readouterr().err
+
+
+def test_check(tmp_path: Path) -> None:
+    done = wasm_host(tmp_path, "--check")
+    assert not done.stderr
+    missing = [line for line in done.stdout.splitlines() if "MISSING" in line]
+    assert done.returncode == (1 if missing else 0)
+    shown = {line.split()[0] for line in done.stdout.splitlines()[1:-1]}
+    assert shown == {layer.name.lower() for layer in Isolation if layer.name} - {"memory_locked"}
+    assert not list(tmp_path.iterdir()), "a check leaves nothing behind"
+
+
+def _get(address: str, path: str) -> str:
+    with contextlib.closing(http.client.HTTPConnection(address, timeout=20)) as connection:
+        connection.request("GET", path)
+        return connection.getresponse().read().decode()
+
+
+def test_metrics_logs_and_draining(tmp_path: Path) -> None:
+    options = ("--metrics", "127.0.0.1:0", "--log-format", "json", "--pool", "1", "--max-drain", "60")
+    with host(tmp_path, *options) as started:
+        first = started.log.read_text().splitlines()[0]
+        address = first.partition("http://")[2].partition("/")[0]
+        wait_until(lambda: "wasm_host_pool_ready 1" in _get(address, "/metrics"), 20, "an enclave in waiting")
+        with connect(started.address, started.policy) as session:
+            session.deploy(CALCULATOR.read_bytes())
+            signal_process(started.process.pid, signal.SIGTERM)
+            wait_until(lambda: _get(address, "/healthz") == "stopping\n", 20, "the end of accepting")
+            assert session.call("add", 1, 1) == 2
+            with pytest.raises(CannotConnect):
+                connect(started.address, started.policy)
+        assert started.process.wait(20) == 0
+        wait_until(lambda: not descendants(started.process.pid), 10, "the end of every process")
+        events = [json.loads(line) for line in started.log.read_text().splitlines()[1:]]
+        assert [event["event"] for event in events if event["event"].startswith("session_")] == [
+            "session_started",
+            "session_ended",
+        ]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_second_signal_ends_at_once(tmp_path: Path, number: signal.Signals) -> None:
+    with host(tmp_path, "--max-drain", "600") as started:
+        session = connect(started.address, started.policy)
+        signal_process(started.process.pid, signal.SIGTERM)
+        time.sleep(0.3)
+        assert started.process.poll() is None
+        signal_process(started.process.pid, number)
+        assert started.process.wait(10) == 0
+        session.abort()
+
+
+def test_no_state_passes_from_one_client_to_the_next(tmp_path: Path) -> None:
+    with host(tmp_path, "--pool", "1") as started:
+        for _ in range(3):
+            with connect(started.address, started.policy) as session:
+                with pytest.raises(RequestFailed, match="no module 'main' is deployed"):
+                    session.call("next")
+                session.deploy(COUNTING)
+                assert session.call("next") == 1
+        log = started.log.read_text()
+        identities = re.findall(r"started, process (\d+)", log)
+        assert len(set(identities)) == 3, "an enclave for each"
 
 
 def test_monitor_process_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,100 +5,25 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import cast
 
 import pytest
 from processes import ROOT, environment
 
-from schannel.framing import REFUSAL
-from wasm_host.monitor import Enclave, MonitorError, MonitorProcess
-from wasm_host.server import Server, ServerLimits, describe_status
+from fakes import HELLO, FakeMonitor, exchange, run, serving
+from schannel.framing import Refusal, encode_refusal
+from wasm_host.limits import ServerLimits
+from wasm_host.server import describe_status
 
-Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(65536):
-        writer.write(data)
-        await writer.drain()
-
-
-class FakeMonitor:
-    """Gives enclaves that are tasks of this process; counts what the server asks for."""
-
-    def __init__(self, behaviour: Behaviour = echo) -> None:
-        self._behaviour = behaviour
-        self.tasks: dict[int, asyncio.Task[None]] = {}
-        self.stopped: list[int] = []
-        self.killed: list[int] = []
-        self.broken = False
-
-    async def start_enclave(self) -> Enclave:
-        if self.broken:
-            raise MonitorError("the security monitor is gone")
-        ours, theirs = socket.socketpair()
-        number = len(self.tasks) + 1
-        pid: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        pid.set_result(1000 + number)
-        enclave = Enclave(number, ours, pid)
-        self.tasks[number] = asyncio.create_task(self._run(enclave, theirs))
-        return enclave
-
-    async def _run(self, enclave: Enclave, channel: socket.socket) -> None:
-        reader, writer = await asyncio.open_connection(sock=channel)
-        try:
-            await self._behaviour(reader, writer)
-        finally:
-            writer.close()
-            if not enclave.ended.done():
-                enclave.ended.set_result(0)
-
-    def stop_enclave(self, enclave: Enclave) -> None:
-        self.stopped.append(enclave.number)
-        self.tasks[enclave.number].cancel()
-
-    def kill_enclave(self, enclave: Enclave) -> None:
-        self.killed.append(enclave.number)
-        self.tasks[enclave.number].cancel()
-
-
-@asynccontextmanager
-async def serving(monitor: FakeMonitor, limits: ServerLimits | None = None) -> AsyncIterator[tuple[str, int]]:
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = Server(cast(MonitorProcess, monitor), limits)
-    await server.listen(listener)
-    try:
-        yield listener.getsockname()
-    finally:
-        await asyncio.wait_for(server.close(), 20)
-
-
-async def exchange(address: tuple[str, int], data: bytes) -> bytes:
-    reader, writer = await asyncio.open_connection(*address)
-    writer.write(data)
-    writer.write_eof()
-    received = await asyncio.wait_for(reader.read(), 20)
-    writer.close()
-    return received
-
-
-def run(main: Awaitable[None]) -> None:
-    async def limited() -> None:
-        await asyncio.wait_for(main, 60)
-
-    asyncio.run(limited())
+BUSY, STOPPING = encode_refusal(Refusal.BUSY), encode_refusal(Refusal.STOPPING)
 
 
 def test_relays_both_ways() -> None:
     async def main() -> None:
         data = os.urandom(3 << 20)
         async with serving(FakeMonitor()) as address:
-            assert await exchange(address, data) == data
+            assert await exchange(address, data) == HELLO + data
 
     run(main())
 
@@ -114,8 +39,9 @@ def test_slow_reader_holds_the_sender_back() -> None:
             sent += 1 << 16
 
     async def main() -> None:
-        async with serving(FakeMonitor(flood), ServerLimits(grace=0.2)) as address:
+        async with serving(FakeMonitor(flood), ServerLimits(pool=0, grace=0.2)) as address:
             reader, writer = await asyncio.open_connection(*address, limit=1 << 16)
+            writer.write(HELLO)
             await reader.read(1)
             previous = -1
             while previous != sent:
@@ -130,28 +56,30 @@ def test_slow_reader_holds_the_sender_back() -> None:
 def test_one_more_waits_and_is_served() -> None:
     async def main() -> None:
         monitor = FakeMonitor()
-        async with serving(monitor, ServerLimits(enclaves=1, wait=20)) as address:
+        async with serving(monitor, ServerLimits(pool=0, enclaves=1, wait=20)) as address:
             reader, writer = await asyncio.open_connection(*address)
-            writer.write(b"first")
-            assert await reader.read(5) == b"first"
+            writer.write(HELLO)
+            assert await reader.readexactly(len(HELLO)) == HELLO
             second = asyncio.create_task(exchange(address, b"second"))
             await asyncio.sleep(0.2)
             assert len(monitor.tasks) == 1 and not second.done()
             writer.close()
-            assert await second == b"second"
+            assert await second == HELLO + b"second"
 
     run(main())
 
 
-@pytest.mark.parametrize("limits", [ServerLimits(1, wait=0.1), ServerLimits(1, waiting=0, wait=20)])
+@pytest.mark.parametrize(
+    "limits", [ServerLimits(1, wait=0.1, pool=0), ServerLimits(1, waiting=0, wait=20, pool=0)]
+)
 def test_no_enclave_free(limits: ServerLimits) -> None:
     async def main() -> None:
         monitor = FakeMonitor()
         async with serving(monitor, limits) as address:
             reader, writer = await asyncio.open_connection(*address)
-            writer.write(b"first")
-            assert await reader.read(5) == b"first"
-            assert await exchange(address, b"second") == REFUSAL
+            writer.write(HELLO)
+            assert await reader.readexactly(len(HELLO)) == HELLO
+            assert await exchange(address, b"second") == BUSY
             assert len(monitor.tasks) == 1
             writer.close()
             await writer.wait_closed()
@@ -166,7 +94,7 @@ def test_enclave_goes_on_without_its_client() -> None:
 
     async def main() -> None:
         monitor = FakeMonitor(deaf)
-        async with serving(monitor, ServerLimits(enclaves=1, grace=0.1)) as address:
+        async with serving(monitor, ServerLimits(pool=0, enclaves=1, grace=0.1)) as address:
             assert await exchange(address, b"") == b""
             assert await exchange(address, b"") == b"", "the place is free again"
             await asyncio.sleep(0.3)
@@ -178,15 +106,15 @@ def test_enclave_goes_on_without_its_client() -> None:
 def test_close_ends_those_that_serve_and_those_that_wait() -> None:
     async def main() -> None:
         monitor = FakeMonitor()
-        async with serving(monitor, ServerLimits(enclaves=1, wait=60)) as address:
+        async with serving(monitor, ServerLimits(pool=0, enclaves=1, wait=60)) as address:
             reader, writer = await asyncio.open_connection(*address)
-            writer.write(b"x")
-            await reader.read(1)
+            writer.write(HELLO)
+            await reader.readexactly(len(HELLO))
             waiting = asyncio.create_task(exchange(address, b"second"))
             await asyncio.sleep(0.1)
         assert monitor.stopped == [1]
         assert await reader.read() == b""
-        assert await waiting == REFUSAL
+        assert await waiting == STOPPING
         writer.close()
 
     run(main())
@@ -199,7 +127,7 @@ def test_monitor_that_is_gone_costs_a_connection() -> None:
         async with serving(monitor) as address:
             assert await exchange(address, b"x") == b""
             monitor.broken = False
-            assert await exchange(address, b"x") == b"x"
+            assert await exchange(address, b"x") == HELLO + b"x"
 
     run(main())
 
@@ -221,5 +149,5 @@ def test_host_loads_neither_runtime_nor_cryptography(tmp_path: object) -> None:
         env=environment(ROOT / "tests"),
     ).stdout.split()
     ours = {name for name in loaded if name.partition(".")[0] in ("tinywasm", "schannel", "wasm_rt")}
-    assert ours == {"schannel", "schannel.framing", "schannel.errors"}
+    assert ours == {"schannel", "schannel.framing", "schannel.storage", "schannel.errors"}
     assert not {name for name in loaded if name.partition(".")[0] in ("Crypto", "cryptography")}

@@ -21,8 +21,10 @@ from schannel.messages import (
     ExternKind,
     InfoRequest,
     InfoResult,
+    ReceiptRequest,
     Reply,
     RunRequest,
+    SealRequest,
     Value,
     ValueType,
 )
@@ -229,7 +231,11 @@ def test_deploying_again_replaces() -> None:
 
 
 def test_what_is_not_offered(application: Application) -> None:
-    assert error(application.handle(RunRequest("main"))).code is ErrorCode.UNSUPPORTED
+    assert error(application.handle(SealRequest("main", b""))).code is ErrorCode.NOT_ALLOWED
+    assert error(application.handle(ReceiptRequest(99))).code is ErrorCode.NOT_FOUND
+    application.identify(b"\1" * 32)
+    assert error(application.handle(SealRequest("main", b""))).code is ErrorCode.UNSUPPORTED
+    assert error(application.handle(RunRequest("main"))).code is ErrorCode.LINK_FAILED
 
 
 def test_failure_of_ours_tells_its_kind_only(

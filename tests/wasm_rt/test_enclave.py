@@ -24,6 +24,8 @@ from schannel.messages import (
     ErrorReply,
     InfoRequest,
     PutRequest,
+    PutResult,
+    SealRequest,
     Value,
 )
 from schannel.monitor_keys import Monitor
@@ -33,6 +35,7 @@ from schannel.transport import ClientConnection
 from wasm_rt import enclave, monitor_link
 from wasm_rt.configuration import Configuration
 from wasm_rt.monitor_link import MonitorLink
+from wasm_rt.storage_link import StorageLink
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux features")
 
@@ -65,11 +68,12 @@ class Child:
 def enclave_process(configuration: Configuration, *, answer: bool = True) -> Iterator[Child]:
     ours, theirs = socket.socketpair()
     monitor, link = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    storage = StorageLink(socket.socketpair()[0])
     pid = os.fork()
     if pid == 0:
         status = 99
         try:
-            status = enclave.run(theirs, MonitorLink(link), configuration, Isolation.NAMESPACES)
+            status = enclave.run(theirs, MonitorLink(link), storage, configuration, Isolation.NAMESPACES)
         finally:
             os._exit(status)
     theirs.close()
@@ -114,8 +118,9 @@ def test_serves_and_ends_in_order() -> None:
             connection.request(DeployRequest("main", SPIN))
             called = connection.request(CallRequest("main", "one"))
             assert isinstance(called, CallResult) and called.values == (Value.i32(1),)
-            refused = connection.request(PutRequest("a", b"b"))
-            assert isinstance(refused, ErrorReply) and refused.code is ErrorCode.UNSUPPORTED
+            assert connection.request(PutRequest("a", b"b")) == PutResult(1)
+            refused = connection.request(SealRequest("label", SPIN))
+            assert isinstance(refused, ErrorReply) and refused.code is ErrorCode.NOT_ALLOWED
         assert child.wait() == enclave.EXIT_DONE
         assert child.said == []
 
@@ -146,6 +151,12 @@ def test_junk_ends_it_without_a_word(junk: bytes) -> None:
 
 def test_silent_client_is_given_up() -> None:
     with enclave_process(Configuration(handshake_ms=100)) as child:
+        child.channel.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            child.channel.recv(100)
+        # The time runs from the first byte: before it, an enclave waits in the host's pool.
+        child.channel.send(b"T")
+        child.channel.settimeout(20)
         assert child.channel.recv(100) == b""
         assert child.wait() == enclave.EXIT_FAILED
         assert child.said == ["session ended: the client is silent"]

@@ -181,7 +181,7 @@ class _Decoder:
         name, pos = read_name(self.data, start)
         if pos > end:
             raise DecodeError(_END, end)
-        payload, module = self.data[pos:end], self.module
+        payload, module = bytes(self.data[pos:end]), self.module
         module.customs.append(CustomSection(name, payload, int(self.content_before)))
         try:
             if name == NAME and NAME not in self.customs_seen:

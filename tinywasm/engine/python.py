@@ -19,6 +19,7 @@ from tinywasm.engine.lower import (
     IF,
     RETURN,
     TABLE_BRANCH,
+    TAIL_CALL,
     UNWIND,
     Block,
     Code,
@@ -206,7 +207,8 @@ def _catch(
 ) -> _Activation:
     """Where execution goes on: the innermost clause that takes the exception (section 4.6.8)."""
     while True:
-        scope = block.scope
+        # A host function called at the tail throws where this activation is gone (section 4.6.10).
+        scope = None if block.kind == TAIL_CALL else block.scope
         while scope is not None:
             for tag, with_ref, target, height in scope.clauses:
                 if tag is None or tag is thrown.tag:

@@ -90,10 +90,12 @@ class WasiConfig:
         None, _set_stdin_file, doc="Read the standard input from this file, which must exist."
     )
 
-    def _set_stdin_bytes(self, data: bytes) -> None:
-        self._stdin = lambda: InputStream(bytes(data))
+    def _set_stdin_bytes(self, data: bytes | memoryview) -> None:
+        self._stdin = lambda: InputStream(data)
 
-    stdin_bytes = property(None, _set_stdin_bytes, doc="Let the standard input be these bytes.")
+    stdin_bytes = property(
+        None, _set_stdin_bytes, doc="Let the standard input be these bytes, which are not copied."
+    )
 
     def inherit_stdin(self) -> None:
         """Read the standard input of this process."""

@@ -29,12 +29,12 @@ class Stream(File):
 class InputStream(Stream):
     """Bytes to read, then the end."""
 
-    def __init__(self, data: bytes = b"") -> None:
+    def __init__(self, data: bytes | memoryview = b"") -> None:
         self.data = data
         self.position = 0
 
     def read(self, size: int) -> bytes:
-        data = self.data[self.position : self.position + size]
+        data = bytes(self.data[self.position : self.position + size])
         self.position += len(data)
         return data
 

@@ -51,7 +51,7 @@ class _Node:
 class _FileNode(_Node):
     filetype = FileType.REGULAR_FILE
 
-    def __init__(self, tree: MemoryTree, data: bytes = b"") -> None:
+    def __init__(self, tree: MemoryTree, data: bytes | memoryview = b"") -> None:
         super().__init__(tree)
         self.data = bytearray()
         self.handles = 0
@@ -71,7 +71,7 @@ class _FileNode(_Node):
             self.data.extend(bytes(size - len(self.data)))
         self.touch()
 
-    def write(self, data: bytes, offset: int) -> None:
+    def write(self, data: bytes | memoryview, offset: int) -> None:
         end = offset + len(data)
         if data and end > len(self.data):
             self.resize(end)
@@ -188,14 +188,21 @@ class MemoryTree:
 
     def read(self, path: str) -> bytes:
         """A file's contents. Raises `FileNotFoundError`, also for a path that is not a file."""
+        return bytes(self._find(path).data)
+
+    def _find(self, path: str) -> _FileNode:
         node: _Node | None = self.root
         for name in _components(path):
             node = node.names.get(name) if isinstance(node, _DirectoryNode) else None
         if not isinstance(node, _FileNode):
             raise FileNotFoundError(path)
-        return bytes(node.data)
+        return node
 
-    def write(self, path: str, data: bytes) -> None:
+    def open_file(self, path: str) -> MemoryFile:
+        """A handle of a file, for pieces of it. Raises as `read`."""
+        return MemoryFile(self._find(path), FdFlags(0))
+
+    def write(self, path: str, data: bytes | memoryview) -> None:
         """Make or replace a file, and the directories above it.
 
         Raises `NotADirectoryError` or `IsADirectoryError` where something else has the name, and
@@ -296,7 +303,7 @@ class MemoryFile(File):
         self.node.accessed = time.time_ns()
         return bytes(self.node.data[offset : offset + size])
 
-    def pwrite(self, data: bytes, offset: int) -> int:
+    def pwrite(self, data: bytes | memoryview, offset: int) -> int:
         self.node.write(data, offset)
         return len(data)
 

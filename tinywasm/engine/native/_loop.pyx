@@ -508,10 +508,15 @@ cdef class NativeStore:
             return <object>(<Func *>object).python
         if object.kind == KIND_HOST:
             return <object>(<Host *>object).python
-        wrapper = NativeRef.__new__(NativeRef)
+        # Held before anything that may run Python's collector, and so finalizers.
+        object.pins += 1
+        try:
+            wrapper = NativeRef.__new__(NativeRef)
+        except BaseException:
+            object.pins -= 1
+            raise
         wrapper.store = self
         wrapper.object = object
-        object.pins += 1
         return wrapper
 
     cdef uint64_t from_python(self, value) except? 1:
@@ -581,10 +586,13 @@ cdef class NativeStore:
     cdef int write_all(self, TypeInfo *function, bint results, values, uint64_t *slot) except -1:
         """Write a function's arguments or results, which come from outside and may be anything."""
         cdef char *letters = function.results if results else function.params
-        cdef int index = 0
-        if len(values) != <Py_ssize_t>strlen(letters):
-            raise TypeError(f"{len(values)} values where {(<object>function.python).composite} has {strlen(letters)}")
+        cdef Py_ssize_t index = 0
+        cdef Py_ssize_t count = strlen(letters)
+        if len(values) != count:
+            raise TypeError(f"{len(values)} values where {(<object>function.python).composite} has {count}")
         for value in values:
+            if index == count:
+                raise TypeError("a sequence that changed while it was read")
             if letters[index] == c"r":
                 signature = (<object>function.python).composite
                 self.write_reference((signature.results if results else signature.params)[index], value, slot)
@@ -601,11 +609,13 @@ cdef class NativeStore:
         """
         cdef TypeInfo *concrete = NULL
         cdef int heap = 0
-        cdef uint64_t ref = self.from_python(value)
+        cdef uint64_t ref
         if isinstance(wanted.heap, DefinedType):
             concrete = &_type_of(wanted.heap).info
         else:
             heap = _HEAP_NUMBERS[wanted.heap]
+        # Last, since nothing holds a new object until it is in its slot.
+        ref = self.from_python(value)
         if not tw_is_instance(ref, concrete, heap, wanted.nullable):
             raise TypeError(f"{value!r} is no {wanted}")
         slot[0] = ref
@@ -631,13 +641,14 @@ cdef class NativeStore:
         if self.nested == 0:
             self.running = me
             self.c.main_thread = me == _main_thread
-            if self.metered:
-                self.c.fuel = self.owner.fuel
             if self.c.interrupted:
                 self.c.interrupted = 0
                 self.owner.poll()
         else:
             self.guard()
+        if self.metered:
+            # Also in a nested call: the host function may have set it.
+            self.c.fuel = self.owner.fuel
         if base + func.head.type.param_slots + func.head.type.result_slots + 64 > self.c.stack_end:
             raise StackExhausted
         # A collection, or a call out of a finalizer, must find the values below the top.
@@ -759,9 +770,14 @@ cdef int _prepare(Store *c, Func *func) noexcept:
     cdef NativeStore store = <NativeStore>c.python
     cdef _Func owned
     try:
+        if store.metered:
+            store.owner.fuel = c.fuel
         owned = store.funcs[<object>func.python]
         owned.code = store.lower(owned.python)
         func.code = &owned.code.code
+        if store.metered:
+            # Lowering may run finalizers, and those Wasm code.
+            c.fuel = store.owner.fuel
         return STATUS_DONE
     except BaseException as error:
         store.pending = error
@@ -904,15 +920,17 @@ cdef int _call_host(Store *c, Func *func, uint64_t *args) noexcept:
     cdef NativeStore store = <NativeStore>c.python
     instance = <object>func.python
     try:
-        if c.unreferenced != NULL:
-            store._release()
         if store.metered:
             store.owner.fuel = c.fuel
-        if not _call_direct(store, func, args):
-            results = instance.host(*store.read_all(func.head.type.params, args))
-            store.write_all(func.head.type, True, results, args)
-        if store.metered:
-            c.fuel = store.owner.fuel
+        if c.unreferenced != NULL:
+            store._release()
+        try:
+            if not _call_direct(store, func, args):
+                results = instance.host(*store.read_all(func.head.type.params, args))
+                store.write_all(func.head.type, True, results, args)
+        finally:
+            if store.metered:
+                c.fuel = store.owner.fuel
         if c.interrupted:
             # The host function may have moved the deadline.
             c.interrupted = store.owner.interrupted
@@ -931,7 +949,11 @@ cdef int _call_host(Store *c, Func *func, uint64_t *args) noexcept:
 cdef int _poll(Store *c) noexcept:
     cdef NativeStore store = <NativeStore>c.python
     try:
+        if store.metered:
+            store.owner.fuel = c.fuel
         PyErr_CheckSignals()
+        if store.metered:
+            c.fuel = store.owner.fuel
         return STATUS_DONE
     except BaseException as error:
         store.pending = error
@@ -1056,6 +1078,8 @@ cdef class NativeTable:
         self.c.size = self.c.capacity = size
         for index in range(self.c.size):
             self.c.elements[index] = ref
+        # Again: another thread may have begun meanwhile.
+        store.guard()
         store.kept.append(self)
         _append(<void ***>&store.c.tables, &store.c.table_count, &self.c)
 
@@ -1077,6 +1101,7 @@ cdef class NativeTable:
 
     @limit.setter
     def limit(self, size):
+        self.store.guard()
         top = size if self.type.limits.max is None else min(size, self.type.limits.max)
         self.c.max = max(top, self.c.size)
 
@@ -1129,6 +1154,8 @@ cdef class NativeGlobal:
         self.letter = <char>ord(_letter(type.content))
         self.c.is_ref = self.letter == c"r"
         self.value = value
+        # Again: another thread may have begun meanwhile.
+        store.guard()
         store.kept.append(self)
         _append(<void ***>&store.c.globals, &store.c.global_count, &self.c)
 
@@ -1174,6 +1201,8 @@ cdef class NativeInstance:
         self.kept = []
         for definition in types:
             _append(<void ***>&self.c.types, &self.c.type_count, &_type_of(definition).info)
+        # Again: another thread may have begun meanwhile.
+        store.guard()
         store.kept.append(self)
         _append(<void ***>&store.c.instances, &store.c.instance_count, &self.c)
 

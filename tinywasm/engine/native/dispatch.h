@@ -1039,142 +1039,177 @@ OP(i32_load) { ADDRESS(pc->b, pc->imm, 4) uint32_t value; memcpy(&value, place, 
 OP(i32_load__x) { ADDRESS_X(pc->b, pc->imm, 4) uint32_t value; memcpy(&value, place, 4); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
 OP(i32_load__a) { ADDRESS_A(pc->b, pc->imm, 4) uint32_t value; memcpy(&value, place, 4); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
 OP(i32_load__s) { ADDRESS_S(pc->b, pc->imm, 4) uint32_t value; memcpy(&value, place, 4); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
+OP(i32_load__u) { ADDRESS_U(pc->b, pc->imm, 4) uint32_t value; memcpy(&value, place, 4); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
 OP(i64_load) { ADDRESS(pc->b, pc->imm, 8) uint64_t value; memcpy(&value, place, 8); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i64_load__x) { ADDRESS_X(pc->b, pc->imm, 8) uint64_t value; memcpy(&value, place, 8); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i64_load__a) { ADDRESS_A(pc->b, pc->imm, 8) uint64_t value; memcpy(&value, place, 8); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i64_load__s) { ADDRESS_S(pc->b, pc->imm, 8) uint64_t value; memcpy(&value, place, 8); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
+OP(i64_load__u) { ADDRESS_U(pc->b, pc->imm, 8) uint64_t value; memcpy(&value, place, 8); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(f32_load) { ADDRESS(pc->b, pc->imm, 4) uint32_t value; memcpy(&value, place, 4); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
 OP(f32_load__x) { ADDRESS_X(pc->b, pc->imm, 4) uint32_t value; memcpy(&value, place, 4); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
 OP(f32_load__a) { ADDRESS_A(pc->b, pc->imm, 4) uint32_t value; memcpy(&value, place, 4); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
 OP(f32_load__s) { ADDRESS_S(pc->b, pc->imm, 4) uint32_t value; memcpy(&value, place, 4); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
+OP(f32_load__u) { ADDRESS_U(pc->b, pc->imm, 4) uint32_t value; memcpy(&value, place, 4); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
 OP(f64_load) { ADDRESS(pc->b, pc->imm, 8) uint64_t value; memcpy(&value, place, 8); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(f64_load__x) { ADDRESS_X(pc->b, pc->imm, 8) uint64_t value; memcpy(&value, place, 8); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(f64_load__a) { ADDRESS_A(pc->b, pc->imm, 8) uint64_t value; memcpy(&value, place, 8); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(f64_load__s) { ADDRESS_S(pc->b, pc->imm, 8) uint64_t value; memcpy(&value, place, 8); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
+OP(f64_load__u) { ADDRESS_U(pc->b, pc->imm, 8) uint64_t value; memcpy(&value, place, 8); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i32_load8_s) { ADDRESS(pc->b, pc->imm, 1) int8_t value; memcpy(&value, place, 1); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
 OP(i32_load8_s__x) { ADDRESS_X(pc->b, pc->imm, 1) int8_t value; memcpy(&value, place, 1); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
 OP(i32_load8_s__a) { ADDRESS_A(pc->b, pc->imm, 1) int8_t value; memcpy(&value, place, 1); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
 OP(i32_load8_s__s) { ADDRESS_S(pc->b, pc->imm, 1) int8_t value; memcpy(&value, place, 1); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
+OP(i32_load8_s__u) { ADDRESS_U(pc->b, pc->imm, 1) int8_t value; memcpy(&value, place, 1); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
 OP(i32_load8_u) { ADDRESS(pc->b, pc->imm, 1) uint8_t value; memcpy(&value, place, 1); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
 OP(i32_load8_u__x) { ADDRESS_X(pc->b, pc->imm, 1) uint8_t value; memcpy(&value, place, 1); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
 OP(i32_load8_u__a) { ADDRESS_A(pc->b, pc->imm, 1) uint8_t value; memcpy(&value, place, 1); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
 OP(i32_load8_u__s) { ADDRESS_S(pc->b, pc->imm, 1) uint8_t value; memcpy(&value, place, 1); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
+OP(i32_load8_u__u) { ADDRESS_U(pc->b, pc->imm, 1) uint8_t value; memcpy(&value, place, 1); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
 OP(i32_load16_s) { ADDRESS(pc->b, pc->imm, 2) int16_t value; memcpy(&value, place, 2); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
 OP(i32_load16_s__x) { ADDRESS_X(pc->b, pc->imm, 2) int16_t value; memcpy(&value, place, 2); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
 OP(i32_load16_s__a) { ADDRESS_A(pc->b, pc->imm, 2) int16_t value; memcpy(&value, place, 2); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
 OP(i32_load16_s__s) { ADDRESS_S(pc->b, pc->imm, 2) int16_t value; memcpy(&value, place, 2); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
+OP(i32_load16_s__u) { ADDRESS_U(pc->b, pc->imm, 2) int16_t value; memcpy(&value, place, 2); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
 OP(i32_load16_u) { ADDRESS(pc->b, pc->imm, 2) uint16_t value; memcpy(&value, place, 2); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
 OP(i32_load16_u__x) { ADDRESS_X(pc->b, pc->imm, 2) uint16_t value; memcpy(&value, place, 2); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
 OP(i32_load16_u__a) { ADDRESS_A(pc->b, pc->imm, 2) uint16_t value; memcpy(&value, place, 2); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
 OP(i32_load16_u__s) { ADDRESS_S(pc->b, pc->imm, 2) uint16_t value; memcpy(&value, place, 2); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
+OP(i32_load16_u__u) { ADDRESS_U(pc->b, pc->imm, 2) uint16_t value; memcpy(&value, place, 2); W64(pc->a, (uint64_t)(uint32_t)value); NEXT; }
 OP(i64_load8_s) { ADDRESS(pc->b, pc->imm, 1) int8_t value; memcpy(&value, place, 1); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i64_load8_s__x) { ADDRESS_X(pc->b, pc->imm, 1) int8_t value; memcpy(&value, place, 1); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i64_load8_s__a) { ADDRESS_A(pc->b, pc->imm, 1) int8_t value; memcpy(&value, place, 1); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i64_load8_s__s) { ADDRESS_S(pc->b, pc->imm, 1) int8_t value; memcpy(&value, place, 1); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
+OP(i64_load8_s__u) { ADDRESS_U(pc->b, pc->imm, 1) int8_t value; memcpy(&value, place, 1); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i64_load8_u) { ADDRESS(pc->b, pc->imm, 1) uint8_t value; memcpy(&value, place, 1); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i64_load8_u__x) { ADDRESS_X(pc->b, pc->imm, 1) uint8_t value; memcpy(&value, place, 1); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i64_load8_u__a) { ADDRESS_A(pc->b, pc->imm, 1) uint8_t value; memcpy(&value, place, 1); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i64_load8_u__s) { ADDRESS_S(pc->b, pc->imm, 1) uint8_t value; memcpy(&value, place, 1); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
+OP(i64_load8_u__u) { ADDRESS_U(pc->b, pc->imm, 1) uint8_t value; memcpy(&value, place, 1); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i64_load16_s) { ADDRESS(pc->b, pc->imm, 2) int16_t value; memcpy(&value, place, 2); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i64_load16_s__x) { ADDRESS_X(pc->b, pc->imm, 2) int16_t value; memcpy(&value, place, 2); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i64_load16_s__a) { ADDRESS_A(pc->b, pc->imm, 2) int16_t value; memcpy(&value, place, 2); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i64_load16_s__s) { ADDRESS_S(pc->b, pc->imm, 2) int16_t value; memcpy(&value, place, 2); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
+OP(i64_load16_s__u) { ADDRESS_U(pc->b, pc->imm, 2) int16_t value; memcpy(&value, place, 2); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i64_load16_u) { ADDRESS(pc->b, pc->imm, 2) uint16_t value; memcpy(&value, place, 2); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i64_load16_u__x) { ADDRESS_X(pc->b, pc->imm, 2) uint16_t value; memcpy(&value, place, 2); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i64_load16_u__a) { ADDRESS_A(pc->b, pc->imm, 2) uint16_t value; memcpy(&value, place, 2); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i64_load16_u__s) { ADDRESS_S(pc->b, pc->imm, 2) uint16_t value; memcpy(&value, place, 2); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
+OP(i64_load16_u__u) { ADDRESS_U(pc->b, pc->imm, 2) uint16_t value; memcpy(&value, place, 2); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i64_load32_s) { ADDRESS(pc->b, pc->imm, 4) int32_t value; memcpy(&value, place, 4); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i64_load32_s__x) { ADDRESS_X(pc->b, pc->imm, 4) int32_t value; memcpy(&value, place, 4); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i64_load32_s__a) { ADDRESS_A(pc->b, pc->imm, 4) int32_t value; memcpy(&value, place, 4); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i64_load32_s__s) { ADDRESS_S(pc->b, pc->imm, 4) int32_t value; memcpy(&value, place, 4); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
+OP(i64_load32_s__u) { ADDRESS_U(pc->b, pc->imm, 4) int32_t value; memcpy(&value, place, 4); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i64_load32_u) { ADDRESS(pc->b, pc->imm, 4) uint32_t value; memcpy(&value, place, 4); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i64_load32_u__x) { ADDRESS_X(pc->b, pc->imm, 4) uint32_t value; memcpy(&value, place, 4); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i64_load32_u__a) { ADDRESS_A(pc->b, pc->imm, 4) uint32_t value; memcpy(&value, place, 4); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i64_load32_u__s) { ADDRESS_S(pc->b, pc->imm, 4) uint32_t value; memcpy(&value, place, 4); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
+OP(i64_load32_u__u) { ADDRESS_U(pc->b, pc->imm, 4) uint32_t value; memcpy(&value, place, 4); W64(pc->a, (uint64_t)(uint64_t)value); NEXT; }
 OP(i32_store) { ADDRESS(pc->a, pc->imm, 4) uint32_t value = (uint32_t)R64(pc->b); memcpy(place, &value, 4); NEXT; }
 OP(i32_store__x) { ADDRESS_X(pc->a, pc->imm, 4) uint32_t value = (uint32_t)R64(pc->b); memcpy(place, &value, 4); NEXT; }
 OP(i32_store__a) { ADDRESS_A(pc->a, pc->imm, 4) uint32_t value = (uint32_t)R64(pc->b); memcpy(place, &value, 4); NEXT; }
 OP(i32_store__s) { ADDRESS_S(pc->a, pc->imm, 4) uint32_t value = (uint32_t)R64(pc->b); memcpy(place, &value, 4); NEXT; }
+OP(i32_store__u) { ADDRESS_U(pc->a, pc->imm, 4) uint32_t value = (uint32_t)R64(pc->b); memcpy(place, &value, 4); NEXT; }
 OP(i64_store) { ADDRESS(pc->a, pc->imm, 8) uint64_t value = (uint64_t)R64(pc->b); memcpy(place, &value, 8); NEXT; }
 OP(i64_store__x) { ADDRESS_X(pc->a, pc->imm, 8) uint64_t value = (uint64_t)R64(pc->b); memcpy(place, &value, 8); NEXT; }
 OP(i64_store__a) { ADDRESS_A(pc->a, pc->imm, 8) uint64_t value = (uint64_t)R64(pc->b); memcpy(place, &value, 8); NEXT; }
 OP(i64_store__s) { ADDRESS_S(pc->a, pc->imm, 8) uint64_t value = (uint64_t)R64(pc->b); memcpy(place, &value, 8); NEXT; }
+OP(i64_store__u) { ADDRESS_U(pc->a, pc->imm, 8) uint64_t value = (uint64_t)R64(pc->b); memcpy(place, &value, 8); NEXT; }
 OP(f32_store) { ADDRESS(pc->a, pc->imm, 4) uint32_t value = (uint32_t)R64(pc->b); memcpy(place, &value, 4); NEXT; }
 OP(f32_store__x) { ADDRESS_X(pc->a, pc->imm, 4) uint32_t value = (uint32_t)R64(pc->b); memcpy(place, &value, 4); NEXT; }
 OP(f32_store__a) { ADDRESS_A(pc->a, pc->imm, 4) uint32_t value = (uint32_t)R64(pc->b); memcpy(place, &value, 4); NEXT; }
 OP(f32_store__s) { ADDRESS_S(pc->a, pc->imm, 4) uint32_t value = (uint32_t)R64(pc->b); memcpy(place, &value, 4); NEXT; }
+OP(f32_store__u) { ADDRESS_U(pc->a, pc->imm, 4) uint32_t value = (uint32_t)R64(pc->b); memcpy(place, &value, 4); NEXT; }
 OP(f64_store) { ADDRESS(pc->a, pc->imm, 8) uint64_t value = (uint64_t)R64(pc->b); memcpy(place, &value, 8); NEXT; }
 OP(f64_store__x) { ADDRESS_X(pc->a, pc->imm, 8) uint64_t value = (uint64_t)R64(pc->b); memcpy(place, &value, 8); NEXT; }
 OP(f64_store__a) { ADDRESS_A(pc->a, pc->imm, 8) uint64_t value = (uint64_t)R64(pc->b); memcpy(place, &value, 8); NEXT; }
 OP(f64_store__s) { ADDRESS_S(pc->a, pc->imm, 8) uint64_t value = (uint64_t)R64(pc->b); memcpy(place, &value, 8); NEXT; }
+OP(f64_store__u) { ADDRESS_U(pc->a, pc->imm, 8) uint64_t value = (uint64_t)R64(pc->b); memcpy(place, &value, 8); NEXT; }
 OP(i32_store8) { ADDRESS(pc->a, pc->imm, 1) uint8_t value = (uint8_t)R64(pc->b); memcpy(place, &value, 1); NEXT; }
 OP(i32_store8__x) { ADDRESS_X(pc->a, pc->imm, 1) uint8_t value = (uint8_t)R64(pc->b); memcpy(place, &value, 1); NEXT; }
 OP(i32_store8__a) { ADDRESS_A(pc->a, pc->imm, 1) uint8_t value = (uint8_t)R64(pc->b); memcpy(place, &value, 1); NEXT; }
 OP(i32_store8__s) { ADDRESS_S(pc->a, pc->imm, 1) uint8_t value = (uint8_t)R64(pc->b); memcpy(place, &value, 1); NEXT; }
+OP(i32_store8__u) { ADDRESS_U(pc->a, pc->imm, 1) uint8_t value = (uint8_t)R64(pc->b); memcpy(place, &value, 1); NEXT; }
 OP(i32_store16) { ADDRESS(pc->a, pc->imm, 2) uint16_t value = (uint16_t)R64(pc->b); memcpy(place, &value, 2); NEXT; }
 OP(i32_store16__x) { ADDRESS_X(pc->a, pc->imm, 2) uint16_t value = (uint16_t)R64(pc->b); memcpy(place, &value, 2); NEXT; }
 OP(i32_store16__a) { ADDRESS_A(pc->a, pc->imm, 2) uint16_t value = (uint16_t)R64(pc->b); memcpy(place, &value, 2); NEXT; }
 OP(i32_store16__s) { ADDRESS_S(pc->a, pc->imm, 2) uint16_t value = (uint16_t)R64(pc->b); memcpy(place, &value, 2); NEXT; }
+OP(i32_store16__u) { ADDRESS_U(pc->a, pc->imm, 2) uint16_t value = (uint16_t)R64(pc->b); memcpy(place, &value, 2); NEXT; }
 OP(i64_store8) { ADDRESS(pc->a, pc->imm, 1) uint8_t value = (uint8_t)R64(pc->b); memcpy(place, &value, 1); NEXT; }
 OP(i64_store8__x) { ADDRESS_X(pc->a, pc->imm, 1) uint8_t value = (uint8_t)R64(pc->b); memcpy(place, &value, 1); NEXT; }
 OP(i64_store8__a) { ADDRESS_A(pc->a, pc->imm, 1) uint8_t value = (uint8_t)R64(pc->b); memcpy(place, &value, 1); NEXT; }
 OP(i64_store8__s) { ADDRESS_S(pc->a, pc->imm, 1) uint8_t value = (uint8_t)R64(pc->b); memcpy(place, &value, 1); NEXT; }
+OP(i64_store8__u) { ADDRESS_U(pc->a, pc->imm, 1) uint8_t value = (uint8_t)R64(pc->b); memcpy(place, &value, 1); NEXT; }
 OP(i64_store16) { ADDRESS(pc->a, pc->imm, 2) uint16_t value = (uint16_t)R64(pc->b); memcpy(place, &value, 2); NEXT; }
 OP(i64_store16__x) { ADDRESS_X(pc->a, pc->imm, 2) uint16_t value = (uint16_t)R64(pc->b); memcpy(place, &value, 2); NEXT; }
 OP(i64_store16__a) { ADDRESS_A(pc->a, pc->imm, 2) uint16_t value = (uint16_t)R64(pc->b); memcpy(place, &value, 2); NEXT; }
 OP(i64_store16__s) { ADDRESS_S(pc->a, pc->imm, 2) uint16_t value = (uint16_t)R64(pc->b); memcpy(place, &value, 2); NEXT; }
+OP(i64_store16__u) { ADDRESS_U(pc->a, pc->imm, 2) uint16_t value = (uint16_t)R64(pc->b); memcpy(place, &value, 2); NEXT; }
 OP(i64_store32) { ADDRESS(pc->a, pc->imm, 4) uint32_t value = (uint32_t)R64(pc->b); memcpy(place, &value, 4); NEXT; }
 OP(i64_store32__x) { ADDRESS_X(pc->a, pc->imm, 4) uint32_t value = (uint32_t)R64(pc->b); memcpy(place, &value, 4); NEXT; }
 OP(i64_store32__a) { ADDRESS_A(pc->a, pc->imm, 4) uint32_t value = (uint32_t)R64(pc->b); memcpy(place, &value, 4); NEXT; }
 OP(i64_store32__s) { ADDRESS_S(pc->a, pc->imm, 4) uint32_t value = (uint32_t)R64(pc->b); memcpy(place, &value, 4); NEXT; }
+OP(i64_store32__u) { ADDRESS_U(pc->a, pc->imm, 4) uint32_t value = (uint32_t)R64(pc->b); memcpy(place, &value, 4); NEXT; }
 OP(v128_load) { ADDRESS(pc->b, pc->imm, 16) v128 value; memcpy(&value, place, 16); WV(pc->a, value); NEXT; }
 OP(v128_load__x) { ADDRESS_X(pc->b, pc->imm, 16) v128 value; memcpy(&value, place, 16); WV(pc->a, value); NEXT; }
 OP(v128_load__a) { ADDRESS_A(pc->b, pc->imm, 16) v128 value; memcpy(&value, place, 16); WV(pc->a, value); NEXT; }
 OP(v128_load__s) { ADDRESS_S(pc->b, pc->imm, 16) v128 value; memcpy(&value, place, 16); WV(pc->a, value); NEXT; }
+OP(v128_load__u) { ADDRESS_U(pc->b, pc->imm, 16) v128 value; memcpy(&value, place, 16); WV(pc->a, value); NEXT; }
 OP(v128_load8x8_s) { ADDRESS(pc->b, pc->imm, 8) int8_t lanes[8]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 8; i++) value.i16[i] = (int16_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load8x8_s__x) { ADDRESS_X(pc->b, pc->imm, 8) int8_t lanes[8]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 8; i++) value.i16[i] = (int16_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load8x8_s__a) { ADDRESS_A(pc->b, pc->imm, 8) int8_t lanes[8]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 8; i++) value.i16[i] = (int16_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load8x8_s__s) { ADDRESS_S(pc->b, pc->imm, 8) int8_t lanes[8]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 8; i++) value.i16[i] = (int16_t)lanes[i]; WV(pc->a, value); NEXT; }
+OP(v128_load8x8_s__u) { ADDRESS_U(pc->b, pc->imm, 8) int8_t lanes[8]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 8; i++) value.i16[i] = (int16_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load8x8_u) { ADDRESS(pc->b, pc->imm, 8) uint8_t lanes[8]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 8; i++) value.u16[i] = (uint16_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load8x8_u__x) { ADDRESS_X(pc->b, pc->imm, 8) uint8_t lanes[8]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 8; i++) value.u16[i] = (uint16_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load8x8_u__a) { ADDRESS_A(pc->b, pc->imm, 8) uint8_t lanes[8]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 8; i++) value.u16[i] = (uint16_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load8x8_u__s) { ADDRESS_S(pc->b, pc->imm, 8) uint8_t lanes[8]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 8; i++) value.u16[i] = (uint16_t)lanes[i]; WV(pc->a, value); NEXT; }
+OP(v128_load8x8_u__u) { ADDRESS_U(pc->b, pc->imm, 8) uint8_t lanes[8]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 8; i++) value.u16[i] = (uint16_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load16x4_s) { ADDRESS(pc->b, pc->imm, 8) int16_t lanes[4]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 4; i++) value.i32[i] = (int32_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load16x4_s__x) { ADDRESS_X(pc->b, pc->imm, 8) int16_t lanes[4]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 4; i++) value.i32[i] = (int32_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load16x4_s__a) { ADDRESS_A(pc->b, pc->imm, 8) int16_t lanes[4]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 4; i++) value.i32[i] = (int32_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load16x4_s__s) { ADDRESS_S(pc->b, pc->imm, 8) int16_t lanes[4]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 4; i++) value.i32[i] = (int32_t)lanes[i]; WV(pc->a, value); NEXT; }
+OP(v128_load16x4_s__u) { ADDRESS_U(pc->b, pc->imm, 8) int16_t lanes[4]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 4; i++) value.i32[i] = (int32_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load16x4_u) { ADDRESS(pc->b, pc->imm, 8) uint16_t lanes[4]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 4; i++) value.u32[i] = (uint32_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load16x4_u__x) { ADDRESS_X(pc->b, pc->imm, 8) uint16_t lanes[4]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 4; i++) value.u32[i] = (uint32_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load16x4_u__a) { ADDRESS_A(pc->b, pc->imm, 8) uint16_t lanes[4]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 4; i++) value.u32[i] = (uint32_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load16x4_u__s) { ADDRESS_S(pc->b, pc->imm, 8) uint16_t lanes[4]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 4; i++) value.u32[i] = (uint32_t)lanes[i]; WV(pc->a, value); NEXT; }
+OP(v128_load16x4_u__u) { ADDRESS_U(pc->b, pc->imm, 8) uint16_t lanes[4]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 4; i++) value.u32[i] = (uint32_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load32x2_s) { ADDRESS(pc->b, pc->imm, 8) int32_t lanes[2]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 2; i++) value.i64[i] = (int64_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load32x2_s__x) { ADDRESS_X(pc->b, pc->imm, 8) int32_t lanes[2]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 2; i++) value.i64[i] = (int64_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load32x2_s__a) { ADDRESS_A(pc->b, pc->imm, 8) int32_t lanes[2]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 2; i++) value.i64[i] = (int64_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load32x2_s__s) { ADDRESS_S(pc->b, pc->imm, 8) int32_t lanes[2]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 2; i++) value.i64[i] = (int64_t)lanes[i]; WV(pc->a, value); NEXT; }
+OP(v128_load32x2_s__u) { ADDRESS_U(pc->b, pc->imm, 8) int32_t lanes[2]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 2; i++) value.i64[i] = (int64_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load32x2_u) { ADDRESS(pc->b, pc->imm, 8) uint32_t lanes[2]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 2; i++) value.u64[i] = (uint64_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load32x2_u__x) { ADDRESS_X(pc->b, pc->imm, 8) uint32_t lanes[2]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 2; i++) value.u64[i] = (uint64_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load32x2_u__a) { ADDRESS_A(pc->b, pc->imm, 8) uint32_t lanes[2]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 2; i++) value.u64[i] = (uint64_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load32x2_u__s) { ADDRESS_S(pc->b, pc->imm, 8) uint32_t lanes[2]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 2; i++) value.u64[i] = (uint64_t)lanes[i]; WV(pc->a, value); NEXT; }
+OP(v128_load32x2_u__u) { ADDRESS_U(pc->b, pc->imm, 8) uint32_t lanes[2]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 2; i++) value.u64[i] = (uint64_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load8_splat) { ADDRESS(pc->b, pc->imm, 1) v128 value; for (int i = 0; i < 16; i++) memcpy(value.u8 + i * 1, place, 1); WV(pc->a, value); NEXT; }
 OP(v128_load8_splat__x) { ADDRESS_X(pc->b, pc->imm, 1) v128 value; for (int i = 0; i < 16; i++) memcpy(value.u8 + i * 1, place, 1); WV(pc->a, value); NEXT; }
 OP(v128_load8_splat__a) { ADDRESS_A(pc->b, pc->imm, 1) v128 value; for (int i = 0; i < 16; i++) memcpy(value.u8 + i * 1, place, 1); WV(pc->a, value); NEXT; }
 OP(v128_load8_splat__s) { ADDRESS_S(pc->b, pc->imm, 1) v128 value; for (int i = 0; i < 16; i++) memcpy(value.u8 + i * 1, place, 1); WV(pc->a, value); NEXT; }
+OP(v128_load8_splat__u) { ADDRESS_U(pc->b, pc->imm, 1) v128 value; for (int i = 0; i < 16; i++) memcpy(value.u8 + i * 1, place, 1); WV(pc->a, value); NEXT; }
 OP(v128_load16_splat) { ADDRESS(pc->b, pc->imm, 2) v128 value; for (int i = 0; i < 8; i++) memcpy(value.u8 + i * 2, place, 2); WV(pc->a, value); NEXT; }
 OP(v128_load16_splat__x) { ADDRESS_X(pc->b, pc->imm, 2) v128 value; for (int i = 0; i < 8; i++) memcpy(value.u8 + i * 2, place, 2); WV(pc->a, value); NEXT; }
 OP(v128_load16_splat__a) { ADDRESS_A(pc->b, pc->imm, 2) v128 value; for (int i = 0; i < 8; i++) memcpy(value.u8 + i * 2, place, 2); WV(pc->a, value); NEXT; }
 OP(v128_load16_splat__s) { ADDRESS_S(pc->b, pc->imm, 2) v128 value; for (int i = 0; i < 8; i++) memcpy(value.u8 + i * 2, place, 2); WV(pc->a, value); NEXT; }
+OP(v128_load16_splat__u) { ADDRESS_U(pc->b, pc->imm, 2) v128 value; for (int i = 0; i < 8; i++) memcpy(value.u8 + i * 2, place, 2); WV(pc->a, value); NEXT; }
 OP(v128_load32_splat) { ADDRESS(pc->b, pc->imm, 4) v128 value; for (int i = 0; i < 4; i++) memcpy(value.u8 + i * 4, place, 4); WV(pc->a, value); NEXT; }
 OP(v128_load32_splat__x) { ADDRESS_X(pc->b, pc->imm, 4) v128 value; for (int i = 0; i < 4; i++) memcpy(value.u8 + i * 4, place, 4); WV(pc->a, value); NEXT; }
 OP(v128_load32_splat__a) { ADDRESS_A(pc->b, pc->imm, 4) v128 value; for (int i = 0; i < 4; i++) memcpy(value.u8 + i * 4, place, 4); WV(pc->a, value); NEXT; }
 OP(v128_load32_splat__s) { ADDRESS_S(pc->b, pc->imm, 4) v128 value; for (int i = 0; i < 4; i++) memcpy(value.u8 + i * 4, place, 4); WV(pc->a, value); NEXT; }
+OP(v128_load32_splat__u) { ADDRESS_U(pc->b, pc->imm, 4) v128 value; for (int i = 0; i < 4; i++) memcpy(value.u8 + i * 4, place, 4); WV(pc->a, value); NEXT; }
 OP(v128_load64_splat) { ADDRESS(pc->b, pc->imm, 8) v128 value; for (int i = 0; i < 2; i++) memcpy(value.u8 + i * 8, place, 8); WV(pc->a, value); NEXT; }
 OP(v128_load64_splat__x) { ADDRESS_X(pc->b, pc->imm, 8) v128 value; for (int i = 0; i < 2; i++) memcpy(value.u8 + i * 8, place, 8); WV(pc->a, value); NEXT; }
 OP(v128_load64_splat__a) { ADDRESS_A(pc->b, pc->imm, 8) v128 value; for (int i = 0; i < 2; i++) memcpy(value.u8 + i * 8, place, 8); WV(pc->a, value); NEXT; }
 OP(v128_load64_splat__s) { ADDRESS_S(pc->b, pc->imm, 8) v128 value; for (int i = 0; i < 2; i++) memcpy(value.u8 + i * 8, place, 8); WV(pc->a, value); NEXT; }
+OP(v128_load64_splat__u) { ADDRESS_U(pc->b, pc->imm, 8) v128 value; for (int i = 0; i < 2; i++) memcpy(value.u8 + i * 8, place, 8); WV(pc->a, value); NEXT; }
 OP(v128_store) { ADDRESS(pc->a, pc->imm, 16) v128 value = RV(pc->b); memcpy(place, &value, 16); NEXT; }
 OP(v128_store__x) { ADDRESS_X(pc->a, pc->imm, 16) v128 value = RV(pc->b); memcpy(place, &value, 16); NEXT; }
 OP(v128_store__a) { ADDRESS_A(pc->a, pc->imm, 16) v128 value = RV(pc->b); memcpy(place, &value, 16); NEXT; }
 OP(v128_store__s) { ADDRESS_S(pc->a, pc->imm, 16) v128 value = RV(pc->b); memcpy(place, &value, 16); NEXT; }
+OP(v128_store__u) { ADDRESS_U(pc->a, pc->imm, 16) v128 value = RV(pc->b); memcpy(place, &value, 16); NEXT; }
 OP(v128_load8_lane) { ADDRESS(pc->b, (pc->imm & 0xFFFFFFFFFFFF), 1) v128 value = RV(pc->a); memcpy(value.u8 + 1 * (pc->imm >> 56), place, 1); WV(pc->a, value); NEXT; }
 OP(v128_load8_lane__x) { ADDRESS_X(pc->b, (pc->imm & 0xFFFFFFFFFFFF), 1) v128 value = RV(pc->a); memcpy(value.u8 + 1 * (pc->imm >> 56), place, 1); WV(pc->a, value); NEXT; }
 OP(v128_load16_lane) { ADDRESS(pc->b, (pc->imm & 0xFFFFFFFFFFFF), 2) v128 value = RV(pc->a); memcpy(value.u8 + 2 * (pc->imm >> 56), place, 2); WV(pc->a, value); NEXT; }
@@ -1195,7 +1230,9 @@ OP(v128_load32_zero) { ADDRESS(pc->b, pc->imm, 4) v128 value = {0}; memcpy(&valu
 OP(v128_load32_zero__x) { ADDRESS_X(pc->b, pc->imm, 4) v128 value = {0}; memcpy(&value, place, 4); WV(pc->a, value); NEXT; }
 OP(v128_load32_zero__a) { ADDRESS_A(pc->b, pc->imm, 4) v128 value = {0}; memcpy(&value, place, 4); WV(pc->a, value); NEXT; }
 OP(v128_load32_zero__s) { ADDRESS_S(pc->b, pc->imm, 4) v128 value = {0}; memcpy(&value, place, 4); WV(pc->a, value); NEXT; }
+OP(v128_load32_zero__u) { ADDRESS_U(pc->b, pc->imm, 4) v128 value = {0}; memcpy(&value, place, 4); WV(pc->a, value); NEXT; }
 OP(v128_load64_zero) { ADDRESS(pc->b, pc->imm, 8) v128 value = {0}; memcpy(&value, place, 8); WV(pc->a, value); NEXT; }
 OP(v128_load64_zero__x) { ADDRESS_X(pc->b, pc->imm, 8) v128 value = {0}; memcpy(&value, place, 8); WV(pc->a, value); NEXT; }
 OP(v128_load64_zero__a) { ADDRESS_A(pc->b, pc->imm, 8) v128 value = {0}; memcpy(&value, place, 8); WV(pc->a, value); NEXT; }
 OP(v128_load64_zero__s) { ADDRESS_S(pc->b, pc->imm, 8) v128 value = {0}; memcpy(&value, place, 8); WV(pc->a, value); NEXT; }
+OP(v128_load64_zero__u) { ADDRESS_U(pc->b, pc->imm, 8) v128 value = {0}; memcpy(&value, place, 8); WV(pc->a, value); NEXT; }

@@ -230,6 +230,14 @@ static const Clause *find_clause(const Code *code, const Instance *instance, uin
     if (unlikely((imm) + (width) > memory_size)) goto trap_memory; \
     uint8_t *place = memory + (imm);
 
+#define ADDRESS_U(slot, imm, width) \
+    uint64_t at = R32(slot) + (uint32_t)((imm) >> 32); \
+    at = (uint32_t)at; \
+    fp[pc->c] = at; \
+    at += (uint32_t)(imm); \
+    if (unlikely(at + (width) > memory_size)) goto trap_memory; \
+    uint8_t *place = memory + at;
+
 #define ADDRESS_X(slot, static_offset, width) \
     uint64_t at; \
     Memory *chosen = instance->memories[pc->c]; \
@@ -306,8 +314,10 @@ int tw_run(Store *store, Func *func, uint64_t *fp) {
     }
     OP(unreachable) FAIL(TRAP_UNREACHABLE);
     OP(move) { fp[pc->a] = fp[pc->b]; NEXT; }
+    OP(move2) { fp[pc->a] = fp[pc->b]; fp[pc->c] = fp[pc->imm]; NEXT; }
     OP(move128) { WV(pc->a, RV(pc->b)); NEXT; }
     OP(const) { fp[pc->a] = pc->imm; NEXT; }
+    OP(const2) { fp[pc->a] = (uint32_t)pc->imm; fp[pc->c] = pc->imm >> 32; NEXT; }
     OP(const128) { memcpy(fp + pc->a, pc + 1, 16); pc++; NEXT; }
     OP(select) { fp[pc->a] = R32(pc->imm) ? fp[pc->b] : fp[pc->c]; NEXT; }
     OP(select128) { WV(pc->a, R32(pc->imm) ? RV(pc->b) : RV(pc->c)); NEXT; }

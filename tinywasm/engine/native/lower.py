@@ -325,12 +325,31 @@ class _Builder:
 
     def move_to(self, operand: Operand, slot: int) -> None:
         if operand.kind == CONST:
-            self.emit("const", slot, imm=operand.value)
+            self.put_constant(slot, operand.value)
         elif operand.kind == CONST128:
             self.emit("const128", slot)
             self.data(operand.value)
         elif operand.value != slot:
-            self.emit("move" if operand.width == 1 else "move128", slot, operand.value)
+            if operand.width == 2:
+                self.emit("move128", slot, operand.value)
+            else:
+                self.put_move(slot, operand.value)
+
+    def put_constant(self, slot: int, value: int) -> None:
+        """A constant into a slot; two small ones that follow each other share a word."""
+        last = self.words[-1] if len(self.words) > self.barrier else None
+        if last is not None and last[0] == _CONST and value <= 0xFFFFFFFF and last[4] <= 0xFFFFFFFF:
+            last[0], last[3], last[4] = _CONST2, slot, last[4] | value << 32
+        else:
+            self.emit("const", slot, imm=value)
+
+    def put_move(self, slot: int, source: int) -> None:
+        """One slot into another; two moves that follow each other share a word, which does them in order."""
+        last = self.words[-1] if len(self.words) > self.barrier else None
+        if last is not None and last[0] == _MOVE:
+            last[0], last[3], last[4] = _MOVE2, slot, source
+        else:
+            self.emit("move", slot, source)
 
     def settle_next(self) -> None:
         """Bring the lowest operand home that may be virtual."""
@@ -475,6 +494,13 @@ class _Builder:
         op, target, source, _, step = self.words[-1]
         return op == _ADD and target == source == slot and -(1 << 15) <= _signed(step) < 1 << 15
 
+    def moved(self, address: Operand) -> bool:
+        """Whether the last word adds a constant and leaves the sum in the local that is the address."""
+        if address.kind != LOCAL or len(self.words) <= self.barrier:
+            return False
+        op, target, *_ = self.words[-1]
+        return op == _ADD and target == address.value
+
     def melt(self, name: str, x: int, y: int, imm: int, jump: Callable[[str, int, int, int], None]) -> None:
         """Branch on a comparison, and take a counter's step along that comes just before."""
         counted = COUNTED.get(name)
@@ -520,6 +546,8 @@ def _signed(bits: int) -> int:
 
 _EQZ = OPCODES["i32_eqz"]
 _ADD = OPCODES["i32_add__k"]
+_CONST, _CONST2 = OPCODES["const"], OPCODES["const2"]
+_MOVE, _MOVE2 = OPCODES["move"], OPCODES["move2"]
 # Words that do nothing but make the value of their slot `a`, so that they may make it elsewhere.
 _DEFINES = frozenset(
     OPCODES[name]
@@ -527,7 +555,7 @@ _DEFINES = frozenset(
     if len(row.results) == 1 and (row.operator or (row.immediates and row.immediates[0].startswith("memarg")))
     if len(row.immediates) != 2 and row.immediates != ("shuffle",)
     for flat in [row.name.replace(".", "_")]
-    for name in (flat, f"{flat}__k", f"{flat}__x", f"{flat}__a", f"{flat}__s")
+    for name in (flat, f"{flat}__k", f"{flat}__x", f"{flat}__a", f"{flat}__s", f"{flat}__u")
     if name in OPCODES
 ) | {
     OPCODES[name]
@@ -996,14 +1024,21 @@ def _access(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
             name += "__a"
             address = Operand(LOCAL, base, address.home, 1)
             offset |= (addend & 0xFFFFFFFF) << 32
+    third = argument.memory
+    if short and "__" not in name and len(imm) == 1 and b.moved(address) and offset <= 0xFFFFFFFF:
+        # The word that moved a local on to the address goes into the access, which writes the local.
+        _, third, base, _, addend = b.remove_last()
+        name += "__u"
+        address = Operand(LOCAL, base, address.home, 1)
+        offset |= (addend & 0xFFFFFFFF) << 32
     if row.results and value is not None:
-        _load_lane(b, name, address, value, argument.memory, offset)
+        _load_lane(b, name, address, value, third, offset)
     elif value is not None:
         y, x = b.register(value), b.register(address)
-        b.emit(name, x, y, argument.memory, offset)
+        b.emit(name, x, y, third, offset)
     else:
         x = b.register(address)
-        b.emit(name, b.push(width(row.results[0])), x, argument.memory, offset)
+        b.emit(name, b.push(width(row.results[0])), x, third, offset)
 
 
 def _load_lane(b: _Builder, name: str, address: Operand, vector: Operand, memory: int, offset: int) -> None:

@@ -1,0 +1,159 @@
+"""Receipts: what an enclave attests about one call, in one canonical encoding.
+
+The enclave signs with a key that its evidence endorses, so a receipt is worth what the evidence beside it is
+worth. A receipt's `history` is the state that the session was in before the call: a hash chain over every
+earlier request that could have changed what a program does, with its outcome.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+from . import layouts
+from .ed25519_sha3 import ED25519, SigningKey
+from .errors import MessageError, ReceiptError
+from .layouts import DIGEST_SIZE
+from .messages import (
+    CallRequest,
+    CallResult,
+    ErrorReply,
+    MessageType,
+    Reply,
+    Request,
+    RunRequest,
+    RunResult,
+    Value,
+    encode,
+    message_type,
+    plain_values,
+)
+from .wire import Buffer
+
+_SIGNED_LABEL = b"tinywasm schannel: receipt\0"
+_EMPTY = bytes(DIGEST_SIZE)
+
+RUN_FUNCTION = "_start"
+"""The function that a run calls."""
+
+DONE = 0
+"""The outcome of a call that returned; any other is an `ErrorCode`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """One call or run. Digests are SHA-256, 32 bytes; `fuel_used` is in instructions.
+
+    `session` is the connection's handshake hash and `counter` counts its calls and runs from 1, so that a
+    receipt stands for one call and a missing one shows. A call that failed has no results: their digest is
+    zero, and `outcome` says how it failed.
+    """
+
+    session: bytes
+    counter: int
+    kind: int
+    module_digest: bytes
+    function: str
+    arguments_digest: bytes
+    results_digest: bytes
+    outcome: int
+    fuel_used: int
+    history: bytes
+
+    def encode(self) -> bytes:
+        """The canonical encoding, which is signed."""
+        return layouts.RECEIPT_BODY.build({f.name: getattr(self, f.name) for f in fields(self)})
+
+    def sign(self, key: SigningKey) -> bytes:
+        """The receipt with its signature."""
+        body = self.encode()
+        signature = ED25519.sign(key, _SIGNED_LABEL + body)
+        return layouts.SIGNED_RECEIPT.build({"body": body, "signature": signature})
+
+
+def verify_receipt(signed: bytes, receipt_key: bytes) -> Receipt:
+    """A receipt that the owner of `receipt_key` (Ed25519, 32 bytes) signed.
+
+    Raises:
+        ReceiptError: it is malformed, or the signature is not of this receipt by that key.
+    """
+    try:
+        parsed = layouts.SIGNED_RECEIPT.parse(signed)
+        body = layouts.RECEIPT_BODY.parse(parsed["body"])
+    except MessageError as error:
+        raise ReceiptError("not a receipt") from error
+    if not ED25519.verify(receipt_key, _SIGNED_LABEL + parsed["body"], parsed["signature"]):
+        raise ReceiptError("the enclave's receipt key did not sign this receipt")
+    return Receipt(**{f.name: body[f.name] for f in fields(Receipt)})
+
+
+def values_digest(values: Sequence[Value]) -> bytes:
+    """The digest of a call's arguments or results."""
+    return _sha256(layouts.ARGUMENTS.build({"values": plain_values(tuple(values))}))
+
+
+def inputs_digest(request: CallRequest | RunRequest) -> bytes:
+    """The digest of what a program was given: arguments; for a run also environment and standard input."""
+    if isinstance(request, CallRequest):
+        return values_digest(request.arguments)
+    return _sha256(
+        layouts.RUN_INPUTS.build(
+            {
+                "arguments": request.arguments,
+                "environment": request.environment,
+                "stdin": _sha256(request.stdin),
+            }
+        )
+    )
+
+
+def outputs_digest(reply: Reply) -> bytes:
+    """The digest of what a program gave back; zero where it failed."""
+    if isinstance(reply, CallResult):
+        return values_digest(reply.values)
+    if isinstance(reply, RunResult):
+        return _sha256(
+            layouts.RUN_OUTPUTS.build(
+                {
+                    "exit_code": reply.exit_code,
+                    "stderr": _sha256(reply.stderr),
+                    "stdout": _sha256(reply.stdout),
+                }
+            )
+        )
+    return _EMPTY
+
+
+def outcome(reply: Reply) -> int:
+    """`DONE`, or the code of the error."""
+    return reply.code if isinstance(reply, ErrorReply) else DONE
+
+
+class History:
+    """The hash chain over a session's requests."""
+
+    def __init__(self) -> None:
+        self.digest = _sha256(b"tinywasm schannel: history\0")
+
+    def add(self, request: Request, reply: Reply) -> None:
+        """Go on by a request that may have changed the session's state, and its outcome."""
+        state = hashlib.sha256(bytes([message_type(request)]))
+        for part in encode(request):
+            state.update(part)
+        self._extend(state.digest(), outcome(reply))
+
+    def add_program(self, name: str, program_digest: bytes, reply: Reply) -> None:
+        """Go on by a program that was deployed under a name, however it came."""
+        state = _sha256(bytes([MessageType.DEPLOY]), program_digest, name.encode())
+        self._extend(state, outcome(reply))
+
+    def _extend(self, request: bytes, code: int) -> None:
+        self.digest = _sha256(self.digest, request, bytes([code]))
+
+
+def _sha256(*parts: Buffer) -> bytes:
+    state = hashlib.sha256()
+    for part in parts:
+        state.update(part)
+    return state.digest()

@@ -1,0 +1,47 @@
+"""Who may do what: the client keys that the enclave's configuration names."""
+
+from __future__ import annotations
+
+from schannel.messages import DeployRequest, ErrorCode, Request, SealRequest, message_type
+
+from .configuration import Configuration
+from .errors import RequestError
+
+
+class Access:
+    """The rights of one client.
+
+    Who may deploy may also call. A configuration without deployers lets everybody deploy, one without callers
+    lets everybody call what is deployed.
+    """
+
+    def __init__(self, configuration: Configuration) -> None:
+        self._deployers = frozenset(map(bytes.fromhex, configuration.deployers))
+        self._callers = frozenset(map(bytes.fromhex, configuration.callers))
+        self.client = b""
+        """The public key that the client has proved to own; empty for an anonymous one."""
+
+    def check(self, request: Request) -> None:
+        """Raise RequestError unless this client may make such a request."""
+        name = message_type(request).name.lower()
+        if isinstance(request, DeployRequest | SealRequest):
+            if not self._may_deploy(self.client):
+                raise self._refusal("deploy programs", name)
+        elif self._callers and self.client not in self._callers | self._deployers:
+            raise self._refusal("use programs", name)
+
+    def check_owner(self, owner: bytes) -> None:
+        """Raise RequestError unless this client may use the programs that `owner` had kept."""
+        if owner != self.client and owner not in self._deployers:
+            raise RequestError(
+                ErrorCode.NOT_ALLOWED, "the enclave's configuration does not name that owner as a deployer"
+            )
+
+    def _may_deploy(self, client: bytes) -> bool:
+        return not self._deployers or client in self._deployers
+
+    def _refusal(self, what: str, request: str) -> RequestError:
+        who = f"the client key {self.client.hex()}" if self.client else "a client without a key"
+        return RequestError(
+            ErrorCode.NOT_ALLOWED, f"{who} may not {what} here: the {request} request is refused"
+        )

@@ -1,0 +1,195 @@
+"""The modules of one session: deployed under names, linked by them, and run within limits."""
+
+from __future__ import annotations
+
+import gc
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import cast
+
+import tinywasm
+from schannel.messages import ErrorCode, RunRequest, RunResult
+from schannel.receipts import RUN_FUNCTION
+from schannel.wire import Buffer
+from tinywasm import binary, text
+from tinywasm.instance import Module, instantiate
+from tinywasm.runtime.module import Extern, ModuleInstance
+from tinywasm.wasi import MemoryTree, Wasi, WasiConfig, run_command
+from tinywasm.wasi.abi import MODULE as WASI_MODULE
+
+from .configuration import Configuration
+from .errors import RequestError
+
+MAX_NAME = 256
+"""Longest name of a module, in characters."""
+
+MAX_STDERR = 1 << 20
+"""Bytes that a command's standard error output may have."""
+
+_BINARY = b"\0asm"
+
+
+@dataclass(slots=True)
+class Program:
+    """A deployed module; `digest` is SHA-256 of what was sent. `instance` is None until it is first used."""
+
+    module: Module
+    digest: bytes
+    instance: ModuleInstance | None = None
+
+    @property
+    def is_command(self) -> bool:
+        """Whether it is made to be run: each run is an instance of its own."""
+        return any(export.name == RUN_FUNCTION for export in self.module.syntax.exports)
+
+    @property
+    def uses_wasi(self) -> bool:
+        """Whether it imports anything of WASI preview 1."""
+        return any(item.module == WASI_MODULE for item in self.module.syntax.imports)
+
+
+class Programs:
+    """One store, its modules, and the limits of what runs in it.
+
+    Args:
+        configuration: the limits.
+        tree: what WASI programs see as ``/``.
+    """
+
+    def __init__(self, configuration: Configuration, tree: MemoryTree) -> None:
+        self._configuration = configuration
+        self._tree = tree
+        self._engine = tinywasm.Engine(
+            tinywasm.Config(
+                consume_fuel=True,
+                max_call_depth=configuration.max_call_depth,
+                max_memory_pages=configuration.max_memory_pages,
+                max_table_elements=configuration.max_table_elements,
+            )
+        )
+        self.store = tinywasm.Store(self._engine)
+        self._programs: dict[str, Program] = {}
+        self._running = False
+        self.fuel_used = 0
+        """Instructions of the latest call or run."""
+
+    def names(self) -> tuple[str, ...]:
+        """The names of what is deployed, in order."""
+        return tuple(self._programs)
+
+    def program(self, name: str) -> Program:
+        """What is deployed under a name; RequestError if nothing is."""
+        if name not in self._programs:
+            raise RequestError(ErrorCode.NOT_DEPLOYED, f"no module {name!r} is deployed")
+        return self._programs[name]
+
+    def instance(self, name: str) -> ModuleInstance:
+        """The instance of what is deployed under a name."""
+        return self.instantiated(self.program(name))
+
+    def deploy(self, name: str, source: Buffer, digest: bytes) -> None:
+        """Make a module of `source`, binary or text, and link it with what is deployed already.
+
+        A command is instantiated when it is used.
+
+        Raises:
+            RequestError: the name is no name, or there are too many modules.
+            WasmError: the module cannot be instantiated.
+        """
+        if not 0 < len(name) <= MAX_NAME:
+            raise RequestError(ErrorCode.BAD_REQUEST, f"a module's name has 1 to {MAX_NAME} characters")
+        if name not in self._programs and len(self._programs) >= self._configuration.max_modules:
+            raise RequestError(
+                ErrorCode.LIMIT_EXCEEDED, f"at most {self._configuration.max_modules} modules can be deployed"
+            )
+        program = Program(self._module(source), digest)
+        if not program.is_command:
+            self.instantiated(program)
+        if self._programs.pop(name, None) is not None:
+            gc.collect()
+        self._programs[name] = program
+
+    def instantiated(self, program: Program) -> ModuleInstance:
+        """A program's instance, made when there is none yet."""
+        if program.instance is None:
+            with self.limited(0, 0):
+                program.instance = self._instantiate(program)
+        return program.instance
+
+    def run(self, request: RunRequest) -> RunResult:
+        """Run a command to its end; WasmError if it cannot be linked or traps."""
+        program = self.program(request.module)
+        wasi = self._wasi(request.stdin)
+        try:
+            wasi.argv = (request.module, *request.arguments)
+            wasi.env = request.environment
+        except ValueError as error:
+            raise RequestError(ErrorCode.BAD_ARGUMENTS, str(error)) from error
+        stdout = wasi.capture_stdout(self._configuration.max_message - 2 * MAX_STDERR)
+        stderr = wasi.capture_stderr(MAX_STDERR)
+        try:
+            with self.limited(request.fuel, request.timeout_ms):
+                exit_code = run_command(program.module, wasi, store=self.store, imports=self._namespace())
+        finally:
+            # An instance is a cycle of objects, and its memory is address space that the next one needs.
+            gc.collect()
+        return RunResult(exit_code, memoryview(stdout), bytes(stderr))
+
+    def interrupt(self) -> None:
+        """End what is running; for signal handlers."""
+        if self._running:
+            self.store.interrupt()
+
+    @contextmanager
+    def limited(self, fuel: int, timeout_ms: int) -> Iterator[None]:
+        """Run with at most so much fuel and time; 0 stands for the configuration's limit."""
+        limits = self._configuration
+        granted = min(fuel or limits.max_fuel, limits.max_fuel)
+        self.store.set_fuel(granted)
+        self.store.interrupted = False
+        self._running = True
+        previous = signal.signal(signal.SIGALRM, self._expire)
+        signal.setitimer(signal.ITIMER_REAL, min(timeout_ms or limits.max_call_ms, limits.max_call_ms) / 1000)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, previous)
+            self._running = False
+            self.fuel_used = granted - self.store.get_fuel()
+
+    def _expire(self, _signal: int, _frame: FrameType | None) -> None:
+        self.interrupt()
+
+    def _module(self, source: Buffer) -> Module:
+        if source[: len(_BINARY)] == _BINARY:
+            # The decoder takes any buffer, and copies out of it only what stays of the module.
+            syntax = binary.decode(cast(bytes, source), self._engine.config.features)
+        else:
+            syntax = text.parse_module(str(source, "utf-8"))
+        return Module.from_decoded(self._engine, syntax)
+
+    def _instantiate(self, program: Program) -> ModuleInstance:
+        if not program.uses_wasi:
+            return instantiate(self.store, program.module, self._namespace())
+        # Outside of a run there is nowhere for output to go.
+        linked = Wasi(self._wasi(b"")).imports()
+        instance = instantiate(self.store, program.module, {**self._namespace(), **linked.namespace})
+        linked.bind(instance)
+        return instance
+
+    def _namespace(self) -> Mapping[str, Mapping[str, Extern]]:
+        return {
+            name: program.instance.exports
+            for name, program in self._programs.items()
+            if program.instance is not None
+        }
+
+    def _wasi(self, stdin: Buffer) -> WasiConfig:
+        wasi = WasiConfig()
+        wasi.stdin_bytes = memoryview(stdin)
+        wasi.preopen_tree(self._tree, "/")
+        return wasi

@@ -1,0 +1,87 @@
+"""The enclave's end of the socket to its host's storage."""
+
+from __future__ import annotations
+
+import select
+import socket
+
+from schannel.errors import MessageError
+from schannel.storage import (
+    ANSWER_SIZE,
+    MAX_PIECE,
+    Operation,
+    Status,
+    decode_answer,
+    encode_request,
+)
+from schannel.wire import Buffer
+
+_PATIENCE_MS = 10_000
+"""How long the host may take for a piece: it can withhold a program, but not hang the enclave for ever."""
+
+
+class StorageError(Exception):
+    """The host does not store, or does not answer as it must."""
+
+
+class StorageLink:
+    """Stores and fetches bytes, in pieces of at most `MAX_PIECE`."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        self._connection = connection
+
+    def fileno(self) -> int:
+        """The socket's descriptor, to keep it open."""
+        return self._connection.fileno()
+
+    def append(self, name: bytes, offset: int, piece: bytes) -> None:
+        """Add to the draft of `name`; StorageError if the host refuses."""
+        self._ask(Operation.APPEND, name, offset, len(piece), piece)
+
+    def keep(self, name: bytes) -> None:
+        """Let the draft take the place of what is stored; StorageError if the host refuses."""
+        self._ask(Operation.KEEP, name, 0, 0)
+
+    def fetch(self, name: bytes, offset: int) -> tuple[bytes, int]:
+        """A piece and the size of all that is stored; nothing and 0 if there is none."""
+        status, total, piece = self._exchange(Operation.FETCH, name, offset, MAX_PIECE)
+        return (b"", 0) if status is Status.MISSING else (piece, total)
+
+    def _ask(self, operation: Operation, name: bytes, offset: int, size: int, piece: bytes = b"") -> None:
+        status, _, _ = self._exchange(operation, name, offset, size, piece)
+        if status is not Status.DONE:
+            raise StorageError("the host does not store it: a limit of its own, or its disk is full")
+
+    def _exchange(
+        self, operation: Operation, name: bytes, offset: int, size: int, piece: bytes = b""
+    ) -> tuple[Status, int, bytes]:
+        try:
+            self._send(encode_request(operation, name, offset, size))
+            self._send(piece)
+            status, total, count = decode_answer(self._receive(ANSWER_SIZE))
+            return status, total, self._receive(count)
+        except (OSError, MessageError) as error:
+            raise StorageError("the host's storage does not answer") from error
+
+    def _send(self, data: Buffer) -> None:
+        pending = memoryview(data)
+        while pending:
+            self._wait(select.POLLOUT)
+            pending = pending[self._connection.send(pending) :]
+
+    def _receive(self, size: int) -> bytes:
+        received = bytearray()
+        while len(received) < size:
+            self._wait(select.POLLIN)
+            data = self._connection.recv(size - len(received))
+            if not data:
+                raise ConnectionError("the host closed its storage")
+            received += data
+        return bytes(received)
+
+    def _wait(self, event: int) -> None:
+        poller = select.poll()
+        poller.register(self._connection, event)
+        if not poller.poll(_PATIENCE_MS):
+            raise TimeoutError("the host's storage is silent")

@@ -1,0 +1,34 @@
+"""What a host lets clients have, together and each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MAX_ENCLAVES = 16
+"""Enclaves at a time: Keystone's ENCL_MAX."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLimits:
+    """Counts, and times in seconds.
+
+    At most `enclaves` clients are served at a time; of the others at most `waiting` wait, each no longer than
+    `wait`.
+    `connections` counts all that are open, `per_address` those from one address. A client has `handshake` for
+    its first message, before which it costs no enclave. A session in which for `idle` nothing has passed is
+    closed. `buffer` is what is kept of one direction of one connection, in bytes, while the other end is
+    slower. `drain` is what sessions have to finish when the host stops, `grace` what an enclave has that is
+    asked to end. `pool` enclaves are kept ready beside those that serve.
+    """
+
+    enclaves: int = MAX_ENCLAVES
+    waiting: int = 64
+    wait: float = 10.0
+    connections: int = 256
+    per_address: int = 64
+    handshake: float = 10.0
+    idle: float = 900.0
+    buffer: int = 1 << 16
+    drain: float = 10.0
+    grace: float = 2.0
+    pool: int = 2

@@ -1,0 +1,58 @@
+"""The host's log: lines for people or JSON objects, of events, never of what clients send.
+
+Some texts come from enclaves, which run strangers' programs: nothing in them may start another line.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+
+_LOGGER = logging.getLogger("wasm_host")
+
+
+def log_event(level: int, event: str, message: str, **fields: str | int | float) -> None:
+    """Log `message` for people; `event` and `fields` are for machines."""
+    _LOGGER.log(level, "%s", message, extra={"event": event, "fields": fields})
+
+
+def configure_logs(program: str, *, verbose: bool, as_json: bool) -> None:
+    """Log to standard error: warnings, and with `verbose` what happens otherwise."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if as_json else TextFormatter(program))
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler], force=True)
+
+
+class TextFormatter(logging.Formatter):
+    """``wasm-host: message``, in one line whatever the message is."""
+
+    def __init__(self, program: str) -> None:
+        super().__init__()
+        self._program = program
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record's line."""
+        return f"{self._program}: {printable(record.getMessage())}"
+
+
+class JsonFormatter(logging.Formatter):
+    """One object a line: ``time``, ``level``, ``event``, ``message``, and the event's own fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record's line."""
+        return json.dumps(
+            {
+                "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+                "level": record.levelname.lower(),
+                "event": getattr(record, "event", "other"),
+                "message": record.getMessage(),
+                **getattr(record, "fields", {}),
+            }
+        )
+
+
+def printable(text: str) -> str:
+    """The text with everything that a terminal might obey written as escapes."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)

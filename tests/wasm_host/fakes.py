@@ -1,0 +1,108 @@
+"""Tasks of this process in place of enclaves, for tests of the host alone."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import cast
+
+from schannel.framing import MAGIC, encode_record
+from wasm_host.limits import ServerLimits
+from wasm_host.metrics import Metrics
+from wasm_host.monitor import Enclave, MonitorError, MonitorProcess
+from wasm_host.server import Server
+from wasm_host.storage import SealedStore
+
+HELLO = MAGIC + bytes(4) + encode_record(b"key")
+"""What a client begins with; before it, the host starts no enclave."""
+
+Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
+
+
+class FakeMonitor:
+    """Gives enclaves that are tasks of this process; counts what the server asks for."""
+
+    def __init__(self, behaviour: Behaviour = echo) -> None:
+        self._behaviour = behaviour
+        self.tasks: dict[int, asyncio.Task[None]] = {}
+        self.stopped: list[int] = []
+        self.killed: list[int] = []
+        self.broken = False
+
+    async def start_enclave(self) -> Enclave:
+        if self.broken:
+            raise MonitorError("the security monitor is gone")
+        ours, theirs = socket.socketpair()
+        number = len(self.tasks) + 1
+        pid: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        pid.set_result(1000 + number)
+        enclave = Enclave(number, ours, socket.socketpair()[0], pid)
+        self.tasks[number] = asyncio.create_task(self._run(enclave, theirs))
+        return enclave
+
+    async def _run(self, enclave: Enclave, channel: socket.socket) -> None:
+        reader, writer = await asyncio.open_connection(sock=channel)
+        try:
+            await self._behaviour(reader, writer)
+        finally:
+            writer.close()
+            if not enclave.ended.done():
+                enclave.ended.set_result(0)
+
+    def stop_enclave(self, enclave: Enclave) -> None:
+        self.stopped.append(enclave.number)
+        self.tasks[enclave.number].cancel()
+
+    def kill_enclave(self, enclave: Enclave) -> None:
+        self.killed.append(enclave.number)
+        self.tasks[enclave.number].cancel()
+
+
+@asynccontextmanager
+async def serving(monitor: FakeMonitor, limits: ServerLimits | None = None) -> AsyncIterator[tuple[str, int]]:
+    async with running_server(monitor, limits) as (_, address, _):
+        yield address
+
+
+@asynccontextmanager
+async def running_server(
+    monitor: FakeMonitor, limits: ServerLimits | None = None
+) -> AsyncIterator[tuple[Server, tuple[str, int], Metrics]]:
+    listener = socket.create_server(("127.0.0.1", 0))
+    metrics = Metrics()
+    server = Server(
+        cast(MonitorProcess, monitor),
+        SealedStore(Path("/nonexistent")),
+        limits or ServerLimits(pool=0),
+        metrics,
+    )
+    await server.listen(listener)
+    try:
+        yield server, listener.getsockname(), metrics
+    finally:
+        await asyncio.wait_for(server.close(), 20)
+
+
+async def exchange(address: tuple[str, int], data: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(HELLO + data)
+    writer.write_eof()
+    received = await asyncio.wait_for(reader.read(), 20)
+    writer.close()
+    return received
+
+
+def run(main: Awaitable[None]) -> None:
+    async def limited() -> None:
+        await asyncio.wait_for(main, 60)
+
+    asyncio.run(limited())

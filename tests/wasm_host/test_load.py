@@ -1,0 +1,279 @@
+"""The host under load and attack: limits, each with a word to the one who hits it, draining, the pool."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+from fakes import HELLO, FakeMonitor, exchange, run, running_server, serving
+from schannel.framing import MAGIC, Refusal, encode_record, encode_refusal
+from wasm_host.limits import ServerLimits
+from wasm_host.metrics import Metrics
+
+
+@contextlib.asynccontextmanager
+async def client(
+    address: tuple[str, int], sent: bytes = HELLO
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(sent)
+    if sent == HELLO:
+        assert await asyncio.wait_for(reader.readexactly(len(HELLO)), 20) == HELLO
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+
+
+async def hear(reader: asyncio.StreamReader) -> bytes:
+    return await asyncio.wait_for(reader.read(), 20)
+
+
+@pytest.mark.parametrize(
+    ("limits", "refusal"),
+    [
+        (ServerLimits(connections=2, pool=0), Refusal.CONNECTIONS),
+        (ServerLimits(per_address=2, pool=0), Refusal.ADDRESS),
+    ],
+)
+def test_too_many_connections(limits: ServerLimits, refusal: Refusal) -> None:
+    async def main() -> None:
+        monitor = FakeMonitor()
+        async with serving(monitor, limits) as address, client(address):
+            async with client(address, b""), client(address, b"") as (reader, _):
+                assert await hear(reader) == encode_refusal(refusal)
+                assert len(monitor.tasks) == 1, "who says nothing costs no enclave"
+            await asyncio.sleep(0.1)
+            assert await exchange(address, b"x") == HELLO + b"x", "those who left make room"
+
+    run(main())
+
+
+@pytest.mark.parametrize("sent", [b"", MAGIC, HELLO[:-1], MAGIC + bytes(4) + b"\x04\x00" + bytes(1000)])
+def test_slow_first_message(sent: bytes) -> None:
+    async def main() -> None:
+        monitor = FakeMonitor()
+        async with (
+            serving(monitor, ServerLimits(handshake=0.2, pool=0)) as address,
+            client(address, sent) as (reader, writer),
+        ):
+            with contextlib.suppress(OSError):
+                for _ in range(3):
+                    await asyncio.sleep(0.05)
+                    writer.write(b"")
+            assert await hear(reader) == encode_refusal(Refusal.SLOW)
+            assert not monitor.tasks
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET / HTTP/1.1\r\n",
+        bytes(100),
+        MAGIC + bytes(4) + b"\0\0",
+        MAGIC + bytes(4) + encode_record(bytes(1025)),
+    ],
+)
+def test_another_protocol(sent: bytes) -> None:
+    async def main() -> None:
+        monitor = FakeMonitor()
+        async with serving(monitor) as address, client(address, sent) as (reader, _):
+            with contextlib.suppress(ConnectionError):
+                assert await hear(reader) == b""
+            assert not monitor.tasks
+
+    run(main())
+
+
+def test_session_in_which_nothing_passes_is_closed() -> None:
+    async def main() -> None:
+        monitor = FakeMonitor()
+        async with (
+            serving(monitor, ServerLimits(idle=0.3, pool=0)) as address,
+            client(address) as (reader, writer),
+        ):
+            for _ in range(4):
+                await asyncio.sleep(0.15)
+                writer.write(b"x")
+                assert await reader.readexactly(1) == b"x"
+            assert monitor.stopped == []
+            assert await hear(reader) == b""
+            assert monitor.stopped == [1], "its enclave closes the session in order"
+
+    run(main())
+
+
+def test_client_that_does_not_read_is_idle() -> None:
+    async def flood(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            writer.write(bytes(1 << 16))
+            await writer.drain()
+
+    async def main() -> None:
+        monitor = FakeMonitor(flood)
+        async with serving(monitor, ServerLimits(idle=0.5, grace=0.1, pool=0)) as address:
+            _, writer = await asyncio.open_connection(*address, limit=1 << 16)
+            writer.write(HELLO)
+            await asyncio.wait_for(until(lambda: monitor.stopped == [1]), 20)
+            writer.close()
+
+    run(main())
+
+
+async def until(condition: object) -> None:
+    while not condition():  # type: ignore[operator]
+        await asyncio.sleep(0.02)
+
+
+def test_hung_enclave_costs_only_its_own_client() -> None:
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        data = await reader.read(1000)
+        writer.write(data)
+        while b"hang" not in data and data:
+            data = await reader.read(1000)
+            writer.write(data)
+        while data:
+            await asyncio.sleep(1)
+
+    async def main() -> None:
+        monitor = FakeMonitor(hang)
+        async with serving(monitor, ServerLimits(enclaves=2, grace=0.1, pool=0)) as address:
+            async with client(address) as (_, writer), client(address) as (reader, other):
+                writer.write(b"hang")
+                other.write(b"alive")
+                assert await asyncio.wait_for(reader.readexactly(5), 20) == b"alive"
+            await asyncio.wait_for(until(lambda: monitor.killed == [1]), 20)
+
+    run(main())
+
+
+def test_draining_lets_sessions_finish() -> None:
+    async def main() -> None:
+        monitor = FakeMonitor()
+        limits = ServerLimits(enclaves=1, drain=20, pool=0)
+        async with (
+            running_server(monitor, limits) as (server, address, _),
+            client(address) as (reader, writer),
+        ):
+            async with client(address, HELLO[:-1]) as (late, _), client(address, HELLO + b"?") as (queued, _):
+                await asyncio.sleep(0.1)
+                draining = asyncio.create_task(server.drain())
+                assert await hear(late) == await hear(queued) == encode_refusal(Refusal.STOPPING)
+            assert not server.accepting
+            with pytest.raises(OSError):
+                await asyncio.open_connection(*address)
+            writer.write(b"still")
+            assert await reader.readexactly(5) == b"still"
+            assert not draining.done()
+            writer.close()
+            await asyncio.wait_for(draining, 20)
+            assert monitor.stopped == [] and monitor.killed == []
+
+    run(main())
+
+
+@pytest.mark.parametrize("ending", ["time", "hurry"])
+def test_draining_has_an_end(ending: str) -> None:
+    async def main() -> None:
+        monitor = FakeMonitor()
+        limits = ServerLimits(drain=0.1 if ending == "time" else 60, pool=0)
+        async with running_server(monitor, limits) as (server, address, _), client(address) as (reader, _):
+            draining = asyncio.create_task(server.drain())
+            if ending == "hurry":
+                server.hurry()
+            assert await hear(reader) == b""
+            await asyncio.wait_for(draining, 20)
+            assert monitor.stopped == [1]
+
+    run(main())
+
+
+def test_second_signal_waits_for_nobody() -> None:
+    async def deaf(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(HELLO)
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+
+    async def main() -> None:
+        monitor = FakeMonitor(deaf)
+        limits = ServerLimits(drain=60, grace=60, pool=0)
+        monitor.stop_enclave = monitor.stopped.append  # type: ignore[assignment, method-assign]
+        async with running_server(monitor, limits) as (server, address, _), client(address):
+            draining = asyncio.create_task(server.drain())
+            await asyncio.sleep(0.1)
+            server.abort()
+            await asyncio.wait_for(draining, 10)
+            assert monitor.killed == [1]
+
+    run(main())
+
+
+class TestPool:
+    def test_enclaves_wait_for_clients(self) -> None:
+        async def main() -> None:
+            monitor = FakeMonitor()
+            async with running_server(monitor, ServerLimits(pool=2)) as (server, address, metrics):
+                await asyncio.wait_for(until(lambda: metrics.pool_ready == 2), 20)
+                for sessions in range(1, 4):
+                    assert await exchange(address, b"x") == HELLO + b"x"
+                    await asyncio.wait_for(until(lambda: metrics.pool_ready == 2), 20)
+                    assert len(monitor.tasks) == 2 + sessions, "each client gets one that served nobody"
+                await server.drain()
+                assert sorted(monitor.killed) == [4, 5]
+                assert metrics.pool_ready == 0
+
+        run(main())
+
+    def test_one_that_ended_is_not_given_out(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("wasm_host.pool._RETRY", 0.05)
+
+        async def main() -> None:
+            monitor = FakeMonitor()
+            async with running_server(monitor, ServerLimits(pool=1)) as (_, address, metrics):
+                await asyncio.wait_for(until(lambda: metrics.pool_ready == 1), 20)
+                await asyncio.sleep(0.05)
+                monitor.tasks[1].cancel()
+                await asyncio.wait_for(until(lambda: len(monitor.tasks) == 2), 20)
+                assert await exchange(address, b"x") == HELLO + b"x"
+
+        run(main())
+
+    def test_failing_monitor_is_asked_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("wasm_host.pool._RETRY", 0.05)
+
+        async def main() -> None:
+            monitor = FakeMonitor()
+            monitor.broken = True
+            async with running_server(monitor, ServerLimits(pool=1)) as (_, _address, metrics):
+                await asyncio.sleep(0.1)
+                assert metrics.pool_ready == 0
+                monitor.broken = False
+                await asyncio.wait_for(until(lambda: metrics.pool_ready == 1), 20)
+
+        run(main())
+
+
+def test_everything_is_counted() -> None:
+    async def main() -> None:
+        async with running_server(FakeMonitor(), ServerLimits(1, wait=0.1, pool=0)) as (_, address, metrics):
+            async with client(address):
+                assert metrics.sessions == metrics.open_connections == 1
+                assert await exchange(address, b"") == encode_refusal(Refusal.BUSY)
+            await asyncio.wait_for(until(lambda: metrics.open_connections == 0), 20)
+            _assert_counts(metrics)
+
+    run(main())
+
+
+def _assert_counts(metrics: Metrics) -> None:
+    assert metrics.connections == 2
+    assert metrics.refused == {"busy": 1}
+    assert metrics.sessions == metrics.waiting == 0
+    assert metrics.enclaves_started == metrics.waits == 1
+    assert metrics.enclaves_ended == {"done": 1}
+    assert metrics.relayed == {"up": len(HELLO), "down": len(HELLO)}

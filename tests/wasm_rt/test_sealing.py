@@ -1,0 +1,201 @@
+"""Sealed programs come back whole, or not at all, whatever the host does with them."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from schannel.errors import MessageError
+from schannel.messages import (
+    DeployRequest,
+    ErrorCode,
+    ErrorReply,
+    Reply,
+    RestoreRequest,
+    RestoreResult,
+    SealRequest,
+    SealResult,
+)
+from schannel.storage import REQUEST_SIZE, Operation, Status, decode_request, encode_answer
+from wasm_rt.application import Application
+from wasm_rt.configuration import Configuration
+from wasm_rt.sealing import SEGMENT, Label, Sealing, program_digest
+from wasm_rt.storage_link import StorageLink
+
+OWNER, OTHER = b"\x01" * 32, b"\x02" * 32
+PROGRAM = b'(module (func (export "one") (result i32) i32.const 1))'
+
+
+@dataclass
+class Store:
+    """A host's storage that a test may tamper with."""
+
+    link: StorageLink
+    kept: dict[bytes, bytes] = field(default_factory=dict)
+    refuse: bool = False
+
+
+@contextmanager
+def storage() -> Iterator[Store]:
+    ours, theirs = socket.socketpair()
+    store = Store(StorageLink(theirs))
+    thread = threading.Thread(target=_serve, args=(ours, store), daemon=True)
+    thread.start()
+    try:
+        yield store
+    finally:
+        theirs.close()
+        thread.join(10)
+
+
+def _serve(connection: socket.socket, store: Store) -> None:
+    draft = b""
+    with connection, connection.makefile("rb") as stream:
+        while head := stream.read(REQUEST_SIZE):
+            operation, name, offset, size = decode_request(head)
+            status, total, content = Status.REFUSED if store.refuse else Status.DONE, 0, b""
+            if operation is Operation.FETCH:
+                stored = store.kept.get(name, b"")
+                content, total = stored[offset : offset + size], len(stored)
+                status = Status.DONE if stored else Status.MISSING
+            elif operation is Operation.APPEND:
+                draft = (draft if offset else b"") + stream.read(size)
+            else:
+                store.kept[name] = draft
+            connection.sendall(encode_answer(status, total, len(content)) + content)
+
+
+def application(
+    store: Store, client: bytes = OWNER, secret: bytes = b"s" * 128, **rights: object
+) -> Application:
+    configuration = Configuration(**rights)  # type: ignore[arg-type]
+    made = Application(configuration, Sealing(lambda: secret, store.link, 64 << 20))
+    made.identify(client)
+    return made
+
+
+def code(reply: Reply) -> ErrorCode:
+    assert isinstance(reply, ErrorReply), reply
+    return reply.code
+
+
+def test_kept_and_restored() -> None:
+    with storage() as store:
+        sealed = application(store).handle(SealRequest("calculator", PROGRAM))
+        assert isinstance(sealed, SealResult) and sealed.counter == 1
+        restored = application(store).handle(RestoreRequest("calculator", "main", 1))
+        assert restored == RestoreResult(sealed.digest, 1)
+        (stored,) = store.kept.values()
+        for plain in (b"module", b"calculator", OWNER):
+            assert plain not in stored and all(plain not in name for name in store.kept)
+
+
+def test_rollback_is_refused_and_counters_only_rise() -> None:
+    with storage() as store:
+        client = application(store)
+        client.handle(SealRequest("p", PROGRAM))
+        old = dict(store.kept)
+        assert client.handle(SealRequest("p", PROGRAM)) == SealResult(program_digest(PROGRAM), 2)
+        store.kept = old
+        reply = application(store).handle(RestoreRequest("p", "main", 2))
+        assert code(reply) is ErrorCode.BAD_SEAL and "rolled back" in str(reply)
+        assert isinstance(application(store).handle(RestoreRequest("p", "main", 1)), RestoreResult)
+        later = application(store).handle(SealRequest("p", PROGRAM, counter=7))
+        assert isinstance(later, SealResult) and later.counter == 8
+
+
+def test_nobody_else_opens_it() -> None:
+    with storage() as store:
+        application(store).handle(SealRequest("p", PROGRAM))
+        (stored,) = store.kept.values()
+        assert code(application(store, OTHER).handle(RestoreRequest("p", "main"))) is ErrorCode.NOT_FOUND
+        assert (
+            code(application(store, secret=b"t" * 128).handle(RestoreRequest("p", "m")))
+            is ErrorCode.NOT_FOUND
+        )
+        assert (
+            code(application(store, OTHER).handle(RestoreRequest("p", "m", 0, OWNER)))
+            is ErrorCode.NOT_ALLOWED
+        )
+        # The host puts one client's program in another's place, or under another label.
+        for client, label in ((OTHER, "p"), (OWNER, "q")):
+            maker = application(store, client)
+            maker.handle(SealRequest(label, PROGRAM))
+            (name,) = (name for name, blob in store.kept.items() if blob != stored)
+            store.kept[name] = stored
+            assert code(maker.handle(RestoreRequest(label, "main"))) is ErrorCode.BAD_SEAL
+            del store.kept[name]
+
+
+@pytest.mark.parametrize("size", [0, 1, SEGMENT, SEGMENT + 1, 40 * SEGMENT])
+def test_any_size(size: int) -> None:
+    with storage() as store:
+        sealing = Sealing(lambda: b"s" * 128, store.link, 64 << 20)
+        program = bytes(range(256)) * (size // 256 + 1)
+        program = program[:size]
+        assert sealing.seal(Label(OWNER, "p"), program, 0) == 1
+        assert sealing.open(Label(OWNER, "p"), 0) == (program, 1)
+
+
+def test_every_change_is_noticed() -> None:
+    with storage() as store:
+        client = application(store)
+        client.handle(SealRequest("p", PROGRAM))
+        ((name, stored),) = store.kept.items()
+        changes = [stored[:size] for size in range(1, len(stored))]
+        for position in range(len(stored)):
+            changed = bytearray(stored)
+            changed[position] ^= 1
+            changes.append(bytes(changed))
+        for changed in changes:
+            store.kept[name] = bytes(changed)
+            assert code(client.handle(RestoreRequest("p", "main"))) is ErrorCode.BAD_SEAL
+
+
+def test_segments_cannot_be_moved_or_left_out() -> None:
+    with storage() as store:
+        sealing = Sealing(lambda: b"s" * 128, store.link, 64 << 20)
+        sealing.seal(Label(OWNER, "p"), bytes(3 * SEGMENT), 0)
+        ((name, stored),) = store.kept.items()
+        head, size = len(stored) - 3 * (SEGMENT + 16), SEGMENT + 16
+        segments = [stored[head + index * size : head + (index + 1) * size] for index in range(3)]
+        for order in ((1, 0, 2), (0, 2), (0, 1), (2, 1, 0), (0, 0, 2)):
+            store.kept[name] = stored[:head] + b"".join(segments[index] for index in order)
+            with pytest.raises(Exception, match="altered or exchanged"):
+                sealing.open(Label(OWNER, "p"), 0)
+
+
+def test_a_host_that_does_not_store() -> None:
+    with storage() as store:
+        store.refuse = True
+        assert code(application(store).handle(SealRequest("p", PROGRAM))) is ErrorCode.LIMIT_EXCEEDED
+        store.link._connection.shutdown(socket.SHUT_RDWR)
+        assert code(application(store).handle(RestoreRequest("p", "main"))) is ErrorCode.NOT_FOUND
+
+
+def test_rights() -> None:
+    deployer, caller = OWNER.hex(), OTHER.hex()
+    with storage() as store:
+        rights = {"deployers": (deployer,), "callers": (caller,)}
+        application(store, OWNER, **rights).handle(SealRequest("p", PROGRAM))
+        user = application(store, OTHER, **rights)
+        assert code(user.handle(DeployRequest("main", PROGRAM))) is ErrorCode.NOT_ALLOWED
+        assert code(user.handle(SealRequest("p", PROGRAM))) is ErrorCode.NOT_ALLOWED
+        assert isinstance(user.handle(RestoreRequest("p", "main", 1, OWNER)), RestoreResult)
+        stranger = application(store, b"\x03" * 32, **rights)
+        assert code(stranger.handle(RestoreRequest("p", "main", 1, OWNER))) is ErrorCode.NOT_ALLOWED
+        assert (
+            code(application(store, b"", **rights).handle(DeployRequest("m", PROGRAM)))
+            is ErrorCode.NOT_ALLOWED
+        )
+
+
+@pytest.mark.parametrize("head", [b"\xff" * REQUEST_SIZE, bytes(REQUEST_SIZE)])
+def test_junk_is_no_request(head: bytes) -> None:
+    with pytest.raises(MessageError):
+        decode_request(head)
