@@ -114,7 +114,7 @@ cdef extern from "native.h" nogil:
         Clause *clauses
     ctypedef struct Code:
         Instr *words
-        uint32_t word_count, frame_slots, param_slots, zeros, result_slots, handler_count
+        uint32_t word_count, frame_slots, near_slots, param_slots, zeros, result_slots, handler_count
         Handler *handlers
         uint64_t calls, own
     ctypedef struct Func:
@@ -306,6 +306,7 @@ cdef class NativeCode:
         self.code.word_count = len(self.words) // 16
         self.words = b""
         self.code.frame_slots = lowered.frame_slots
+        self.code.near_slots = lowered.near_slots
         self.code.param_slots = lowered.param_slots
         self.code.zeros = lowered.zeros
         self.code.result_slots = lowered.result_slots

@@ -87,9 +87,11 @@ typedef struct Handler {
     Clause *clauses;
 } Handler;
 
+/* `frame_slots` count from the first argument on. In a wide frame `fp` lies behind the far locals, and
+   `near_slots` count from there. */
 typedef struct Code {
     Instr *words;
-    uint32_t word_count, frame_slots, param_slots, zeros, result_slots, handler_count;
+    uint32_t word_count, frame_slots, near_slots, param_slots, zeros, result_slots, handler_count;
     Handler *handlers;
     /* What a profile counts: calls, and instructions as fuel counts them. */
     uint64_t calls, own;
