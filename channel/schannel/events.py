@@ -29,7 +29,9 @@ class EnclaveVerified:
     """Client: the evidence passed the policy; requests may be sent.
 
     `simulated` means that no hardware stands behind the evidence: the machine's owner can read everything,
-    and the user must be told so. Measurements are 64 bytes, the configuration digest 32.
+    and the user must be told so. Measurements are 64 bytes, the configuration digest 32. `receipt_key` is the
+    Ed25519 key that signs the enclave's receipts, `evidence` the report in its compact form, to be kept with
+    them, and `handshake_hash` the name of the connection that it was made for.
     """
 
     simulated: bool
@@ -39,6 +41,9 @@ class EnclaveVerified:
     configuration_digest: bytes
     version: tuple[int, int, int]
     isolation: tuple[str, ...]
+    receipt_key: bytes
+    handshake_hash: bytes
+    evidence: bytes
 
 
 @dataclass(frozen=True, slots=True)

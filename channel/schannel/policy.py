@@ -146,11 +146,25 @@ def verify_evidence(evidence: Buffer, policy: Policy, handshake_hash: bytes) -> 
             handshake.
         PolicyError: it is genuine evidence of something that the policy does not accept.
     """
-    report = Report.from_bytes(evidence)
+    return _verify(Report.from_bytes(evidence), policy, handshake_hash)
+
+
+def verify_saved_evidence(report: Report, policy: Policy) -> EnclaveVerified:
+    """Verify a report that was kept: it says of itself which connection it was made for.
+
+    Whoever shows it proves nothing by it; it says what stood behind the key that signed a receipt.
+
+    Raises:
+        EvidenceError, PolicyError: as `verify_evidence`.
+    """
+    return _verify(report, policy, None)
+
+
+def _verify(report: Report, policy: Policy, handshake_hash: bytes | None) -> EnclaveVerified:
     device_key, simulated = policy.trusted_device(report.device_public_key)
     report.verify_signatures(device_key)
     policy.check_monitor(report.monitor_hash)
-    claims = report.verified_claims(handshake_hash)
+    claims = Claims.decode(report.data) if handshake_hash is None else report.verified_claims(handshake_hash)
     policy.check_enclave(report.enclave_hash, claims)
     return EnclaveVerified(
         simulated=simulated,
@@ -160,6 +174,9 @@ def verify_evidence(evidence: Buffer, policy: Policy, handshake_hash: bytes) -> 
         configuration_digest=claims.configuration_digest,
         version=claims.version,
         isolation=claims.isolation.names(),
+        receipt_key=claims.receipt_key,
+        handshake_hash=claims.handshake_hash,
+        evidence=report.to_compact(),
     )
 
 

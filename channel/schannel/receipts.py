@@ -65,6 +65,12 @@ class Receipt:
         """The canonical encoding, which is signed."""
         return layouts.RECEIPT_BODY.build({f.name: getattr(self, f.name) for f in fields(self)})
 
+    @classmethod
+    def decode(cls, body: bytes) -> Receipt:
+        """The inverse of `encode`; MessageError for anything else."""
+        parsed = layouts.RECEIPT_BODY.parse(body)
+        return cls(**{f.name: parsed[f.name] for f in fields(cls)})
+
     def sign(self, key: SigningKey) -> bytes:
         """The receipt with its signature."""
         body = self.encode()
@@ -80,12 +86,12 @@ def verify_receipt(signed: bytes, receipt_key: bytes) -> Receipt:
     """
     try:
         parsed = layouts.SIGNED_RECEIPT.parse(signed)
-        body = layouts.RECEIPT_BODY.parse(parsed["body"])
+        receipt = Receipt.decode(parsed["body"])
     except MessageError as error:
         raise ReceiptError("not a receipt") from error
     if not ED25519.verify(receipt_key, _SIGNED_LABEL + parsed["body"], parsed["signature"]):
         raise ReceiptError("the enclave's receipt key did not sign this receipt")
-    return Receipt(**{f.name: body[f.name] for f in fields(Receipt)})
+    return receipt
 
 
 def values_digest(values: Sequence[Value]) -> bytes:

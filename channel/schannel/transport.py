@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Self
@@ -19,12 +19,15 @@ from .events import EnclaveVerified, Event, ReplyReceived
 from .messages import Reply, Request
 from .session import ClientSession, State
 
-RECEIVE_SIZE = 65536
+RECEIVE_SIZE = 1 << 18
 DEFAULT_TIMEOUT = 30.0
 """Seconds for connecting and for the handshake."""
 
 Address = tuple[str, int] | str
 """Host and port, or the path of a Unix socket."""
+
+Watch = Callable[[int], None]
+"""Is told the number of bytes that are still to be sent."""
 
 
 class _Driver:
@@ -93,11 +96,32 @@ class ClientConnection(_Driver):
             RemoteError: the channel failed; the connection is closed.
             LocalError: the request cannot be sent.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        number = self.send(request, timeout)
+        return self.wait(number, timeout)
+
+    def send(self, request: Request, timeout: float | None = None) -> int:
+        """Send a request, as far as the enclave's credit allows now, and return its number.
+
+        Raises as `request`. The rest goes out while a reply is waited for.
+        """
         number = self._session.send_request(request)
-        self._send(deadline)
+        self._send(None if timeout is None else time.monotonic() + timeout)
+        return number
+
+    def wait(self, number: int, timeout: float | None = None, watch: Watch | None = None) -> Reply:
+        """Wait for the reply to a request; raises as `request`.
+
+        The time limit counts from when the enclave last took some of what is to be sent. `watch` is told, now
+        and then, how many bytes that still are.
+        """
+        unsent = -1
         while number not in self._replies:
             self._check_open()
+            if self._session.unsent != unsent:
+                unsent = self._session.unsent
+                deadline = None if timeout is None else time.monotonic() + timeout
+                if watch is not None:
+                    watch(unsent)
             self._exchange(deadline)
         return self._replies.pop(number)
 
@@ -206,11 +230,22 @@ class AsyncClientConnection(_Driver):
             RemoteError: the channel failed; the connection is closed.
             LocalError: the request cannot be sent.
         """
+        return await self.wait(await self.send(request))
+
+    async def send(self, request: Request) -> int:
+        """Send a request, as far as the enclave's credit allows now, and return its number."""
         async with self._guard():
             number = self._session.send_request(request)
             await self._send()
+            return number
+
+    async def wait(self, number: int, watch: Watch | None = None) -> Reply:
+        """Wait for the reply to a request; `watch` is told how many bytes are still to be sent."""
+        async with self._guard():
             while number not in self._replies:
                 self._check_open()
+                if watch is not None:
+                    watch(self._session.unsent)
                 await self._exchange()
             return self._replies.pop(number)
 

@@ -17,19 +17,26 @@ wrong is a `ClientError`.
 
 from schannel.policy import Policy
 
+from .aio import AsyncSession, connect_async
 from .errors import ArgumentError, CannotConnect, ClientError, ConnectionLost, NotVerified, RequestFailed
+from .keys import load_key
+from .receipts import ReceiptFile
 from .session import Session, connect
 from .values import FunctionType
 
 __all__ = [
     "ArgumentError",
+    "AsyncSession",
     "CannotConnect",
     "ClientError",
     "ConnectionLost",
     "FunctionType",
     "NotVerified",
     "Policy",
+    "ReceiptFile",
     "RequestFailed",
     "Session",
     "connect",
+    "connect_async",
+    "load_key",
 ]

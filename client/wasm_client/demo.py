@@ -17,7 +17,10 @@ from pathlib import Path
 
 from schannel.simulation import simulation_policy
 
-from .cli import DEFAULT_ADDRESS, CommandError, guarded, run
+from .cli import Job, guarded, run
+from .errors import ClientError
+from .evidence_commands import DEFAULT_ADDRESS
+from .operations import DEFAULT_MODULE
 
 _EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "calculator.wat"
 _ANY_PORT = "127.0.0.1:0"
@@ -36,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run_with_host(program: Path) -> int:
     with running_host() as address:
-        return run(address, program, simulation_policy())
+        return run(address, simulation_policy(), Job(programs=[(DEFAULT_MODULE, program)]))
 
 
 @contextmanager
@@ -44,7 +47,7 @@ def running_host() -> Iterator[str]:
     """A wasm-host of our own and its address; it is stopped at the end.
 
     Raises:
-        CommandError: it does not start; what it said is on standard error.
+        ClientError: it does not start; what it said is on standard error.
     """
     process, address = _start(DEFAULT_ADDRESS)
     if address is None and process.wait() == _ADDRESS_IN_USE:
@@ -52,7 +55,7 @@ def running_host() -> Iterator[str]:
         process, address = _start(_ANY_PORT)
     try:
         if address is None:
-            raise CommandError("wasm-host did not start")
+            raise ClientError("wasm-host did not start")
         yield address
     finally:
         _stop(process)

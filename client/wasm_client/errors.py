@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
+from schannel.errors import ChannelTimeout, EvidenceError, PolicyError, RemoteError, Truncated
+from schannel.framing import Refused
 from schannel.messages import ErrorCode, TraceFrame
 
 
@@ -28,6 +31,28 @@ class NotVerified(ClientError):
 
 class ConnectionLost(ClientError):
     """The channel broke, was tampered with, or the enclave ended; an answer may be missing."""
+
+
+@contextmanager
+def connecting(address: str, timeout: float) -> Iterator[None]:
+    """Turn what goes wrong while a connection is made into `CannotConnect` and `NotVerified`."""
+    try:
+        yield
+    except PolicyError as error:
+        raise NotVerified(error.rule, f"the enclave was refused: {error}") from error
+    except EvidenceError as error:
+        raise NotVerified(error.reason.value, f"the enclave was refused: {error}") from error
+    except Refused as error:
+        raise CannotConnect(f"{address} {error.refusal.shown}") from error
+    except (ChannelTimeout, TimeoutError) as error:
+        raise CannotConnect(f"{address} did not answer within {timeout:g} seconds") from error
+    except Truncated as error:
+        raise CannotConnect(f"{address} closed the connection before an enclave answered") from error
+    except RemoteError as error:
+        raise CannotConnect(f"{address} does not answer as a wasm-host: {error}") from error
+    except (OSError, ValueError, OverflowError) as error:
+        reason = (error.strerror or str(error)) if isinstance(error, OSError) else "not HOST:PORT"
+        raise CannotConnect(f"cannot connect to {address}: {reason.lower()}") from error
 
 
 class ArgumentError(ClientError):

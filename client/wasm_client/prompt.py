@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 from schannel.messages import ErrorCode
 
 from .errors import ArgumentError, RequestFailed
+from .operations import DEFAULT_MODULE
+from .places import history_path
 from .session import Session
-from .values import FunctionType, format_value, printable
+from .values import FunctionType, format_value, parse_address, printable
 
 PROMPT = "input> "
 _QUIT = "q"
 _TRAPS = (ErrorCode.TRAP, ErrorCode.STACK_EXHAUSTED, ErrorCode.OUT_OF_FUEL, ErrorCode.INTERRUPTED)
+_HELP = """\
+FUNCTION ARGUMENT ...     call a function; MODULE/FUNCTION for another module's
+                          numbers: 42 -1 0xff 1.5 0x1p-3 inf nan
+                          &TEXT, &@FILE: two arguments, address and size of bytes put into memory
+:exports [MODULE]         what a module exports
+:load FILE [MODULE]       send another program
+:read ADDRESS SIZE        show bytes of memory
+:write ADDRESS TEXT|@FILE put bytes into memory
+:info                     versions, engine, modules
+:receipt [FILE]           an attested receipt of the latest call, shown or saved
+:help                     this
+q                         end"""
 
 
 def interactive() -> bool:
@@ -45,7 +62,7 @@ def _print_table(functions: list[FunctionType]) -> None:
     Console().print(table)
 
 
-def run(session: Session, *, verbose: bool = False) -> int:
+def run(session: Session, *, verbose: bool = False, as_json: bool = False) -> int:
     """Read lines and answer them until ``q`` or the end of input; returns the number of errors.
 
     Raises:
@@ -55,17 +72,21 @@ def run(session: Session, *, verbose: bool = False) -> int:
     errors = 0
     for line in lines:
         try:
-            output = _evaluate(session, line)
-        except ArgumentError as error:
-            _print_error(str(error))
+            answer = _Line(session, as_json).evaluate(line)
+        except (ArgumentError, _CannotUse) as error:
+            _print_error(str(error), as_json, {"error": {"message": str(error)}})
         except RequestFailed as error:
-            _print_failure(error, verbose)
+            _print_failure(error, verbose, as_json)
         else:
-            if output is not None:
-                print(f"output> {output}".rstrip(), flush=True)
+            if answer is not None:
+                print(answer, flush=True)
             continue
         errors += 1
     return errors
+
+
+class _CannotUse(Exception):
+    """A file that a line names cannot be read or written."""
 
 
 def _piped_lines() -> Iterator[str]:
@@ -76,7 +97,7 @@ def _piped_lines() -> Iterator[str]:
 
 
 def _typed_lines(session: Session) -> Iterator[str]:
-    read = _terminal_reader([function.name for function in session.functions()])
+    read = _terminal_reader(session)
     while True:
         try:
             line = read()
@@ -89,36 +110,177 @@ def _typed_lines(session: Session) -> Iterator[str]:
         yield line
 
 
-def _terminal_reader(names: list[str]) -> Callable[[], str]:
+def _terminal_reader(session: Session) -> Callable[[], str]:
     # As above: slow to import, and of use to nobody but a person.
     from prompt_toolkit import PromptSession
     from prompt_toolkit.completion import WordCompleter
+    from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 
-    completer = WordCompleter([*names, _QUIT], sentence=True)
-    prompt: PromptSession[str] = PromptSession(PROMPT, completer=completer, complete_while_typing=False)
+    signatures = {printable(function.name): str(function) for function in session.functions()}
+    commands = {line.split()[0]: line.split(maxsplit=1)[1] for line in _HELP.splitlines() if line[0] == ":"}
+    completer = WordCompleter(
+        [*signatures, *commands, _QUIT], meta_dict={**signatures, **commands}, sentence=True
+    )
+    history: History = InMemoryHistory()
+    try:
+        history_path().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        history_path().touch(mode=0o600)
+        history = FileHistory(str(history_path()))
+    except OSError as error:
+        print(f"the history is not kept: {error.strerror}", file=sys.stderr)
+    prompt: PromptSession[str] = PromptSession(
+        PROMPT, completer=completer, complete_while_typing=False, history=history
+    )
     return prompt.prompt
 
 
-def _evaluate(session: Session, line: str) -> str | None:
-    """The results of the call in a line; None for an empty line."""
+class _Line:
+    """What one line asks for, and the answer as it is printed; None for an empty line."""
+
+    def __init__(self, session: Session, as_json: bool) -> None:
+        self._session = session
+        self._as_json = as_json
+
+    def evaluate(self, line: str) -> str | None:
+        try:
+            words = shlex.split(line)
+        except ValueError as error:
+            raise ArgumentError(f"the line cannot be read: {str(error).lower()}") from error
+        if not words:
+            return None
+        if words[0].startswith(":"):
+            return self._command(words[0], words[1:])
+        return self._call(words[0], words[1:])
+
+    def _call(self, name: str, words: list[str]) -> str:
+        module, function = self._find(name)
+        expanded = [part for word in words for part in self._expand(module, word)]
+        arguments = function.arguments_from_text(expanded)
+        values = self._session.call_values(function.name, arguments, module)
+        if not self._as_json:
+            return f"output> {' '.join(map(format_value, values))}".rstrip()
+        shown = [{"type": value.type.name.lower(), "value": format_value(value)} for value in values]
+        return json.dumps({"function": function.name, "results": shown})
+
+    def _find(self, name: str) -> tuple[str, FunctionType]:
+        module, slash, function = name.partition("/")
+        if slash and name not in {known.name for known in self._session.functions()}:
+            return module, self._session.function(function, module)
+        return DEFAULT_MODULE, self._session.function(name)
+
+    def _expand(self, module: str, word: str) -> list[str]:
+        """An argument; ``&`` stands for the address and size of a buffer."""
+        if not word.startswith("&"):
+            return [word]
+        data = _data(word[1:])
+        return [str(self._session.buffer(data, module)), str(len(data))]
+
+    def _command(self, name: str, words: list[str]) -> str | None:
+        commands: dict[str, tuple[Callable[..., str], int, int]] = {
+            ":help": (lambda: _HELP, 0, 0),
+            ":exports": (self._exports, 0, 1),
+            ":load": (self._load, 1, 2),
+            ":read": (self._read, 2, 2),
+            ":write": (self._write, 2, 2),
+            ":info": (self._info, 0, 0),
+            ":receipt": (self._receipt, 0, 1),
+        }
+        if name not in commands:
+            raise ArgumentError(f"unknown command {name}: the commands are {', '.join(commands)}")
+        command, least, most = commands[name]
+        if not least <= len(words) <= most:
+            raise ArgumentError(f"{name} takes {least} to {most} arguments, not {len(words)}")
+        return command(*words)
+
+    def _exports(self, module: str = DEFAULT_MODULE) -> str:
+        exports = self._session.info(module).exports
+        return self._shown(
+            [{"name": item.name, "kind": item.kind.name.lower(), "type": item.type} for item in exports],
+            [f"{printable(item.name)}: {item.kind.name.lower()} {item.type}" for item in exports],
+        )
+
+    def _load(self, path: str, module: str = DEFAULT_MODULE) -> str:
+        digest = self._session.deploy(_read_file(path), module).hex()
+        functions = self._session.functions(module)
+        return self._shown({"module": module, "sha256": digest}, [f"{module}: {item}" for item in functions])
+
+    def _read(self, address: str, size: str) -> str:
+        data = self._session.read_memory(parse_address(address), parse_address(size))
+        shown = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in data)
+        return self._shown({"bytes": data.hex()}, [f"output> {data.hex()} {shown}"])
+
+    def _write(self, address: str, text: str) -> str:
+        data = _data(text)
+        self._session.write_memory(parse_address(address), data)
+        return self._shown({"written": len(data)}, [f"output> {len(data)} bytes written"])
+
+    def _info(self) -> str:
+        info = self._session.info()
+        shown = {"version": info.version, "engine": info.engine, "modules": list(info.modules)}
+        return self._shown(shown, [f"version {info.version}, engine {info.engine}", _modules(info.modules)])
+
+    def _receipt(self, path: str = "") -> str:
+        receipt = self._session.receipt()
+        if path:
+            try:
+                Path(path).write_text(receipt.to_json() + "\n", encoding="utf-8")
+            except OSError as error:
+                raise _CannotUse(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
+        shown = receipt.describe()
+        lines = [
+            f"{name.replace('_', ' '):>10}: {printable(_joined(value))}" for name, value in shown.items()
+        ]
+        return self._shown(shown, [f"saved to {path}"] if path else lines)
+
+    def _shown(self, fields: Any, lines: list[str]) -> str:
+        return json.dumps(fields) if self._as_json else "\n".join(lines)
+
+
+def _modules(names: tuple[str, ...]) -> str:
+    return f"modules: {', '.join(map(printable, names)) or 'none'}"
+
+
+def _joined(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _data(text: str) -> bytes:
+    return _read_file(text[1:]) if text.startswith("@") else text.encode("utf-8", "surrogateescape")
+
+
+def _read_file(path: str) -> bytes:
     try:
-        words = shlex.split(line)
-    except ValueError as error:
-        raise ArgumentError(f"the line cannot be read: {str(error).lower()}") from error
-    if not words:
-        return None
-    function = session.function(words[0])
-    arguments = function.arguments_from_text(words[1:])
-    return " ".join(map(format_value, session.call_values(function.name, arguments)))
+        return Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
+        raise _CannotUse(f"cannot read {path}: {reason}") from error
 
 
-def _print_error(text: str) -> None:
-    print(f"error> {printable(text)}", flush=True)
+def _print_error(text: str, as_json: bool, fields: dict[str, Any]) -> None:
+    print(json.dumps(fields) if as_json else f"error> {printable(text)}", flush=True)
 
 
-def _print_failure(error: RequestFailed, verbose: bool) -> None:
-    _print_error(f"trap: {error}" if error.code in _TRAPS else str(error))
-    for frame in error.backtrace if verbose else ():
+def _print_failure(error: RequestFailed, verbose: bool, as_json: bool) -> None:
+    _print_error(f"trap: {error}" if error.code in _TRAPS else str(error), as_json, error_fields(error))
+    if verbose and not as_json:
+        print(*backtrace_lines(error), sep="\n", flush=True)
+
+
+def error_fields(error: RequestFailed) -> dict[str, Any]:
+    """An error of the enclave's as JSON shows it."""
+    return {
+        "error": {
+            "code": error.code.name.lower(),
+            "message": str(error),
+            "backtrace": [line.strip() for line in backtrace_lines(error)],
+        }
+    }
+
+
+def backtrace_lines(error: RequestFailed) -> list[str]:
+    """A trap's backtrace, innermost frame first."""
+    lines = []
+    for frame in error.backtrace:
         name = frame.function_name or f"function {frame.function_index}"
-        place = printable(f"{frame.module or '<module>'}!{name} at offset {frame.offset:#x}")
-        print(f"  {place}", flush=True)
+        lines.append("  " + printable(f"{frame.module or '<module>'}!{name} at offset {frame.offset:#x}"))
+    return lines

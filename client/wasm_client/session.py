@@ -2,48 +2,60 @@
 
 from __future__ import annotations
 
-import difflib
+import contextlib
+import io
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self, TypeVar
 
-from schannel.errors import (
-    ChannelTimeout,
-    EvidenceError,
-    LocalError,
-    PolicyError,
-    ProtocolError,
-    RemoteError,
-    Truncated,
-)
+from schannel.ed25519_sha3 import SigningKey
+from schannel.errors import LocalError, ProtocolError, RemoteError
 from schannel.events import EnclaveVerified
-from schannel.framing import Refused
-from schannel.messages import (
-    CallRequest,
-    CallResult,
-    DeployRequest,
-    DeployResult,
-    ErrorReply,
-    ExternKind,
-    InfoRequest,
-    InfoResult,
-    Reply,
-    Request,
-    Value,
-)
+from schannel.flow import Limits
+from schannel.messages import CallRequest, InfoResult, RestoreResult, RunRequest, RunResult, SealResult, Value
 from schannel.policy import Policy
 from schannel.session import ClientSession
 from schannel.transport import DEFAULT_TIMEOUT, ClientConnection
+from schannel.wire import Buffer
 
-from .errors import ArgumentError, CannotConnect, ConnectionLost, NotVerified, RequestFailed
+from .errors import ArgumentError, ConnectionLost, connecting
+from .operations import DEFAULT_MODULE, Operation, Operations, Progress, Send
+from .receipts import ReceiptFile
 from .values import FunctionType
 
-DEFAULT_MODULE = "main"
 REPLY_TIMEOUT = 300.0
 """Seconds; more than an enclave grants a call, and enough to validate a large program."""
 
+MAX_REPLY = 1 << 30
+"""Bytes of the largest reply that is taken."""
+
+_T = TypeVar("_T")
+
+Scalar = int | float | bytes
+"""A value as Python shows it: a v128 is 16 bytes."""
+
+
+def target(address: str) -> tuple[str, int]:
+    """Host and port of ``HOST:PORT``; ValueError if it is none."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def client_session(policy: Policy, key: SigningKey | None) -> ClientSession:
+    """A channel that takes replies as large as programs and files are."""
+    return ClientSession(policy, identity=key, limits=Limits(max_message=MAX_REPLY))
+
 
 def connect(
-    address: str, policy: Policy, timeout: float = DEFAULT_TIMEOUT, reply_timeout: float = REPLY_TIMEOUT
+    address: str,
+    policy: Policy,
+    timeout: float = DEFAULT_TIMEOUT,
+    reply_timeout: float = REPLY_TIMEOUT,
+    *,
+    key: SigningKey | None = None,
 ) -> Session:
     """Connect to a host and verify the enclave that it gives us.
 
@@ -51,45 +63,30 @@ def connect(
         address: ``HOST:PORT``.
         policy: which enclaves, monitors and devices to accept.
         timeout: seconds for connecting, for waiting for a free enclave, and for its evidence, together.
-        reply_timeout: seconds for each later request: a host can withhold an answer, but not for ever.
+        reply_timeout: seconds for each later request without progress: a host can withhold an answer, but
+            not for ever.
+        key: this client's own key (`load_key`), shown to the enclave only once that is verified.
 
     Raises:
         CannotConnect: there is no enclave to talk to.
         NotVerified: there is one, but not one that the policy accepts.
     """
-    host, _, port = address.rpartition(":")
-    try:
-        target = (host.strip("[]"), int(port))
-        connection = ClientConnection.connect(target, ClientSession(policy), timeout)
-    except PolicyError as error:
-        raise NotVerified(error.rule, f"the enclave was refused: {error}") from error
-    except EvidenceError as error:
-        raise NotVerified(error.reason.value, f"the enclave was refused: {error}") from error
-    except Refused as error:
-        raise CannotConnect(f"{address} {error.refusal.shown}") from error
-    except (ChannelTimeout, TimeoutError) as error:
-        raise CannotConnect(f"{address} did not answer within {timeout:g} seconds") from error
-    except Truncated as error:
-        raise CannotConnect(f"{address} closed the connection before an enclave answered") from error
-    except RemoteError as error:
-        raise CannotConnect(f"{address} does not answer as a wasm-host: {error}") from error
-    except (OSError, ValueError, OverflowError) as error:
-        reason = (error.strerror or str(error)) if isinstance(error, OSError) else "not HOST:PORT"
-        raise CannotConnect(f"cannot connect to {address}: {reason.lower()}") from error
+    with connecting(address, timeout):
+        connection = ClientConnection.connect(target(address), client_session(policy, key), timeout)
     return Session(connection, reply_timeout)
 
 
 class Session:
     """A verified session; a context manager that closes it in order.
 
-    `deploy` and `call` raise `RequestFailed` when the enclave answers with an error, and `ConnectionLost`
-    when the channel breaks, after which the session is over.
+    Every operation raises `RequestFailed` when the enclave answers with an error, and `ConnectionLost` when
+    the channel breaks, after which the session is over. `module` is the name that a program was deployed as.
     """
 
     def __init__(self, connection: ClientConnection, reply_timeout: float) -> None:
         self._connection = connection
         self._reply_timeout = reply_timeout
-        self._functions: dict[str, dict[str, FunctionType]] = {}
+        self._operations = Operations()
 
     @property
     def verified(self) -> EnclaveVerified:
@@ -98,50 +95,40 @@ class Session:
         assert verified is not None
         return verified
 
-    def deploy(self, program: bytes, module: str = DEFAULT_MODULE) -> bytes:
-        """Send a program, binary or text, and have it instantiated; returns the SHA-256 of what arrived."""
-        self._functions.pop(module, None)
-        result = self._request(DeployRequest(module, program))
-        assert isinstance(result, DeployResult)
-        return result.digest
+    def deploy(
+        self, program: Buffer, module: str = DEFAULT_MODULE, *, progress: Progress | None = None
+    ) -> bytes:
+        """Send a program, binary or text, and have it instantiated; returns the SHA-256 of what arrived.
+
+        It is linked with the session's other modules by their names.
+        """
+        return self._do(self._operations.deploy(program, module, progress))
 
     def functions(self, module: str = DEFAULT_MODULE) -> list[FunctionType]:
         """The functions that a deployed program exports."""
-        if module not in self._functions:
-            result = self._request(InfoRequest(module))
-            assert isinstance(result, InfoResult)
-            self._functions[module] = {
-                export.name: FunctionType.parse(export.name, export.type)
-                for export in result.exports
-                if export.kind is ExternKind.FUNC
-            }
-        return list(self._functions[module].values())
+        return self._do(self._operations.functions(module))
 
     def function(self, name: str, module: str = DEFAULT_MODULE) -> FunctionType:
         """One exported function; ArgumentError, with the nearest name, if there is none of that name."""
-        known = {function.name: function for function in self.functions(module)}
-        if name in known:
-            return known[name]
-        near = difflib.get_close_matches(name, known, 1)
-        listed = ", ".join(known) or "none"
-        hint = f"did you mean {near[0]!r}?" if near else f"the program's functions: {listed}"
-        raise ArgumentError(f"unknown function {name!r}: {hint}")
+        return self._do(self._operations.function(name, module))
+
+    def info(self, module: str = "") -> InfoResult:
+        """Versions, engine and deployed modules, and what one of them exports."""
+        return self._do(self._operations.info(module))
 
     def call(
         self,
         function: str,
-        *arguments: int | float | bytes,
+        *arguments: Scalar,
         module: str = DEFAULT_MODULE,
         fuel: int = 0,
         timeout_ms: int = 0,
-    ) -> int | float | bytes | list[int | float | bytes] | None:
+    ) -> Scalar | list[Scalar] | None:
         """Call an exported function with Python values; returns None, its one result, or a list.
 
         `fuel` (instructions) and `timeout_ms` of 0 mean the enclave's own limits. Raises also ArgumentError.
         """
-        given = self.function(function, module).arguments_from_python(arguments)
-        values = [item.to_python() for item in self.call_values(function, given, module, fuel, timeout_ms)]
-        return values if len(values) > 1 else values[0] if values else None
+        return self._do(self._operations.call(function, arguments, module, fuel, timeout_ms))
 
     def call_values(
         self,
@@ -152,9 +139,72 @@ class Session:
         timeout_ms: int = 0,
     ) -> tuple[Value, ...]:
         """Call with values as they travel: the bits of a NaN are kept."""
-        result = self._request(CallRequest(module, function, arguments, fuel, timeout_ms))
-        assert isinstance(result, CallResult)
-        return result.values
+        request = CallRequest(module, function, arguments, fuel, timeout_ms)
+        return self._do(self._operations.call_values(request)).values
+
+    def run(
+        self,
+        arguments: Sequence[str] = (),
+        *,
+        stdin: Buffer = b"",
+        environment: Mapping[str, str] | None = None,
+        module: str = DEFAULT_MODULE,
+        fuel: int = 0,
+        timeout_ms: int = 0,
+        progress: Progress | None = None,
+    ) -> RunResult:
+        """Run a WASI command to its end in the session's file tree."""
+        variables = tuple((environment or {}).items())
+        request = RunRequest(module, tuple(arguments), variables, stdin, fuel, timeout_ms)
+        return self._do(self._operations.run(request, progress))
+
+    def put(self, path: str, source: Buffer | BinaryIO | Path, *, progress: Progress | None = None) -> int:
+        """Store a file in the session's tree, from bytes, a local file or an open one; returns its size."""
+        with _opened(source) as file:
+            return self._do(self._operations.put(path, file, _size(file), progress))
+
+    def get(self, path: str, into: BinaryIO | None = None, *, progress: Progress | None = None) -> bytes:
+        """Fetch a file of the session's tree: into an open file, piece by piece, or as the result."""
+        file = io.BytesIO() if into is None else into
+        self._do(self._operations.get(path, file, progress))
+        return file.getvalue() if isinstance(file, io.BytesIO) and into is None else b""
+
+    def write_memory(
+        self, address: int, data: Buffer, module: str = DEFAULT_MODULE, memory: str = ""
+    ) -> None:
+        """Put bytes into an exported memory of a program; an empty `memory` means its only one."""
+        self._do(self._operations.write_memory(address, data, module, memory))
+
+    def read_memory(self, address: int, size: int, module: str = DEFAULT_MODULE, memory: str = "") -> bytes:
+        """Bytes of an exported memory of a program."""
+        return self._do(self._operations.read_memory(address, size, module, memory))
+
+    def buffer(self, data: Buffer | str, module: str = DEFAULT_MODULE) -> int:
+        """Write bytes, or text as UTF-8, where the program's own allocator says; returns the address.
+
+        Raises ArgumentError where the program exports no allocator or has no room.
+        """
+        return self._do(self._operations.buffer(data.encode() if isinstance(data, str) else data, module))
+
+    def receipt(self) -> ReceiptFile:
+        """An attested receipt of the latest call or run; ArgumentError if there was none."""
+        latest = self._operations.latest
+        if latest is None:
+            raise ArgumentError("nothing was called yet")
+        signed = self._do(self._operations.receipt(latest.number))
+        return ReceiptFile(signed, self.verified.evidence, latest.request, latest.reply)
+
+    def seal(
+        self, program: Buffer, label: str, counter: int = 0, *, progress: Progress | None = None
+    ) -> SealResult:
+        """Have a program kept for later connections; `counter` is the highest known for the label."""
+        return self._do(self._operations.seal(program, label, counter, progress))
+
+    def restore(
+        self, label: str, module: str = DEFAULT_MODULE, counter: int = 0, owner: bytes = b""
+    ) -> RestoreResult:
+        """Deploy a program that was kept, refusing versions before `counter`."""
+        return self._do(self._operations.restore(label, module, counter, owner))
 
     def close(self) -> None:
         """Close in order; ConnectionLost if the enclave's own close does not come."""
@@ -178,13 +228,37 @@ class Session:
         else:
             self.abort()
 
-    def _request(self, request: Request) -> Reply:
+    def _do(self, operation: Operation[_T]) -> _T:
+        answer: object = None
         try:
-            reply = self._connection.request(request, self._reply_timeout)
+            while True:
+                step = operation.send(answer)
+                if isinstance(step, Send):
+                    answer = self._connection.send(step.request, self._reply_timeout)
+                else:
+                    answer = self._connection.wait(step.number, self._reply_timeout, step.watch)
+        except StopIteration as end:
+            result: _T = end.value
+            return result
         except LocalError as error:
             raise ConnectionLost(f"the session is over: {error}") from error
         except RemoteError as error:
             raise ConnectionLost(f"the connection to the enclave is lost: {error}") from error
-        if isinstance(reply, ErrorReply):
-            raise RequestFailed(reply.code, reply.message, reply.backtrace)
-        return reply
+
+
+def _opened(source: Buffer | BinaryIO | Path) -> AbstractContextManager[BinaryIO]:
+    if isinstance(source, Path):
+        return source.open("rb")
+    if isinstance(source, bytes | bytearray | memoryview):
+        return io.BytesIO(source)
+    return contextlib.nullcontext(source)
+
+
+def _size(file: BinaryIO) -> int:
+    """Bytes from here to the end; 0 where that cannot be told."""
+    if not file.seekable():
+        return 0
+    here = file.tell()
+    size = file.seek(0, os.SEEK_END) - here
+    file.seek(here)
+    return size

@@ -118,6 +118,11 @@ def parse_value(kind: ValueType, text: str) -> Value:
     return Value(kind, number % limit)
 
 
+def parse_address(text: str) -> int:
+    """An address or a size, decimal or hexadecimal, of at most 64 bits; ArgumentError if it is none."""
+    return parse_value(ValueType.I64, text).bits
+
+
 def _is_float(text: str) -> bool:
     try:
         float(text)

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.check:
             return _check()
-        return asyncio.run(_describe(files) if options.print_policy else _serve(files, options))
+        return asyncio.run(_describe(files) if options.command == "measure" else _serve(files, options))
     except KeyboardInterrupt:
         return EXIT_FAILED
     except MonitorError as error:
@@ -70,8 +70,8 @@ def _parser() -> argparse.ArgumentParser:
         help="where to listen (default %(default)s; port 0: any free one)",
     )  # fmt: skip
     parser.add_argument(
-        "--print-policy", action="store_true",
-        help="print what a client's policy has to accept to use this host's enclaves, and stop",
+        "command", nargs="?", choices=("serve", "measure"), default="serve",
+        help="serve clients, or print what their policy has to accept to use this host's enclaves",
     )  # fmt: skip
     parser.add_argument(
         "--check", action="store_true",

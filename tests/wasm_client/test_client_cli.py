@@ -15,6 +15,7 @@ from processes import CALCULATOR
 from schannel.framing import Refusal, encode_refusal
 from schannel.messages import ErrorCode, TraceFrame, Value
 from wasm_client import CannotConnect, Policy, RequestFailed, cli, connect, prompt
+from wasm_client.operations import Operations
 from wasm_client.session import Session
 from wasm_client.values import FunctionType
 
@@ -104,15 +105,19 @@ class TestCommand:
     def test_no_program(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert run_cli(capsys) == "no program: give a .wasm or .wat file with --program"
 
-    def test_skip(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert "which none does yet" in run_cli(capsys, "--skip")
+    def test_skip(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        policy = tmp_path / "policy.toml"
+        policy.write_text("")
+        with server(_answer(encode_refusal(Refusal.BUSY))) as address:
+            assert "is busy" in run_cli(capsys, "-s", "-c", address, "--policy", str(policy))
+        assert "arguments are for a program that is run" in run_cli(capsys, "-s", "--", "x")
 
     def test_no_policy(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         line = run_cli(capsys, "-p", str(CALCULATOR))
         assert line.startswith(
             f"no policy, so no enclave can be trusted: write {tmp_path}/config/wasm-client/"
         )
-        assert "--print-policy" in line and "--policy" in line and "--allow-simulation" in line
+        assert "wasm-host measure" in line and "--policy" in line and "--allow-simulation" in line
 
     def test_named_policy_that_is_not_there(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         line = run_cli(capsys, "-p", str(CALCULATOR), "--policy", str(tmp_path / "x.toml"))
@@ -139,7 +144,7 @@ class TestCommand:
         path = tmp_path / "policy.toml"
         path.write_text("")
         line = run_cli(capsys, "-p", "/nowhere.wat", "--policy", str(path))
-        assert line == "cannot read /nowhere.wat: no such file or directory"
+        assert line == "cannot read /nowhere.wat: no such file"
 
     def test_policy_and_simulation_exclude_each_other(self, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
@@ -156,7 +161,8 @@ class FakeSession(Session):
     """Answers without an enclave."""
 
     def __init__(self) -> None:
-        self._functions = {
+        self._operations = Operations()
+        self._operations._functions = {
             "main": {
                 "echo": FunctionType("echo", ("i32",), ("i32",)),
                 "nothing": FunctionType("nothing", (), ()),
@@ -213,7 +219,7 @@ class TestPrompt:
         evil = FunctionType("\x1b[2J\noutput> 2", ("i32",), ())
         assert str(evil) == "\\x1b[2J\\noutput> 2 (param i32)"
         session = FakeSession()
-        session._functions["main"] = {evil.name: evil}
+        session._operations._functions["main"] = {evil.name: evil}
         monkeypatch.setattr("sys.stdin", io.StringIO("x\n'\x1b[2J'\n"))
         assert prompt.run(session) == 2
         assert all(line.isprintable() for line in capsys.readouterr().out.splitlines())

@@ -39,7 +39,7 @@ def wasm_host(state: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
-    for option, words in (("-V", "wasm-host "), ("-h", "--print-policy")):
+    for option, words in (("-V", "wasm-host "), ("-h", "measure")):
         with pytest.raises(SystemExit) as caught:
             cli.main([option])
         assert caught.value.code == 0
@@ -87,7 +87,7 @@ def test_port_taken(tmp_path: Path) -> None:
 def test_files_of_something_else(tmp_path: Path) -> None:
     junk = tmp_path / "junk"
     junk.write_bytes(b"junk")
-    done = wasm_host(tmp_path, "--print-policy", "-r", str(junk))
+    done = wasm_host(tmp_path, "measure", "-r", str(junk))
     assert done.returncode == cli.EXIT_FAILED
     assert done.stderr == "wasm-host: the runtime file is not one that this release makes\n"
 

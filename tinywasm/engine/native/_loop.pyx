@@ -66,7 +66,7 @@ from tinywasm.types import (
 cdef extern from "sys/mman.h" nogil:
     void *mmap(void *address, size_t length, int protection, int flags, int fd, int64_t offset)
     int munmap(void *address, size_t length)
-    int PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS, MAP_NORESERVE
+    int PROT_NONE, PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS, MAP_NORESERVE
     void *MAP_FAILED
 
 
@@ -114,7 +114,7 @@ cdef extern from "native.h" nogil:
         Clause *clauses
     ctypedef struct Code:
         Instr *words
-        uint32_t word_count, frame_slots, param_slots, zeros, result_slots, handler_count
+        uint32_t word_count, frame_slots, near_slots, param_slots, zeros, result_slots, handler_count
         Handler *handlers
         uint64_t calls, own
     ctypedef struct Func:
@@ -181,6 +181,7 @@ cdef extern from "native.h" nogil:
         int (*call_host)(Store *, Func *, uint64_t *) noexcept
         int (*poll)(Store *) noexcept
     int tw_run(Store *store, Func *func, uint64_t *fp)
+    int tw_memory_open(Memory *memory, uint64_t size)
     int64_t tw_memory_grow(Memory *memory, uint64_t pages)
     int64_t tw_table_grow(Table *table, uint64_t count, uint64_t value)
     Object *tw_new_exn(Store *store, Tag *tag)
@@ -305,6 +306,7 @@ cdef class NativeCode:
         self.code.word_count = len(self.words) // 16
         self.words = b""
         self.code.frame_slots = lowered.frame_slots
+        self.code.near_slots = lowered.near_slots
         self.code.param_slots = lowered.param_slots
         self.code.zeros = lowered.zeros
         self.code.result_slots = lowered.result_slots
@@ -415,7 +417,7 @@ cdef class NativeStore:
         self.funcs = {}
         self.kept = []
         self.thrown_tags = set()
-        self.c.stack = <uint64_t *>_reserve(STACK_SLOTS * 8)
+        self.c.stack = <uint64_t *>_reserve(STACK_SLOTS * 8, PROT_READ | PROT_WRITE)
         if self.c.stack == NULL:
             raise MemoryError("no address space for the native engine's stack")
         self.c.stack_end = self.c.stack + STACK_SLOTS - 64
@@ -962,10 +964,8 @@ cdef int _poll(Store *c) noexcept:
 # External values
 
 
-cdef void *_reserve(size_t size) noexcept:
-    cdef void *place = mmap(
-        NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0
-    )
+cdef void *_reserve(size_t size, int protection) noexcept:
+    cdef void *place = mmap(NULL, size, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
     return NULL if place == MAP_FAILED else place
 
 
@@ -986,7 +986,6 @@ cdef class NativeMemory:
         wanted = type.limits.min * type.page_size
         if wanted > limit:
             raise Trap(TrapCode.ALLOCATION_TOO_LARGE, f"allocation too large: memory of {wanted} bytes")
-        self.c.size = wanted
         top = limit // self.c.page_size
         if type.limits.max is not None:
             top = min(top, type.limits.max)
@@ -995,17 +994,18 @@ cdef class NativeMemory:
 
     cdef _reserve_space(self, uint64_t least, uint64_t most):
         while True:
-            self.c.reserved = most
-            self.c.base = <uint8_t *>_reserve(most or 1)
-            if self.c.base != NULL:
-                return
-            if most == least:
-                raise Trap(TrapCode.ALLOCATION_TOO_LARGE, f"allocation too large: memory of {least} bytes")
+            # Whole units as `tw_memory_open` opens them, and never nothing.
+            self.c.reserved = (max(most, 1) + 0xFFFF) & ~<uint64_t>0xFFFF
+            self.c.base = <uint8_t *>_reserve(self.c.reserved, PROT_NONE)
+            if self.c.base != NULL or most == least:
+                break
             most = max(least, most // 2)
+        if self.c.base == NULL or tw_memory_open(&self.c, least) != 0:
+            raise Trap(TrapCode.ALLOCATION_TOO_LARGE, f"allocation too large: memory of {least} bytes")
 
     def __dealloc__(self):
         if self.c.base != NULL:
-            munmap(self.c.base, self.c.reserved or 1)
+            munmap(self.c.base, self.c.reserved)
 
     def __getbuffer__(self, Py_buffer *view, int flags):
         PyBuffer_FillInfo(view, self, self.c.base, self.c.size, 0, flags)

@@ -87,9 +87,11 @@ typedef struct Handler {
     Clause *clauses;
 } Handler;
 
+/* `frame_slots` count from the first argument on. In a wide frame `fp` lies behind the far locals, and
+   `near_slots` count from there. */
 typedef struct Code {
     Instr *words;
-    uint32_t word_count, frame_slots, param_slots, zeros, result_slots, handler_count;
+    uint32_t word_count, frame_slots, near_slots, param_slots, zeros, result_slots, handler_count;
     Handler *handlers;
     /* What a profile counts: calls, and instructions as fuel counts them. */
     uint64_t calls, own;
@@ -181,6 +183,10 @@ typedef struct Store {
 
 /* Run `func` with its arguments at `fp`; results are left there. Returns a `status`. */
 int tw_run(Store *store, Func *func, uint64_t *fp);
+
+/* Make reserved space usable up to `size`; -1 where the system does not give that much. Space that is not
+   open counts toward no limit of the process (RLIMIT_DATA). */
+int tw_memory_open(Memory *memory, uint64_t size);
 
 /* -1 where refused, else the old size. */
 int64_t tw_memory_grow(Memory *memory, uint64_t pages);

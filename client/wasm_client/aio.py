@@ -1,0 +1,181 @@
+"""The library for asyncio: the same operations, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Self, TypeVar
+
+from schannel.ed25519_sha3 import SigningKey
+from schannel.errors import LocalError, ProtocolError, RemoteError
+from schannel.events import EnclaveVerified
+from schannel.messages import InfoResult, RestoreResult, RunRequest, RunResult, SealResult
+from schannel.policy import Policy
+from schannel.transport import DEFAULT_TIMEOUT, AsyncClientConnection
+from schannel.wire import Buffer
+
+from .errors import ArgumentError, ConnectionLost, connecting
+from .operations import DEFAULT_MODULE, Operation, Operations, Progress, Send
+from .receipts import ReceiptFile
+from .session import REPLY_TIMEOUT, Scalar, client_session, target
+from .values import FunctionType
+
+_T = TypeVar("_T")
+
+
+async def connect_async(
+    address: str,
+    policy: Policy,
+    timeout: float = DEFAULT_TIMEOUT,
+    reply_timeout: float = REPLY_TIMEOUT,
+    *,
+    key: SigningKey | None = None,
+) -> AsyncSession:
+    """As `connect`."""
+    with connecting(address, timeout):
+        session = client_session(policy, key)
+        connection = await AsyncClientConnection.connect(target(address), session, timeout)
+    return AsyncSession(connection, reply_timeout)
+
+
+class AsyncSession:
+    """As `Session`, one operation at a time: a second one waits for the first."""
+
+    def __init__(self, connection: AsyncClientConnection, reply_timeout: float) -> None:
+        self._connection = connection
+        self._reply_timeout = reply_timeout
+        self._operations = Operations()
+        self._turn = asyncio.Lock()
+
+    @property
+    def verified(self) -> EnclaveVerified:
+        """What the evidence said."""
+        verified = self._connection.verified
+        assert verified is not None
+        return verified
+
+    async def deploy(
+        self, program: Buffer, module: str = DEFAULT_MODULE, *, progress: Progress | None = None
+    ) -> bytes:
+        """As `Session.deploy`."""
+        return await self._do(self._operations.deploy(program, module, progress))
+
+    async def functions(self, module: str = DEFAULT_MODULE) -> list[FunctionType]:
+        """As `Session.functions`."""
+        return await self._do(self._operations.functions(module))
+
+    async def info(self, module: str = "") -> InfoResult:
+        """As `Session.info`."""
+        return await self._do(self._operations.info(module))
+
+    async def call(
+        self,
+        function: str,
+        *arguments: Scalar,
+        module: str = DEFAULT_MODULE,
+        fuel: int = 0,
+        timeout_ms: int = 0,
+    ) -> Scalar | list[Scalar] | None:
+        """As `Session.call`."""
+        return await self._do(self._operations.call(function, arguments, module, fuel, timeout_ms))
+
+    async def run(
+        self,
+        arguments: Sequence[str] = (),
+        *,
+        stdin: Buffer = b"",
+        environment: Mapping[str, str] | None = None,
+        module: str = DEFAULT_MODULE,
+        fuel: int = 0,
+        timeout_ms: int = 0,
+    ) -> RunResult:
+        """As `Session.run`."""
+        variables = tuple((environment or {}).items())
+        request = RunRequest(module, tuple(arguments), variables, stdin, fuel, timeout_ms)
+        return await self._do(self._operations.run(request, None))
+
+    async def put(self, path: str, content: Buffer, *, progress: Progress | None = None) -> int:
+        """Store a file in the session's tree; returns its size."""
+        return await self._do(self._operations.put(path, io.BytesIO(content), len(content), progress))
+
+    async def get(self, path: str, *, progress: Progress | None = None) -> bytes:
+        """Fetch a file of the session's tree."""
+        file = io.BytesIO()
+        await self._do(self._operations.get(path, file, progress))
+        return file.getvalue()
+
+    async def write_memory(
+        self, address: int, data: Buffer, module: str = DEFAULT_MODULE, memory: str = ""
+    ) -> None:
+        """As `Session.write_memory`."""
+        await self._do(self._operations.write_memory(address, data, module, memory))
+
+    async def read_memory(
+        self, address: int, size: int, module: str = DEFAULT_MODULE, memory: str = ""
+    ) -> bytes:
+        """As `Session.read_memory`."""
+        return await self._do(self._operations.read_memory(address, size, module, memory))
+
+    async def buffer(self, data: Buffer | str, module: str = DEFAULT_MODULE) -> int:
+        """As `Session.buffer`."""
+        given = data.encode() if isinstance(data, str) else data
+        return await self._do(self._operations.buffer(given, module))
+
+    async def receipt(self) -> ReceiptFile:
+        """As `Session.receipt`."""
+        latest = self._operations.latest
+        if latest is None:
+            raise ArgumentError("nothing was called yet")
+        signed = await self._do(self._operations.receipt(latest.number))
+        return ReceiptFile(signed, self.verified.evidence, latest.request, latest.reply)
+
+    async def seal(self, program: Buffer, label: str, counter: int = 0) -> SealResult:
+        """As `Session.seal`."""
+        return await self._do(self._operations.seal(program, label, counter, None))
+
+    async def restore(
+        self, label: str, module: str = DEFAULT_MODULE, counter: int = 0, owner: bytes = b""
+    ) -> RestoreResult:
+        """As `Session.restore`."""
+        return await self._do(self._operations.restore(label, module, counter, owner))
+
+    async def close(self) -> None:
+        """Close in order; ConnectionLost if the enclave's own close does not come."""
+        try:
+            await self._connection.close()
+        except ProtocolError as error:
+            raise ConnectionLost(f"the session did not end in order: {error}") from error
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            await self.close()
+        else:
+            self._connection.abort()
+
+    async def _do(self, operation: Operation[_T]) -> _T:
+        answer: object = None
+        async with self._turn:
+            try:
+                while True:
+                    step = operation.send(answer)
+                    async with asyncio.timeout(self._reply_timeout):
+                        if isinstance(step, Send):
+                            answer = await self._connection.send(step.request)
+                        else:
+                            answer = await self._connection.wait(step.number, step.watch)
+            except StopIteration as end:
+                result: _T = end.value
+                return result
+            except TimeoutError as error:
+                raise ConnectionLost("the enclave did not answer in time") from error
+            except LocalError as error:
+                raise ConnectionLost(f"the session is over: {error}") from error
+            except RemoteError as error:
+                raise ConnectionLost(f"the connection to the enclave is lost: {error}") from error

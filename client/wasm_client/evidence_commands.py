@@ -1,0 +1,194 @@
+"""Commands about identity: show evidence, verify what was saved, make keys, compute measurements."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from schannel.errors import EvidenceError, PolicyError
+from schannel.events import EnclaveVerified
+from schannel.evidence import RAW_SIZE, Report
+from schannel.measurement import installed_image
+from schannel.policy import verify_saved_evidence
+from schannel.simulation import monitor_measurement
+
+from .errors import ClientError, NotVerified
+from .keys import generate_key
+from .places import key_path
+from .receipts import ReceiptFile, read_receipt, replay
+from .session import connect
+from .trust import SIMULATED, TrustOptions
+from .values import printable
+
+DEFAULT_ADDRESS = "127.0.0.1:3333"
+
+
+def evidence_fields(verified: EnclaveVerified) -> dict[str, str]:
+    """What the evidence says, for people and for JSON."""
+    return {
+        "device": verified.device_public_key.hex(),
+        "device_kind": "simulated" if verified.simulated else "real",
+        "monitor": verified.monitor_measurement.hex(),
+        "enclave": verified.enclave_measurement.hex(),
+        "configuration": verified.configuration_digest.hex(),
+        "version": ".".join(map(str, verified.version)),
+        "isolation": ", ".join(verified.isolation) or "none",
+        "receipt_key": verified.receipt_key.hex(),
+        "session": verified.handshake_hash.hex(),
+    }
+
+
+def show_evidence(verified: EnclaveVerified, *, as_json: bool = False) -> None:
+    """Print what the evidence says."""
+    shown = evidence_fields(verified)
+    if as_json:
+        print(json.dumps(shown))
+    else:
+        for name, value in shown.items():
+            print(f"{name.replace('_', ' '):>13}: {value}")
+    if verified.simulated:
+        print(SIMULATED, file=sys.stderr)
+
+
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``attest``, ``verify``, ``verify-receipt``, ``measure`` and ``keygen``."""
+    attest = _command(commands, "attest", _attest, "connect, verify the enclave, and show its evidence")
+    attest.add_argument("-c", "--connect", default=DEFAULT_ADDRESS, metavar="HOST:PORT", help="the host")
+    attest.add_argument("--save", type=Path, metavar="FILE", help="write the evidence to a file, as JSON")
+    verify = _command(commands, "verify", _verify, "check evidence that was saved")
+    verify.add_argument("file", type=Path, help="evidence as JSON, or in Keystone's raw or compact form")
+    receipt = _command(commands, "verify-receipt", _verify_receipt, "check receipts that were saved")
+    receipt.add_argument("file", type=Path, nargs="+", help="a receipt; several are those of one session")
+    receipt.add_argument("--replay", action="store_true", help="run the calls again here, and compare")
+    receipt.add_argument(
+        "-p", "--program", type=_named, action="append", default=[], metavar="[NAME=]FILE",
+        help="for --replay: the session's programs, in the order in which they were sent",
+    )  # fmt: skip
+    for parser in (attest, verify, receipt):
+        TrustOptions.add(parser)
+        parser.add_argument("--json", action="store_true", help="print JSON")
+    measure = commands.add_parser(
+        "measure", help="print what this installation's enclave and monitor measure"
+    )
+    measure.set_defaults(command=_measure)
+    keygen = commands.add_parser("keygen", help="make a key for this client")
+    keygen.add_argument(
+        "file", type=Path, nargs="?", default=key_path(), help="where to write it (default %(default)s)"
+    )
+    keygen.set_defaults(command=_keygen)
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    command: Callable[[argparse.Namespace], int],
+    text: str,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _named(text: str) -> tuple[str, Path]:
+    name, equals, path = text.rpartition("=")
+    return (name, Path(path)) if equals else ("main", Path(text))
+
+
+def read_file(path: Path) -> bytes:
+    """A file's content; ClientError if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ClientError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+
+
+def _attest(options: argparse.Namespace) -> int:
+    with connect(options.connect, TrustOptions.policy(options)) as session:
+        show_evidence(session.verified, as_json=options.json)
+        evidence = session.verified.evidence
+    if options.save is not None:
+        try:
+            options.save.write_text(Report.from_bytes(evidence).to_json() + "\n", encoding="ascii")
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise ClientError(f"cannot write {options.save}: {reason}") from error
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    content = read_file(options.file)
+    try:
+        report = (
+            Report.from_json(content.decode("ascii", "replace"))
+            if content.lstrip().startswith(b"{") and len(content) != RAW_SIZE
+            else Report.from_bytes(content)
+        )
+        verified = verify_saved_evidence(report, TrustOptions.policy(options))
+    except PolicyError as error:
+        raise NotVerified(error.rule, f"the enclave is refused: {error}") from error
+    except EvidenceError as error:
+        raise NotVerified(error.reason.value, f"the evidence is refused: {error}") from error
+    show_evidence(verified, as_json=options.json)
+    return 0
+
+
+def _verify_receipt(options: argparse.Namespace) -> int:
+    policy = TrustOptions.policy(options)
+    files = [_receipt(path) for path in options.file]
+    checked = [file.verify(policy) for file in files]
+    receipts = [receipt for receipt, _ in checked]
+    if len({receipt.session for receipt in receipts}) > 1:
+        raise ClientError("the receipts are of different sessions")
+    order = sorted(range(len(files)), key=lambda index: receipts[index].counter)
+    if options.replay:
+        if not options.program:
+            raise ClientError("--replay needs the session's programs: give them with --program")
+        programs = {name: read_file(path) for name, path in options.program}
+        replay(programs, [files[index] for index in order], [receipts[index] for index in order])
+    for index in order:
+        _show_receipt(files[index], *checked[index], replayed=options.replay, as_json=options.json)
+    _report_gaps([receipts[index].counter for index in order])
+    return 0
+
+
+def _receipt(path: Path) -> ReceiptFile:
+    try:
+        return read_receipt(path)
+    except OSError as error:
+        raise ClientError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+
+
+def _show_receipt(
+    file: ReceiptFile, receipt: object, verified: EnclaveVerified, *, replayed: bool, as_json: bool
+) -> None:
+    shown = {**file.describe(), "enclave": verified.enclave_measurement.hex(), "replayed": replayed}
+    if as_json:
+        print(json.dumps(shown))
+        return
+    for name, value in shown.items():
+        text = " ".join(value) if isinstance(value, list) else str(value)
+        print(f"{name.replace('_', ' '):>13}: {printable(text)}")
+    if verified.simulated:
+        print(SIMULATED, file=sys.stderr)
+
+
+def _report_gaps(counters: list[int]) -> None:
+    missing = sorted(set(range(counters[0], counters[-1] + 1)) - set(counters))
+    if missing:
+        print(f"note: no receipts of the calls {', '.join(map(str, missing))}", file=sys.stderr)
+
+
+def _measure(_options: argparse.Namespace) -> int:
+    image = installed_image()
+    print(f'[enclave]\nmeasurements = ["{image.measurement().hex()}"]\n')
+    print(f'[monitor]\nmeasurements = ["{monitor_measurement(image).hex()}"]')
+    return 0
+
+
+def _keygen(options: argparse.Namespace) -> int:
+    key = generate_key(options.file)
+    print(key.public.hex())
+    return 0

@@ -1,0 +1,209 @@
+"""Receipts on the client's side: kept with what they are about, verified offline, and replayed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from schannel import layouts
+from schannel.errors import EvidenceError, MessageError, PolicyError, ReceiptError
+from schannel.events import EnclaveVerified
+from schannel.evidence import Report
+from schannel.messages import (
+    CallRequest,
+    CallResult,
+    DeployRequest,
+    ErrorReply,
+    MessageType,
+    Reply,
+    Request,
+    RunRequest,
+    RunResult,
+    Value,
+    decode,
+    encode,
+    message_type,
+)
+from schannel.policy import Policy, verify_saved_evidence
+from schannel.receipts import Receipt, inputs_digest, outcome, outputs_digest, verify_receipt
+
+from .errors import ClientError, NotVerified
+from .values import format_value
+
+_FORMAT = "tinywasm receipt 1"
+_REPLAY_TIMEOUT = 600.0
+
+
+class NotGenuine(ClientError):
+    """A receipt, or what came with it, is not what an enclave attested."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptFile:
+    """A receipt with what makes it checkable: the enclave's evidence, the request and the reply."""
+
+    receipt: bytes
+    evidence: bytes
+    request: CallRequest | RunRequest
+    reply: Reply
+
+    def to_json(self) -> str:
+        """The form in which it is kept in a file."""
+        return json.dumps(
+            {
+                "format": _FORMAT,
+                "receipt": self.receipt.hex(),
+                "evidence": self.evidence.hex(),
+                "request": pack(self.request),
+                "reply": pack(self.reply),
+            },
+            indent=1,
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> ReceiptFile:
+        """The inverse of `to_json`.
+
+        Raises:
+            NotGenuine: it is no such file.
+        """
+        try:
+            top = json.loads(text)
+            if not isinstance(top, dict) or top.get("format") != _FORMAT:
+                raise ValueError("another format")
+            request, reply = unpack(top["request"]), unpack(top["reply"])
+            if not isinstance(request, CallRequest | RunRequest) or not isinstance(
+                reply, CallResult | RunResult | ErrorReply
+            ):
+                raise ValueError("not about a call")
+            return cls(bytes.fromhex(top["receipt"]), bytes.fromhex(top["evidence"]), request, reply)
+        except (ValueError, KeyError, TypeError, RecursionError, MessageError) as error:
+            raise NotGenuine("this file holds no receipt") from error
+
+    def verify(self, policy: Policy) -> tuple[Receipt, EnclaveVerified]:
+        """Check evidence, signature, and that request and reply are those of the receipt.
+
+        Raises:
+            NotVerified: the policy does not accept the enclave, or its evidence is not genuine.
+            NotGenuine: the receipt is not of this enclave, or of another request or reply.
+        """
+        try:
+            verified = verify_saved_evidence(Report.from_bytes(self.evidence), policy)
+            receipt = verify_receipt(self.receipt, verified.receipt_key)
+        except PolicyError as error:
+            raise NotVerified(error.rule, f"the enclave is refused: {error}") from error
+        except EvidenceError as error:
+            raise NotVerified(error.reason.value, f"the evidence is refused: {error}") from error
+        except ReceiptError as error:
+            raise NotGenuine(str(error)) from error
+        self._compare(receipt, verified)
+        return receipt, verified
+
+    def describe(self) -> dict[str, Any]:
+        """What was called with what, and what came back, for people; to be shown once it is verified."""
+        receipt = layouts.SIGNED_RECEIPT.parse(self.receipt)
+        said = Receipt.decode(receipt["body"])
+        shown: dict[str, Any] = {
+            "call": said.counter,
+            "module": said.module_digest.hex(),
+            "function": said.function,
+            "arguments": _texts(self.request.arguments),
+        }
+        if isinstance(self.reply, CallResult):
+            shown["results"] = _texts(self.reply.values)
+        elif isinstance(self.reply, RunResult):
+            shown["exit_code"] = self.reply.exit_code
+        elif isinstance(self.reply, ErrorReply):
+            shown["error"] = self.reply.message
+        return {**shown, "fuel_used": said.fuel_used, "session": said.session.hex()}
+
+    def _compare(self, receipt: Receipt, verified: EnclaveVerified) -> None:
+        if receipt.session != verified.handshake_hash:
+            raise NotGenuine("the receipt is of another session than the evidence")
+        expected = (message_type(self.request), inputs_digest(self.request))
+        if (receipt.kind, receipt.arguments_digest) != expected or (
+            isinstance(self.request, CallRequest) and self.request.function != receipt.function
+        ):
+            raise NotGenuine("the receipt is of another request than the one beside it")
+        if (receipt.results_digest, receipt.outcome) != (outputs_digest(self.reply), outcome(self.reply)):
+            raise NotGenuine("the receipt is of another reply than the one beside it")
+        if not isinstance(self.reply, ErrorReply) and _fuel(self.reply) != receipt.fuel_used:
+            raise NotGenuine("the receipt is of another reply than the one beside it")
+
+
+def replay(programs: Mapping[str, bytes], files: Sequence[ReceiptFile], receipts: Sequence[Receipt]) -> None:
+    """Run the calls of one session again, on this machine, and compare everything but the enclave's identity.
+
+    Args:
+        programs: the modules by the names under which they were deployed, in that order.
+        files, receipts: of the session's calls, in order and without a gap, already verified.
+
+    Raises:
+        NotGenuine: a result, the fuel, or the state before a call differs.
+        ClientError: it cannot be run again here.
+    """
+    requests: list[Request] = [DeployRequest(name, program) for name, program in programs.items()]
+    requests += [file.request for file in files]
+    again = _run_again(requests)
+    if len(again) != len(receipts):
+        raise NotGenuine("a call that the enclave attested cannot be made again with these programs")
+    for receipt, repeated in zip(receipts, again, strict=True):
+        _compare_replay(receipt, repeated)
+
+
+def _run_again(requests: Sequence[Request]) -> list[Receipt]:
+    # The runtime is no part of the client: it works in a process of its own, as in the enclave.
+    command = [sys.executable, "-m", "wasm_rt.replay"]
+    given = json.dumps([pack(request) for request in requests])
+    try:
+        done = subprocess.run(
+            command, input=given, capture_output=True, text=True, timeout=_REPLAY_TIMEOUT, check=True
+        )
+        return [Receipt.decode(bytes.fromhex(text)) for text in json.loads(done.stdout)]
+    except (OSError, subprocess.SubprocessError, ValueError, MessageError) as error:
+        raise ClientError("the enclave's application cannot be run here: install the same release") from error
+
+
+def _compare_replay(receipt: Receipt, again: Receipt) -> None:
+    where = f"call {receipt.counter}, {receipt.function}:"
+    if receipt.module_digest != again.module_digest:
+        raise NotGenuine(f"{where} the program is not the one that the enclave ran")
+    if receipt.history != again.history:
+        raise NotGenuine(
+            f"{where} the session had done before what is not here: programs, calls, files or memory"
+        )
+    for field in ("results_digest", "outcome", "fuel_used"):
+        if getattr(receipt, field) != getattr(again, field):
+            raise NotGenuine(f"{where} the {field.partition('_')[0]} differ when it is run again")
+
+
+def _texts(items: Sequence[Value | str]) -> list[str]:
+    return [item if isinstance(item, str) else format_value(item) for item in items]
+
+
+def _fuel(reply: Reply) -> int:
+    return reply.fuel_used if isinstance(reply, CallResult | RunResult) else 0
+
+
+def pack(message: Request | Reply) -> list[Any]:
+    """A message as JSON holds it: its type and its bytes."""
+    return [int(message_type(message)), b"".join(encode(message)).hex()]
+
+
+def unpack(item: Any) -> Request | Reply:
+    """The inverse of `pack`; ValueError, TypeError or MessageError for what is none."""
+    kind, text = item
+    return decode(MessageType(kind), bytes.fromhex(text))
+
+
+def read_receipt(path: Path) -> ReceiptFile:
+    """A receipt's file; NotGenuine if it is none, OSError as well."""
+    try:
+        return ReceiptFile.from_json(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise NotGenuine("this file holds no receipt") from error
