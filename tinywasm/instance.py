@@ -52,7 +52,7 @@ class Module:
     """
 
     def __init__(self, engine: Engine, source: bytes | bytearray | str) -> None:
-        """From the binary format (see `is_binary`) or the text format (str, or UTF-8).
+        """From the binary format (bytes that begin with 0) or the text format (str, or UTF-8).
 
         Raises `DecodeError`, `ParseError` or `ValidationError`.
         """
