@@ -5,6 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOG := $(VENV)/install.log
 SUITE := spec-tests/spec spec-tests/testsuite
+GENERATED := tinywasm/engine/native/_loop.c tinywasm/validation/_bodies.c
+# An extension that is older than these refuses to run, so a changed one is built again.
+BUILT_FROM := setup.cfg pyproject.toml setup.py $(filter-out $(GENERATED), \
+	$(foreach folder,tinywasm/engine/native tinywasm/validation,$(wildcard $(folder)/*.pyx $(folder)/*.[ch])))
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lint spec suite fuzz agree sanitize bench coverage clean
@@ -32,6 +36,7 @@ lint: $(VENV)/test ## check style, types, import contracts and generated files
 	@$(BIN)/lint-imports
 	@$(BIN)/python tools/gen_docs.py --check
 	@$(BIN)/python tools/gen_protocol.py --check
+	@$(BIN)/python tools/gen_api.py --check
 	@$(BIN)/python tools/gen_loop.py --check
 
 spec: $(VENV)/test ## run the official suite alone and write spec-tests/RESULTS.md
@@ -57,13 +62,14 @@ bench: $(VENV)/bench ## run the benchmarks against every peer that installs, and
 	@$(BIN)/python -m benchmarks.run
 
 clean: ## remove .venv and whatever was built
-	rm -rf $(VENV) build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) build dist $(GENERATED) *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find tinywasm -name '*.so' -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(VENV)/confidential: setup.cfg pyproject.toml | $(BIN)/python
+$(VENV)/confidential: $(BUILT_FROM) | $(BIN)/python
 	@$(call install,.[confidential])
 
-$(VENV)/test: setup.cfg pyproject.toml | $(BIN)/python
+$(VENV)/test: $(BUILT_FROM) | $(BIN)/python
 	@$(call install,.[confidential$(comma)test]); touch $(VENV)/confidential
 
 # A peer that does not install here is left out of the comparison, which says so.
@@ -82,5 +88,6 @@ comma := ,
 define install
 echo "Installing $(1) into $(VENV) ..."; \
 $(BIN)/python -m pip install --disable-pip-version-check -e '$(1)' >$(LOG) 2>&1 || { cat $(LOG) >&2; exit 1; }; \
+$(BIN)/python -c 'from tinywasm.engine import native_available as built; built or print("The native engine was not built (is there a C compiler?): the python engine does everything.")'; \
 touch $@
 endef

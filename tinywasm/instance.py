@@ -40,6 +40,11 @@ from tinywasm.validation import Context, validate
 Namespace = Mapping[str, Mapping[str, Extern]]
 
 
+def is_binary(source: bytes | bytearray) -> bool:
+    """Whether bytes are read in the binary format: they begin with 0, as no text does, or there are none."""
+    return source[:1] in (b"", b"\0")
+
+
 class Module:
     """A validated module, ready to be instantiated any number of times.
 
@@ -47,7 +52,7 @@ class Module:
     """
 
     def __init__(self, engine: Engine, source: bytes | bytearray | str) -> None:
-        """From the binary format (bytes that begin with 0) or the text format (str, or UTF-8).
+        """From the binary format (see `is_binary`) or the text format (str, or UTF-8).
 
         Raises `DecodeError`, `ParseError` or `ValidationError`.
         """
@@ -55,7 +60,7 @@ class Module:
             raise TypeError(f"expected an Engine, not {engine!r}")
         if not isinstance(source, bytes | bytearray | str):
             raise TypeError(f"expected the bytes or the text of a module, not {type(source).__name__}")
-        if isinstance(source, str) or source[:1] not in (b"", b"\0"):
+        if isinstance(source, str) or not is_binary(source):
             source = bytes(source) if isinstance(source, bytearray) else source
             self._bind(engine, text.parse_module(source))
         else:

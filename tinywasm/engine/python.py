@@ -100,6 +100,7 @@ class PythonBackend:
 
     def call(self, func: FuncInstance, args: Sequence[Any]) -> list[Any]:
         if func.host is not None:
+            self.store.caller = None
             return list(func.host(*args))
         if not self._use.acquire(blocking=False):
             raise WasmError("the store is in use by another thread")

@@ -56,7 +56,7 @@ class Store:
     def set_fuel(self, fuel: int) -> None:
         """Give the store `fuel` units, one for each instruction.
 
-        Raises `WasmError` where the configuration does not meter, `OverflowError` beyond 63 bits.
+        Raises `WasmError` where the configuration does not meter, `OverflowError` beyond 64 bits.
         """
         if self.fuel is None:
             raise WasmError("fuel is not metered: use Config(consume_fuel=True)")

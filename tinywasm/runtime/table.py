@@ -45,7 +45,7 @@ class TableInstance:
         """The old size, or -1 where growth is refused."""
         old = len(self.elements)
         top = self.type.limits.max
-        if (top is not None and old + count > top) or old + count > self.limit:
+        if (top is not None and old + count > top) or old + count > max(self.limit, old):
             return -1
         if self.lease and not self.lease.extend(8 * count):
             return -1

@@ -66,7 +66,7 @@ from tinywasm.types import (
 cdef extern from "sys/mman.h" nogil:
     void *mmap(void *address, size_t length, int protection, int flags, int fd, int64_t offset)
     int munmap(void *address, size_t length)
-    int PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS, MAP_NORESERVE
+    int PROT_NONE, PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS, MAP_NORESERVE
     void *MAP_FAILED
 
 
@@ -187,6 +187,7 @@ cdef extern from "native.h" nogil:
         int (*call_host)(Store *, Func *, uint64_t *) noexcept
         int (*poll)(Store *) noexcept
     int tw_run(Store *store, Func *func, uint64_t *fp)
+    int tw_memory_open(Memory *memory, uint64_t size)
     int64_t tw_memory_grow(Memory *memory, uint64_t pages)
     int64_t tw_table_grow(Table *table, uint64_t count, uint64_t value)
     Object *tw_new_exn(Store *store, Tag *tag)
@@ -427,7 +428,7 @@ cdef class NativeStore:
         self.funcs = {}
         self.kept = []
         self.thrown_tags = set()
-        self.c.stack = <uint64_t *>_reserve(STACK_SLOTS * 8)
+        self.c.stack = <uint64_t *>_reserve(STACK_SLOTS * 8, PROT_READ | PROT_WRITE)
         if self.c.stack == NULL:
             raise MemoryError("no address space for the native engine's stack")
         self.c.stack_end = self.c.stack + STACK_SLOTS - 64
@@ -489,14 +490,13 @@ cdef class NativeStore:
         """The most bytes that memories, tables and objects may take together; None for no limit."""
         self.c.budget.limit = UINT64_MAX if limit is None else min(limit, UINT64_MAX)
 
-    cdef int count(self, Budget **budget, uint64_t bytes) except -1:
-        """A new memory or table counts from now on. Raises `Trap` where it is too much."""
+    cdef int admit(self, Budget **budget, uint64_t bytes) except -1:
+        """The budget for a new memory or table of that size. Raises `Trap` where it is too much."""
         if not tw_fits(self.c.budget, bytes):
             self.collect()
         if not tw_fits(self.c.budget, bytes):
             self.c.refused = 0
             raise self.refusal()
-        self.c.budget.used += bytes
         self.c.budget.holders += 1
         budget[0] = self.c.budget
         return 0
@@ -1010,10 +1010,8 @@ cdef void _give_back(Budget *budget, uint64_t bytes) noexcept:
         free(budget)
 
 
-cdef void *_reserve(size_t size) noexcept:
-    cdef void *place = mmap(
-        NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0
-    )
+cdef void *_reserve(size_t size, int protection) noexcept:
+    cdef void *place = mmap(NULL, size, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
     return NULL if place == MAP_FAILED else place
 
 
@@ -1035,8 +1033,7 @@ cdef class NativeMemory:
         if wanted > limit:
             raise Trap(TrapCode.ALLOCATION_TOO_LARGE, f"allocation too large: memory of {wanted} bytes")
         store.guard()
-        store.count(&self.c.budget, wanted)
-        self.c.size = wanted
+        store.admit(&self.c.budget, wanted)
         top = limit // self.c.page_size
         if type.limits.max is not None:
             top = min(top, type.limits.max)
@@ -1045,17 +1042,18 @@ cdef class NativeMemory:
 
     cdef _reserve_space(self, uint64_t least, uint64_t most):
         while True:
-            self.c.reserved = most
-            self.c.base = <uint8_t *>_reserve(most or 1)
-            if self.c.base != NULL:
-                return
-            if most == least:
-                raise Trap(TrapCode.ALLOCATION_TOO_LARGE, f"allocation too large: memory of {least} bytes")
+            # Whole units as `tw_memory_open` opens them, and never nothing.
+            self.c.reserved = (max(most, 1) + 0xFFFF) & ~<uint64_t>0xFFFF
+            self.c.base = <uint8_t *>_reserve(self.c.reserved, PROT_NONE)
+            if self.c.base != NULL or most == least:
+                break
             most = max(least, most // 2)
+        if self.c.base == NULL or tw_memory_open(&self.c, least) != 0:
+            raise Trap(TrapCode.ALLOCATION_TOO_LARGE, f"allocation too large: memory of {least} bytes")
 
     def __dealloc__(self):
         if self.c.base != NULL:
-            munmap(self.c.base, self.c.reserved or 1)
+            munmap(self.c.base, self.c.reserved)
         _give_back(self.c.budget, self.c.size)
 
     def __getbuffer__(self, Py_buffer *view, int flags):
@@ -1121,7 +1119,8 @@ cdef class NativeTable:
             raise Trap(TrapCode.ALLOCATION_TOO_LARGE, f"allocation too large: table of {size} elements")
         self.c.is64 = type.address is I64
         self.c.max = max_elements if type.limits.max is None else min(max_elements, type.limits.max)
-        store.count(&self.c.budget, size * 8)
+        store.admit(&self.c.budget, size * 8)
+        self.c.budget.used += size * 8
         self.c.size = size
         self.c.elements = <uint64_t *>calloc(size or 1, 8)
         if self.c.elements == NULL:

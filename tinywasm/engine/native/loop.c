@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "native.h"
 #include "numerics.h"
@@ -19,14 +20,24 @@
 
 const char *tw_table_digest(void) { return TABLE_DIGEST; }
 
+/* Whole units of 64 KiB, which are whole pages of any system. */
+static uint64_t mapped(uint64_t size) { return (size + 0xFFFF) & ~(uint64_t)0xFFFF; }
+
+int tw_memory_open(Memory *memory, uint64_t size) {
+    uint64_t from = mapped(memory->size), to = mapped(size);
+    if (to > from && mprotect(memory->base + from, to - from, PROT_READ | PROT_WRITE) != 0) return -1;
+    memory->budget->used += size - memory->size;
+    memory->size = size;
+    return 0;
+}
+
 int64_t tw_memory_grow(Memory *memory, uint64_t pages) {
     uint64_t old = memory->pages;
     if (pages > memory->max_pages - old) return -1;
     uint64_t size = (old + pages) * memory->page_size;
     if (size > memory->reserved || !tw_fits(memory->budget, size - memory->size)) return -1;
-    memory->budget->used += size - memory->size;
+    if (tw_memory_open(memory, size) != 0) return -1;
     memory->pages = old + pages;
-    memory->size = size;
     return (int64_t)old;
 }
 

@@ -197,6 +197,10 @@ static inline int tw_fits(const Budget *budget, uint64_t bytes) {
     return bytes == 0 || (budget->used <= budget->limit && bytes <= budget->limit - budget->used);
 }
 
+/* Make reserved space usable up to `size`; -1 where the system does not give that much. Space that is not
+   open counts toward no limit of the process (RLIMIT_DATA). */
+int tw_memory_open(Memory *memory, uint64_t size);
+
 /* -1 where refused, else the old size. */
 int64_t tw_memory_grow(Memory *memory, uint64_t pages);
 int64_t tw_table_grow(Table *table, uint64_t count, uint64_t value);
