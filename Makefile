@@ -11,7 +11,7 @@ BUILT_FROM := setup.cfg pyproject.toml setup.py $(filter-out $(GENERATED), \
 	$(foreach folder,tinywasm/engine/native tinywasm/validation,$(wildcard $(folder)/*.pyx $(folder)/*.[ch])))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint spec suite fuzz agree sanitize bench coverage clean
+.PHONY: help run test lint spec suite fuzz agree sanitize bench soak coverage clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -54,6 +54,9 @@ agree: $(VENV)/test ## run 20,000 generated modules on both engines, and 5,000 o
 sanitize: $(VENV)/test ## run the native engine under the address and undefined-behaviour sanitizers
 	@$(BIN)/python -m pip install --disable-pip-version-check -q 'setuptools>=68' 'Cython>=3.0'
 	@$(BIN)/python -m fuzz.sanitize
+
+soak: $(VENV)/test ## host and enclaves under load for a quarter of an hour; the tests have a short profile
+	@PYTHONPATH=.:channel:enclave:host:client $(BIN)/python -m soak
 
 coverage: $(VENV)/test ## run the tests and report which lines they reach
 	@$(BIN)/pytest -q -n auto --cov --cov-report=term tests

@@ -52,7 +52,7 @@ class Module:
     """
 
     def __init__(self, engine: Engine, source: bytes | bytearray | str) -> None:
-        """From the binary format (see `is_binary`) or the text format (str, or UTF-8).
+        """From the binary format (bytes that begin with 0) or the text format (str, or UTF-8).
 
         Raises `DecodeError`, `ParseError` or `ValidationError`.
         """
@@ -151,7 +151,7 @@ def invoke(store: Store, func: FuncInstance, args: Sequence[Any]) -> list[Any]:
 
 
 def instantiate(store: Store, module: Module, namespace: Namespace) -> ModuleInstance:
-    """Link by name and type, initialise, and run the start function (section 4.7.4).
+    """Link by name and type, initialise, and run the start function (section 4.7.2).
 
     Raises `LinkError` for a missing or mismatched import, and whatever initialisation traps with;
     segments written before the trap stay written.
@@ -177,7 +177,7 @@ def instantiate_with(store: Store, module: Module, externs: Sequence[Extern]) ->
 
 
 def extern_type(extern: Extern) -> ExternType:
-    """The present type of an external value, with current sizes (section 4.2.20)."""
+    """The present type of an external value, with current sizes (section 4.5.2)."""
     if extern.kind in ("memory", "table"):
         return extern.current_type  # type: ignore[union-attr]
     return extern.type

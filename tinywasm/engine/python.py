@@ -215,9 +215,9 @@ def _catch(
     held: int,
     activations: list[_Activation],
 ) -> _Activation:
-    """Where execution goes on: the innermost clause that takes the exception (section 4.6.8)."""
+    """Where execution goes on: the innermost clause that takes the exception (section 4.6.4)."""
     while True:
-        # A host function called at the tail throws where this activation is gone (section 4.6.10).
+        # A host function called at the tail throws where this activation is gone (section 4.6.5).
         scope = None if block.kind == TAIL_CALL else block.scope
         while scope is not None:
             for tag, with_ref, target, height in scope.clauses:

@@ -548,7 +548,7 @@ _ELEMENT_FORMS = {
 
 
 def _elements(segment: bytes, storage: StorageType, source: int, count: int) -> list[Any]:
-    """`count` array elements from byte `source` of a data segment (section 4.6.11, array.new_data)."""
+    """`count` array elements from byte `source` of a data segment (section 4.6.9, array.new_data)."""
     form, size = _ELEMENT_FORMS.get(storage, ("", 16 if storage is V128 else 4))
     if source + count * size > len(segment):
         raise Trap(TrapCode.MEMORY_OUT_OF_BOUNDS)

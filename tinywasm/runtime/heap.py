@@ -1,4 +1,4 @@
-"""Aggregates and other heap values (sections 4.2.14 to 4.2.17), and the type of a reference.
+"""Aggregates and other heap values (sections 4.2.15 and 4.2.16), and the type of a reference.
 
 Objects are ordinary Python objects, so Python's collector frees them, cycles included.
 """
@@ -93,7 +93,7 @@ def heap_type_of(value: Any, hierarchy: AbstractHeap) -> HeapType:
     """The most specific heap type of a non-null reference in the hierarchy of `hierarchy`.
 
     `extern.convert_any` and `any.convert_extern` change no representation, so what an external
-    reference is depends on the side it is looked at from (section 4.2.15).
+    reference is depends on the side it is looked at from (section 4.5.1).
     """
     kind = reference_kind(value)
     typed = _TYPED_IN.get(hierarchy, ())
@@ -113,7 +113,7 @@ _TYPED_IN = {
 
 
 def is_instance(value: Any, wanted: RefType) -> bool:
-    """Whether a reference has the closed type `wanted` (section 4.2.17), as casts ask."""
+    """Whether a reference has the closed type `wanted` (section 4.5.1), as casts ask."""
     if value is None:
         return wanted.nullable
     return matching.matches_heap(heap_type_of(value, matching.top_heap(wanted.heap)), wanted.heap)

@@ -50,7 +50,7 @@ class MemoryInstance:
         return MemoryType(limits, self.type.address, self.type.page_size)
 
     def grow(self, pages: int) -> int:
-        """The old size in pages, or -1 where growth is refused (section 4.6.9)."""
+        """The old size in pages, or -1 where growth is refused (section 4.6.8)."""
         old = self.pages
         size = (old + pages) * self.type.page_size
         top = self.type.limits.max
