@@ -5,9 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOG := $(VENV)/install.log
 SUITE := spec-tests/spec spec-tests/testsuite
+GENERATED := tinywasm/engine/native/_loop.c tinywasm/validation/_bodies.c
+# An extension that is older than these refuses to run, so a changed one is built again.
+BUILT_FROM := setup.cfg pyproject.toml setup.py $(filter-out $(GENERATED), \
+	$(foreach folder,tinywasm/engine/native tinywasm/validation,$(wildcard $(folder)/*.pyx $(folder)/*.[ch])))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint spec suite fuzz agree sanitize bench coverage clean
+.PHONY: help run test lint spec suite fuzz agree sanitize bench soak coverage demo-file install clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -32,6 +36,7 @@ lint: $(VENV)/test ## check style, types, import contracts and generated files
 	@$(BIN)/lint-imports
 	@$(BIN)/python tools/gen_docs.py --check
 	@$(BIN)/python tools/gen_protocol.py --check
+	@$(BIN)/python tools/gen_api.py --check
 	@$(BIN)/python tools/gen_loop.py --check
 
 spec: $(VENV)/test ## run the official suite alone and write spec-tests/RESULTS.md
@@ -50,20 +55,31 @@ sanitize: $(VENV)/test ## run the native engine under the address and undefined-
 	@$(BIN)/python -m pip install --disable-pip-version-check -q 'setuptools>=68' 'Cython>=3.0'
 	@$(BIN)/python -m fuzz.sanitize
 
+soak: $(VENV)/test ## host and enclaves under load for a quarter of an hour; the tests have a short profile
+	@PYTHONPATH=.:channel:enclave:host:client $(BIN)/python -m soak
+
 coverage: $(VENV)/test ## run the tests and report which lines they reach
 	@$(BIN)/pytest -q -n auto --cov --cov-report=term tests
 
 bench: $(VENV)/bench ## run the benchmarks against every peer that installs, and write benchmarks/RESULTS.md
 	@$(BIN)/python -m benchmarks.run
 
+demo-file: $(BIN)/python ## build wasm-demo.pyz, one file that starts the server
+	@$(BIN)/python tools/make_demo.py
+
+# A prefix of your own, or your user's folders: nothing here asks for privileges.
+install: ## install the commands for this user, or with PREFIX=/some/folder there
+	$(PYTHON) -m pip install $(if $(PREFIX),--prefix "$(PREFIX)",--user) '.[confidential]'
+
 clean: ## remove .venv and whatever was built
-	rm -rf $(VENV) build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) build dist wasm-demo.pyz $(GENERATED) *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find tinywasm -name '*.so' -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(VENV)/confidential: setup.cfg pyproject.toml | $(BIN)/python
+$(VENV)/confidential: $(BUILT_FROM) | $(BIN)/python
 	@$(call install,.[confidential])
 
-$(VENV)/test: setup.cfg pyproject.toml | $(BIN)/python
+$(VENV)/test: $(BUILT_FROM) | $(BIN)/python
 	@$(call install,.[confidential$(comma)test]); touch $(VENV)/confidential
 
 # A peer that does not install here is left out of the comparison, which says so.
@@ -82,5 +98,6 @@ comma := ,
 define install
 echo "Installing $(1) into $(VENV) ..."; \
 $(BIN)/python -m pip install --disable-pip-version-check -e '$(1)' >$(LOG) 2>&1 || { cat $(LOG) >&2; exit 1; }; \
+$(BIN)/python -c 'from tinywasm.engine import native_available as built; built or print("The native engine was not built (is there a C compiler?): the python engine does everything.")'; \
 touch $@
 endef

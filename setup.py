@@ -18,7 +18,6 @@ else:
                 depends=[validation + "bodies.h", validation + "operands.h"],
                 include_dirs=[validation],
                 extra_compile_args=["-O2"],
-                optional=True,
             ),
             Extension(
                 "tinywasm.engine.native._loop",
@@ -35,11 +34,12 @@ else:
                     "-fno-trapping-math",
                     "-fno-strict-aliasing",
                 ],
-                # Without a compiler the build goes on, and Python does everything.
-                optional=True,
             ),
         ],
         language_level=3,
     )
+    # Without a compiler the build goes on, and Python does everything. `cythonize` would not pass this on.
+    for extension in extensions:
+        extension.optional = True
 
 setup(ext_modules=extensions)

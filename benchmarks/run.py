@@ -39,7 +39,7 @@ class Profile:
     load_rounds: int
 
 
-FULL = Profile(7, "small", 6.0, (MEGABYTE, 10 * MEGABYTE), 3)
+FULL = Profile(5, "small", 2.5, (MEGABYTE, 10 * MEGABYTE), 3)
 QUICK = Profile(3, "tiny", 3.0, (MEGABYTE,), 1)
 
 

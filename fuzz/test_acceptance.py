@@ -51,7 +51,7 @@ EXPLAINED = [
     Explained(
         ours="",
         theirs=r"^too many locals: locals exceed maximum",
-        reason="section 7.2.1: the number of locals may be limited; wasmtime's limit is 50,000",
+        reason="section 7.3.1: the number of locals may be limited; wasmtime's limit is 50,000",
     ),
 ]
 

@@ -46,7 +46,7 @@ def check_text(data: bytes, features: Features) -> None:
 def normal_form(module: DecodedModule) -> DecodedModule:
     """The module without what the binary format leaves to its writer.
 
-    Those are integers longer than needed (section 5.2.2), the memory index 0 spelled out (5.4.6),
+    Those are integers longer than needed (section 5.2.2), the memory index 0 spelled out (5.4.5),
     runs of locals (5.5.13), and a data count section that no instruction asks for (5.5.16). Custom
     sections are left out as well: the text format places only those that it knows.
     """

@@ -72,8 +72,10 @@ class Host:
 
 
 @contextmanager
-def host(state: Path, *options: str, policy: Policy | None = None) -> Iterator[Host]:
-    """Run a wasm-host; it is stopped, or killed, at the end."""
+def host(
+    state: Path, *options: str, policy: Policy | None = None, temporary: Path | None = None
+) -> Iterator[Host]:
+    """Run a wasm-host, with a folder of its own for temporary files; it is stopped, or killed, at the end."""
     state.mkdir(exist_ok=True)
     log = state / f"host-{time.monotonic_ns()}.log"
     with log.open("w") as errors:
@@ -84,7 +86,7 @@ def host(state: Path, *options: str, policy: Policy | None = None) -> Iterator[H
             stderr=errors,
             text=True,
             cwd=state,
-            env=environment(state),
+            env=environment(state) | ({"TMPDIR": str(temporary)} if temporary else {}),
             start_new_session=True,
         )
     try:

@@ -40,6 +40,11 @@ from tinywasm.validation import Context, validate
 Namespace = Mapping[str, Mapping[str, Extern]]
 
 
+def is_binary(source: bytes | bytearray) -> bool:
+    """Whether bytes are read in the binary format: they begin with 0, as no text does, or there are none."""
+    return source[:1] in (b"", b"\0")
+
+
 class Module:
     """A validated module, ready to be instantiated any number of times.
 
@@ -55,7 +60,7 @@ class Module:
             raise TypeError(f"expected an Engine, not {engine!r}")
         if not isinstance(source, bytes | bytearray | str):
             raise TypeError(f"expected the bytes or the text of a module, not {type(source).__name__}")
-        if isinstance(source, str) or source[:1] not in (b"", b"\0"):
+        if isinstance(source, str) or not is_binary(source):
             source = bytes(source) if isinstance(source, bytearray) else source
             self._bind(engine, text.parse_module(source))
         else:
@@ -146,7 +151,7 @@ def invoke(store: Store, func: FuncInstance, args: Sequence[Any]) -> list[Any]:
 
 
 def instantiate(store: Store, module: Module, namespace: Namespace) -> ModuleInstance:
-    """Link by name and type, initialise, and run the start function (section 4.7.4).
+    """Link by name and type, initialise, and run the start function (section 4.7.2).
 
     Raises `LinkError` for a missing or mismatched import, and whatever initialisation traps with;
     segments written before the trap stay written.
@@ -172,7 +177,7 @@ def instantiate_with(store: Store, module: Module, externs: Sequence[Extern]) ->
 
 
 def extern_type(extern: Extern) -> ExternType:
-    """The present type of an external value, with current sizes (section 4.2.20)."""
+    """The present type of an external value, with current sizes (section 4.5.2)."""
     if extern.kind in ("memory", "table"):
         return extern.current_type  # type: ignore[union-attr]
     return extern.type

@@ -7,7 +7,7 @@ A row is opcode, mnemonic, immediates, signature, and whether the operator is a 
 - A signature is `operands -> results`. `at` is the address type of the instruction's memory or table.
   RULE stands for an instruction that a rule of its own types (`validation.rules`).
 - NUMERIC: the operator is the function in `numerics` named as the mnemonic with `_` for `.`.
-- `const`: allowed in constant expressions (section 3.4.14).
+- `const`: allowed in constant expressions (section 3.4).
 
 Three mnemonics own two opcodes each: `select`, `ref.test` and `ref.cast`.
 """
@@ -140,7 +140,7 @@ def op(
     BY_NAME.setdefault(name, []).append(row)
 
 
-# Control instructions (section 5.4.1)
+# Control instructions (section 5.4.2)
 with group():
     op(0x00, "unreachable", "", RULE)
     op(0x01, "nop", "", "->")
@@ -163,7 +163,7 @@ with group():
     op(0x15, "return_call_ref", "type", RULE)
     op(0x1F, "try_table", "block catches", RULE)
 
-# Parametric, variable and table instructions (sections 5.4.2 to 5.4.5)
+# Parametric, variable and table instructions (sections 5.4.1, 5.4.3 and 5.4.4)
 with group():
     op(0x1A, "drop", "", RULE)
     op(0x1B, "select", "", RULE)
@@ -176,7 +176,7 @@ with group():
     op(0x25, "table.get", "table", RULE)
     op(0x26, "table.set", "table", RULE)
 
-# Memory instructions (section 5.4.6)
+# Memory instructions (section 5.4.5)
 with group():
     op(0x28, "i32.load", "memarg4", "at -> i32")
     op(0x29, "i64.load", "memarg8", "at -> i64")
@@ -204,7 +204,7 @@ with group():
     op(0x3F, "memory.size", "mem", "-> at")
     op(0x40, "memory.grow", "mem", "at -> at")
 
-# Numeric instructions (section 5.4.7)
+# Numeric instructions (section 5.4.8)
 with group():
     op(0x41, "i32.const", "i32", "-> i32", const=True)
     op(0x42, "i64.const", "i64", "-> i64", const=True)
@@ -339,7 +339,7 @@ with group():
     op(0xC3, "i64.extend16_s", "", "i64 -> i64", NUMERIC)
     op(0xC4, "i64.extend32_s", "", "i64 -> i64", NUMERIC)
 
-# Reference instructions (section 5.4.3)
+# Reference instructions (section 5.4.6)
 with group():
     op(0xD0, "ref.null", "heap", RULE, const=True)
     op(0xD1, "ref.is_null", "", RULE)
@@ -349,7 +349,7 @@ with group():
     op(0xD5, "br_on_null", "label", RULE)
     op(0xD6, "br_on_non_null", "label", RULE)
 
-# Aggregate instructions (section 5.4.4)
+# Aggregate instructions (section 5.4.7)
 with group(prefix=0xFB):
     op(0x00, "struct.new", "type", RULE, const=True)
     op(0x01, "struct.new_default", "type", RULE, const=True)
@@ -383,7 +383,7 @@ with group(prefix=0xFB):
     op(0x1D, "i31.get_s", "", "i31ref -> i32")
     op(0x1E, "i31.get_u", "", "i31ref -> i32")
 
-# Saturating conversions, bulk memory and tables (sections 5.4.5 to 5.4.7)
+# Saturating conversions, bulk memory and tables (sections 5.4.4, 5.4.5 and 5.4.8)
 with group(prefix=0xFC):
     op(0x00, "i32.trunc_sat_f32_s", "", "f32 -> i32", NUMERIC)
     op(0x01, "i32.trunc_sat_f32_u", "", "f32 -> i32", NUMERIC)
@@ -404,7 +404,7 @@ with group(prefix=0xFC):
     op(0x10, "table.size", "table", "-> at")
     op(0x11, "table.fill", "table", RULE)
 
-# Vector instructions (section 5.4.8)
+# Vector instructions (section 5.4.9)
 with group(prefix=0xFD):
     op(0x00, "v128.load", "memarg16", "at -> v128")
     op(0x01, "v128.load8x8_s", "memarg8", "at -> v128")
@@ -643,7 +643,7 @@ with group(prefix=0xFD):
     op(0xFE, "f64x2.convert_low_i32x4_s", "", "v128 -> v128", NUMERIC)
     op(0xFF, "f64x2.convert_low_i32x4_u", "", "v128 -> v128", NUMERIC)
 
-# Relaxed vector instructions (section 5.4.8)
+# Relaxed vector instructions (section 5.4.9)
 with group(prefix=0xFD):
     op(0x100, "i8x16.relaxed_swizzle", "", "v128 v128 -> v128", NUMERIC)
     op(0x101, "i32x4.relaxed_trunc_f32x4_s", "", "v128 -> v128", NUMERIC)

@@ -1,4 +1,4 @@
-"""Subtyping (section 3.3) and canonicalisation of recursive types (sections 3.1.3 and 3.3.10).
+"""Subtyping (section 3.3) and canonicalisation of recursive types (section 3.1).
 
 Everything here but `canonicalise` and the `close_` functions works on closed types, in which a
 `DefinedType` stands for every type index. Two equal definitions are one object, so that equality is
@@ -107,7 +107,7 @@ def bottom(heap: HeapType) -> AbstractHeap:
 
 
 def matches_heap(actual: HeapType, wanted: HeapType) -> bool:
-    """Whether the closed heap type `actual` is a subtype of `wanted` (section 3.3.3)."""
+    """Whether the closed heap type `actual` is a subtype of `wanted` (section 3.3, heap types)."""
     if actual is wanted:
         return True
     if type(actual) is DefinedType:
@@ -122,19 +122,19 @@ def matches_heap(actual: HeapType, wanted: HeapType) -> bool:
 
 
 def matches_ref(actual: RefType, wanted: RefType) -> bool:
-    """Section 3.3.4, of closed types."""
+    """Section 3.3, of closed reference types."""
     return (wanted.nullable or not actual.nullable) and matches_heap(actual.heap, wanted.heap)
 
 
 def matches_value(actual: ValType, wanted: ValType) -> bool:
-    """Section 3.3.5, of closed types."""
+    """Section 3.3, of closed value types."""
     if actual is wanted or actual is BOT:
         return True
     return isinstance(actual, RefType) and isinstance(wanted, RefType) and matches_ref(actual, wanted)
 
 
 def matches_result(actual: Sequence[ValType], wanted: Sequence[ValType]) -> bool:
-    """Section 3.3.6, of closed types."""
+    """Section 3.3, of closed result types."""
     # Nearly all are equal, which is known much sooner: two bytes of code may ask for a thousand types.
     return actual == wanted or (len(actual) == len(wanted) and all(map(matches_value, actual, wanted)))
 
@@ -146,14 +146,14 @@ def _matches_storage(actual: StorageType, wanted: StorageType) -> bool:
 
 
 def matches_field(actual: FieldType, wanted: FieldType) -> bool:
-    """Section 3.3.8, of closed types: what can be written must be the same type."""
+    """Section 3.3, of closed field types: what can be written must be the same type."""
     if actual.mutable != wanted.mutable or not _matches_storage(actual.storage, wanted.storage):
         return False
     return not actual.mutable or _matches_storage(wanted.storage, actual.storage)
 
 
 def matches_composite(actual: CompositeType, wanted: CompositeType) -> bool:
-    """Section 3.3.9, of closed types."""
+    """Section 3.3, of closed composite types."""
     if isinstance(actual, FuncType) and isinstance(wanted, FuncType):
         params = matches_result(wanted.params, actual.params)
         return params and matches_result(actual.results, wanted.results)
@@ -166,7 +166,7 @@ def matches_composite(actual: CompositeType, wanted: CompositeType) -> bool:
 
 
 def matches_limits(actual: Limits, wanted: Limits) -> bool:
-    """Section 3.3.12."""
+    """Section 3.3, of limits."""
     if actual.min < wanted.min:
         return False
     return wanted.max is None or (actual.max is not None and actual.max <= wanted.max)
@@ -197,7 +197,7 @@ def _defined(functype: ExternType) -> DefinedType | None:
 
 
 def matches_extern(actual: ExternType, wanted: ExternType) -> bool:
-    """Whether something of type `actual` can be imported as `wanted` (section 3.3.16).
+    """Whether something of type `actual` can be imported as `wanted` (section 3.3, external types).
 
     Both closed; a `FuncType` stands for its own lone final definition.
     """
@@ -275,7 +275,7 @@ _interned_lock = threading.RLock()
 def _structure(group: RecGroup, types: Types) -> tuple[SubType, ...]:
     """The key under which `group`, whose first index is `len(types)`, is interned.
 
-    In-group references become relative indices (section 3.1.3, "rolling up"), others negative
+    In-group references become relative indices (section 3.1, "rolling up"), others negative
     numbers made of the definition's identity: were it the definition itself, a chain of types that
     nobody uses any more would lose one link at each garbage collection only.
     """

@@ -128,7 +128,7 @@ class CustomSection:
 
 @dataclass(slots=True)
 class Names:
-    """The name section's maps (appendix 7.4.1); empty where nothing is named."""
+    """The name section's maps (appendix 7.7.1); empty where nothing is named."""
 
     module: str | None = None
     functions: dict[int, str] = field(default_factory=dict)

@@ -158,7 +158,7 @@ NULLEXTERNREF = RefType(True, AbstractHeap.NOEXTERN)
 EXNREF = RefType(True, AbstractHeap.EXN)
 NULLEXNREF = RefType(True, AbstractHeap.NOEXN)
 
-# Section 6.4.5: abbreviations of nullable references to abstract heap types.
+# Section 6.4.4: abbreviations of nullable references to abstract heap types.
 _SHORTHANDS: dict[ValType, str] = {
     ANYREF: "anyref",
     EQREF: "eqref",
@@ -247,7 +247,7 @@ class SubType:
 
 @dataclass(frozen=True, slots=True)
 class RecGroup:
-    """A recursive type group (section 2.3.11); a lone definition is a group of one."""
+    """A recursive type group (section 2.3); a lone definition is a group of one."""
 
     subtypes: tuple[SubType, ...]
 

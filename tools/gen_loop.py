@@ -96,6 +96,10 @@ HAND = [
     "array_init_elem",
     "throw",
     "throw_ref",
+    "wide_enter",
+    "wide_leave",
+    "wide_get",
+    "wide_set",
 ]
 
 SCALARS: dict[ValType, tuple[str, str, str]] = {

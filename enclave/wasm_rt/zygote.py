@@ -8,6 +8,7 @@ asks the enclave to close its session, ``{"kill": n}`` does not ask. Answers: ``
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -47,8 +48,10 @@ def serve(control: socket.socket, settings: str) -> None:
         "isolation": (namespaces.active | probe.active).names(),
         "missing": [*namespaces.missing, *probe.missing],
     }
-    control.send(json.dumps({"ready": report}).encode())
-    Zygote(control, configuration, namespaces.active).run()
+    # Stopped while it starts, the monitor takes no answer any more.
+    with contextlib.suppress(ConnectionError):
+        control.send(json.dumps({"ready": report}).encode())
+        Zygote(control, configuration, namespaces.active).run()
 
 
 def _probe(configuration: Configuration) -> sandbox.Isolated:

@@ -42,6 +42,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     }.items():
         (tmp_path / name).write_text(text)
     (tmp_path / "garbage.wat").write_bytes(b"(module) \xff")
+    (tmp_path / "calculator.wasm").write_bytes(b"\0asm\1\0\0\0")
+    (tmp_path / "nothing.wasm").write_bytes(b"")
+    (tmp_path / "empty").mkdir()
     return tmp_path
 
 
@@ -91,6 +94,12 @@ def test_modules(command: str, output: str, capsys: pytest.CaptureFixture[str]) 
         ("wat2wasm invalid.wat", "type mismatch"),
         ("wat2wasm calculator.wat -o missing/a.wasm", "missing/a.wasm: No such file or directory"),
         ("wast missing.wast", "missing.wast: no such file"),
+        ("wast empty", "no .wast files in empty"),
+        ("run - --invoke add 1 2", "-: No such file or directory"),
+        ("wat2wasm calculator.wasm", "calculator.wasm: is in the binary format already"),
+        ("wat2wasm calculator.wat -o /dev/full", "tinywasm: No space left on device"),
+        ("inspect nothing.wasm", "nothing.wasm: unexpected end"),
+        ("run nothing.wasm", "nothing.wasm: unexpected end"),
     ],
 )
 @pytest.mark.usefixtures("folder")
@@ -189,6 +198,27 @@ def test_a_reader_that_leaves_early_gets_no_traceback(folder: Path) -> None:
     )
     assert done.stdout.startswith("bad.wast:2: ")
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"), [("add 1 2", 0), ("divmod 1 0", 134), ("nosuch", 1)], ids=["good", "trap", "bad"]
+)
+def test_closed_streams_get_no_traceback(folder: Path, arguments: str, status: int) -> None:
+    command = f"{sys.executable} -m tinywasm run calculator.wat --invoke {arguments}"
+    for closed, silent in ((">&-", "stdout"), ("2>&-", "stderr"), ("<&- >&- 2>&-", "stdout")):
+        done = subprocess.run(
+            f"{command} {closed}",
+            shell=True,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            cwd=folder,
+            env=ENVIRONMENT,
+        )
+        assert done.returncode == status
+        assert getattr(done, silent) == ""
+        assert "Traceback" not in done.stdout + done.stderr
+        assert "trap" not in done.stdout
 
 
 @pytest.mark.parametrize(

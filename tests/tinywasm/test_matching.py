@@ -151,7 +151,7 @@ ROOT, LEFT, RIGHT, LEAF, FUNC, ARRAY = canonicalise(
     ]
 )
 A = AbstractHeap
-# The immediate steps of section 3.3.3; the rest is reflexivity and transitivity.
+# The immediate steps of section 3.3; the rest is reflexivity and transitivity.
 STEPS: set[tuple[HeapType, HeapType]] = {
     (A.EQ, A.ANY),
     (A.I31, A.EQ),

@@ -90,11 +90,8 @@ def test_a_million_tail_calls_grow_no_stack(instruction: str, engine: str) -> No
     assert usage.seconds < 10
 
 
-# A function that needs more than 60,000 slots is none for the native engine.
-@pytest.mark.parametrize(
-    ("count", "engine"),
-    [(1_000_000, "python"), *((count, engine) for count in (1000, 20_000) for engine in ENGINES)],
-)
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("count", [1000, 20_000, 1_000_000])
 def test_a_recursion_with_many_locals_exhausts_the_stack_not_the_memory(count: int, engine: str) -> None:
     source = f'(module (func $run (export "run") (local {"i64 " * count}) (call $run)))'
     usage = run(source, "run", engine=engine)

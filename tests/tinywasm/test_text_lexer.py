@@ -1,4 +1,4 @@
-"""Tokens, positions, and everything that is lexically malformed (section 6.3)."""
+"""Tokens, positions, and everything that is lexically malformed (section 6.2)."""
 
 from __future__ import annotations
 

@@ -175,7 +175,7 @@ def test_imports_exports_and_data() -> None:
     assert module.datas[1].offset and module.datas[1].offset.bytes == b"\x41\x01\x0b"
 
 
-# Implicit types (section 6.6.4)
+# Implicit types (section 6.4.15)
 
 
 def test_implicit_types_are_added_in_order_and_reused() -> None:

@@ -24,6 +24,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is 
 
 DATA_LIMIT = 4 << 30
 PTRACE_TRACEME = 0
+PTRACE_SEIZE = 0x4206
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -77,6 +78,21 @@ def _executable_memory() -> None:
     mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC).close()
 
 
+def _trace_parent() -> None:
+    if LIBC.ptrace(PTRACE_SEIZE, os.getppid(), None, None) < 0:
+        raise PermissionError(ctypes.get_errno(), "ptrace")
+
+
+def _read_memory(pid: int, address: int, size: int) -> bytes:
+    """Another process's memory, by process_vm_readv: both ends are struct iovec."""
+    copy = ctypes.create_string_buffer(size)
+    ours = (ctypes.c_uint64 * 2)(ctypes.addressof(copy), size)
+    theirs = (ctypes.c_uint64 * 2)(address, size)
+    if LIBC.process_vm_readv(pid, ours, ctypes.c_ulong(1), theirs, ctypes.c_ulong(1), ctypes.c_ulong(0)) < 0:
+        raise PermissionError(ctypes.get_errno(), "process_vm_readv")
+    return copy.raw
+
+
 REFUSED: dict[str, tuple[Callable[[], object], set[str]]] = {
     "read a file": (Path("/etc/hostname").read_text, {"PermissionError"}),
     "list a folder": (lambda: os.listdir("/"), {"PermissionError"}),
@@ -123,6 +139,46 @@ def test_refused_inside_and_allowed_outside(name: str) -> None:
     assert attempt(action, locked=True) in refusals
 
 
+def test_parent_is_not_traced() -> None:
+    if attempt(_trace_parent, locked=False) == "PermissionError":
+        pytest.skip("this machine lets nobody trace a parent")
+    assert attempt(_trace_parent, locked=True) == "SIGSYS"
+
+
+SECRET = ctypes.create_string_buffer(b"what another enclave holds")
+
+
+@pytest.mark.parametrize("way", ["process_vm_readv", "/proc"])
+def test_memory_of_another_enclave_is_not_read(way: str) -> None:
+    """A sibling has the secret at the same address; the same attempt finds it when neither is locked down."""
+    address, size = ctypes.addressof(SECRET), len(SECRET)
+
+    def steal() -> None:
+        if way == "process_vm_readv":
+            found = _read_memory(sibling, address, size)
+        else:
+            with open(f"/proc/{sibling}/mem", "rb", buffering=0) as memory:
+                memory.seek(address)
+                found = memory.read(size)
+        assert found == SECRET.raw
+
+    for locked, endings in ((False, {"done"}), (True, {"SIGSYS", "PermissionError"})):
+        sibling = os.fork()
+        if sibling == 0:
+            if locked:
+                sandbox.lock_down(DATA_LIMIT, [])
+            time.sleep(60)
+            os._exit(0)
+        try:
+            said = attempt(steal, locked=locked)
+        finally:
+            os.kill(sibling, signal.SIGKILL)
+            os.waitpid(sibling, 0)
+        if not locked and said == "PermissionError":
+            pytest.skip("this machine lets nobody read another process's memory")
+        assert said in endings
+
+
 def test_exec_itself_is_refused() -> None:
     assert attempt(lambda: os.execv("/bin/true", ["true"]), locked=True) == "SIGSYS"
 
@@ -141,6 +197,19 @@ ALLOWED: dict[str, Callable[[], object]] = {
 @pytest.mark.parametrize("name", ALLOWED)
 def test_allowed_inside(name: str) -> None:
     assert attempt(ALLOWED[name], locked=True) == "done"
+
+
+def test_each_layer_is_probed_alone() -> None:
+    layers = sandbox.probe_layers()
+    assert set(layers) == set(Isolation(0xFF & ~Isolation.MEMORY_LOCKED).names())
+    assert not any(why for name, why in layers.items() if name != "namespaces")
+    assert os.listdir("/"), "the process that asks is not locked down"
+
+
+def test_layer_that_cannot_be_had_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "MACHINES", {})
+    layers = sandbox.probe_layers()
+    assert {name for name, why in layers.items() if why and name != "namespaces"} == {"landlock", "seccomp"}
 
 
 def test_each_layer_is_reported() -> None:

@@ -8,8 +8,9 @@ from operator import index
 from typing import Any
 
 from tinywasm.errors import WasmError
+from tinywasm.matching import top_heap
 from tinywasm.numerics.floats import f32_round
-from tinywasm.runtime.heap import is_instance
+from tinywasm.runtime.heap import is_instance, reference_kind
 from tinywasm.types import EXTERNREF, F32, F64, FUNCREF, I32, I64, V128, AbstractHeap, RefType, ValType
 
 Converter = Callable[[Any], Any]
@@ -178,14 +179,25 @@ TO_RAW: dict[ValType, Converter] = {I32: to_i32, I64: to_i64, F32: to_f32, F64: 
 FROM_RAW: dict[ValType, Converter] = {I32: from_i32, I64: from_i64}
 
 
+# What can be a reference in each hierarchy; a host's object may have become one of any's.
+_KINDS = {
+    AbstractHeap.FUNC: {AbstractHeap.FUNC},
+    AbstractHeap.EXN: {AbstractHeap.EXN},
+    AbstractHeap.ANY: {AbstractHeap.STRUCT, AbstractHeap.ARRAY, AbstractHeap.I31, AbstractHeap.EXTERN},
+    AbstractHeap.EXTERN: set(AbstractHeap),
+}
+
+
 def to_reference(type: RefType, raw_function: Converter) -> Converter:
     """A converter to references of `type`; `raw_function` is one from a `Func` to its instance."""
+
+    kinds = _KINDS[top_heap(type.heap)]
 
     def convert(value: Any) -> Any:
         if isinstance(value, Val):
             value = _content(type, value, "a reference")
         raw = raw_function(value)
-        if not is_instance(raw, type):
+        if (raw is not None and reference_kind(raw) not in kinds) or not is_instance(raw, type):
             raise TypeError(f"{type} does not take {reprlib.repr(value)}")
         return raw
 

@@ -332,7 +332,7 @@ def _read_limits(data: bytes, pos: int, allowed: int = 0) -> tuple[Limits, NumTy
     flags, after = read_byte(data, pos)
     if flags & ~(HAS_MAX | ADDRESS_64 | allowed):
         raise DecodeError("malformed limits flags", pos)
-    # 64 bits whatever the address type; the range is for validation (section 3.2.15).
+    # 64 bits whatever the address type; the range is for validation (section 3.2).
     minimum, after = read_unsigned(data, after, 64)
     maximum = None
     if flags & HAS_MAX:

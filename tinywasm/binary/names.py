@@ -35,7 +35,7 @@ def write_name(name: str) -> bytes:
 
 
 def read_names(payload: bytes) -> Names:
-    """The name section's content (appendix 7.4.1); unknown subsections are skipped.
+    """The name section's content (appendix 7.7.1); unknown subsections are skipped.
 
     Raises `DecodeError` where a subsection is malformed, out of order or names something twice.
     """

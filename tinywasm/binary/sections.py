@@ -43,11 +43,11 @@ ORDER = (
     Section.DATA,
 )
 
-# The first byte of a type definition (sections 5.3.9 to 5.3.11).
+# The first byte of a type definition (sections 5.3.7 and 5.3.8).
 FUNC, STRUCT, ARRAY = 0x60, 0x5F, 0x5E
 REC, SUB, SUB_FINAL = 0x4E, 0x50, 0x4F
 
-# The bits of the limits' flags (section 5.3.12, and the custom-page-sizes proposal).
+# The bits of the limits' flags (section 5.3.9, and the custom-page-sizes proposal).
 HAS_MAX, ADDRESS_64, HAS_PAGE_SIZE = 0x01, 0x04, 0x08
 
 # The bits of an element segment's kind (section 5.5.12). EXPLICIT is a table index in an active segment,

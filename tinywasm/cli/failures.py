@@ -20,8 +20,9 @@ def failure(error: Exception) -> list[str]:
         return [f"tinywasm: trap: {error.message}{': ' if values else ''}{', '.join(values)}"]
     if isinstance(error, Trap) and not isinstance(error, ExitTrap):
         return [f"tinywasm: trap: {printable(error.message)}", *_backtrace(error.frames)]
-    if isinstance(error, OSError) and error.filename:
-        return [f"tinywasm: {printable(f'{error.filename}: {error.strerror}')}"]
+    if isinstance(error, OSError) and error.strerror:
+        place = "" if error.filename is None else f"{error.filename}: "
+        return [f"tinywasm: {printable(f'{place}{error.strerror}')}"]
     if isinstance(error, MemoryError):
         return ["tinywasm: out of memory"]
     message = error.message if isinstance(error, ExitTrap) else str(error)

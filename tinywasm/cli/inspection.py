@@ -13,7 +13,7 @@ from tinywasm.cli.features import features
 from tinywasm.cli.options import ALL_FEATURES, Subparsers, add_command, add_file, refusals_of
 from tinywasm.cli.output import as_json, printable, table
 from tinywasm.config import Engine
-from tinywasm.instance import Module, import_types
+from tinywasm.instance import Module, import_types, is_binary
 from tinywasm.module import DecodedModule
 from tinywasm.types import (
     DefinedType,
@@ -67,7 +67,7 @@ def describe(path: Path) -> dict[str, Any]:
     Raises `DecodeError`, `ParseError`, `ValidationError`, or `OSError` for a file that cannot be read.
     """
     data = path.read_bytes()
-    kind = "binary" if data.startswith(b"\0asm") else "text"
+    kind = "binary" if is_binary(data) else "text"
     # The text format has no sections; those that it stands for are shown.
     encoded = data if kind == "binary" else binary.encode(text.parse_module(data))
     syntax = binary.decode(encoded, ALL_FEATURES.features)

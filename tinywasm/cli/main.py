@@ -25,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     A program's own for `run`. Otherwise 1 after an error and 134 after a trap, both told on the standard
     error stream, 2 for wrong usage, 130 after Ctrl-C.
     """
+    _open_streams()
     options = _parse(sys.argv[1:] if arguments is None else list(arguments))
     try:
         status: int = options.command(options)
@@ -39,6 +40,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return TRAPPED if isinstance(error, Trap | WasmException) else 1
     except KeyboardInterrupt:
         return 130
+
+
+def _open_streams() -> None:
+    """Standard streams that this process was started without lead nowhere."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
 
 
 def _parse(words: list[str]) -> argparse.Namespace:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tinywasm import binary, text
+from tinywasm.binary.sections import MAGIC
 from tinywasm.cli.options import (
     ALL_FEATURES,
     Subparsers,
@@ -77,8 +78,11 @@ def _refusal(error: WasmError) -> dict[str, Any]:
 
 
 def _wat2wasm(options: argparse.Namespace) -> int:
+    content = options.file.read_bytes()
+    if content.startswith(MAGIC):
+        raise ValueError(f"{options.file}: is in the binary format already")
     with refusals_of(options.file):
-        module = text.parse_module(options.file.read_bytes())
+        module = text.parse_module(content)
         Module.from_decoded(Engine(ALL_FEATURES), module)
     output: Path = options.output or options.file.with_suffix(".wasm")
     output.write_bytes(binary.encode(module))

@@ -70,7 +70,8 @@ def split_words(parser: argparse.ArgumentParser, words: Sequence[str]) -> tuple[
         elif found:
             break
         else:
-            found = not word.startswith("-")
+            # A hyphen alone is no option: argparse takes it for FILE.
+            found = not word.startswith("-") or word == "-"
             ours.append(rest.pop(0))
     return ours, rest
 

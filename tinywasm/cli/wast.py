@@ -39,7 +39,10 @@ def add_parser(commands: Subparsers) -> None:
 
 def run(options: argparse.Namespace) -> int:
     reports = []
-    for path in scripts(options.files):
+    found = scripts(options.files)
+    if not found:
+        raise ValueError(f"no .wast files in {', '.join(map(str, options.files))}")
+    for path in found:
         report = _run_one(path, options)
         reports.append(report)
         if not options.json:

@@ -69,13 +69,17 @@ class PythonBackend:
 
     def memory(self, type: MemoryType) -> MemoryInstance:
         self.store.limits.count_memory(type)
-        memory = MemoryInstance(type, self.config.max_memory_pages)
+        memory = MemoryInstance(
+            type, self.config.max_memory_pages, self.store.limits.lease(type.limits.min * type.page_size)
+        )
         self.store.limits.hold_memory(memory)
         return memory
 
     def table(self, type: TableType, init: Any) -> TableInstance:
         self.store.limits.count_table(type)
-        table = TableInstance(type, init, self.config.max_table_elements)
+        table = TableInstance(
+            type, init, self.config.max_table_elements, self.store.limits.lease(8 * type.limits.min)
+        )
         self.store.limits.hold_table(table)
         return table
 
@@ -96,6 +100,7 @@ class PythonBackend:
 
     def call(self, func: FuncInstance, args: Sequence[Any]) -> list[Any]:
         if func.host is not None:
+            self.store.caller = None
             return list(func.host(*args))
         if not self._use.acquire(blocking=False):
             raise WasmError("the store is in use by another thread")
@@ -196,25 +201,31 @@ def _run(store: Store, func: FuncInstance, stack: list[Any], activations: list[_
                 stack = args + code.locals
                 block = code.entry
         except WasmException as thrown:
-            stack, block, held = _catch(thrown, stack, block, held, activations)
+            stack, block, held = _catch(store, thrown, stack, block, held, activations)
         except Trap as trap:
             trap.frames = [*trap.frames, *_backtrace(activations, block, remaining)]
             raise
 
 
 def _catch(
-    thrown: WasmException, stack: list[Any], block: Block, held: int, activations: list[_Activation]
+    store: Store,
+    thrown: WasmException,
+    stack: list[Any],
+    block: Block,
+    held: int,
+    activations: list[_Activation],
 ) -> _Activation:
-    """Where execution goes on: the innermost clause that takes the exception (section 4.6.8)."""
+    """Where execution goes on: the innermost clause that takes the exception (section 4.6.4)."""
     while True:
-        # A host function called at the tail throws where this activation is gone (section 4.6.10).
+        # A host function called at the tail throws where this activation is gone (section 4.6.5).
         scope = None if block.kind == TAIL_CALL else block.scope
         while scope is not None:
             for tag, with_ref, target, height in scope.clauses:
                 if tag is None or tag is thrown.tag:
                     values = [] if tag is None else list(thrown.values)
                     if with_ref:
-                        values.append(ExceptionInstance(thrown.tag, thrown.values))
+                        lease = store.limits.lease_object(len(thrown.values))
+                        values.append(ExceptionInstance(thrown.tag, thrown.values, lease))
                     return stack[:height] + values, target, held
             scope = scope.parent
         if not activations:

@@ -1,7 +1,7 @@
 """Relaxed vector instructions, with the one result that we give for each.
 
 The specification lets an implementation choose among a few results, once and for all. We take those
-of its deterministic profile, always the first of the alternatives (section 4.3), so that a program
+of its deterministic profile, always the first of the alternatives (section 4.3.6), so that a program
 computes the same everywhere: `madd` and `nmadd` round twice (product, then sum); `min`, `max`,
 `swizzle`, `trunc` and `q15mulr` are the instructions without `relaxed`; `laneselect` is `bitselect`;
 both factors of a dot product are signed, and its sums saturate to 16 bits.

@@ -1,4 +1,4 @@
-"""Float vectors (sections 4.3.3 to 4.3.5); a v128 is a `bytes`, see `vectors`.
+"""Float vectors (sections 4.3.3 and 4.3.5); a v128 is a `bytes`, see `vectors`.
 
 Arithmetic applies the scalar instruction to each lane, so a computed NaN is the canonical one, and
 it does not matter that reading a lane of f32 may turn a signalling NaN quiet. Instructions that keep

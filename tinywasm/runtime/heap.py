@@ -1,4 +1,4 @@
-"""Aggregates and other heap values (sections 4.2.14 to 4.2.17), and the type of a reference.
+"""Aggregates and other heap values (sections 4.2.15 and 4.2.16), and the type of a reference.
 
 Objects are ordinary Python objects, so Python's collector frees them, cycles included.
 """
@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from tinywasm import matching
 from tinywasm.errors import Trap, TrapCode
+from tinywasm.runtime.limits import Lease
 from tinywasm.types import AbstractHeap, DefinedType, HeapType, RefType, TagType
 
 # A single array holds at most this many elements; Python's lists take 8 bytes for each.
@@ -26,18 +27,20 @@ class I31:
 
 class StructInstance:
     heap = AbstractHeap.STRUCT
-    __slots__ = ("fields", "type")
+    __slots__ = ("fields", "lease", "type")
 
-    def __init__(self, type: DefinedType, fields: list[Any]) -> None:
+    def __init__(self, type: DefinedType, fields: list[Any], lease: Lease | None = None) -> None:
+        self.lease = lease
         self.type = type
         self.fields = fields
 
 
 class ArrayInstance:
     heap = AbstractHeap.ARRAY
-    __slots__ = ("elements", "type")
+    __slots__ = ("elements", "lease", "type")
 
-    def __init__(self, type: DefinedType, elements: list[Any]) -> None:
+    def __init__(self, type: DefinedType, elements: list[Any], lease: Lease | None = None) -> None:
+        self.lease = lease
         self.type = type
         self.elements = elements
 
@@ -61,9 +64,10 @@ class ExceptionInstance:
     """A caught exception as `exnref` holds it."""
 
     heap = AbstractHeap.EXN
-    __slots__ = ("tag", "values")
+    __slots__ = ("lease", "tag", "values")
 
-    def __init__(self, tag: TagInstance, values: tuple[Any, ...]) -> None:
+    def __init__(self, tag: TagInstance, values: tuple[Any, ...], lease: Lease | None = None) -> None:
+        self.lease = lease
         self.tag = tag
         self.values = values
 
@@ -89,7 +93,7 @@ def heap_type_of(value: Any, hierarchy: AbstractHeap) -> HeapType:
     """The most specific heap type of a non-null reference in the hierarchy of `hierarchy`.
 
     `extern.convert_any` and `any.convert_extern` change no representation, so what an external
-    reference is depends on the side it is looked at from (section 4.2.15).
+    reference is depends on the side it is looked at from (section 4.5.1).
     """
     kind = reference_kind(value)
     typed = _TYPED_IN.get(hierarchy, ())
@@ -109,7 +113,7 @@ _TYPED_IN = {
 
 
 def is_instance(value: Any, wanted: RefType) -> bool:
-    """Whether a reference has the closed type `wanted` (section 4.2.17), as casts ask."""
+    """Whether a reference has the closed type `wanted` (section 4.5.1), as casts ask."""
     if value is None:
         return wanted.nullable
     return matching.matches_heap(heap_type_of(value, matching.top_heap(wanted.heap)), wanted.heap)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 
 from tinywasm.errors import Trap, TrapCode
+from tinywasm.runtime.limits import Lease
 from tinywasm.types import I64, Limits, MemoryType
 
 _PAGE = 65536
 # `mmap` names this flag from Python 3.13 on; the number is Linux's.
 _NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)
+_OPEN = mmap.PROT_READ | mmap.PROT_WRITE
+_mprotect = ctypes.CDLL(None).mprotect
 
 
 class MemoryInstance:
@@ -19,10 +23,11 @@ class MemoryInstance:
     valid when the memory grows: growing only makes `data` longer.
     """
 
-    __slots__ = ("__weakref__", "data", "limit", "space", "type")
+    __slots__ = ("__weakref__", "data", "lease", "limit", "space", "type")
     kind = "memory"
 
-    def __init__(self, type: MemoryType, max_pages: int = 65536) -> None:
+    def __init__(self, type: MemoryType, max_pages: int = 65536, lease: Lease | None = None) -> None:
+        self.lease = lease
         self.type = type
         self.limit = max_pages * _PAGE
         size = type.limits.min * type.page_size
@@ -31,7 +36,7 @@ class MemoryInstance:
         most = self.limit
         if type.limits.max is not None:
             most = min(most, type.limits.max * type.page_size)
-        self.space = memoryview(_reserve(size, most))
+        self.space = _reserve(size, most)
         self.data = self.space[:size]
 
     @property
@@ -45,12 +50,18 @@ class MemoryInstance:
         return MemoryType(limits, self.type.address, self.type.page_size)
 
     def grow(self, pages: int) -> int:
-        """The old size in pages, or -1 where growth is refused (section 4.6.9)."""
+        """The old size in pages, or -1 where growth is refused (section 4.6.8)."""
         old = self.pages
         size = (old + pages) * self.type.page_size
         top = self.type.limits.max
         beyond = top is not None and old + pages > top
-        if beyond or size > self.limit or size > len(self.space):
+        # A limit may have been set below the present size.
+        room = min(max(self.limit, len(self.data)), len(self.space))
+        if beyond or size > room:
+            return -1
+        if not _protect(self.space, _units(len(self.data)), min(_units(size), len(self.space)), _OPEN):
+            return -1
+        if self.lease and not self.lease.extend(size - len(self.data)):
             return -1
         self.data = self.space[:size]
         return old
@@ -84,18 +95,36 @@ class MemoryInstance:
         self.data[target : target + count] = segment[source : source + count]
 
 
-def _reserve(least: int, most: int) -> mmap.mmap:
-    """Zeroed address space of at most `most` bytes, backed by memory where it is touched.
+def _reserve(least: int, most: int) -> memoryview:
+    """Zeroed address space of at most `most` bytes, closed behind the first `least`.
 
-    Raises `Trap` where not even `least` bytes can be had.
+    Raises `Trap` where not even those can be had.
     """
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE
     size = max(most, least)
     while True:
         try:
-            return mmap.mmap(-1, size or 1, flags=flags, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+            space = mmap.mmap(-1, size or 1, flags=flags, prot=_OPEN)
         except (OSError, ValueError, OverflowError):
             if size == least:
                 message = f"allocation too large: memory of {least} bytes"
                 raise Trap(TrapCode.ALLOCATION_TOO_LARGE, message) from None
             size = max(least, size // 2)
+        else:
+            view = memoryview(space)
+            _protect(view, _units(least), len(view), 0)
+            return view
+
+
+def _units(size: int) -> int:
+    """Whole units of 64 KiB, which are whole pages of any system."""
+    return -(-size // _PAGE) * _PAGE
+
+
+def _protect(view: memoryview, start: int, end: int, protection: int) -> bool:
+    """Open or close address space; what is closed counts toward no limit of the process (RLIMIT_DATA)."""
+    if start >= end:
+        return True
+    address = ctypes.addressof(ctypes.c_ubyte.from_buffer(view))
+    status: int = _mprotect(ctypes.c_void_p(address + start), ctypes.c_size_t(end - start), protection)
+    return status == 0

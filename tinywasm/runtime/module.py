@@ -1,4 +1,4 @@
-"""Module instances (section 4.2.5)."""
+"""Module instances (section 4.2.6)."""
 
 from __future__ import annotations
 

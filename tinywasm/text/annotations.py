@@ -7,7 +7,7 @@ from tinywasm.module import CustomSection
 from tinywasm.text.cursor import Cursor
 from tinywasm.text.lexer import Annotation, string_bytes
 
-# Sections in their order in a binary module (section 5.5.16), with their ids.
+# Sections in their order in a binary module (section 5.5.17), with their ids.
 SECTION_IDS: dict[str, int] = {
     "type": 1,
     "import": 2,

@@ -1,4 +1,4 @@
-"""Tokens of the text format (section 6.3).
+"""Tokens of the text format (section 6.2).
 
 A token is its source text, a `str`; its first character tells its kind: `(` and `)`, `"` for a
 string, `$` for an identifier, anything else a keyword or a number. The end of the input is the empty

@@ -160,7 +160,7 @@ def _compare_hexadecimal(text: str, value: float) -> int:
     return (left > right) - (left < right)
 
 
-# Section 6.5.14: the shapes of `v128.const`, as number of lanes and lane type.
+# Section 6.5.10: the shapes of `v128.const`, as number of lanes and lane type.
 SHAPES: dict[str, tuple[int, str]] = {
     "i8x16": (16, "i8"),
     "i16x8": (8, "i16"),

@@ -1,4 +1,4 @@
-"""Types in the text format (section 6.4) and type uses (section 6.6.3)."""
+"""Types in the text format (section 6.4) and type uses (section 6.4.15)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-/* Acceptance of function bodies: the algorithm of appendix 7.3 over compact types.
+/* Acceptance of function bodies: the algorithm of appendix 7.6 over compact types.
  *
  * accept_body says yes only to a body that is valid. No means "perhaps": the validator in Python, which
  * alone knows what to tell people, decides. Rows of the instruction table come from Python as they

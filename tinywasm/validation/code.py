@@ -1,4 +1,4 @@
-"""Validation of instruction sequences (section 3.4) by the algorithm of appendix 7.3.
+"""Validation of instruction sequences (section 3.4) by the algorithm of appendix 7.6.
 
 Closed signatures are data: one loop checks them. The others have a function each in `rules`. No step
 recurses on nesting, and none takes more memory than the input is long.
@@ -51,7 +51,7 @@ def _check_elem(body: Body, index: int) -> None:
 
 
 def _check_data_count(body: Body, _index: int) -> None:
-    # Section 5.5.16: without that section a decoder of one pass could not tell.
+    # Section 5.5.15: without that section a decoder of one pass could not tell.
     if not body.has_data_count:
         raise DecodeError("data count section required", body.position)
 

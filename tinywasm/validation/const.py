@@ -1,4 +1,4 @@
-"""Constant expressions (section 3.4.14)."""
+"""Constant expressions (section 3.4)."""
 
 from __future__ import annotations
 

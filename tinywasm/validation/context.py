@@ -1,4 +1,4 @@
-"""The validation context C of section 3.1.4: what a module declares, with all types closed."""
+"""The validation context C of section 3.1: what a module declares, with all types closed."""
 
 from __future__ import annotations
 

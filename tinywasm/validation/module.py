@@ -38,7 +38,7 @@ from tinywasm.validation.const import validate_const
 from tinywasm.validation.context import Context
 from tinywasm.validation.stack import Body, is_defaultable
 
-# Section 7.2 allows such limits; these are the JavaScript embedding's. Without them two bytes of code
+# Section 7.3 allows such limits; these are the JavaScript embedding's. Without them two bytes of code
 # could stand for any number of operands.
 MAX_PARAMS: Final = 1000
 MAX_RESULTS: Final = 1000
@@ -108,7 +108,7 @@ class _Validator:
         self._bodies()
         return self.context
 
-    # Types (section 3.2.10)
+    # Types (section 3.2)
 
     def _types(self) -> None:
         self.context.types = canonicalise(self.module.types)
@@ -210,7 +210,7 @@ class _Validator:
         validate_const(self.body, entry.init, globaltype.content)
         self.context.globals.append(globaltype)
 
-    # Segments (sections 3.5.7 and 3.5.8)
+    # Segments (section 3.5)
 
     def _elem(self, elem: ElementSegment) -> None:
         element = close_ref(elem.type, self.context.types)
@@ -284,7 +284,7 @@ class _Validator:
             if composite != FuncType():
                 raise ValidationError(f"start function {start} must not have parameters or results")
 
-    # Functions (section 3.5.2)
+    # Functions (section 3.5)
 
     def _bodies(self) -> None:
         accepts = self._acceptor()

@@ -88,7 +88,7 @@ static valtype defined(const struct module *m, uint32_t index) {
     return (DEFINED + m->types[index].canonical) << 1;
 }
 
-/* Section 5.3.3; the result is nullable. */
+/* Heap types (section 5.3.3); the result is nullable. */
 static bool read_heap(body *b, valtype *out) {
     const uint8_t *start = b->pc;
     int64_t value;

@@ -1,4 +1,4 @@
-"""The instructions whose signature is not closed, one function each (sections 3.4.1 to 3.4.8).
+"""The instructions whose signature is not closed, one function each (section 3.4).
 
 A rule takes the state and the instruction's immediates. Indices that the module declares are within
 range already; labels, locals and fields are looked up here.
@@ -66,7 +66,7 @@ def _require_match(actual: ValType, wanted: ValType) -> None:
         raise ValidationError(f"type mismatch: {actual} does not match {wanted}")
 
 
-# Control instructions (section 3.4.10)
+# Control instructions
 
 
 def _block_type(body: Body, block: BlockType) -> tuple[Types, Types]:
@@ -288,7 +288,7 @@ def br_on_non_null(body: Body, label: int) -> None:
 
 
 def _closed_cast(body: Body, cast: Cast) -> tuple[RefType, RefType, RefType]:
-    """Source and target, and what is left of the source when the cast fails (section 3.2.9)."""
+    """Source and target, and what is left of the source when the cast fails (section 3.2)."""
     types = body.context.types
     source, target = close_ref(cast.source, types), close_ref(cast.target, types)
     if not matches_ref(target, source):
@@ -317,7 +317,7 @@ def br_on_cast_fail(body: Body, cast: Cast) -> None:
     _br_on(body, cast.label, source, rest, target)
 
 
-# Parametric and variable instructions (sections 3.4.1 and 3.4.2)
+# Parametric and variable instructions
 
 
 @rule("drop")
@@ -380,7 +380,7 @@ def global_set(body: Body, index: int) -> None:
     body.pop(globaltype.content)
 
 
-# Table and memory instructions (sections 3.4.3 and 3.4.4)
+# Table and memory instructions
 
 
 @rule("table.get")
@@ -433,7 +433,7 @@ def _narrower(first: NumType, second: NumType) -> NumType:
     return I64 if first is I64 and second is I64 else I32
 
 
-# Reference instructions (section 3.4.5)
+# Reference instructions
 
 
 @rule("ref.null")
@@ -475,7 +475,7 @@ def ref_cast(body: Body, target: RefType) -> None:
     body.push(_pop_castable(body, target))
 
 
-# Aggregate instructions (section 3.4.6)
+# Aggregate instructions
 
 
 def _field(body: Body, index: int, field: int) -> FieldType:

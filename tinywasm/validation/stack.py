@@ -1,4 +1,4 @@
-"""The state of the validation algorithm (appendix 7.3): operand stack, control stack, and locals."""
+"""The state of the validation algorithm (appendix 7.6): operand stack, control stack, and locals."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ def _describe_one(value: ValType) -> str:
 
 
 def is_defaultable(storage: StorageType) -> bool:
-    """Whether the type has a default value (section 3.2.7)."""
+    """Whether the type has a default value (section 3.2)."""
     return not isinstance(storage, RefType) or storage.nullable
 
 
 def unpack(storage: StorageType) -> ValType:
-    """The type on the stack of a field's contents (section 2.3.10)."""
+    """The type on the stack of a field's contents (section 2.3)."""
     return I32 if isinstance(storage, PackedType) else storage
 
 

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "native.h"
 #include "numerics.h"
@@ -19,19 +20,30 @@
 
 const char *tw_table_digest(void) { return TABLE_DIGEST; }
 
+/* Whole units of 64 KiB, which are whole pages of any system. */
+static uint64_t mapped(uint64_t size) { return (size + 0xFFFF) & ~(uint64_t)0xFFFF; }
+
+int tw_memory_open(Memory *memory, uint64_t size) {
+    uint64_t from = mapped(memory->size), to = mapped(size);
+    if (to > from && mprotect(memory->base + from, to - from, PROT_READ | PROT_WRITE) != 0) return -1;
+    memory->budget->used += size - memory->size;
+    memory->size = size;
+    return 0;
+}
+
 int64_t tw_memory_grow(Memory *memory, uint64_t pages) {
     uint64_t old = memory->pages;
     if (pages > memory->max_pages - old) return -1;
     uint64_t size = (old + pages) * memory->page_size;
-    if (size > memory->reserved) return -1;
+    if (size > memory->reserved || !tw_fits(memory->budget, size - memory->size)) return -1;
+    if (tw_memory_open(memory, size) != 0) return -1;
     memory->pages = old + pages;
-    memory->size = size;
     return (int64_t)old;
 }
 
 int64_t tw_table_grow(Table *table, uint64_t count, uint64_t value) {
     uint64_t old = table->size;
-    if (count > table->max - old) return -1;
+    if (count > table->max - old || !tw_fits(table->budget, count * 8)) return -1;
     if (old + count > table->capacity) {
         uint64_t capacity = (old + count) + (old + count) / 2;
         if (capacity > SIZE_MAX / sizeof *table->elements) return -1;
@@ -42,6 +54,7 @@ int64_t tw_table_grow(Table *table, uint64_t count, uint64_t value) {
     }
     for (uint64_t i = 0; i < count; i++) table->elements[old + i] = value;
     table->size = old + count;
+    table->budget->used += count * 8;
     return (int64_t)old;
 }
 
@@ -254,7 +267,7 @@ static const Clause *find_clause(const Code *code, const Instance *instance, uin
 #define SAVE do { \
         store->fuel = fuel; \
         store->frames[store->depth] = (Frame){pc, fp, func}; \
-        store->top = fp + func->code->frame_slots; \
+        store->top = fp + func->code->near_slots; \
     } while (0)
 
 #define HOLD_GIL do { if (store->thread_state) store->acquire(store); } while (0)
@@ -642,6 +655,26 @@ poll: {
         if (unlikely(!exn)) FAIL(TRAP_NULL_EXCEPTION_REFERENCE);
         goto unwind;
     }
+
+    /* Wide frames: far locals lie before `fp`, which moves behind them when the function is entered. */
+
+    OP(wide_enter) {
+        uint64_t params = pc->a, far = (uint32_t)pc->imm, zeros = pc->imm >> 32;
+        memmove(fp + far, fp, params * 8);
+        memset(fp, 0, far * 8);
+        fp += far;
+        memset(fp + params, 0, zeros * 8);
+        NEXT;
+    }
+    /* Back to where the arguments were, with `b` slots of results or of the next function's arguments. */
+    OP(wide_leave) {
+        uint64_t *start = fp - pc->imm;
+        memmove(start, fp + pc->a, pc->b * 8);
+        fp = start;
+        NEXT;
+    }
+    OP(wide_get) { memcpy(fp + pc->a, fp + (int64_t)pc->imm, pc->c * 8); NEXT; }
+    OP(wide_set) { memcpy(fp + (int64_t)pc->imm, fp + pc->a, pc->c * 8); NEXT; }
 unwind: {
         const Clause *clause = find_clause(func->code, instance, (uint32_t)(pc - func->code->words), exn);
         if (clause) {

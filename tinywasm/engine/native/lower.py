@@ -1,20 +1,24 @@
 """Lowering for the native engine: a validated body becomes register code.
 
 A frame is a run of 64-bit slots: the locals, then one home slot for each operand height (two for a
-v128). Operands that are a local or a constant stay virtual until something needs them in a slot, so
-`local.get` and `const` cost nothing; `local.set` retargets the instruction that made the value.
-Comparisons melt into the branch that follows. The opcodes are those that `tools/gen_loop.py` derives
-from the instruction table; fuel heads are those of the python engine's `lower`.
+v128). Locals beyond `NEAR_SLOTS` are far: they lie before the frame's first slot, out of reach for
+the 16-bit fields of most words, and travel through operands. Operands that are a local or a constant
+stay virtual until something needs them in a slot, so `local.get` and `const` cost nothing; `local.set`
+retargets the instruction that made the value. Comparisons melt into the branch that follows. The
+opcodes are those that `tools/gen_loop.py` derives from the instruction table; fuel heads are those of
+the python engine's `lower`.
 """
 
 from __future__ import annotations
 
 import struct
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tinywasm.code import BlockType, Cast, MemArg, instructions
+from tinywasm.engine.lower import MAX_LOCALS
 from tinywasm.engine.native.opcodes import (
     COMMUTATIVE,
     COMPARES,
@@ -24,7 +28,7 @@ from tinywasm.engine.native.opcodes import (
     FUSED_CONSTANTS,
     OPCODES,
 )
-from tinywasm.errors import WasmError
+from tinywasm.errors import StackExhausted, WasmError
 from tinywasm.instructions import TABLE, Instruction
 from tinywasm.module import Expr, Function
 from tinywasm.types import (
@@ -45,6 +49,10 @@ from tinywasm.types import (
 from tinywasm.validation import Context
 
 MAX_SLOTS = 60_000
+# Parameters and near locals take at most so many slots, which leaves the other half to operands.
+NEAR_SLOTS = 30_000
+# So many operands at the top may be virtual: what each instruction looks through stays short.
+_VIRTUAL = 256
 _M64 = (1 << 64) - 1
 _INSTRUCTION = struct.Struct("<HHHHQ")
 
@@ -93,14 +101,17 @@ class Label:
 class NativeCode:
     """Register code of one function.
 
-    `words` are 16-byte instructions; `positions` has one module offset a word. `zeros` is the number
-    of slots of locals behind the parameters. A handler is [first word, word behind the last,
-    [[tag or -1, with reference, target word, height slot], ...]], innermost first.
+    `words` are 16-byte instructions; `positions` has one module offset a word. `frame_slots` counts from
+    the first argument on, `near_slots` without the far locals. `zeros` is the number of slots of locals
+    behind the parameters that a call clears; with far locals the code does that itself. A handler is
+    [first word, word behind the last, [[tag or -1, with reference, target word, height slot], ...]],
+    innermost first.
     """
 
     words: bytes
     positions: list[int]
     frame_slots: int
+    near_slots: int
     param_slots: int
     zeros: int
     result_slots: int
@@ -121,7 +132,7 @@ def lower(
     """Lower a function of the module that `context` describes.
 
     `metered` code pays with fuel; `profiled` code counts its calls and instructions.
-    Raises `WasmError` where the function needs more slots than a frame can have.
+    Raises `StackExhausted` where its locals cannot be held, `WasmError` where its operands cannot.
     """
     signature = context.funcs[index].composite
     assert isinstance(signature, FuncType)
@@ -131,6 +142,38 @@ def lower(
 def lower_constant(context: Context, expr: Expr, type: ValType) -> NativeCode:
     """Lower a constant expression of type `type` as a function without parameters."""
     return _Builder(context, FuncType((), (type,)), (), False, False).build(expr)
+
+
+class _Locals:
+    """Where a function's locals lie: the slot and the width of each, run by run as they are declared.
+
+    Far ones have negative slots, counted from where the parameters lie while the function runs.
+    """
+
+    def __init__(self, params: Sequence[ValType], declared: Sequence[tuple[int, ValType]]) -> None:
+        if sum(count for count, _ in declared) > MAX_LOCALS:
+            raise StackExhausted
+        self.param_slots = sum(widths(params))
+        near, far, index = 0, 0, 0
+        runs: list[tuple[int, int, int, bool]] = []
+        for number, (count, type) in enumerate([*((1, param) for param in params), *declared]):
+            each = width(type)
+            fitting = count if number < len(params) else min(count, max(0, NEAR_SLOTS - near) // each)
+            if fitting:
+                runs.append((index, near, each, False))
+            if fitting < count:
+                runs.append((index + fitting, far, each, True))
+            near += fitting * each
+            far += (count - fitting) * each
+            index += count
+        self.near = near
+        self.far = far
+        self.first = [first for first, _, _, _ in runs]
+        self.runs = [(first, slot - far if is_far else slot, each) for first, slot, each, is_far in runs]
+
+    def __getitem__(self, index: int) -> tuple[int, int]:
+        first, slot, each = self.runs[bisect_right(self.first, index) - 1]
+        return slot + (index - first) * each, each
 
 
 class _Builder:
@@ -149,23 +192,13 @@ class _Builder:
         # What stands at each fuel head, to be given the number of instructions behind it.
         self.counters = [name for name, wanted in (("fuel", metered), ("count", profiled)) if wanted]
         self.results = widths(signature.results)
-        self.locals: list[tuple[int, int]] = []
-        slot = 0
-        for type in signature.params:
-            self.locals.append((slot, width(type)))
-            slot += width(type)
-        self.param_slots = slot
-        for count, type in locals:
-            if slot + count * width(type) > MAX_SLOTS:
-                raise WasmError("function has too many locals for the native engine")
-            for _ in range(count):
-                self.locals.append((slot, width(type)))
-                slot += width(type)
-        self.zeros = slot - self.param_slots
-        self.first_operand = slot
-        self.top = slot
-        self.max_top = slot
+        self.locals = _Locals(signature.params, locals)
+        self.first_operand = self.locals.near
+        self.top = self.first_operand
+        self.max_top = self.first_operand
         self.stack: list[Operand] = []
+        # So many operands from the bottom are in their homes.
+        self.settled = 0
         self.labels: list[Label] = []
         self.words: list[list[int]] = []
         self.positions: list[int] = []
@@ -176,6 +209,14 @@ class _Builder:
         self.head: list[int] = []
 
     def build(self, body: Expr) -> NativeCode:
+        self.position = body.start
+        params, zeros, far = (
+            self.locals.param_slots,
+            self.locals.near - self.locals.param_slots,
+            self.locals.far,
+        )
+        if far:
+            self.emit("wide_enter", params, imm=far | zeros << 32)
         if self.profiled:
             self.emit("enter")
         self.lead()
@@ -195,9 +236,10 @@ class _Builder:
         return NativeCode(
             b"".join([pack(op, a, b, c, imm & _M64) for op, a, b, c, imm in self.words]),
             self.positions,
+            far + self.max_top + 2,
             self.max_top + 2,
-            self.param_slots,
-            self.zeros,
+            params,
+            0 if far else zeros,
             sum(self.results),
             self.handlers,
         )
@@ -242,6 +284,8 @@ class _Builder:
 
     def push(self, width: int) -> int:
         """A new operand in its home slot, which is returned."""
+        if len(self.stack) - self.settled > _VIRTUAL:
+            self.settle_next()
         home = self.top
         self.stack.append(Operand(SLOT, home, home, width))
         self.top += width
@@ -258,7 +302,13 @@ class _Builder:
     def pop(self) -> Operand:
         operand = self.stack.pop()
         self.top = operand.home
+        self.settled = min(self.settled, len(self.stack))
         return operand
+
+    def cut(self, depth: int) -> None:
+        """Forget the operands above `depth`."""
+        del self.stack[depth:]
+        self.settled = min(self.settled, depth)
 
     def register(self, operand: Operand) -> int:
         """A slot that holds the operand's value."""
@@ -301,10 +351,16 @@ class _Builder:
         else:
             self.emit("move", slot, source)
 
+    def settle_next(self) -> None:
+        """Bring the lowest operand home that may be virtual."""
+        operand = self.stack[self.settled]
+        if operand.kind != SLOT:
+            self.settle(operand)
+        self.settled += 1
+
     def settle_all(self) -> None:
-        for operand in self.stack:
-            if operand.kind != SLOT:
-                self.settle(operand)
+        while self.settled < len(self.stack):
+            self.settle_next()
 
     def settle_top(self, count: int) -> int:
         """Bring the `count` topmost operands home, pop them; the slot of the first."""
@@ -314,7 +370,7 @@ class _Builder:
             if operand.kind != SLOT:
                 self.settle(operand)
         first = self.stack[-count].home
-        del self.stack[-count:]
+        self.cut(len(self.stack) - count)
         self.top = first
         return first
 
@@ -365,15 +421,22 @@ class _Builder:
 
     def return_values(self) -> None:
         count = len(self.results)
-        if count == 0:
+        if self.results == (1,):
+            self.leave(self.register_copy(self.stack[-1]), 1)
+            return
+        for operand in self.stack[len(self.stack) - count :]:
+            self.move_to(operand, operand.home)
+        self.leave(self.stack[-count].home if count else 0, sum(self.results))
+
+    def leave(self, slot: int, slots: int) -> None:
+        """Return what lies in `slots` slots from `slot` on."""
+        if self.locals.far:
+            self.emit("wide_leave", slot, slots, imm=self.locals.far)
             self.emit("return0")
-        elif self.results == (1,):
-            self.emit("return1", self.register_copy(self.stack[-1]))
+        elif slots < 2:
+            self.emit(f"return{slots}", slot)
         else:
-            slot = self.stack[-count].home
-            for operand in self.stack[-count:]:
-                self.move_to(operand, operand.home)
-            self.emit("return_n", slot, imm=sum(self.results))
+            self.emit("return_n", slot, imm=slots)
 
     def register_copy(self, operand: Operand) -> int:
         """As `register`, but the operand stays as virtual as it was: the code may run or not."""
@@ -547,7 +610,7 @@ def _if(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
 
 def _reset(b: _Builder, label: Label, widths: tuple[int, ...]) -> None:
     """The virtual stack as it is at the label: everything home."""
-    del b.stack[label.depth :]
+    b.cut(label.depth)
     b.top = label.height
     b.dead = False
     for each in widths:
@@ -580,7 +643,7 @@ def _end(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
             b.bind(label)
             # A clause brings its values here, which may be more than anything else that the frame holds.
             b.max_top = max(b.max_top, label.height + sum(b.results))
-            b.emit("return_n", label.height, imm=sum(b.results))
+            b.leave(label.height, sum(b.results))
         return
     joined = label.opcode in ("if", "else") or (label.opcode != "loop" and label.targeted)
     if joined and not b.dead:
@@ -697,11 +760,26 @@ def _return(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
 def _leave_call(b: _Builder, row: Instruction, type: DefinedType, fields: dict[str, int]) -> None:
     signature = type.composite
     assert isinstance(signature, FuncType)
-    b.emit(row.name, b.settle_top(len(signature.params)), **fields)
+    arguments = b.settle_top(len(signature.params))
+    tail = row.name.startswith("return_")
+    if tail and b.locals.far:
+        # What replaces the frame begins where that does; the callee's operand lies behind the arguments.
+        slots = sum(widths(signature.params))
+        b.emit("wide_leave", arguments, slots + ("b" in fields), imm=b.locals.far)
+        arguments, fields = 0, {key: slots if key == "b" else field for key, field in fields.items()}
+    b.emit(row.name, arguments, **fields)
     # Also behind a tail call: a host function leaves its results here first.
     for each in widths(signature.results):
         b.push(each)
-    b.dead = row.name.startswith("return_")
+    b.dead = tail
+
+
+def _callee(b: _Builder) -> int:
+    """The slot of the operand that says which function is called."""
+    operand = b.pop()
+    if b.locals.far:
+        b.settle(operand)
+    return b.register(operand)
 
 
 def _call(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
@@ -711,13 +789,13 @@ def _call(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
 
 def _call_indirect(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
     b.count()
-    index = b.register(b.pop())
+    index = _callee(b)
     _leave_call(b, row, b.context.types[imm[0]], {"b": index, "imm": imm[0] | imm[1] << 32})
 
 
 def _call_ref(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
     b.count()
-    callee = b.register(b.pop())
+    callee = _callee(b)
     _leave_call(b, row, b.context.types[imm[0]], {"b": callee})
 
 
@@ -765,14 +843,16 @@ def _ref_null(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
 def _local_get(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
     b.count()
     slot, each = b.locals[imm[0]]
-    b.push_virtual(LOCAL, slot, each)
+    if slot < 0:
+        b.emit("wide_get", b.push(each), c=each, imm=slot)
+    else:
+        b.push_virtual(LOCAL, slot, each)
 
 
-def _assign(b: _Builder, local: int) -> None:
-    """Pop an operand into a local; operands that still stand for the old value go home first."""
-    slot, _ = b.locals[local]
+def _assign(b: _Builder, slot: int) -> None:
+    """Pop an operand into a near local; operands that still stand for the old value go home first."""
     value = b.pop()
-    stale = [operand for operand in b.stack if operand.kind == LOCAL and operand.value == slot]
+    stale = [operand for operand in b.stack[b.settled :] if operand.kind == LOCAL and operand.value == slot]
     if not stale and value.kind == SLOT and b.defines(value.value):
         b.words[-1][1] = slot
         return
@@ -783,14 +863,21 @@ def _assign(b: _Builder, local: int) -> None:
 
 def _local_set(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
     b.count()
-    _assign(b, imm[0])
+    slot, each = b.locals[imm[0]]
+    if slot < 0:
+        b.emit("wide_set", b.register(b.pop()), c=each, imm=slot)
+    else:
+        _assign(b, slot)
 
 
 def _local_tee(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
     b.count()
-    _assign(b, imm[0])
     slot, each = b.locals[imm[0]]
-    b.push_virtual(LOCAL, slot, each)
+    if slot < 0:
+        b.emit("wide_set", b.register(b.stack[-1]), c=each, imm=slot)
+    else:
+        _assign(b, slot)
+        b.push_virtual(LOCAL, slot, each)
 
 
 def _global_get(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:

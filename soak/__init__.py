@@ -1,0 +1,1 @@
+"""Long runs of host and enclaves under load; see `__main__`."""
