@@ -11,7 +11,7 @@ BUILT_FROM := setup.cfg pyproject.toml setup.py $(filter-out $(GENERATED), \
 	$(foreach folder,tinywasm/engine/native tinywasm/validation,$(wildcard $(folder)/*.pyx $(folder)/*.[ch])))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint spec suite fuzz agree sanitize bench soak coverage clean
+.PHONY: help run test lint spec suite fuzz agree sanitize bench soak coverage demo-file install clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -64,8 +64,15 @@ coverage: $(VENV)/test ## run the tests and report which lines they reach
 bench: $(VENV)/bench ## run the benchmarks against every peer that installs, and write benchmarks/RESULTS.md
 	@$(BIN)/python -m benchmarks.run
 
+demo-file: $(BIN)/python ## build wasm-demo.pyz, one file that starts the server
+	@$(BIN)/python tools/make_demo.py
+
+# A prefix of your own, or your user's folders: nothing here asks for privileges.
+install: ## install the commands for this user, or with PREFIX=/some/folder there
+	$(PYTHON) -m pip install $(if $(PREFIX),--prefix "$(PREFIX)",--user) '.[confidential]'
+
 clean: ## remove .venv and whatever was built
-	rm -rf $(VENV) build dist $(GENERATED) *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) build dist wasm-demo.pyz $(GENERATED) *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find tinywasm -name '*.so' -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

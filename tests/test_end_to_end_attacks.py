@@ -276,16 +276,17 @@ def test_swapped_sessions(running: Host) -> None:
             victim, enclave = middle.victim(), middle.genuine()
             relay_handshake(victim, enclave)
             pairs.append((victim, enclave))
+        verified.wait(20)
         (one, ones), (other, others) = pairs
         for source, sink in ((one, others), (others, one), (other, ones), (ones, other)):
             pump(source, sink)
-        one.send(b"")
         while not done.wait(0.1):
             pass
 
-    done = threading.Event()
+    verified, done = threading.Event(), threading.Event()
     with hostile(script, running.target) as middle:
         sessions = [connect(middle.address, running.policy) for _ in range(2)]
+        verified.set()
         for session in sessions:
             with pytest.raises(ConnectionLost):
                 session.deploy(CALCULATOR.read_bytes())
