@@ -7,6 +7,7 @@ from tinywasm.api.linker import Linker
 from tinywasm.api.values import Val
 from tinywasm.config import Config, Engine
 from tinywasm.embed import instantiate
+from tinywasm.engine import native_available
 from tinywasm.errors import (
     DecodeError,
     ExitTrap,
@@ -84,5 +85,6 @@ __all__ = [
     "WasmtimeError",
     "__version__",
     "instantiate",
+    "native_available",
     "wat2wasm",
 ]

@@ -42,7 +42,11 @@ CHAPTERS: dict[str, Sequence[str]] = {
     ],
 }  # fmt: skip
 # Aliases and plain values, which the introduction or the tour tell about.
-OTHERS = {"WasmtimeError": "`WasmError` under wasmtime-py's name.", "__version__": "The version, a string."}
+OTHERS = {
+    "WasmtimeError": "`WasmError` under wasmtime-py's name.",
+    "native_available": "Whether the native engine is built and fits.",
+    "__version__": "The version, a string.",
+}
 # Public for the layers below, and no business of an embedder's.
 _INTERNAL = {
     "Config": {"features"},

@@ -198,8 +198,12 @@ async def _serve(files: EnclaveFiles, options: argparse.Namespace) -> int:
                 log_event(logging.WARNING, "isolation_missing", shown, layer=name)
             metrics = Metrics()
             server = Server(monitor, SealedStore(sealed_folder()), limits, metrics)
+            stop = _heed_signals(server)
+            await server.listen(listener)
+            host, port = listener.getsockname()[:2]
+            print(f"{_PROGRAM}: listening on {host}:{port}", flush=True)
             async with _showing(metrics, server, metrics_listener):
-                await _serve_clients(monitor, server, listener)
+                await _serve_until(stop, monitor, server)
         finally:
             await monitor.close()
     return 0
@@ -212,7 +216,7 @@ async def _showing(metrics: Metrics, server: Server, listener: socket.socket | N
     if listener is not None:
         await shown.listen(listener)
         host, port = listener.getsockname()[:2]
-        print(f"{_PROGRAM}: metrics at http://{host}:{port}/metrics", file=sys.stderr, flush=True)
+        print(f"{_PROGRAM}: metrics at http://{host}:{port}/metrics", flush=True)
     try:
         yield
     finally:
@@ -242,14 +246,16 @@ def _bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def _serve_clients(monitor: MonitorProcess, server: Server, listener: socket.socket) -> None:
+def _heed_signals(server: Server) -> asyncio.Event:
+    """What is set when the host is to stop."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, _stop, number, stop, server)
-    await server.listen(listener)
-    host, port = listener.getsockname()[:2]
-    print(f"{_PROGRAM}: listening on {host}:{port}", flush=True)
+    return stop
+
+
+async def _serve_until(stop: asyncio.Event, monitor: MonitorProcess, server: Server) -> None:
     monitor.failed.add_done_callback(lambda _: stop.set())
     await stop.wait()
     await server.drain()

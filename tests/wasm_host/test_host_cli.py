@@ -127,8 +127,9 @@ def _get(address: str, path: str) -> str:
 def test_metrics_logs_and_draining(tmp_path: Path) -> None:
     options = ("--metrics", "127.0.0.1:0", "--log-format", "json", "--pool", "1", "--max-drain", "60")
     with host(tmp_path, *options) as started:
-        first = started.log.read_text().splitlines()[0]
-        address = first.partition("http://")[2].partition("/")[0]
+        assert started.process.stdout is not None
+        shown = started.process.stdout.readline()
+        address = shown.removeprefix("wasm-host: metrics at http://").partition("/")[0]
         wait_until(lambda: "wasm_host_pool_ready 1" in _get(address, "/metrics"), 20, "an enclave in waiting")
         with connect(started.address, started.policy) as session:
             session.deploy(CALCULATOR.read_bytes())
@@ -139,7 +140,7 @@ def test_metrics_logs_and_draining(tmp_path: Path) -> None:
                 connect(started.address, started.policy)
         assert started.process.wait(20) == 0
         wait_until(lambda: not descendants(started.process.pid), 10, "the end of every process")
-        events = [json.loads(line) for line in started.log.read_text().splitlines()[1:]]
+        events = [json.loads(line) for line in started.log.read_text().splitlines()]
         assert [event["event"] for event in events if event["event"].startswith("session_")] == [
             "session_started",
             "session_ended",

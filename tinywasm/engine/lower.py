@@ -520,12 +520,13 @@ def _struct_new(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
     b.count()
     defined, struct = b.struct(imm[0])
     masks = tuple(steps.storage_mask(field.storage) for field in struct.fields)
-    b.step(steps.struct_new, (defined, masks), len(masks), 1)
+    b.step(steps.struct_new, (b.instance.store.limits, defined, masks), len(masks), 1)
 
 
 def _struct_new_default(b: _Builder, imm: Any) -> Any:
     defined, struct = b.struct(imm[0])
-    return defined, tuple(default_value(field.storage) for field in struct.fields)
+    values = tuple(default_value(field.storage) for field in struct.fields)
+    return b.instance.store.limits, defined, values
 
 
 def _struct_width(b: _Builder, imm: Any) -> Any:
@@ -548,18 +549,18 @@ def _array_width(b: _Builder, imm: Any) -> int:
 
 def _array_new(b: _Builder, imm: Any) -> Any:
     defined, storage = b.array(imm[0])
-    return defined, steps.storage_mask(storage)
+    return b.instance.store.limits, defined, steps.storage_mask(storage)
 
 
 def _array_new_default(b: _Builder, imm: Any) -> Any:
     defined, storage = b.array(imm[0])
-    return defined, default_value(storage)
+    return b.instance.store.limits, defined, default_value(storage)
 
 
 def _array_new_fixed(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
     b.count()
-    defined, mask = _array_new(b, imm)
-    b.step(steps.array_new_fixed, (defined, imm[1], mask), imm[1], 1)
+    limits, defined, mask = _array_new(b, imm)
+    b.step(steps.array_new_fixed, (limits, defined, imm[1], mask), imm[1], 1)
 
 
 def _array_new_data(b: _Builder, imm: Any) -> Any:

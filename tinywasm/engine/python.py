@@ -69,13 +69,17 @@ class PythonBackend:
 
     def memory(self, type: MemoryType) -> MemoryInstance:
         self.store.limits.count_memory(type)
-        memory = MemoryInstance(type, self.config.max_memory_pages)
+        memory = MemoryInstance(
+            type, self.config.max_memory_pages, self.store.limits.lease(type.limits.min * type.page_size)
+        )
         self.store.limits.hold_memory(memory)
         return memory
 
     def table(self, type: TableType, init: Any) -> TableInstance:
         self.store.limits.count_table(type)
-        table = TableInstance(type, init, self.config.max_table_elements)
+        table = TableInstance(
+            type, init, self.config.max_table_elements, self.store.limits.lease(8 * type.limits.min)
+        )
         self.store.limits.hold_table(table)
         return table
 
@@ -197,14 +201,19 @@ def _run(store: Store, func: FuncInstance, stack: list[Any], activations: list[_
                 stack = args + code.locals
                 block = code.entry
         except WasmException as thrown:
-            stack, block, held = _catch(thrown, stack, block, held, activations)
+            stack, block, held = _catch(store, thrown, stack, block, held, activations)
         except Trap as trap:
             trap.frames = [*trap.frames, *_backtrace(activations, block, remaining)]
             raise
 
 
 def _catch(
-    thrown: WasmException, stack: list[Any], block: Block, held: int, activations: list[_Activation]
+    store: Store,
+    thrown: WasmException,
+    stack: list[Any],
+    block: Block,
+    held: int,
+    activations: list[_Activation],
 ) -> _Activation:
     """Where execution goes on: the innermost clause that takes the exception (section 4.6.4)."""
     while True:
@@ -215,7 +224,8 @@ def _catch(
                 if tag is None or tag is thrown.tag:
                     values = [] if tag is None else list(thrown.values)
                     if with_ref:
-                        values.append(ExceptionInstance(thrown.tag, thrown.values))
+                        lease = store.limits.lease_object(len(thrown.values))
+                        values.append(ExceptionInstance(thrown.tag, thrown.values, lease))
                     return stack[:height] + values, target, held
             scope = scope.parent
         if not activations:

@@ -23,6 +23,7 @@ from tinywasm.runtime.heap import (
     check_array_length,
     is_instance,
 )
+from tinywasm.runtime.limits import ResourceLimits
 from tinywasm.runtime.memory import MemoryInstance
 from tinywasm.runtime.module import ModuleInstance
 from tinywasm.runtime.profile import Profile, Record
@@ -466,17 +467,20 @@ def storage_mask(storage: StorageType) -> int:
     return (1 << storage.value) - 1 if isinstance(storage, PackedType) else 0
 
 
-def struct_new(stack: Stack, imm: tuple[DefinedType, tuple[int, ...]]) -> None:
+def struct_new(stack: Stack, imm: tuple[ResourceLimits, DefinedType, tuple[int, ...]]) -> None:
     """The immediate has the fields' masks, 0 for unpacked ones."""
-    defined, masks = imm
+    limits, defined, masks = imm
     count = len(masks)
+    lease = limits.lease_object(count)
     fields = stack[len(stack) - count :]
     del stack[len(stack) - count :]
-    stack.append(StructInstance(defined, [v & m if m else v for v, m in zip(fields, masks, strict=True)]))
+    values = [v & m if m else v for v, m in zip(fields, masks, strict=True)]
+    stack.append(StructInstance(defined, values, lease))
 
 
-def struct_new_default(stack: Stack, imm: tuple[DefinedType, tuple[Any, ...]]) -> None:
-    stack.append(StructInstance(imm[0], list(imm[1])))
+def struct_new_default(stack: Stack, imm: tuple[ResourceLimits, DefinedType, tuple[Any, ...]]) -> None:
+    limits, defined, values = imm
+    stack.append(StructInstance(defined, list(values), limits.lease_object(len(values))))
 
 
 def _struct(value: StructInstance | None) -> StructInstance:
@@ -510,24 +514,28 @@ def _array(value: ArrayInstance | None) -> ArrayInstance:
     return value
 
 
-def array_new(stack: Stack, imm: tuple[DefinedType, int]) -> None:
-    defined, mask = imm
+def array_new(stack: Stack, imm: tuple[ResourceLimits, DefinedType, int]) -> None:
+    limits, defined, mask = imm
     count = stack.pop()
     check_array_length(count)
+    lease = limits.lease_object(count)
     value = stack[-1]
-    stack[-1] = ArrayInstance(defined, [value & mask if mask else value] * count)
+    stack[-1] = ArrayInstance(defined, [value & mask if mask else value] * count, lease)
 
 
-def array_new_default(stack: Stack, imm: tuple[DefinedType, Any]) -> None:
+def array_new_default(stack: Stack, imm: tuple[ResourceLimits, DefinedType, Any]) -> None:
+    limits, defined, value = imm
     check_array_length(stack[-1])
-    stack[-1] = ArrayInstance(imm[0], [imm[1]] * stack[-1])
+    lease = limits.lease_object(stack[-1])
+    stack[-1] = ArrayInstance(defined, [value] * stack[-1], lease)
 
 
-def array_new_fixed(stack: Stack, imm: tuple[DefinedType, int, int]) -> None:
-    defined, count, mask = imm
+def array_new_fixed(stack: Stack, imm: tuple[ResourceLimits, DefinedType, int, int]) -> None:
+    limits, defined, count, mask = imm
+    lease = limits.lease_object(count)
     elements = stack[len(stack) - count :]
     del stack[len(stack) - count :]
-    stack.append(ArrayInstance(defined, [v & mask for v in elements] if mask else elements))
+    stack.append(ArrayInstance(defined, [v & mask for v in elements] if mask else elements, lease))
 
 
 _ELEMENT_FORMS = {
@@ -555,7 +563,8 @@ def _elements(segment: bytes, storage: StorageType, source: int, count: int) -> 
 def array_new_data(stack: Stack, imm: tuple[ModuleInstance, DefinedType, StorageType, int]) -> None:
     instance, defined, storage, segment = imm
     count = stack.pop()
-    stack[-1] = ArrayInstance(defined, _elements(instance.datas[segment], storage, stack[-1], count))
+    elements = _elements(instance.datas[segment], storage, stack[-1], count)
+    stack[-1] = ArrayInstance(defined, elements, instance.store.limits.lease_object(count))
 
 
 def _references(segment: list[Any], source: int, count: int) -> list[Any]:
@@ -567,7 +576,8 @@ def _references(segment: list[Any], source: int, count: int) -> list[Any]:
 def array_new_elem(stack: Stack, imm: tuple[ModuleInstance, DefinedType, int]) -> None:
     instance, defined, segment = imm
     count = stack.pop()
-    stack[-1] = ArrayInstance(defined, _references(instance.elems[segment], stack[-1], count))
+    elements = _references(instance.elems[segment], stack[-1], count)
+    stack[-1] = ArrayInstance(defined, elements, instance.store.limits.lease_object(count))
 
 
 def array_get(stack: Stack, imm: int) -> None:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from tinywasm import matching
 from tinywasm.errors import Trap, TrapCode
+from tinywasm.runtime.limits import Lease
 from tinywasm.types import AbstractHeap, DefinedType, HeapType, RefType, TagType
 
 # A single array holds at most this many elements; Python's lists take 8 bytes for each.
@@ -26,18 +27,20 @@ class I31:
 
 class StructInstance:
     heap = AbstractHeap.STRUCT
-    __slots__ = ("fields", "type")
+    __slots__ = ("fields", "lease", "type")
 
-    def __init__(self, type: DefinedType, fields: list[Any]) -> None:
+    def __init__(self, type: DefinedType, fields: list[Any], lease: Lease | None = None) -> None:
+        self.lease = lease
         self.type = type
         self.fields = fields
 
 
 class ArrayInstance:
     heap = AbstractHeap.ARRAY
-    __slots__ = ("elements", "type")
+    __slots__ = ("elements", "lease", "type")
 
-    def __init__(self, type: DefinedType, elements: list[Any]) -> None:
+    def __init__(self, type: DefinedType, elements: list[Any], lease: Lease | None = None) -> None:
+        self.lease = lease
         self.type = type
         self.elements = elements
 
@@ -61,9 +64,10 @@ class ExceptionInstance:
     """A caught exception as `exnref` holds it."""
 
     heap = AbstractHeap.EXN
-    __slots__ = ("tag", "values")
+    __slots__ = ("lease", "tag", "values")
 
-    def __init__(self, tag: TagInstance, values: tuple[Any, ...]) -> None:
+    def __init__(self, tag: TagInstance, values: tuple[Any, ...], lease: Lease | None = None) -> None:
+        self.lease = lease
         self.tag = tag
         self.values = values
 

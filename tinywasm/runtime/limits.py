@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 from weakref import WeakSet
 
@@ -13,12 +14,17 @@ class ResourceLimits:
     """A store's limits, None for no limit, and what it counts against them.
 
     `memory_size` (bytes) and `table_elements` hold for each memory and table, also one that is there
-    already; `instances`, `tables` and `memories` for all that were ever made in the store.
+    already; `instances`, `tables` and `memories` for all that were ever made in the store. `total_memory`
+    (bytes) holds for what memories, tables and objects take together: a store's compiled side (`native`)
+    counts that itself, elsewhere everything that counts has a `Lease`.
     """
 
     def __init__(self) -> None:
         self.memory_size: int | None = None
         self.table_elements: int | None = None
+        self.total_memory: int | None = None
+        self.used = 0
+        self.native: Any = None
         self.counts = {"instances": 0, "tables": 0, "memories": 0}
         self.most: dict[str, int] = {}
         self._memories: WeakSet[Any] = WeakSet()
@@ -35,6 +41,29 @@ class ResourceLimits:
             for table in list(self._tables):
                 table.limit = table_elements
         self.most.update({kind: most for kind, most in counts.items() if most >= 0})
+
+    def set_total(self, total: int) -> None:
+        """Replace the limit of everything together; a negative number gives none."""
+        if total >= 0:
+            self.total_memory = total
+            if self.native is not None:
+                self.native.limit_total(total)
+
+    def fits(self, size: int) -> bool:
+        """Whether the store may take `size` more bytes."""
+        return not size or self.total_memory is None or self.used + size <= self.total_memory
+
+    def lease(self, size: int) -> Lease:
+        """`size` bytes of the store's, for as long as the lease lives. Raises `Trap` where it has no more."""
+        if not self.fits(size):
+            gc.collect()
+        if not self.fits(size):
+            raise _too_large(f"the store may take {self.total_memory} bytes")
+        return Lease(self, size)
+
+    def lease_object(self, slots: int) -> Lease | None:
+        """As `lease` for a structure, an array or an exception, but not where nothing limits them."""
+        return None if self.total_memory is None else self.lease(_OBJECT + 8 * slots)
 
     def count(self, kind: str) -> None:
         """One more of `kind`. Raises `Trap` where that is too many."""
@@ -67,6 +96,32 @@ class ResourceLimits:
         self._tables.add(table)
         if self.table_elements is not None:
             table.limit = min(table.limit, self.table_elements)
+
+
+class Lease:
+    """Bytes that something of a store takes; they go back when the lease dies."""
+
+    __slots__ = ("limits", "size")
+
+    def __init__(self, limits: ResourceLimits, size: int) -> None:
+        self.limits = limits
+        self.size = size
+        limits.used += size
+
+    def extend(self, size: int) -> bool:
+        """Take `size` more bytes, where the store has them."""
+        if not self.limits.fits(size):
+            return False
+        self.size += size
+        self.limits.used += size
+        return True
+
+    def __del__(self) -> None:
+        self.limits.used -= self.size
+
+
+# What an object takes beside its fields or elements.
+_OBJECT = 40
 
 
 def _too_large(what: str) -> Trap:

@@ -6,6 +6,7 @@ import ctypes
 import mmap
 
 from tinywasm.errors import Trap, TrapCode
+from tinywasm.runtime.limits import Lease
 from tinywasm.types import I64, Limits, MemoryType
 
 _PAGE = 65536
@@ -22,10 +23,11 @@ class MemoryInstance:
     valid when the memory grows: growing only makes `data` longer.
     """
 
-    __slots__ = ("__weakref__", "data", "limit", "space", "type")
+    __slots__ = ("__weakref__", "data", "lease", "limit", "space", "type")
     kind = "memory"
 
-    def __init__(self, type: MemoryType, max_pages: int = 65536) -> None:
+    def __init__(self, type: MemoryType, max_pages: int = 65536, lease: Lease | None = None) -> None:
+        self.lease = lease
         self.type = type
         self.limit = max_pages * _PAGE
         size = type.limits.min * type.page_size
@@ -58,6 +60,8 @@ class MemoryInstance:
         if beyond or size > room:
             return -1
         if not _protect(self.space, _units(len(self.data)), min(_units(size), len(self.space)), _OPEN):
+            return -1
+        if self.lease and not self.lease.extend(size - len(self.data)):
             return -1
         self.data = self.space[:size]
         return old

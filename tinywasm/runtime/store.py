@@ -109,15 +109,19 @@ class Store:
         instances: int = -1,
         tables: int = -1,
         memories: int = -1,
+        total_memory: int = -1,
     ) -> None:
         """Limit what instances of this store may take; negative numbers leave a limit as it is.
 
         `memory_size` is in bytes for each memory, `table_elements` for each table; the others count
-        everything made in the store. Beyond a limit, `memory.grow` and `table.grow` answer -1, and
-        instantiation raises `Trap` with the code ALLOCATION_TOO_LARGE.
+        everything made in the store. `total_memory` is in bytes for all memories, tables (8 a reference),
+        structures, arrays and exceptions together; set it before the store runs code. Beyond a limit,
+        `memory.grow` and `table.grow` answer -1, and what makes objects and instances raises `Trap` with
+        the code ALLOCATION_TOO_LARGE.
         """
         counts = {"instances": instances, "tables": tables, "memories": memories}
         self.limits.set(memory_size, table_elements, counts)
+        self.limits.set_total(total_memory)
 
     def set_wasi(self, wasi: Any) -> None:
         """What programs of this store see of the system, a `WasiConfig`; for `Linker.define_wasi`."""

@@ -6,16 +6,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinywasm.errors import Trap, TrapCode
+from tinywasm.runtime.limits import Lease
 from tinywasm.types import I64, Limits, TableType
 
 
 class TableInstance:
     """A vector of references. `limit` caps its growth in elements, whatever the type says."""
 
-    __slots__ = ("__weakref__", "elements", "limit", "type")
+    __slots__ = ("__weakref__", "elements", "lease", "limit", "type")
     kind = "table"
 
-    def __init__(self, type: TableType, init: Any = None, max_elements: int = 10_000_000) -> None:
+    def __init__(
+        self, type: TableType, init: Any = None, max_elements: int = 10_000_000, lease: Lease | None = None
+    ) -> None:
+        self.lease = lease
         self.type = type
         self.limit = max_elements
         if type.limits.min > max_elements:
@@ -42,6 +46,8 @@ class TableInstance:
         old = len(self.elements)
         top = self.type.limits.max
         if (top is not None and old + count > top) or old + count > max(self.limit, old):
+            return -1
+        if self.lease and not self.lease.extend(8 * count):
             return -1
         self.elements.extend([value] * count)
         return old

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from tinywasm.engine.native.opcodes import DIGEST
 
-_INTERFACE = 2
+_INTERFACE = 3
 
 
 def _reason() -> str:

@@ -14,7 +14,7 @@ from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport UINT64_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memmove, memset, strlen
 
@@ -124,11 +124,16 @@ cdef extern from "native.h" nogil:
         void *python
         void *owner
         int host
+    ctypedef struct Budget:
+        uint64_t limit, used, holders
+    bint tw_fits(const Budget *budget, uint64_t bytes)
     ctypedef struct Memory:
+        Budget *budget
         uint8_t *base
         uint64_t size, pages, max_pages, page_size, reserved
         int is64
     ctypedef struct Table:
+        Budget *budget
         uint64_t *elements
         uint64_t size, max, capacity
         int is64
@@ -155,6 +160,7 @@ cdef extern from "native.h" nogil:
         uint64_t *fp
         Func *func
     ctypedef struct Store:
+        Budget *budget
         uint64_t *stack
         uint64_t *stack_end
         uint64_t *top
@@ -195,7 +201,7 @@ cdef extern from "native.h" nogil:
 
 TABLE_DIGEST = tw_table_digest().decode()
 # Raised with every change of what this module offers to Python: see `native_available`.
-INTERFACE = 2
+INTERFACE = 3
 
 
 def collect_first_at(uint64_t allocated):
@@ -410,6 +416,11 @@ cdef class NativeStore:
     def __init__(self, owner, lower):
         """`owner` is the `runtime.store.Store`; `lower(func_instance)` gives a `NativeCode`."""
         cdef object config = owner.engine.config
+        self.c.budget = <Budget *>calloc(1, sizeof(Budget))
+        if self.c.budget == NULL:
+            raise MemoryError
+        self.c.budget.holders = 1
+        self.limit_total(owner.limits.total_memory)
         self.owner = owner
         self.metered = owner.fuel is not None
         self.c.interrupted = owner.interrupted
@@ -438,6 +449,7 @@ cdef class NativeStore:
             tw_free_objects(&self.c)
             self._release()
             munmap(self.c.stack, STACK_SLOTS * 8)
+        _give_back(self.c.budget, 0)
         free(self.c.frames)
         free(self.c.instances)
         free(self.c.globals)
@@ -473,6 +485,30 @@ cdef class NativeStore:
         self.guard()
         tw_collect(&self.c)
         self._release()
+
+    def limit_total(self, limit):
+        """The most bytes that memories, tables and objects may take together; None for no limit."""
+        self.c.budget.limit = UINT64_MAX if limit is None else min(limit, UINT64_MAX)
+
+    cdef int admit(self, Budget **budget, uint64_t bytes) except -1:
+        """The budget for a new memory or table of that size. Raises `Trap` where it is too much."""
+        if not tw_fits(self.c.budget, bytes):
+            self.collect()
+        if not tw_fits(self.c.budget, bytes):
+            self.c.refused = 0
+            raise self.refusal()
+        self.c.budget.holders += 1
+        budget[0] = self.c.budget
+        return 0
+
+    cdef object refusal(self):
+        """The trap of an allocation that was refused."""
+        code = TrapCode.ALLOCATION_TOO_LARGE
+        if self.c.refused:
+            return Trap(code, f"{code.value}: array of {self.c.refused} elements")
+        if self.c.budget.limit != UINT64_MAX:
+            return Trap(code, f"{code.value}: the store may take {self.c.budget.limit} bytes")
+        return Trap(code)
 
     def interrupt(self):
         self.c.interrupted = 1
@@ -536,7 +572,7 @@ cdef class NativeStore:
             return <uint64_t>(value.value & 0x7FFFFFFF) << 1 | 1
         object = tw_new_host(&self.c, <void *>value)
         if object == NULL:
-            raise MemoryError
+            raise self.refusal()
         Py_INCREF(value)
         return <uintptr_t>object
 
@@ -708,8 +744,8 @@ cdef class NativeStore:
             trap = special()
         elif code is TrapCode.INDIRECT_CALL_TO_NULL:
             trap = Trap(code, f"{code.value} {self.c.element}")
-        elif code is TrapCode.ALLOCATION_TOO_LARGE and self.c.refused:
-            trap = Trap(code, f"{code.value}: array of {self.c.refused} elements")
+        elif code is TrapCode.ALLOCATION_TOO_LARGE:
+            trap = self.refusal()
         else:
             trap = Trap(code)
         trap.frames = self._frames(base, depth)
@@ -745,7 +781,7 @@ cdef class NativeStore:
         cdef NativeTag tag = error.tag
         cdef Exn *exn = <Exn *>tw_new_exn(&self.c, &tag.tag)
         if exn == NULL:
-            raise MemoryError
+            raise self.refusal()
         # The tag may belong to an instance of another store, which may go before the exception.
         self.thrown_tags.add(tag)
         exn.head.pins += 1
@@ -964,6 +1000,16 @@ cdef int _poll(Store *c) noexcept:
 # External values
 
 
+cdef void _give_back(Budget *budget, uint64_t bytes) noexcept:
+    """What held `bytes` of a budget is gone."""
+    if budget == NULL:
+        return
+    budget.used -= bytes
+    budget.holders -= 1
+    if budget.holders == 0:
+        free(budget)
+
+
 cdef void *_reserve(size_t size, int protection) noexcept:
     cdef void *place = mmap(NULL, size, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
     return NULL if place == MAP_FAILED else place
@@ -977,7 +1023,7 @@ cdef class NativeMemory:
     cdef object __weakref__
     kind = "memory"
 
-    def __init__(self, type, uint64_t max_pages):
+    def __init__(self, NativeStore store, type, uint64_t max_pages):
         cdef uint64_t limit = max_pages * 65536
         self.type = type
         self.c.page_size = type.page_size
@@ -986,6 +1032,8 @@ cdef class NativeMemory:
         wanted = type.limits.min * type.page_size
         if wanted > limit:
             raise Trap(TrapCode.ALLOCATION_TOO_LARGE, f"allocation too large: memory of {wanted} bytes")
+        store.guard()
+        store.admit(&self.c.budget, wanted)
         top = limit // self.c.page_size
         if type.limits.max is not None:
             top = min(top, type.limits.max)
@@ -1006,6 +1054,7 @@ cdef class NativeMemory:
     def __dealloc__(self):
         if self.c.base != NULL:
             munmap(self.c.base, self.c.reserved)
+        _give_back(self.c.budget, self.c.size)
 
     def __getbuffer__(self, Py_buffer *view, int flags):
         PyBuffer_FillInfo(view, self, self.c.base, self.c.size, 0, flags)
@@ -1070,11 +1119,14 @@ cdef class NativeTable:
             raise Trap(TrapCode.ALLOCATION_TOO_LARGE, f"allocation too large: table of {size} elements")
         self.c.is64 = type.address is I64
         self.c.max = max_elements if type.limits.max is None else min(max_elements, type.limits.max)
+        store.admit(&self.c.budget, size * 8)
+        self.c.budget.used += size * 8
+        self.c.size = size
         self.c.elements = <uint64_t *>calloc(size or 1, 8)
         if self.c.elements == NULL:
             raise MemoryError
         store.write_reference(type.element, init, &ref)
-        self.c.size = self.c.capacity = size
+        self.c.capacity = size
         for index in range(self.c.size):
             self.c.elements[index] = ref
         # Again: another thread may have begun meanwhile.
@@ -1084,6 +1136,7 @@ cdef class NativeTable:
 
     def __dealloc__(self):
         free(self.c.elements)
+        _give_back(self.c.budget, self.c.size * 8)
 
     def __len__(self):
         return self.c.size

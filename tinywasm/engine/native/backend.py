@@ -51,6 +51,7 @@ class NativeBackend:
         self.config = store.engine.config
         self.native = _loop.NativeStore(store, self._lower)
         self.profiled: list[tuple[FuncInstance, Any]] = []
+        store.limits.native = self.native
         if store.profile is not None:
             store.profile.settle = self._settle_profile
 
@@ -72,7 +73,7 @@ class NativeBackend:
 
     def memory(self, type: MemoryType) -> Any:
         self.store.limits.count_memory(type)
-        memory = _loop.NativeMemory(type, self.config.max_memory_pages)
+        memory = _loop.NativeMemory(self.native, type, self.config.max_memory_pages)
         self.store.limits.hold_memory(memory)
         return memory
 

@@ -25,8 +25,11 @@ static uint64_t object_bytes(const Object *object) {
 static Object *allocate(Store *store, uint64_t bytes, int kind, TypeInfo *type) {
     if (store->threshold == 0) store->threshold = tw_first_threshold;
     if (store->allocated + bytes > store->threshold) tw_collect(store);
+    else if (!tw_fits(store->budget, bytes)) tw_collect(store);
+    if (!tw_fits(store->budget, bytes)) { store->refused = 0; return NULL; }
     Object *object = calloc(1, bytes);
     if (!object) return NULL;
+    store->budget->used += bytes;
     object->kind = (uint8_t)kind;
     object->type = type;
     object->next = store->objects;
@@ -189,6 +192,7 @@ static int build_set(Store *store, Marker *marker) {
 
 static void sweep(Store *store) {
     Object **link = &store->objects;
+    store->budget->used -= store->allocated;
     store->allocated = 0;
     while (*link) {
         Object *object = *link;
@@ -206,6 +210,7 @@ static void sweep(Store *store) {
             free(object);
         }
     }
+    store->budget->used += store->allocated;
 }
 
 /* Without memory for the marker nothing is freed, and the heap grows instead. */

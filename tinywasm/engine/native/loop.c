@@ -26,6 +26,7 @@ static uint64_t mapped(uint64_t size) { return (size + 0xFFFF) & ~(uint64_t)0xFF
 int tw_memory_open(Memory *memory, uint64_t size) {
     uint64_t from = mapped(memory->size), to = mapped(size);
     if (to > from && mprotect(memory->base + from, to - from, PROT_READ | PROT_WRITE) != 0) return -1;
+    memory->budget->used += size - memory->size;
     memory->size = size;
     return 0;
 }
@@ -34,14 +35,15 @@ int64_t tw_memory_grow(Memory *memory, uint64_t pages) {
     uint64_t old = memory->pages;
     if (pages > memory->max_pages - old) return -1;
     uint64_t size = (old + pages) * memory->page_size;
-    if (size > memory->reserved || tw_memory_open(memory, size) != 0) return -1;
+    if (size > memory->reserved || !tw_fits(memory->budget, size - memory->size)) return -1;
+    if (tw_memory_open(memory, size) != 0) return -1;
     memory->pages = old + pages;
     return (int64_t)old;
 }
 
 int64_t tw_table_grow(Table *table, uint64_t count, uint64_t value) {
     uint64_t old = table->size;
-    if (count > table->max - old) return -1;
+    if (count > table->max - old || !tw_fits(table->budget, count * 8)) return -1;
     if (old + count > table->capacity) {
         uint64_t capacity = (old + count) + (old + count) / 2;
         if (capacity > SIZE_MAX / sizeof *table->elements) return -1;
@@ -52,6 +54,7 @@ int64_t tw_table_grow(Table *table, uint64_t count, uint64_t value) {
     }
     for (uint64_t i = 0; i < count; i++) table->elements[old + i] = value;
     table->size = old + count;
+    table->budget->used += count * 8;
     return (int64_t)old;
 }
 

@@ -106,13 +106,21 @@ typedef struct Func {
     int host;
 } Func;
 
+/* The bytes that a store's memories, tables and objects take together, and may take. Whatever counts in
+   it may outlive the store: the last of its holders frees it. */
+typedef struct Budget {
+    uint64_t limit, used, holders;
+} Budget;
+
 typedef struct Memory {
+    Budget *budget;
     uint8_t *base;
     uint64_t size, pages, max_pages, page_size, reserved;
     int is64;
 } Memory;
 
 typedef struct Table {
+    Budget *budget;
     uint64_t *elements;
     uint64_t size, max, capacity;
     int is64;
@@ -153,6 +161,7 @@ enum status { STATUS_DONE, STATUS_TRAP, STATUS_THROWN, STATUS_PYTHON };
    A run begins with the GIL held, which makes short calls cheap; the first look at the interrupt flag
    lets it go (`thread_state` is then not NULL), and callbacks and the end of the run take it back. */
 typedef struct Store {
+    Budget *budget;
     uint64_t *stack, *stack_end, *top;
     Frame *frames;
     int64_t depth, max_depth;
@@ -183,6 +192,10 @@ typedef struct Store {
 
 /* Run `func` with its arguments at `fp`; results are left there. Returns a `status`. */
 int tw_run(Store *store, Func *func, uint64_t *fp);
+
+static inline int tw_fits(const Budget *budget, uint64_t bytes) {
+    return bytes == 0 || (budget->used <= budget->limit && bytes <= budget->limit - budget->used);
+}
 
 /* Make reserved space usable up to `size`; -1 where the system does not give that much. Space that is not
    open counts toward no limit of the process (RLIMIT_DATA). */

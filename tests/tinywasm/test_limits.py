@@ -1,0 +1,296 @@
+"""What bounds running code on both engines: memory, time, Ctrl-C, and one thread a store."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import pytest
+
+import tinywasm
+from tinywasm import Config, Engine, Interrupted, Module, Store, Trap, TrapCode, WasmError
+from tinywasm.engine import native_available
+
+ENGINES = ["python", *["native"] * native_available]
+needs_native = pytest.mark.skipif(not native_available, reason="the native engine is not built")
+MIB = 1 << 20
+
+
+@pytest.fixture(params=ENGINES)
+def store(request: pytest.FixtureRequest) -> Store:
+    return Store(Engine(Config(engine=request.param)))
+
+
+def exports(store: Store, text: str, imports: Any = None) -> tinywasm.Exports:
+    return tinywasm.instantiate(text, imports=imports or {}, store=store).exports
+
+
+MEMORIES = """
+    (module (memory 1) (table $t 0 funcref)
+      (func (export "grow") (param i32) (result i32) (memory.grow (local.get 0)))
+      (func (export "grow_table") (param i32) (result i32) (table.grow $t (ref.null func) (local.get 0))))"""
+
+
+def test_memories_and_tables_share_what_a_store_may_take(store: Store) -> None:
+    store.set_limits(total_memory=MIB)
+    first, second = exports(store, MEMORIES), exports(store, MEMORIES)
+    assert first.grow(10) == 1
+    assert second.grow(5) == -1
+    assert second.grow(3) == 1
+    assert first.grow_table(8192) == 0
+    assert first.grow_table(1) == -1
+    assert second.grow(0) == 4
+    with pytest.raises(Trap, match="allocation too large: the store may take 1048576 bytes") as caught:
+        exports(store, "(module (memory 1))")
+    assert caught.value.trap_code is TrapCode.ALLOCATION_TOO_LARGE
+
+
+def test_the_total_may_change(store: Store) -> None:
+    e = exports(store, MEMORIES)
+    store.set_limits(total_memory=0)
+    assert e.grow(1) == -1
+    assert e.grow(0) == 1
+    store.set_limits(total_memory=64 * MIB)
+    assert e.grow(1) == 1
+
+
+OBJECTS = {
+    "structures": """
+        (type $t (struct (field (ref null $t)) (field i64)))
+        (func (export "f") (local (ref null $t))
+          (loop (local.set 0 (struct.new $t (local.get 0) (i64.const 1))) (br 0)))""",
+    "structures of defaults in a list": """
+        (type $t (struct (field (mut (ref null $t)))))
+        (func (export "f") (local (ref null $t) (ref null $t))
+          (loop
+            (local.set 1 (struct.new_default $t))
+            (struct.set $t 0 (local.get 1) (local.get 0))
+            (local.set 0 (local.get 1)) (br 0)))""",
+    "arrays": """
+        (type $t (array (mut anyref)))
+        (func (export "f") (local (ref null $t) (ref null $t))
+          (loop
+            (local.set 1 (array.new_default $t (i32.const 100)))
+            (array.set $t (local.get 1) (i32.const 0) (local.get 0))
+            (local.set 0 (local.get 1)) (br 0)))""",
+    "one array": """
+        (type $t (array i64))
+        (func (export "f") (drop (array.new $t (i64.const 7) (i32.const 1000000))))""",
+    "exceptions": """
+        (tag $t (param exnref))
+        (func (export "f") (local exnref)
+          (loop $again
+            (block $caught (result exnref exnref)
+              (try_table (catch_ref $t $caught) (throw $t (local.get 0)))
+              (unreachable))
+            (local.set 0) (drop) (br $again)))""",
+}
+
+
+@pytest.mark.parametrize("what", OBJECTS)
+def test_objects_count_and_the_store_stays_usable(store: Store, what: str) -> None:
+    store.set_limits(total_memory=MIB)
+    e = exports(store, f"(module {OBJECTS[what]})")
+    for _ in range(2):
+        with pytest.raises(Trap, match="allocation too large"):
+            e.f()
+    store.gc()
+    assert exports(store, '(module (memory 12) (func (export "f") (result i32) (i32.const 5)))').f() == 5
+
+
+def test_what_is_freed_does_not_count(store: Store) -> None:
+    store.set_limits(total_memory=MIB)
+    e = exports(
+        store,
+        """
+        (module
+          (type $t (struct (field (mut (ref null $t)))))
+          (func (export "f") (param i32) (result i32) (local (ref null $t))
+            (loop
+              (local.set 1 (struct.new_default $t))
+              (struct.set $t 0 (local.get 1) (local.get 1))
+              (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
+            (local.get 0)))""",
+    )
+    assert e.f(100_000) == 0
+
+
+def test_a_deadline_ends_a_loop_and_is_taken_away(store: Store) -> None:
+    e = exports(
+        store,
+        """(module
+        (func (export "f") (loop (br 0)))
+        (func (export "g") (result i32) (i32.const 1)))""",
+    )
+    start = time.monotonic()
+    store.set_deadline(0.05)
+    with pytest.raises(Interrupted):
+        e.f()
+    assert time.monotonic() - start < 5
+    with pytest.raises(Interrupted):
+        e.g()
+    store.set_deadline(None)
+    assert e.g() == 1
+
+
+CTRL_C = """
+import os, signal, sys, threading, time
+import tinywasm
+
+store = tinywasm.Store(tinywasm.Engine(tinywasm.Config(engine=sys.argv[1])))
+exports = tinywasm.instantiate('''
+    (module (func (export "spin") (loop (br 0))) (func (export "one") (result i32) (i32.const 1)))''',
+    store=store).exports
+sent = []
+def press():
+    time.sleep(0.2)
+    sent.append(time.monotonic())
+    os.kill(os.getpid(), signal.SIGINT)
+def spin(ended):
+    try:
+        exports.spin()
+    except tinywasm.Interrupted:
+        ended.set()
+threading.Thread(target=press).start()
+if sys.argv[2] == "main":
+    try:
+        exports.spin()
+    except KeyboardInterrupt:
+        taken = time.monotonic() - sent[0]
+else:
+    ended = threading.Event()
+    thread = threading.Thread(target=spin, args=[ended])
+    thread.start()
+    try:
+        ended.wait()
+    except KeyboardInterrupt:
+        store.interrupt()
+        assert ended.wait(30)
+        taken = time.monotonic() - sent[0]
+    thread.join()
+print(exports.one(), taken)
+"""
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("thread", ["main", "other"])
+def test_ctrl_c_ends_an_endless_loop(engine: str, thread: str) -> None:
+    """Python hands Ctrl-C to the main thread, which interrupts the store where another thread runs it."""
+    done = subprocess.run(
+        [sys.executable, "-c", CTRL_C, engine, thread], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    result, taken = done.stdout.split()
+    # 0.1 s where the processor is ours alone.
+    assert result == "1" and float(taken) < 2
+
+
+@needs_native
+def test_two_threads_run_their_stores_at_the_same_time() -> None:
+    """Each waits for what the other one writes while it runs: they end only if both get on."""
+    e = Engine(Config(engine="native"))
+    stores = [Store(e), Store(e)]
+    text = """
+        (module (memory (export "m") 1)
+          (func (export "f") (loop (br_if 0 (i32.eqz (i32.load (i32.const 0)))))))"""
+    both = [exports(store, text) for store in stores]
+    threads = [threading.Thread(target=each.f, daemon=True) for each in both]
+    for thread in threads:
+        thread.start()
+    # This thread is the third one that gets on.
+    for store, each, thread in zip(stores, both, threads, strict=True):
+        each.m.data_ptr(store)[0] = 1
+        thread.join(60)
+        assert not thread.is_alive()
+
+
+def test_one_store_in_two_threads_is_an_error(store: Store) -> None:
+    running, release = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        running.set()
+        release.wait(60)
+
+    e = exports(
+        store,
+        """(module (import "h" "wait" (func $wait))
+             (func (export "f") (call $wait)) (func (export "g") (result i32) (i32.const 1)))""",
+        {"h": {"wait": wait}},
+    )
+    thread = threading.Thread(target=e.f)
+    thread.start()
+    assert running.wait(60)
+    with pytest.raises(WasmError, match="the store is in use by another thread"):
+        e.g()
+    release.set()
+    thread.join(60)
+    assert e.g() == 1
+
+
+def test_a_spinning_store_refuses_a_second_thread(store: Store) -> None:
+    e = exports(store, '(module (func (export "f") (loop (br 0))) (func (export "g")))')
+    ended: list[BaseException] = []
+
+    def spin() -> None:
+        try:
+            e.f()
+        except Interrupted as interrupted:
+            ended.append(interrupted)
+
+    thread = threading.Thread(target=spin)
+    thread.start()
+    for _ in range(1000):
+        try:
+            e.g()
+        except WasmError as error:
+            assert "in use by another thread" in str(error)
+            break
+        time.sleep(0.001)
+    else:
+        pytest.fail("the second thread was never refused")
+    store.interrupt()
+    thread.join(60)
+    assert len(ended) == 1
+
+
+def test_a_serialized_module_runs_on_either_engine(store: Store) -> None:
+    made = Module(Engine(Config(engine="python")), '(module (func (export "f") (result i32) (i32.const 42)))')
+    module = Module.deserialize(store.engine, made.serialize())
+    assert tinywasm.Instance(store, module, []).exports(store)["f"](store) == 42
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda data: data[:-1] + bytes([data[-1] ^ 1]), "was changed or cut off"),
+        (lambda data: data[:-5], "was changed or cut off"),
+        (lambda data: data.replace(data.split(b"\n")[1], b"0.0.0", 1), "for another tinywasm version"),
+        (lambda data: data.replace(data.split(b"\n")[2], b"f" * 64, 1), "for another instruction table"),
+        (lambda data: b"", "no serialized module"),
+        (lambda data: data[20:], "no serialized module"),
+    ],
+)
+def test_a_serialized_module_that_does_not_fit_is_refused(change: Any, message: str) -> None:
+    engine = Engine()
+    data = Module(engine, "(module (memory 1))").serialize()
+    with pytest.raises(WasmError, match=message):
+        Module.deserialize(engine, change(data))
+
+
+def test_the_environment_chooses_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TINYWASM_ENGINE", "python")
+    assert Config().engine == "python"
+    monkeypatch.setenv("TINYWASM_ENGINE", "fastest")
+    with pytest.raises(ValueError, match='unknown engine "fastest": use "auto", "python" or "native"'):
+        tinywasm.instantiate("(module)")
+
+
+def test_a_native_engine_that_is_not_there_is_told_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tinywasm.engine.native_available", False)
+    monkeypatch.setattr("tinywasm.engine.unavailable_because", "the extension was not built (no compiler)")
+    with pytest.raises(ValueError, match=r"the native engine is not available: the extension was not built"):
+        tinywasm.instantiate("(module)", store=Store(Engine(Config(engine="native"))))
+    assert exports(Store(Engine(Config(engine="auto"))), '(module (func (export "f")))').f() is None
