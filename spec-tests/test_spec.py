@@ -1,19 +1,25 @@
-"""Each script of the official suite passes whole: no failed command, no skipped one."""
+"""Each script of the official suite passes whole on every engine: no failed command, no skipped one."""
 
 from __future__ import annotations
 
 import pytest
 
 from locate import Script
+from tinywasm.engine import native_available
 from tinywasm.wast.runner import run_script
 from tinywasm.wast.suite import config_for, unsupported
 
+ENGINES = ("python", "native") if native_available else ("python",)
 
-def test_script(script: Script) -> None:
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_script(script: Script, engine: str) -> None:
     reason = unsupported(script.path)
     if reason:
         pytest.skip(reason)
-    report = run_script(script.path.read_bytes(), script.name, config_for(script.path))
+    config = config_for(script.path)
+    config.engine = engine
+    report = run_script(script.path.read_bytes(), script.name, config)
     assert report.commands > 0
     failures = [f"{script.name}:{failure.line}: {failure}" for failure in report.failures]
     assert not failures, "\n".join(failures[:20])

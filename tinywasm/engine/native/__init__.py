@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 from tinywasm.engine.native.opcodes import DIGEST
 
 _INTERFACE = 3
@@ -14,9 +16,11 @@ _INTERFACE = 3
 def _reason() -> str:
     """Why the extension cannot be used, or an empty string."""
     try:
-        from tinywasm.engine.native import _loop
+        _loop = importlib.import_module("tinywasm.engine.native._loop")
+    except ModuleNotFoundError:
+        return "the extension was not built"
     except ImportError as error:
-        return f"the extension was not built ({error})"
+        return f"the extension does not load: {error}"
     if _loop.TABLE_DIGEST != DIGEST or getattr(_loop, "INTERFACE", 0) != _INTERFACE:
         return "the extension was built from other sources; build it again"
     return ""
