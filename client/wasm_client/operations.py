@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, TypeVar
 
 from schannel.messages import (
@@ -159,7 +159,9 @@ class Operations:
 
     def run(self, request: RunRequest, progress: Progress | None) -> Operation[RunResult]:
         """Run a command to its end."""
-        return (yield from self._attested(request, RunResult, _sent(progress, len(request.stdin))))
+        result = yield from self._attested(request, RunResult, _sent(progress, len(request.stdin)))
+        # A view of the message until here; whoever called wants bytes.
+        return replace(result, stdout=bytes(result.stdout))
 
     def receipt(self, number: int) -> Operation[bytes]:
         """The signed receipt of a call or run."""
