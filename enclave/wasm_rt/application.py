@@ -225,6 +225,8 @@ class Application:
 
     def _seal(self, request: SealRequest) -> SealResult:
         label = self._label(request.label, self._access.client)
+        if not len(request.module):
+            raise RequestError(ErrorCode.MALFORMED_MODULE, "the program is empty")
         counter = self._sealer().seal(label, request.module, request.counter)
         return SealResult(program_digest(request.module), counter)
 

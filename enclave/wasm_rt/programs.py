@@ -171,7 +171,11 @@ class Programs:
             # The decoder takes any buffer, and copies out of it only what stays of the module.
             syntax = binary.decode(cast(bytes, source), self._engine.config.features)
         else:
-            syntax = text.parse_module(str(source, "utf-8"))
+            written = str(source, "utf-8")
+            if not written.strip():
+                # The text format's grammar takes it for an empty module; a person sent the wrong file.
+                raise RequestError(ErrorCode.MALFORMED_MODULE, "the program is empty")
+            syntax = text.parse_module(written)
         return Module.from_decoded(self._engine, syntax)
 
     def _instantiate(self, program: Program) -> ModuleInstance:
