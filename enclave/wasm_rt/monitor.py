@@ -5,8 +5,8 @@ reports. The host has a control socket and may ask for enclaves; reports and sea
 enclaves, each over its own socket and about itself.
 
 Control datagrams are JSON. From the host: ``{"start": n}`` with the enclave's ends of channel and storage,
-``{"stop": n}``, ``{"kill": n}``. To the host: ``{"ready": {...}}`` or ``{"error": text}`` once, then
-``{"started": n, "pid": p}``, ``{"failed": n}``, ``{"ended": n, "status": s}``,
+``{"stop": n, "why": reason}``, ``{"kill": n}``. To the host: ``{"ready": {...}}`` or ``{"error": text}``
+once, then ``{"started": n, "pid": p}``, ``{"failed": n}``, ``{"ended": n, "status": s}``,
 ``{"log": text, "enclave": n}``.
 """
 

@@ -97,6 +97,8 @@ _LIMITS = {
     "per_address": "open connections from one address",
     "handshake": "how long a client's first message may take",
     "idle": "how long a session lasts in which nothing passes",
+    "session": "how long a session lasts",
+    "memory": "mebibytes that all enclaves have together; the session with most of it is closed",
     "drain": "how long sessions may go on after SIGTERM; a second signal ends them at once",
     "pool": "enclaves that are kept ready",
 }

@@ -152,7 +152,7 @@ def test_endless_loop_ends(application: Application) -> None:
     assert time.monotonic() - begun < 20
     assert error(application.handle(CallRequest("main", "spin", fuel=5000))).code is ErrorCode.OUT_OF_FUEL
     # An interruption that came too late must not hit the next call.
-    application.interrupt()
+    application.interrupt("too late")
     assert results(application.handle(CallRequest("main", "i32", (Value.i32(1),)))) == [1]
 
 
