@@ -17,8 +17,9 @@ from schannel.framing import LENGTH_SIZE, MAGIC, PROLOGUE_SIZE, Refusal, encode_
 from .admission import Admission, TurnedAway
 from .limits import ServerLimits
 from .logs import log_event
+from .memory import MemoryWatch
 from .metrics import Metrics
-from .monitor import Enclave, MonitorError, MonitorProcess
+from .monitor import Enclave, MonitorError, MonitorProcess, Stop
 from .pool import EnclavePool
 from .relay import Streams, Traffic, relay
 from .storage import SealedStore, serve_storage
@@ -54,6 +55,7 @@ class Server:
         self._limits = limits or ServerLimits()
         self._metrics = metrics or Metrics()
         self._admission = Admission(self._limits, self._metrics)
+        self._memory = MemoryWatch(self._limits.memory)
         self._pool = EnclavePool(monitor, self._limits.pool, self._metrics)
         self._listener: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
@@ -143,7 +145,8 @@ class Server:
                     peer=peer,
                     enclave=enclave.number,
                 )
-                await self._connect(peer, client, enclave, first)
+                with self._memory.watching(enclave.pid.result()) as too_large:
+                    await self._connect(peer, client, enclave, first, too_large)
 
     async def _unless_draining(self, waited_for: Coroutine[Any, Any, _T]) -> _T:
         """Wait for something that does not matter any more when the host stops.
@@ -163,7 +166,9 @@ class Server:
             draining.cancel()
             await asyncio.gather(waiting, draining, return_exceptions=True)
 
-    async def _connect(self, peer: str, client: Streams, enclave: Enclave, first: bytes) -> None:
+    async def _connect(
+        self, peer: str, client: Streams, enclave: Enclave, first: bytes, too_large: asyncio.Event
+    ) -> None:
         streams = await asyncio.open_connection(sock=enclave.channel, limit=self._limits.buffer)
         streams[1].transport.set_write_buffer_limits(self._limits.buffer)
         streams[1].write(first)
@@ -173,11 +178,8 @@ class Server:
         traffic.add("up", len(first))
         relaying = asyncio.create_task(relay(client, streams, traffic))
         try:
-            if reason := await self._end_of_session(relaying, traffic):
-                log_event(
-                    logging.INFO, "session_closed", f"{peer}: {reason}", peer=peer, enclave=enclave.number
-                )
-                self._monitor.stop_enclave(enclave)
+            if why := await self._end_of_session(relaying, traffic, too_large):
+                self._stop(peer, enclave, why)
                 await asyncio.wait({relaying}, timeout=self._grace)
         finally:
             for task in (relaying, storing):
@@ -187,21 +189,33 @@ class Server:
             streams[1].close()
             await self._end(peer, enclave, traffic)
 
-    async def _end_of_session(self, relaying: asyncio.Task[None], traffic: Traffic) -> str:
-        """Wait for the end; returns why the session has to be ended, empty when it has ended by itself."""
-        closing = asyncio.create_task(self._closing.wait())
+    async def _end_of_session(
+        self, relaying: asyncio.Task[None], traffic: Traffic, too_large: asyncio.Event
+    ) -> Stop | None:
+        """Wait for the end; returns why the session has to be ended, None when it has ended by itself."""
+        over = time.monotonic() + self._limits.session
+        closing, chosen = (asyncio.create_task(event.wait()) for event in (self._closing, too_large))
         try:
             while True:
-                left = traffic.last + self._limits.idle - time.monotonic()
+                quiet = traffic.last + self._limits.idle
+                left = min(quiet, over) - time.monotonic()
                 if left <= 0:
-                    return "nothing has passed for too long"
-                await asyncio.wait({relaying, closing}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                    return Stop.IDLE if quiet < over else Stop.TIME
+                waited_for: set[asyncio.Task[Any]] = {relaying, closing, chosen}
+                await asyncio.wait(waited_for, timeout=left, return_when=asyncio.FIRST_COMPLETED)
                 if relaying.done():
-                    return ""
-                if closing.done():
-                    return "the host stops"
+                    return None
+                if closing.done() or chosen.done():
+                    return Stop.SHUTDOWN if closing.done() else Stop.MEMORY
         finally:
             closing.cancel()
+            chosen.cancel()
+
+    def _stop(self, peer: str, enclave: Enclave, why: Stop) -> None:
+        """Have an enclave close its session."""
+        self._metrics.closed[why.name.lower()] += 1
+        log_event(logging.INFO, "session_closed", f"{peer}: {why.value}", peer=peer, enclave=enclave.number)
+        self._monitor.stop_enclave(enclave, why)
 
     async def _end(self, peer: str, enclave: Enclave, traffic: Traffic) -> None:
         """Wait for an enclave whose channel is closed; end it when it goes on without its client."""
