@@ -10,8 +10,8 @@ import asyncio
 import select
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import Self
 
@@ -19,6 +19,7 @@ from .errors import ChannelTimeout, LocalError, Truncated
 from .events import CloseReason, EnclaveVerified, Event, PeerClosed, ReplyReceived
 from .messages import Reply, Request
 from .session import ClientSession, State
+from .wire import Buffer
 
 RECEIVE_SIZE = 1 << 18
 DEFAULT_TIMEOUT = 30.0
@@ -47,10 +48,10 @@ class _Driver:
 
     def _take(self, events: list[Event]) -> None:
         for event in events:
-            if isinstance(event, EnclaveVerified):
-                self.verified = event
-            elif isinstance(event, ReplyReceived):
+            if isinstance(event, ReplyReceived):
                 self._replies[event.number] = event.reply
+            elif isinstance(event, EnclaveVerified):
+                self.verified = event
             elif isinstance(event, PeerClosed):
                 self._close_reason = event.reason
 
@@ -188,35 +189,41 @@ class ClientConnection(_Driver):
 
     def _exchange(self, deadline: float | None) -> None:
         """Receive once, then send what that released."""
-        with self._failing():
+        try:
             _await(self._reading, deadline)
             size = self._socket.recv_into(self._buffer)
             self._receive(bytes(self._buffer[:size]))
+        except BaseException as error:
+            self._hang_up(error)
+            raise
         self._send(deadline)
 
     def _send(self, deadline: float | None) -> None:
-        with self._failing():
-            pending = memoryview(self._session.data_to_send())
-            while pending:
-                try:
-                    pending = pending[self._socket.send(pending) :]
-                except BlockingIOError:
-                    _await(self._writing, deadline)
-
-    @contextmanager
-    def _failing(self) -> Iterator[None]:
-        """Whatever interrupts input or output leaves a stream that cannot go on: hang up."""
+        data = self._session.data_to_send()
+        if not data:
+            return
         try:
-            yield
-        except TimeoutError as error:
-            self.abort()
-            raise ChannelTimeout("the enclave did not answer in time") from error
-        except OSError as error:
-            self.abort()
-            raise Truncated("the connection broke") from error
-        except BaseException:
-            self.abort()
+            sent = self._try_to_send(data)
+            while sent < len(data):
+                _await(self._writing, deadline)
+                sent += self._try_to_send(memoryview(data)[sent:])
+        except BaseException as error:
+            self._hang_up(error)
             raise
+
+    def _try_to_send(self, data: Buffer) -> int:
+        try:
+            return self._socket.send(data)
+        except BlockingIOError:
+            return 0
+
+    def _hang_up(self, error: BaseException) -> None:
+        """Whatever interrupts input or output leaves a stream that cannot go on."""
+        self.abort()
+        if isinstance(error, TimeoutError):
+            raise ChannelTimeout("the enclave did not answer in time") from error
+        if isinstance(error, OSError):
+            raise Truncated("the connection broke") from error
 
 
 class AsyncClientConnection(_Driver):

@@ -17,7 +17,7 @@ from schannel.transport import DEFAULT_TIMEOUT, AsyncClientConnection
 from schannel.wire import Buffer
 
 from .errors import ArgumentError, ConnectionLost, connecting
-from .operations import DEFAULT_MODULE, Operation, Operations, Progress, Send
+from .operations import DEFAULT_MODULE, Ask, Operation, Operations, Progress, Send
 from .receipts import ReceiptFile
 from .session import REPLY_TIMEOUT, Scalar, client_session, target
 from .values import FunctionType
@@ -166,10 +166,13 @@ class AsyncSession:
                 while True:
                     step = operation.send(answer)
                     async with asyncio.timeout(self._reply_timeout):
-                        if isinstance(step, Send):
+                        if isinstance(step, Ask):
+                            number = await self._connection.send(step.request)
+                            answer = (number, await self._connection.wait(number, step.watch))
+                        elif isinstance(step, Send):
                             answer = await self._connection.send(step.request)
                         else:
-                            answer = await self._connection.wait(step.number, step.watch)
+                            answer = await self._connection.wait(step.number)
             except StopIteration as end:
                 result: _T = end.value
                 return result
