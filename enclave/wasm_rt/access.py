@@ -7,6 +7,8 @@ from schannel.messages import DeployRequest, ErrorCode, Request, SealRequest, me
 from .configuration import Configuration
 from .errors import RequestError
 
+_DEPLOYING = (DeployRequest, SealRequest)
+
 
 class Access:
     """The rights of one client.
@@ -23,12 +25,11 @@ class Access:
 
     def check(self, request: Request) -> None:
         """Raise RequestError unless this client may make such a request."""
-        name = message_type(request).name.lower()
-        if isinstance(request, DeployRequest | SealRequest):
+        if isinstance(request, _DEPLOYING):
             if not self._may_deploy(self.client):
-                raise self._refusal("deploy programs", name)
+                raise self._refusal("deploy programs", request)
         elif self._callers and self.client not in self._callers | self._deployers:
-            raise self._refusal("use programs", name)
+            raise self._refusal("use programs", request)
 
     def check_owner(self, owner: bytes) -> None:
         """Raise RequestError unless this client may use the programs that `owner` had kept."""
@@ -40,8 +41,9 @@ class Access:
     def _may_deploy(self, client: bytes) -> bool:
         return not self._deployers or client in self._deployers
 
-    def _refusal(self, what: str, request: str) -> RequestError:
+    def _refusal(self, what: str, request: Request) -> RequestError:
         who = f"the client key {self.client.hex()}" if self.client else "a client without a key"
+        kind = message_type(request).name.lower()
         return RequestError(
-            ErrorCode.NOT_ALLOWED, f"{who} may not {what} here: the {request} request is refused"
+            ErrorCode.NOT_ALLOWED, f"{who} may not {what} here: the {kind} request is refused"
         )

@@ -20,7 +20,6 @@ from schannel.events import (
     CloseReason,
     Event,
     EvidenceRequired,
-    PeerClosed,
     ReplyReceived,
     RequestReceived,
 )
@@ -166,24 +165,24 @@ class EnclaveServer:
             self._session.receive_eof()
             return True
         events = self._session.receive_data(data)
-        closed = any(isinstance(event, PeerClosed) for event in events)
         # A client that has closed waits for no reply any more.
-        for event in () if closed else events:
+        for event in () if self._session.peer_closed else events:
             self._handle(event)
-            self._flush()
         self._flush()
-        return closed
+        return self._session.peer_closed
 
     def _handle(self, event: Event) -> None:
         match event:
+            case RequestReceived(number, request):
+                self._reply(number, self._application.handle(request, number))
+                self._flush()
+                self._application.settle()
             case EvidenceRequired(data):
                 self._session.send_evidence(self._link.attest(data))
                 self._attested = True
                 self._application.begin(self._session.handshake_hash)
             case ClientIdentified(public_key):
                 self._application.identify(public_key)
-            case RequestReceived(number, request):
-                self._reply(number, self._application.handle(request, number))
 
     def _reply(self, number: int, reply: Reply) -> None:
         try:

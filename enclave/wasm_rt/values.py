@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from schannel.layouts import MAX_TEXT
-from schannel.messages import ExportInfo, ExternKind, Value, ValueType
+from schannel.messages import ExportInfo, ExternKind
+from schannel.values import Value, ValueType, known_value
 from tinywasm.instance import Module
 from tinywasm.module import Export
 from tinywasm.numerics.floats import f32_from_bits, f32_to_bits, f64_from_bits, f64_to_bits
@@ -28,29 +29,29 @@ _TO_BITS: dict[ValType, tuple[ValueType, Callable[[Any], int]]] = {
 }
 
 
-def accepts(signature: FuncType, arguments: Sequence[Value]) -> bool:
-    """Whether a function of that type takes these arguments."""
-    expected = [_TO_BITS.get(param, (None,))[0] for param in signature.params]
-    return expected == [argument.type for argument in arguments]
+class Signature:
+    """How arguments go into functions of one type, and how their results come out."""
 
+    def __init__(self, function_type: FuncType) -> None:
+        params = [_TO_BITS.get(param, (None,))[0] for param in function_type.params]
+        self._params = tuple(params)
+        self._to_raw = [_TO_RAW[kind] for kind in params if kind is not None]
+        self._to_bits = [_TO_BITS[result] for result in function_type.results if result in _TO_BITS]
+        self.unshowable = next((item for item in function_type.results if item not in _TO_BITS), None)
+        """The first result type of which no value can leave the enclave: references mean nothing outside."""
 
-def unshowable_result(signature: FuncType) -> ValType | None:
-    """The first result type of which no value can leave the enclave: references mean nothing outside."""
-    return next((result for result in signature.results if result not in _TO_BITS), None)
+    def accepts(self, arguments: Sequence[Value]) -> bool:
+        """Whether a function of this type takes these arguments."""
+        return self._params == tuple([kind for kind, _ in arguments])
 
+    def to_raw(self, arguments: Sequence[Value]) -> list[Any]:
+        """Arguments that it takes, as the engine takes them."""
+        return [convert(bits) for convert, (_, bits) in zip(self._to_raw, arguments, strict=True)]
 
-def to_raw(arguments: Sequence[Value]) -> list[Any]:
-    """Arguments as the engine takes them."""
-    return [_TO_RAW[argument.type](argument.bits) for argument in arguments]
-
-
-def from_raw(signature: FuncType, results: Sequence[Any]) -> tuple[Value, ...]:
-    """Results as they travel."""
-    values = []
-    for kind, raw in zip(signature.results, results, strict=True):
-        value_type, to_bits = _TO_BITS[kind]
-        values.append(Value(value_type, to_bits(raw)))
-    return tuple(values)
+    def from_raw(self, results: Sequence[Any]) -> tuple[Value, ...]:
+        """Results as they travel."""
+        pairs = zip(self._to_bits, results, strict=True)
+        return tuple([known_value((kind, convert(raw))) for (kind, convert), raw in pairs])
 
 
 def function_type(signature: FuncType) -> str:
