@@ -99,6 +99,9 @@ _LIMITS = {
     "idle": "how long a session lasts in which nothing passes",
     "session": "how long a session lasts",
     "memory": "mebibytes that all enclaves have together; the session with most of it is closed",
+    "kept": "mebibytes of sealed programs, of all clients",
+    "kept_per_client": "mebibytes of sealed programs, of one client",
+    "kept_days": "days after which a sealed program that nobody uses is removed",
     "drain": "how long sessions may go on after SIGTERM; a second signal ends them at once",
     "pool": "enclaves that are kept ready",
 }
@@ -194,7 +197,7 @@ async def _serve(files: EnclaveFiles, options: argparse.Namespace) -> int:
                 shown = f"enclaves run without {name}: {why}"
                 log_event(logging.WARNING, "isolation_missing", shown, layer=name)
             metrics = Metrics()
-            server = Server(monitor, SealedStore(sealed_folder()), limits, metrics)
+            server = Server(monitor, SealedStore(sealed_folder(), limits), limits, metrics)
             stop = _heed_signals(server)
             await server.listen(listener)
             host, port = listener.getsockname()[:2]

@@ -83,7 +83,7 @@ async def running_server(
     metrics = Metrics()
     server = Server(
         cast(MonitorProcess, monitor),
-        SealedStore(Path("/nonexistent")),
+        SealedStore(Path("/nonexistent"), ServerLimits()),
         limits or ServerLimits(pool=0),
         metrics,
     )
