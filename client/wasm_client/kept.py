@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from schannel.events import EnclaveVerified
+from schannel.layouts import DIGEST_SIZE
 from schannel.messages import ErrorCode
 
 from .errors import ClientError, RequestFailed
@@ -22,12 +23,12 @@ NO_KEY = "programs are kept for a client's key: make one with wasm-client keygen
 class Kept:
     """A program that an enclave keeps: its label, the highest counter seen, and the program's SHA-256.
 
-    One that was forgotten has no digest: its counter still refuses what a host puts back.
+    One that was forgotten has no digest, but a counter that still refuses what a host puts back.
     """
 
     label: str
     counter: int
-    digest: bytes
+    digest: bytes | None
 
 
 class KeptPrograms:
@@ -43,14 +44,7 @@ class KeptPrograms:
 
     def list(self) -> list[Kept]:
         """In the order in which they were kept; ClientError if the file holds something else."""
-        entries = self._read().get(self._key, {})
-        try:
-            return [
-                Kept(label, int(entry["counter"]), bytes.fromhex(entry["digest"]))
-                for label, entry in entries.items()
-            ]
-        except (AttributeError, TypeError, ValueError, KeyError) as error:
-            raise ClientError(f"{self._path} does not list kept programs") from error
+        return list(self._entries(self._read()))
 
     def counter(self, label: str) -> int:
         """The highest counter seen for a label, 0 for none."""
@@ -60,13 +54,16 @@ class KeptPrograms:
         """Remember that a program is kept no more; as `add`."""
         counter = self.counter(label)
         if counter:
-            self.add(Kept(label, counter + 1, b""))
+            self.add(Kept(label, counter + 1, None))
 
     def add(self, kept: Kept) -> None:
-        """Remember; ClientError if the file cannot be written."""
+        """Remember; ClientError if the file cannot be written, or holds something else."""
         top = self._read()
-        entries = top.setdefault(self._key, {})
-        entries[kept.label] = {"counter": kept.counter, "digest": kept.digest.hex()}
+        known = {entry.label: entry for entry in self._entries(top)} | {kept.label: kept}
+        top[self._key] = {
+            label: {"counter": entry.counter, "digest": entry.digest.hex() if entry.digest else None}
+            for label, entry in known.items()
+        }
         draft = self._path.with_suffix(".draft")
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -75,6 +72,12 @@ class KeptPrograms:
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise ClientError(f"cannot write {self._path}: {reason}") from error
+
+    def _entries(self, top: dict[str, Any]) -> tuple[Kept, ...]:
+        try:
+            return tuple(_parse_kept(label, entry) for label, entry in top.get(self._key, {}).items())
+        except (AttributeError, TypeError, ValueError, KeyError) as error:
+            raise ClientError(f"{self._path} does not list kept programs") from error
 
     def _read(self) -> dict[str, Any]:
         try:
@@ -86,6 +89,20 @@ class KeptPrograms:
         if not isinstance(top, dict):
             raise ClientError(f"{self._path} does not list kept programs")
         return top
+
+
+def _parse_kept(label: str, entry: Any) -> Kept:
+    """One entry of the file; ValueError, TypeError or KeyError if it is none."""
+    counter = entry["counter"]
+    digest = None if entry["digest"] is None else bytes.fromhex(entry["digest"])
+    # A counter that is no count would let the host put an old version back.
+    if (
+        type(counter) is not int
+        or not 0 < counter < 1 << 64
+        or (digest is not None and len(digest) != DIGEST_SIZE)
+    ):
+        raise ValueError("no counter, or no digest")
+    return Kept(label, counter, digest)
 
 
 def restore(session: Session, known: KeptPrograms, labels: Sequence[str], owner: bytes) -> Sequence[str]:
@@ -105,7 +122,7 @@ def restore(session: Session, known: KeptPrograms, labels: Sequence[str], owner:
     if not wanted:
         raise ClientError("this enclave keeps no program for this client: send one with --program and --keep")
     for label in wanted:
-        before = recorded.get(label, Kept(label, 0, b""))
+        before = recorded.get(label, Kept(label, 0, None))
         restored = session.restore(label, label, before.counter, owner)
         now = Kept(label, restored.counter, restored.digest)
         if before.digest and now.counter == before.counter and now.digest != before.digest:

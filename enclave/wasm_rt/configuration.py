@@ -62,7 +62,7 @@ class Configuration:
 
 def _limit(name: str, value: Any) -> int:
     if type(value) is not int or not 0 < value < 1 << 63:
-        raise LocalError(f"configuration: {name} is a positive number, not {value!r}")
+        raise LocalError(f"configuration: {name} is a positive number below 2**63")
     return value
 
 

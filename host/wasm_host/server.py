@@ -36,7 +36,7 @@ _MAX_FIRST_MESSAGE = 1024
 _T = TypeVar("_T")
 
 
-class _NotOurs(Exception):
+class NotOurs(Exception):
     """A client that does not speak the protocol, or left before it had said anything."""
 
 
@@ -123,7 +123,7 @@ class Server:
             self._metrics.refused[error.refusal.name.lower()] += 1
             log_event(logging.WARNING, "refused", f"{peer}: told that the host {error}", peer=peer)
             await self._refuse((reader, writer), error.refusal)
-        except (_NotOurs, OSError, MonitorError) as error:
+        except (NotOurs, OSError, MonitorError) as error:
             log_event(logging.WARNING, "failed", f"{peer}: {error}", peer=peer)
         finally:
             self._connections.discard(task)
@@ -131,7 +131,7 @@ class Server:
 
     async def _serve(self, address: str, peer: str, client: Streams) -> None:
         with self._admission.connection(address):
-            first = await self._unless_draining(self._first_message(client[0]))
+            first = await self._unless_draining(first_message(client[0], self._limits.handshake))
             since = time.monotonic()
             async with contextlib.AsyncExitStack() as stack:
                 await self._unless_draining(stack.enter_async_context(self._admission.place()))
@@ -165,23 +165,6 @@ class Server:
             waiting.cancel()
             draining.cancel()
             await asyncio.gather(waiting, draining, return_exceptions=True)
-
-    async def _first_message(self, reader: asyncio.StreamReader) -> bytes:
-        """A client's prologue and first record: who does not send them costs no enclave."""
-        try:
-            async with asyncio.timeout(self._limits.handshake):
-                prologue = await reader.readexactly(PROLOGUE_SIZE)
-                if not prologue.startswith(MAGIC):
-                    raise _NotOurs("does not speak this protocol")
-                prefix = await reader.readexactly(LENGTH_SIZE)
-                size = int.from_bytes(prefix, "big")
-                if not 0 < size <= _MAX_FIRST_MESSAGE:
-                    raise _NotOurs("does not begin as a client does")
-                return prologue + prefix + await reader.readexactly(size)
-        except asyncio.IncompleteReadError as error:
-            raise _NotOurs("left before it had said anything") from error
-        except TimeoutError as error:
-            raise TurnedAway(Refusal.SLOW) from error
 
     async def _connect(
         self, peer: str, client: Streams, enclave: Enclave, first: bytes, too_large: asyncio.Event
@@ -271,6 +254,29 @@ class Server:
             pass
         finally:
             self._refusing -= 1
+
+
+async def first_message(reader: asyncio.StreamReader, seconds: float) -> bytes:
+    """A client's prologue and first record: who does not send them costs no enclave.
+
+    Raises:
+        NotOurs: somebody else's bytes, or an end before they were there.
+        TurnedAway: they were not there within `seconds`.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            prologue = await reader.readexactly(PROLOGUE_SIZE)
+            if not prologue.startswith(MAGIC):
+                raise NotOurs("does not speak this protocol")
+            prefix = await reader.readexactly(LENGTH_SIZE)
+            size = int.from_bytes(prefix, "big")
+            if not 0 < size <= _MAX_FIRST_MESSAGE:
+                raise NotOurs("does not begin as a client does")
+            return prologue + prefix + await reader.readexactly(size)
+    except asyncio.IncompleteReadError as error:
+        raise NotOurs("left before it had said anything") from error
+    except TimeoutError as error:
+        raise TurnedAway(Refusal.SLOW) from error
 
 
 def describe_status(status: int) -> str:

@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,17 +28,22 @@ from schannel.storage import (
     encode_answer,
 )
 
-from .limits import ServerLimits
+BLOCK = 4096
+"""Bytes of disk that even an empty file costs: files are counted in whole blocks."""
 
-_MEBIBYTE = 1 << 20
-_LEAST = 4096
-"""Bytes that each program counts for at least: a file costs the disk something, however small it is."""
-
-_DAY = 86_400.0
 _YOUNG = 60.0
 """Seconds for which a draft without a lock is left alone: its host may be about to lock it."""
 
 _KEPT, _DRAFT = ".sealed", ".draft"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreLimits:
+    """What is kept: bytes of all programs and of one client's, and for how many seconds without use."""
+
+    total: int = 4 << 30
+    per_client: int = 1 << 30
+    unused: float = 365 * 86_400.0
 
 
 class Draft:
@@ -46,6 +52,7 @@ class Draft:
     def __init__(self, folder: Path, name: bytes) -> None:
         self.name = name
         self.size = 0
+        self.cost = BLOCK
         descriptor, path = tempfile.mkstemp(_DRAFT, f"{_owner(name)}-", folder)
         self.path = Path(path)
         self.file: BinaryIO = open(descriptor, "wb")  # noqa: SIM115 - until it is kept or dropped
@@ -65,7 +72,7 @@ class SealedStore:
         limits: how much is kept, of one client and of all, and for how long.
     """
 
-    def __init__(self, folder: Path, limits: ServerLimits) -> None:
+    def __init__(self, folder: Path, limits: StoreLimits) -> None:
         self._folder = folder
         self._limits = limits
         self._lock = threading.Lock()
@@ -98,26 +105,28 @@ class SealedStore:
         """Add to a draft, which must end at `offset`."""
         if offset != draft.size:
             return Status.REFUSED
-        if draft.size + len(piece) > self._limits.kept_per_client * _MEBIBYTE:
+        cost = _blocks(draft.size + len(piece))
+        if cost > self._limits.per_client:
             return Status.QUOTA
         with self._lock:
-            if self._used + len(piece) > self._limits.kept * _MEBIBYTE:
+            if self._used + cost - draft.cost > self._limits.total:
                 return Status.FULL
-            self._used += len(piece)
+            self._used += cost - draft.cost
+        draft.size, draft.cost = draft.size + len(piece), cost
         try:
             draft.file.write(piece)
+            # What other hosts count is on the disk.
+            draft.file.flush()
         except OSError:
             return Status.REFUSED
-        draft.size += len(piece)
         return Status.DONE
 
     def keep(self, draft: Draft) -> Status:
         """Let a draft take the place of what is stored, if its owner may have that much."""
-        owned = self._count()[_owner(draft.name)] - self._size(draft.name)
-        if owned + max(draft.size, _LEAST) > self._limits.kept_per_client * _MEBIBYTE:
+        owned = self._count()[_owner(draft.name)] - self._occupied(draft.name)
+        if owned + draft.cost > self._limits.per_client:
             return Status.QUOTA
         try:
-            draft.file.flush()
             os.fsync(draft.file.fileno())
             draft.path.replace(self._path(draft.name))
         except OSError:
@@ -143,15 +152,15 @@ class SealedStore:
             for entry in entries:
                 with contextlib.suppress(OSError):
                     if entry.name.endswith(_DRAFT):
-                        drafts += 0 if _removed_leftover(entry) else entry.stat().st_size
+                        drafts += 0 if _removed_leftover(entry) else _blocks(entry.stat().st_size)
                     elif entry.name.endswith(_KEPT) and not self._removed_unused(entry):
-                        kept[entry.name[: 2 * OWNER_SIZE]] += max(entry.stat().st_size, _LEAST)
+                        kept[entry.name[: 2 * OWNER_SIZE]] += _blocks(entry.stat().st_size)
         with self._lock:
             self._used = kept.total() + drafts
         return kept
 
     def _removed_unused(self, entry: os.DirEntry[str]) -> bool:
-        if entry.stat().st_mtime > time.time() - self._limits.kept_days * _DAY:
+        if entry.stat().st_mtime > time.time() - self._limits.unused:
             return False
         os.unlink(entry)
         return True
@@ -159,11 +168,15 @@ class SealedStore:
     def _path(self, name: bytes) -> Path:
         return self._folder / f"{name.hex()}{_KEPT}"
 
-    def _size(self, name: bytes) -> int:
+    def _occupied(self, name: bytes) -> int:
         try:
-            return max(self._path(name).stat().st_size, _LEAST)
+            return _blocks(self._path(name).stat().st_size)
         except OSError:
             return 0
+
+
+def _blocks(size: int) -> int:
+    return max(1, -(-size // BLOCK)) * BLOCK
 
 
 def _owner(name: bytes) -> str:

@@ -18,8 +18,7 @@ from schannel.storage import (
     decode_answer,
     encode_request,
 )
-from wasm_host.limits import ServerLimits
-from wasm_host.storage import SealedStore, serve_storage
+from wasm_host.storage import BLOCK, SealedStore, StoreLimits, serve_storage
 
 OWNER, OTHER = b"\1" * 16, b"\2" * 16
 
@@ -46,7 +45,7 @@ def files(folder: Path) -> list[str]:
 
 
 def test_quota_of_one_client(tmp_path: Path) -> None:
-    store = SealedStore(tmp_path, ServerLimits(kept_per_client=2))
+    store = SealedStore(tmp_path, StoreLimits(per_client=2 * MAX_PIECE))
     assert store_program(store, name(OWNER), 3 * MAX_PIECE) is Status.QUOTA
     assert store_program(store, name(OWNER), MAX_PIECE) is Status.DONE
     assert store_program(store, name(OWNER, 1), 2 * MAX_PIECE) is Status.QUOTA
@@ -60,29 +59,41 @@ def test_quota_of_one_client(tmp_path: Path) -> None:
 
 
 def test_small_programs_count_for_what_they_cost(tmp_path: Path) -> None:
-    store = SealedStore(tmp_path, ServerLimits(kept_per_client=1))
-    results = [store_program(store, name(OWNER, label % 256), 1) for label in range(256)]
-    assert set(results) == {Status.DONE}
-    assert store_program(store, OWNER + b"one more of them", 1) is Status.QUOTA
+    store = SealedStore(tmp_path, StoreLimits(total=16 * BLOCK, per_client=8 * BLOCK))
+    results = [store_program(store, name(OWNER, label), 1) for label in range(12)]
+    assert results == [Status.DONE] * 8 + [Status.QUOTA] * 4
+    results = [store_program(store, name(OTHER, label), 1) for label in range(12)]
+    assert results == [Status.DONE] * 8 + [Status.FULL] * 4
+    assert len(list(tmp_path.iterdir())) == 16
+
+
+def test_what_is_replaced_or_dropped_makes_room(tmp_path: Path) -> None:
+    store = SealedStore(tmp_path, StoreLimits(2 * BLOCK))
+    for _ in range(5):
+        assert store_program(store, name(OWNER), 10) is Status.DONE
+        assert store_program(store, name(OTHER), 2 * BLOCK) is Status.FULL
+    assert store_program(store, name(OTHER), 10) is Status.DONE
+    # What takes another's place is there beside it for a while.
+    assert store_program(store, name(OTHER), 10) is Status.FULL
 
 
 def test_room_for_all(tmp_path: Path) -> None:
-    store = SealedStore(tmp_path, ServerLimits(kept=3))
+    store = SealedStore(tmp_path, StoreLimits(3 * MAX_PIECE))
     assert store_program(store, name(OWNER), 2 * MAX_PIECE) is Status.DONE
     assert store_program(store, name(OTHER), 2 * MAX_PIECE) is Status.FULL
     assert store_program(store, name(OTHER), MAX_PIECE) is Status.DONE
-    assert store_program(SealedStore(tmp_path, ServerLimits(kept=3)), name(OWNER, 1), 1) is Status.FULL
+    assert store_program(SealedStore(tmp_path, StoreLimits(3 * MAX_PIECE)), name(OWNER, 1), 1) is Status.FULL
 
 
 def test_what_nobody_uses_is_removed(tmp_path: Path) -> None:
-    store = SealedStore(tmp_path, ServerLimits(kept_days=10))
+    store = SealedStore(tmp_path, StoreLimits(unused=10 * 86_400))
     for label in range(3):
         store_program(store, name(OWNER, label), 1)
     long_ago = time.time() - 11 * 86_400
     for path in tmp_path.iterdir():
         os.utime(path, (long_ago, long_ago))
     assert store.fetch(name(OWNER, 1), 0, 10) == (Status.DONE, 1, b"\0"), "using it keeps it"
-    SealedStore(tmp_path, ServerLimits(kept_days=10))
+    SealedStore(tmp_path, StoreLimits(unused=10 * 86_400))
     assert [store.fetch(name(OWNER, label), 0, 1)[0] for label in range(3)] == [
         Status.MISSING,
         Status.DONE,
@@ -91,27 +102,27 @@ def test_what_nobody_uses_is_removed(tmp_path: Path) -> None:
 
 
 def test_two_hosts_do_not_disturb_each_other(tmp_path: Path) -> None:
-    first = SealedStore(tmp_path, ServerLimits())
+    first = SealedStore(tmp_path, StoreLimits())
     drafts = [first.begin(name(OWNER)), first.begin(name(OTHER))]
     assert drafts[0] is not None and drafts[1] is not None
     assert first.append(drafts[0], 0, b"first") is Status.DONE
     long_ago = time.time() - 3600
     for path in tmp_path.iterdir():
         os.utime(path, (long_ago, long_ago))
-    second = SealedStore(tmp_path, ServerLimits())
+    second = SealedStore(tmp_path, StoreLimits())
     assert store_program(second, name(OWNER), 6) is Status.DONE
     assert first.keep(drafts[0]) is Status.DONE
     assert second.fetch(name(OWNER), 0, 100) == (Status.DONE, 5, b"first"), "who keeps last"
     assert files(tmp_path) == [".draft", ".sealed"]
     drafts[1].file.close()
     os.utime(drafts[1].path, (long_ago, long_ago))
-    SealedStore(tmp_path, ServerLimits())
+    SealedStore(tmp_path, StoreLimits())
     assert files(tmp_path) == [".sealed"], "what a host left behind that was killed is removed"
 
 
 @pytest.mark.parametrize("folder", ["/proc/nowhere", "/dev/null/nowhere"])
 def test_folder_that_cannot_be_written(folder: str) -> None:
-    store = SealedStore(Path(folder), ServerLimits()) if folder.startswith("/proc") else None
+    store = SealedStore(Path(folder), StoreLimits()) if folder.startswith("/proc") else None
     if store is not None:
         assert store.begin(name(OWNER)) is None
         assert store.fetch(name(OWNER), 0, 1) == (Status.MISSING, 0, b"")
@@ -119,7 +130,7 @@ def test_folder_that_cannot_be_written(folder: str) -> None:
 
 def test_conversation_with_an_enclave(tmp_path: Path) -> None:
     async def main() -> None:
-        store = SealedStore(tmp_path, ServerLimits(kept_per_client=1))
+        store = SealedStore(tmp_path, StoreLimits(per_client=MAX_PIECE))
         listener = await asyncio.start_unix_server(
             lambda *streams: serve_storage(*streams, store), tmp_path / "socket"
         )

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schannel.errors import LocalError
 from schannel.messages import (
     CallRequest,
     CallResult,
@@ -254,6 +255,12 @@ def test_version_is_the_release() -> None:
     config = configparser.ConfigParser()
     config.read(Path(__file__).resolve().parents[2] / "setup.cfg")
     assert ".".join(map(str, VERSION)) == config["metadata"]["version"]
+
+
+@pytest.mark.parametrize("value", [0, -1, 1 << 63, 1 << 20_000, True, 1.5, "1", [], {"a": 1}], ids=type)
+def test_limits_are_positive_numbers(value: object) -> None:
+    with pytest.raises(LocalError, match="max_call_ms is a positive number"):
+        Configuration.from_mapping({"max_call_ms": value})
 
 
 def test_configuration_digest_covers_every_limit() -> None:

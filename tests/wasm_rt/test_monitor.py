@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import socket
 import subprocess
 import sys
 import threading
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +21,7 @@ from processes import FOLDERS, environment
 from schannel.ed25519_sha3 import ED25519_SHA3
 from schannel.errors import LocalError
 from schannel.evidence import Claims, Isolation, Report
-from schannel.measurement import canonical_archive, installed_image
+from schannel.measurement import PYTHON_ENTRY, canonical_archive, installed_image, python_tag
 from schannel.monitor_keys import Monitor
 from schannel.simulation import read_public_key, simulation_policy, state_directory
 from wasm_host.monitor import BOOT
@@ -199,6 +201,17 @@ def _run(server: monitor.MonitorServer, failures: list[BaseException]) -> None:
         failures.append(error)
 
 
+STORED, ENCRYPTED = b"\x14\0\0\0\0\0", b"\x14\0\1\0\0\0"
+"""Version, flags and method in the head of a file in an archive."""
+
+
+def _archive(compression: int = zipfile.ZIP_STORED) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
+        archive.writestr(PYTHON_ENTRY, python_tag())
+    return buffer.getvalue()
+
+
 class TestEnvironment:
     def test_files_of_this_machine(self) -> None:
         image = installed_image()
@@ -210,6 +223,10 @@ class TestEnvironment:
             ("runtime", canonical_archive({"PYTHON": b"cpython-2.7.0"}), "is for cpython-2.7.0, not "),
             ("runtime", canonical_archive({"other": b""}), "the runtime file is not one"),
             ("runtime", b"junk", "the runtime file is not one"),
+            ("runtime", _archive(zipfile.ZIP_DEFLATED), "the runtime file is not one"),
+            ("runtime", _archive(zipfile.ZIP_LZMA), "the runtime file is not one"),
+            ("runtime", _archive().replace(STORED, ENCRYPTED), "the runtime file is not one"),
+            ("runtime", _archive()[:40] + _archive()[41:], "the runtime file is not one"),
             ("application", canonical_archive({"DEPENDENCIES": b"Crypto 00"}), "other third-party packages"),
             ("application", b"", "the application file is not one"),
         ],
