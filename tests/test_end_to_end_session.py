@@ -157,12 +157,13 @@ def test_kept_programs(running: Host, folder: Path) -> None:
     made = client(running, folder, "keygen")
     key = load_key(folder / "wasm-client" / "client.key")
     assert made.stdout.decode().strip() == key.public.hex()
+    before = set(running.state.glob("sealed/*"))
     for program in (CALCULATOR, CALCULATOR):
         kept = client(running, folder, *options, "-p", program, "--keep", stdin=b"add 1 1\n")
         assert kept.stdout.splitlines()[-1] == b"output> 2", kept.stderr
     used = client(running, folder, *options, "-s", stdin=b"mul 6 7\n")
     assert used.stdout.splitlines()[-1] == b"output> 42", used.stderr
-    (stored,) = (running.state / "sealed").glob("*.sealed")
+    (stored,) = set(running.state.glob("sealed/*")) - before
     good = stored.read_bytes()
     assert b"module" not in good and key.public not in good
     for changed in (good[:-1], good[:-1] + bytes([good[-1] ^ 1])):
@@ -174,6 +175,52 @@ def test_kept_programs(running: Host, folder: Path) -> None:
     stored.write_bytes(good)
     failed = client(running, folder, *options, "-s", stdin=b"q\n")
     assert b"rolled back" in failed.stderr and failed.returncode == 1
+
+
+def test_forgotten_programs(running: Host, folder: Path) -> None:
+    options = session_options(running)
+    keyless = client(running, folder, *options, "-p", CALCULATOR, stdin=b":forget main\n")
+    assert b"make one with wasm-client keygen" in keyless.stdout
+    keyless = client(running, folder, "forget", *options, "main")
+    assert b"make one with wasm-client keygen" in keyless.stderr and keyless.returncode == 1
+    client(running, folder, "keygen")
+    programs = ("-p", f"one={CALCULATOR}", "-p", f"two={CALCULATOR}", "--keep")
+    before = set(running.state.glob("sealed/*"))
+    client(running, folder, *options, *programs, stdin=b"q\n")
+    stored = {path: path.read_bytes() for path in set((running.state / "sealed").iterdir()) - before}
+    assert len(stored) == 2
+    asked = client(running, folder, *options, "-s", "one", stdin=b":forget one\n:forget nothing\n")
+    assert asked.stdout.splitlines()[-2:] == [
+        b"one is kept no more",
+        b"error> no program is kept as 'nothing'",
+    ]
+    assert b"add (param i32 i32) (result i32)" in asked.stdout, "the only program is the one that is meant"
+    done = client(running, folder, "forget", *options, "two")
+    assert (done.returncode, done.stdout) == (0, b""), done.stderr
+    assert not any(path.exists() for path in stored)
+    gone = client(running, folder, *options, "-s")
+    assert b"this enclave keeps no program for this client" in gone.stderr
+    for path, content in stored.items():
+        path.write_bytes(content)
+    back = client(running, folder, *options, "-s", "one")
+    assert b"rolled back" in back.stderr, "what the host puts back is not taken for what was forgotten"
+    again = client(running, folder, *options, *programs, stdin=b"one/add 1 1\nq\n")
+    assert b"output> 2" in again.stdout, again.stderr
+    assert client(running, folder, *options, "-s", stdin=b"two/add 1 1\n").stdout.endswith(b"output> 2\n")
+
+
+def test_quota_of_kept_programs(tmp_path: Path) -> None:
+    key = generate_key(tmp_path / "key")
+    program = CALCULATOR.read_bytes()
+    with (
+        host(tmp_path / "state", "--max-kept-per-client", "1") as running,
+        connect(running.address, running.policy, key=key) as session,
+    ):
+        session.seal(program, "small")
+        with pytest.raises(RequestFailed, match="keeps no more for this client: forget what is not"):
+            session.seal(bytes(2 << 20), "large")
+        session.forget("small")
+        session.seal(program, "large")
 
 
 def test_receipts_are_verified_and_replayed(running: Host, folder: Path) -> None:
@@ -254,6 +301,8 @@ def test_asynchronous_session(running: Host) -> None:
             receipt = await session.receipt()
             assert receipt.verify(running.policy)[0].function == "add"
             await session.deploy(STRINGS.encode(), "strings")
+            with pytest.raises(RequestFailed, match="for clients that have a key"):
+                await session.forget("main")
             address = await session.buffer("banana", "strings")
             assert await session.call("count", address, 6, module="strings") == 3
 

@@ -141,6 +141,10 @@ class AsyncSession:
         """As `Session.restore`."""
         return await self._do(self._operations.restore(label, module, counter, owner))
 
+    async def forget(self, label: str) -> None:
+        """As `Session.forget`."""
+        await self._do(self._operations.forget(label))
+
     async def close(self) -> None:
         """Close in order; ConnectionLost if the enclave's own close does not come."""
         try:

@@ -213,6 +213,10 @@ class Session:
         """Deploy a program that was kept, refusing versions before `counter`."""
         return self._do(self._operations.restore(label, module, counter, owner))
 
+    def forget(self, label: str) -> None:
+        """Have a program removed that was kept for this client; nobody but the host can know that it was."""
+        self._do(self._operations.forget(label))
+
     def close(self) -> None:
         """Close in order; ConnectionLost if the enclave's own close does not come."""
         try:

@@ -173,7 +173,7 @@ class Server:
         self, peer: str, client: Streams, enclave: Enclave, first: bytes, too_large: asyncio.Event
     ) -> None:
         storage = await asyncio.open_connection(sock=enclave.storage)
-        storing = asyncio.create_task(serve_storage(*storage, self._store, enclave.number))
+        storing = asyncio.create_task(serve_storage(*storage, self._store))
         traffic = Traffic()
         relaying = asyncio.create_task(self._relay.relay(client, enclave.channel, first, traffic))
         try:
