@@ -14,7 +14,7 @@ from processes import CALCULATOR, Host, environment, host
 
 from schannel.ed25519_sha3 import ED25519
 from schannel.messages import ErrorCode
-from wasm_client import RequestFailed, connect, connect_async
+from wasm_client import AsyncSession, RequestFailed, connect, connect_async
 from wasm_client.keys import generate_key, load_key
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="enclaves are Linux processes")
@@ -103,6 +103,26 @@ def test_run_a_command_with_files(running: Host, folder: Path) -> None:
     assert (done.returncode, done.stdout) == (7, data), done.stderr
     assert (folder / "copy").read_bytes() == data
     assert (folder / "back").read_bytes() == data[::-1]
+
+
+def test_standard_input_from_a_file_and_from_a_pipe(running: Host, folder: Path) -> None:
+    data = bytes(range(253)) * 20_000
+    (folder / "data").write_bytes(b"head" + data)
+    options = (*session_options(running), "-p", "cat.wat", "--run")
+    with (folder / "data").open("rb", buffering=0) as file:
+        file.seek(4)
+        done = subprocess.run(
+            [sys.executable, "-m", "wasm_client", *options],
+            stdin=file,
+            capture_output=True,
+            timeout=120,
+            env=environment(running.state),
+            cwd=folder,
+        )
+    assert (done.returncode, done.stdout) == (7, data), "from where the file stands"
+    done = client(running, folder, *options, stdin=data)
+    assert (done.returncode, done.stdout) == (7, data)
+    assert client(running, folder, *options).stdout == b""
 
 
 def test_large_files_go_in_pieces(running: Host, tmp_path: Path) -> None:
@@ -289,7 +309,25 @@ def test_rights_are_enforced_and_measured(tmp_path: Path) -> None:
         assert session.verified.configuration_digest != configured
 
 
-def test_asynchronous_session(running: Host) -> None:
+async def _stream_files(session: AsyncSession, folder: Path) -> None:
+    data = bytes(range(251)) * 50_000
+    (folder / "given").write_bytes(data)
+    seen: list[tuple[int, int]] = []
+    size = await session.put("a", folder / "given", progress=lambda *done: seen.append(done))
+    assert size == len(data) and seen[-1] == (size, size) and len(seen) > 5
+    with (folder / "given").open("rb") as file:
+        file.seek(len(data) - 5)
+        assert await session.put("tail", file) == 5
+    assert await session.get("a", folder / "back") == b""
+    assert (folder / "back").read_bytes() == data
+    with (folder / "open").open("wb") as file:
+        await session.get("tail", file)
+    assert (folder / "open").read_bytes() == data[-5:]
+    with pytest.raises(FileNotFoundError):
+        await session.put("b", folder / "nowhere")
+
+
+def test_asynchronous_session(running: Host, tmp_path: Path) -> None:
     async def main() -> None:
         async with await connect_async(running.address, running.policy) as session:
             await session.deploy(CALCULATOR.read_bytes())
@@ -298,6 +336,7 @@ def test_asynchronous_session(running: Host) -> None:
             assert [function.name for function in await session.functions()] == ["add", "sub", "mul", "div"]
             assert await session.put("file", b"content") == 7
             assert await session.get("file") == b"content"
+            await _stream_files(session, tmp_path)
             receipt = await session.receipt()
             assert receipt.verify(running.policy)[0].function == "add"
             await session.deploy(STRINGS.encode(), "strings")

@@ -8,11 +8,15 @@ import io
 import json
 import mmap
 import os
+import shutil
+import stat
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from schannel.ed25519_sha3 import SigningKey
 from schannel.errors import LocalError
@@ -146,24 +150,51 @@ def _load(session: Session, job: Job, known: KeptPrograms | None) -> str:
 
 @contextmanager
 def _content(path: Path) -> Iterator[Buffer]:
-    """A file's bytes, mapped rather than read: it may be large."""
+    """A file's bytes."""
     try:
-        with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size == 0:
-                yield b""
-                return
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-                view = memoryview(mapped)
-                try:
-                    yield view
-                finally:
-                    # What is under way may still refer to it after a failure; then it goes with the process.
-                    with contextlib.suppress(BufferError):
-                        view.release()
-    except BufferError:
-        pass
+        with path.open("rb") as file, _mapped(file) as content:
+            yield content
     except OSError as error:
         raise ClientError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+
+
+@contextmanager
+def _standard_input() -> Iterator[Buffer]:
+    """All of standard input; nothing where a person would have to type it."""
+    if sys.stdin is None or sys.stdin.isatty():
+        yield b""
+        return
+    source = sys.stdin.buffer
+    if stat.S_ISREG(os.fstat(source.fileno()).st_mode):
+        with _mapped(source) as content:
+            yield content
+        return
+    # A request says how long it is before the first byte goes out, and a pipe does not know.
+    with tempfile.TemporaryFile() as file:
+        shutil.copyfileobj(source, file)
+        file.seek(0)
+        with _mapped(file) as content:
+            yield content
+
+
+@contextmanager
+def _mapped(file: BinaryIO) -> Iterator[Buffer]:
+    """A file's bytes from where it stands to its end, mapped rather than read: they may be many."""
+    start, size = file.tell(), os.fstat(file.fileno()).st_size
+    if start >= size:
+        yield b""
+        return
+    try:
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            view = memoryview(mapped)[start:]
+            try:
+                yield view
+            finally:
+                # What is under way may still refer to it after a failure; then it goes with the process.
+                with contextlib.suppress(BufferError):
+                    view.release()
+    except BufferError:
+        pass
 
 
 def _get(session: Session, name: str, path: Path) -> None:
@@ -179,9 +210,12 @@ def _get(session: Session, name: str, path: Path) -> None:
 
 
 def _run_command(session: Session, job: Job, module: str) -> int:
-    stdin = b"" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.buffer.read()
+    environment = dict(job.environment)
     try:
-        result = session.run(job.arguments, stdin=stdin, environment=dict(job.environment), module=module)
+        with _standard_input() as stdin, bar("standard input", len(stdin)) as progress:
+            result = session.run(
+                job.arguments, stdin=stdin, environment=environment, module=module, progress=progress
+            )
     except RequestFailed as error:
         if job.as_json:
             print(json.dumps(prompt.error_fields(error)))
