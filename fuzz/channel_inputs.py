@@ -135,7 +135,7 @@ def _open_pair() -> tuple[ClientSession, EnclaveSession]:
     client, enclave = ClientSession(POLICY), EnclaveSession(CLAIMS)
     enclave.receive_data(client.data_to_send())
     client.receive_data(enclave.data_to_send())
-    client._state = enclave._state = State.OPEN
+    client.state = enclave.state = State.OPEN
     return client, enclave
 
 

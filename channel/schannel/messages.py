@@ -20,9 +20,12 @@ from .values import Value as Value
 from .values import ValueType as ValueType
 from .wire import Buffer, Layout
 
+RESULT = 0x80
+"""What is added to a request's type for its result's."""
+
 
 class MessageType(IntEnum):
-    """The type byte of a chunk. A result is its request's type plus 0x80; an error answers any of them."""
+    """The type byte of a chunk. A result is its request's plus `RESULT`; an error answers any of them."""
 
     DEPLOY = 1
     CALL = 2
@@ -436,7 +439,6 @@ _FORMS: dict[MessageType, _Form] = {
     MessageType.ERROR: _Form(ErrorReply, layouts.ERROR, code=(int, ErrorCode), backtrace=_FRAMES),
 }
 _TYPES: dict[type[Message], MessageType] = {form.cls: number for number, form in _FORMS.items()}
-_RESULT_TYPES = {kind: MessageType(kind | 0x80) for kind in MessageType if kind < 0x80}
 
 
 def message_type(message: Message) -> MessageType:
@@ -446,7 +448,7 @@ def message_type(message: Message) -> MessageType:
 
 def result_type(request: MessageType) -> MessageType:
     """The type that a successful reply to `request` must have."""
-    return _RESULT_TYPES[request]
+    return MessageType(request | RESULT)
 
 
 def unsupported(request: Request) -> ErrorReply:

@@ -31,13 +31,13 @@ from .handshake import (
     verify_identity,
 )
 from .messages import (
+    RESULT,
     MessageType,
     Reply,
     Request,
     decode,
     encode,
     message_type,
-    result_type,
     too_large,
 )
 from .policy import Policy, verify_evidence
@@ -45,6 +45,7 @@ from .records import DEFAULT_REKEY, RecordKind, RecordReader, RecordWriter, Reke
 from .wire import Buffer
 
 _MAX_NUMBER = 2**32 - 1
+_NOT_OPEN = "the channel is not open"
 
 
 class State(Enum):
@@ -62,7 +63,9 @@ class _Session(ABC):
     """What both ends have in common: framing, records, flow control, the close, and how to die."""
 
     def __init__(self, state: State, limits: Limits, rekey: RekeyInterval) -> None:
-        self._state = state
+        self.state = state
+        """Where the session is. CLOSED: both ends closed in order. DEAD: it failed or was aborted."""
+
         self._limits = limits
         self._rekey = rekey
         self._parser = StreamParser()
@@ -77,11 +80,6 @@ class _Session(ABC):
         self._close_received = False
         # Until nothing may come any more but messages, credit and the close.
         self._beginning = True
-
-    @property
-    def state(self) -> State:
-        """Where the session is. CLOSED: both ends closed in order. DEAD: it failed or was aborted."""
-        return self._state
 
     @property
     def handshake_hash(self) -> bytes:
@@ -111,7 +109,7 @@ class _Session(ABC):
                 erased, and nothing more is sent: not even why.
             LocalError: the session is dead already.
         """
-        if self._state is State.DEAD:
+        if self.state is State.DEAD:
             raise LocalError("the session is over")
         events: list[Event] = []
         try:
@@ -136,7 +134,7 @@ class _Session(ABC):
         """
         if self._close_received:
             return
-        was_dead = self._state is State.DEAD
+        was_dead = self.state is State.DEAD
         self.abort()
         if not was_dead:
             raise Truncated("the stream ended without the peer's authenticated close")
@@ -159,14 +157,14 @@ class _Session(ABC):
 
         Before the channel is open there is nothing to close: the session just ends.
         """
-        if self._state in (State.PROLOGUE, State.HANDSHAKE, State.EVIDENCE):
+        if self.state in (State.PROLOGUE, State.HANDSHAKE, State.EVIDENCE):
             self.abort()
-        elif self._state is State.OPEN and self._close_reason is None:
+        elif self.state is State.OPEN and self._close_reason is None:
             self._close_reason = reason
 
     def abort(self) -> None:
         """End the session at once: erase keys, drop what is queued, send nothing."""
-        self._state = State.DEAD
+        self.state = State.DEAD
         self._out.clear()
         self._outbox.clear()
         for direction in (self._writer, self._reader):
@@ -185,7 +183,7 @@ class _Session(ABC):
         self._writer = RecordWriter(established.sending, self._rekey)
         self._reader = RecordReader(established.receiving, self._rekey)
         self._handshake_hash = established.handshake_hash
-        self._state = State.EVIDENCE
+        self.state = State.EVIDENCE
 
     def _open(self, record: bytes) -> tuple[RecordKind, Buffer]:
         if self._close_received or self._reader is None:
@@ -219,7 +217,7 @@ class _Session(ABC):
             self._reader.erase()
 
     def _grant(self) -> None:
-        if self._state is State.OPEN and not self._close_sent:
+        if self.state is State.OPEN and not self._close_sent:
             amount = self._inbox.grant()
             if amount:
                 self._seal(RecordKind.CREDIT, layouts.CREDIT.build({"amount": amount}))
@@ -245,13 +243,9 @@ class _Session(ABC):
             self.abort()
             raise
 
-    def _require_open(self) -> None:
-        if self._state is not State.OPEN or self._close_reason is not None:
-            raise LocalError("the channel is not open")
-
     def _flush(self) -> None:
         """Turn queued messages into records as far as credit allows, then the close."""
-        if self._state is not State.OPEN:
+        if self.state is not State.OPEN:
             return
         while not self._close_sent and (chunk := self._outbox.next_chunk()) is not None:
             self._seal(RecordKind.MESSAGE, chunk)
@@ -265,7 +259,7 @@ class _Session(ABC):
             if self._writer is not None:
                 self._writer.erase()
         if self._close_sent and self._close_received:
-            self._state = State.CLOSED
+            self.state = State.CLOSED
 
 
 class ClientSession(_Session):
@@ -303,14 +297,15 @@ class ClientSession(_Session):
         Raises:
             LocalError: the channel is not open, or the request does not fit.
         """
-        self._require_open()
+        if self.state is not State.OPEN or self._close_reason is not None:
+            raise LocalError(_NOT_OPEN)
         number = self._last_number + 1
         if number > _MAX_NUMBER:
             raise LocalError("this session has run out of request numbers")
         kind = message_type(request)
         self._queue(kind, number, request)
         self._last_number = number
-        self._pending[number] = result_type(kind)
+        self._pending[number] = kind
         return number
 
     def abort(self) -> None:
@@ -320,7 +315,7 @@ class ClientSession(_Session):
         super().abort()
 
     def _step(self, events: list[Event]) -> bool:
-        if self._state is State.HANDSHAKE:
+        if self.state is State.HANDSHAKE:
             record = self._parser.next_record()
             if record is not None:
                 self._parser.refusable = False
@@ -335,17 +330,17 @@ class ClientSession(_Session):
         if kind is not RecordKind.EVIDENCE:
             raise MessageError("the enclave's first record is not its evidence")
         events.append(verify_evidence(body, self._policy, self._handshake_hash))
-        self._state = State.OPEN
+        self.state = State.OPEN
         self._beginning = False
         if self._identity is not None:
             self._seal(RecordKind.IDENTITY, sign_identity(self._identity, self._handshake_hash))
             self._identity = None
 
     def _handle_message(self, message: Assembled, events: list[Event]) -> None:
-        expected = self._pending.get(message.number)
-        if expected is None:
+        requested = self._pending.get(message.number)
+        if requested is None:
             raise MessageError("a reply came to a request that is not open")
-        if message.type is not expected and message.type is not MessageType.ERROR:
+        if message.type != requested | RESULT and message.type is not MessageType.ERROR:
             raise MessageError("a reply is not of the type that its request asks for")
         if message.body is None:
             raise MessageError(f"a reply is longer than the limit of {self._limits.max_message} bytes")
@@ -414,10 +409,10 @@ class EnclaveSession(_Session):
             LocalError: evidence is not due.
             EvidenceError: the bytes are no report.
         """
-        if self._state is not State.EVIDENCE:
+        if self.state is not State.EVIDENCE:
             raise LocalError("evidence is not due")
         self._seal(RecordKind.EVIDENCE, Report.from_bytes(report).to_compact())
-        self._state = State.OPEN
+        self.state = State.OPEN
         self._grant()
 
     def send_reply(self, number: int, reply: Reply) -> None:
@@ -427,12 +422,13 @@ class EnclaveSession(_Session):
             LocalError: the channel is not open, no such request is unanswered, or the reply is not of its
                 type or too long.
         """
-        self._require_open()
+        if self.state is not State.OPEN or self._close_reason is not None:
+            raise LocalError(_NOT_OPEN)
         request = self._unanswered.get(number)
         if request is None:
             raise LocalError(f"request {number} is not waiting for a reply")
         kind = message_type(reply)
-        if kind is not result_type(request.type) and kind is not MessageType.ERROR:
+        if kind != request.type | RESULT and kind is not MessageType.ERROR:
             raise LocalError(f"{type(reply).__name__} does not answer a {request.type.name} request")
         self._queue(kind, number, reply)
         del self._unanswered[number]
@@ -447,15 +443,15 @@ class EnclaveSession(_Session):
         super().abort()
 
     def _step(self, events: list[Event]) -> bool:
-        if self._state is State.PROLOGUE:
+        if self.state is State.PROLOGUE:
             return self._read_prologue()
-        if self._state is State.HANDSHAKE:
+        if self.state is State.HANDSHAKE:
             return self._respond(events)
         record = self._parser.next_record()
         if record is None:
             return False
         kind, body = self._open(record)
-        if self._state is not State.OPEN:
+        if self.state is not State.OPEN:
             raise MessageError("the client sent something before it had the evidence")
         self._beginning = False
         if kind is RecordKind.IDENTITY:
@@ -469,7 +465,7 @@ class EnclaveSession(_Session):
         if prologue is None:
             return False
         self._handshake = EnclaveHandshake(prologue, self._suites)
-        self._state = State.HANDSHAKE
+        self.state = State.HANDSHAKE
         return True
 
     def _respond(self, events: list[Event]) -> bool:

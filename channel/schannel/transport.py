@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import select
 import socket
+import struct
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -24,6 +25,9 @@ from .wire import Buffer
 RECEIVE_SIZE = 1 << 18
 DEFAULT_TIMEOUT = 30.0
 """Seconds for connecting and for the handshake."""
+
+_TICK = 1
+"""Seconds for which the kernel waits for bytes without being asked again."""
 
 _QUIET = 0.5
 """Seconds without a word from the enclave after which a request is sent only when it is still there."""
@@ -82,8 +86,10 @@ class ClientConnection(_Driver):
 
     def __init__(self, sock: socket.socket, session: ClientSession) -> None:
         super().__init__(session)
-        # Waited for with poll: a time limit of the socket's own costs a system call to set, each time.
-        sock.setblocking(False)
+        # Sending never blocks. Receiving does, a tick at a time, until less than that is left of a limit:
+        # to wait and to receive are one system call then, and no limit has to be set for each.
+        sock.settimeout(None)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _TICK, 0))
         self._socket = sock
         self._buffer = memoryview(bytearray(RECEIVE_SIZE))
         self._reading = select.poll()
@@ -131,8 +137,9 @@ class ClientConnection(_Driver):
 
         Raises as `request`. The rest goes out while a reply is waited for.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        if self._was_quiet() and self._reading.poll(0):
+        now = time.monotonic()
+        deadline = None if timeout is None else now + timeout
+        if now - self._heard > _QUIET and self._reading.poll(0):
             self._exchange(deadline)
         number = self._queue(request)
         self._send(deadline)
@@ -146,7 +153,8 @@ class ClientConnection(_Driver):
         """
         unsent = -1
         while number not in self._replies:
-            self._check_open()
+            if self._session.state is not State.OPEN:
+                self._check_open()
             if self._session.unsent != unsent:
                 unsent = self._session.unsent
                 deadline = None if timeout is None else time.monotonic() + timeout
@@ -190,32 +198,38 @@ class ClientConnection(_Driver):
     def _exchange(self, deadline: float | None) -> None:
         """Receive once, then send what that released."""
         try:
-            _await(self._reading, deadline)
-            size = self._socket.recv_into(self._buffer)
-            self._receive(bytes(self._buffer[:size]))
+            self._receive(bytes(self._buffer[: self._fill(deadline)]))
         except BaseException as error:
             self._hang_up(error)
             raise
         self._send(deadline)
 
+    def _fill(self, deadline: float | None) -> int:
+        """Wait for bytes and put them into the buffer; how many."""
+        while True:
+            if deadline is not None and deadline - time.monotonic() < _TICK:
+                _await(self._reading, deadline)
+            try:
+                return self._socket.recv_into(self._buffer)
+            except BlockingIOError:
+                continue
+
     def _send(self, deadline: float | None) -> None:
         data = self._session.data_to_send()
         if not data:
             return
+        pending: Buffer = data
         try:
-            sent = self._try_to_send(data)
-            while sent < len(data):
-                _await(self._writing, deadline)
-                sent += self._try_to_send(memoryview(data)[sent:])
+            while pending:
+                try:
+                    sent = self._socket.send(pending, socket.MSG_DONTWAIT)
+                except BlockingIOError:
+                    _await(self._writing, deadline)
+                else:
+                    pending = memoryview(pending)[sent:] if sent < len(pending) else b""
         except BaseException as error:
             self._hang_up(error)
             raise
-
-    def _try_to_send(self, data: Buffer) -> int:
-        try:
-            return self._socket.send(data)
-        except BlockingIOError:
-            return 0
 
     def _hang_up(self, error: BaseException) -> None:
         """Whatever interrupts input or output leaves a stream that cannot go on."""

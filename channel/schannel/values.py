@@ -53,12 +53,16 @@ class Value(_ValueFields):
     @classmethod
     def i32(cls, number: int) -> Value:
         """A 32-bit integer, given signed or unsigned."""
-        return cls._integer(ValueType.I32, number)
+        if not -0x80000000 <= number <= 0xFFFFFFFF:
+            raise LocalError(f"{number} does not fit i32")
+        return known_value((_I32, number & 0xFFFFFFFF))
 
     @classmethod
     def i64(cls, number: int) -> Value:
         """A 64-bit integer, given signed or unsigned."""
-        return cls._integer(ValueType.I64, number)
+        if not -0x8000000000000000 <= number <= 0xFFFFFFFFFFFFFFFF:
+            raise LocalError(f"{number} does not fit i64")
+        return known_value((_I64, number & 0xFFFFFFFFFFFFFFFF))
 
     @classmethod
     def f32(cls, number: float) -> Value:
@@ -80,13 +84,6 @@ class Value(_ValueFields):
         if len(lanes) != 16:
             raise LocalError(f"a v128 has 16 bytes, not {len(lanes)}")
         return cls(ValueType.V128, int.from_bytes(lanes, "little"))
-
-    @classmethod
-    def _integer(cls, kind: ValueType, number: int) -> Value:
-        mask = 0xFFFFFFFF if kind is _I32 else 0xFFFFFFFFFFFFFFFF
-        if not -(mask >> 1) - 1 <= number <= mask:
-            raise LocalError(f"{number} does not fit {kind.name.lower()}")
-        return known_value((kind, number & mask))
 
     def to_python(self) -> int | float | bytes:
         """The value as Python shows it: integers signed, v128 as its 16 bytes."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from schannel.errors import LocalError
 from schannel.messages import Value, ValueType
@@ -54,11 +54,14 @@ class FunctionType:
 
     def arguments_from_python(self, arguments: tuple[int | float | bytes, ...]) -> tuple[Value, ...]:
         """The arguments given as Python values: int, float, or 16 bytes for a v128; raises ArgumentError."""
-        kinds = self._kinds(len(arguments))
-        return tuple([_from_python(kind, item) for kind, item in zip(kinds, arguments, strict=True)])
+        parameters = _parameters(self.params)
+        if len(parameters) != len(arguments):
+            # Raises what is wrong with them.
+            self._kinds(len(arguments))
+        return tuple([_from_python(*pair) for pair in zip(parameters, arguments, strict=True)])
 
     def _kinds(self, count: int) -> tuple[ValueType, ...]:
-        kinds = _value_types(self.params)
+        kinds = tuple(kind for kind, _, _ in _parameters(self.params))
         if len(kinds) == count == len(self.params):
             return kinds
         if count != len(self.params):
@@ -70,35 +73,42 @@ class FunctionType:
         )
 
 
-@lru_cache(maxsize=256)
-def _value_types(params: tuple[str, ...]) -> tuple[ValueType, ...]:
-    """The types of which a value can be sent, in order; references are left out."""
-    members = ValueType.__members__
-    return tuple(members[param.upper()] for param in params if param.upper() in members)
-
-
 def printable(text: str) -> str:
     """Text that somebody else chose, without what could steer a terminal or pass for another line."""
     return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
 
 
-def _from_python(kind: ValueType, item: int | float | bytes) -> Value:
-    expected, make = _FROM_PYTHON[kind]
+class _Parameter(NamedTuple):
+    """A parameter's type, what Python gives for it, and what makes a value of that."""
+
+    kind: ValueType
+    expected: tuple[type, ...]
+    make: Callable[[Any], Value]
+
+
+_PARAMETERS = {
+    "i32": _Parameter(ValueType.I32, (int,), Value.i32),
+    "i64": _Parameter(ValueType.I64, (int,), Value.i64),
+    "f32": _Parameter(ValueType.F32, (int, float), lambda item: Value.f32(float(item))),
+    "f64": _Parameter(ValueType.F64, (int, float), lambda item: Value.f64(float(item))),
+    "v128": _Parameter(ValueType.V128, (bytes,), Value.v128),
+}
+
+
+@lru_cache(maxsize=256)
+def _parameters(types: tuple[str, ...]) -> tuple[_Parameter, ...]:
+    """Those for which a value can be sent, in order; references are left out."""
+    return tuple(_PARAMETERS[name] for name in types if name in _PARAMETERS)
+
+
+def _from_python(parameter: _Parameter, item: int | float | bytes) -> Value:
+    kind, expected, make = parameter
     if not isinstance(item, expected):
         raise ArgumentError(f"{item!r} is no {kind.name.lower()}")
     try:
         return make(item)
     except (LocalError, OverflowError) as error:
         raise ArgumentError(f"{item!r} is out of range for {kind.name.lower()}") from error
-
-
-_FROM_PYTHON: dict[ValueType, tuple[type | tuple[type, ...], Callable[[Any], Value]]] = {
-    ValueType.I32: (int, Value.i32),
-    ValueType.I64: (int, Value.i64),
-    ValueType.F32: ((int, float), lambda item: Value.f32(float(item))),
-    ValueType.F64: ((int, float), lambda item: Value.f64(float(item))),
-    ValueType.V128: (bytes, Value.v128),
-}
 
 
 def parse_value(kind: ValueType, text: str) -> Value:

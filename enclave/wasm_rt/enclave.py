@@ -1,6 +1,7 @@
 """One enclave: locks itself down, then serves one client's session until it ends.
 
-Sockets are polled, never given a time limit of their own: changing one is a system call that is refused here.
+The channel's time limit for an idle client is set before the process is locked down: changing it is a system
+call that is refused then. Other waits are polled.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import gc
 import select
 import signal
 import socket
+import struct
 import time
 from types import FrameType
 
@@ -64,6 +66,7 @@ STOP_SIGNALS = {
 
 _REASONS = {int(number): reason for reason, number in STOP_SIGNALS.items()}
 _RECEIVE_SIZE = 1 << 18
+_SILENT = "the client is silent"
 
 
 def run(
@@ -77,7 +80,9 @@ def run(
 
     `inherited` names the layers of isolation that the process was forked into.
     """
-    channel.setblocking(False)
+    channel.settimeout(None)
+    idle = struct.pack("ll", configuration.idle_ms // 1000, configuration.idle_ms % 1000 * 1000)
+    channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, idle)
     try:
         kept = [channel.fileno(), link.fileno(), storage.fileno()]
         isolated = sandbox.lock_down(configuration.data_limit, kept)
@@ -195,11 +200,14 @@ class EnclaveServer:
         try:
             if self._stopping:
                 raise _Stop(self._stopping)
-            if not self._ready(select.POLLIN):
-                raise _Silent("the client is silent")
+            # An attested client's time limit is the socket's own.
+            if not self._attested and not self._ready(select.POLLIN):
+                raise _Silent(_SILENT)
             if self._deadline is None:
                 self._deadline = time.monotonic() + self._configuration.handshake_ms / 1000
             return bytes(self._buffer[: self._channel.recv_into(self._buffer)])
+        except BlockingIOError:
+            raise _Silent(_SILENT) from None
         finally:
             self._waiting = False
 
@@ -207,7 +215,7 @@ class EnclaveServer:
         pending = memoryview(self._session.data_to_send())
         while pending:
             try:
-                pending = pending[self._channel.send(pending) :]
+                pending = pending[self._channel.send(pending, socket.MSG_DONTWAIT) :]
             except BlockingIOError:
                 if not self._ready(select.POLLOUT):
                     raise TimeoutError("the client does not read") from None
