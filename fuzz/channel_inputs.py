@@ -136,6 +136,7 @@ def _open_pair() -> tuple[ClientSession, EnclaveSession]:
     enclave.receive_data(client.data_to_send())
     client.receive_data(enclave.data_to_send())
     client.state = enclave.state = State.OPEN
+    client._beginning = False
     return client, enclave
 
 
