@@ -59,6 +59,30 @@ f64_store__s f64_load__s
 f64_sub f64_add c
 f64_sub f64_load
 f64_sub f64_mul_add b
+fuel branch_if__i32_eq
+fuel branch_if__i32_le_s
+fuel branch_if__i32_lt_u__k
+fuel const
+fuel count_i32_ne__k
+fuel f64_load
+fuel f64_mul
+fuel f64_sub
+fuel i32_add
+fuel i32_add__k
+fuel i32_and__k
+fuel i32_load8_u
+fuel i32_load8_u__a
+fuel i32_load__u
+fuel i32_mul__k
+fuel i32_mul__k_add__k
+fuel i32_shl__k_add__k
+fuel i32_shr_u__k_xor
+fuel i32_store
+fuel i32_sub
+fuel i32_xor
+fuel move
+fuel move2
+fuel return1
 global_get i32_sub__k b
 global_set return1
 i32_add branch_if__i32_eq__k
