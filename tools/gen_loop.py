@@ -544,7 +544,9 @@ _COPY = {"ctype": "uint64_t", "write": "W64"}
 # Opcodes without a row of their own in the table, but with arms that pairs are made of.
 _SIMPLE = {
     "fuel": Arm(
-        {}, before="if (unlikely(fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); fuel -= (int64_t)pc->imm;"
+        {},
+        before="if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL);"
+        " store->fuel -= (int64_t)pc->imm;",
     ),
     "jump": Arm({}, tail="JUMP;"),
     "branch_if": Arm({"a": "R64"}, before="if ($a) JUMP;"),

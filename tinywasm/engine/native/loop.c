@@ -265,7 +265,6 @@ static const Clause *find_clause(const Code *code, const Instance *instance, uin
     } while (0)
 
 #define SAVE do { \
-        store->fuel = fuel; \
         store->frames[store->depth] = (Frame){pc, fp, func}; \
         store->top = fp + func->code->near_slots; \
     } while (0)
@@ -285,7 +284,6 @@ int tw_run(Store *store, Func *func, uint64_t *fp) {
     Instance *instance = func->instance;
     uint8_t *memory;
     uint64_t memory_size;
-    int64_t fuel = store->fuel;
     int budget = POLL_JUMPS;
     int polls = 0;
     int trap = 0;
@@ -356,7 +354,6 @@ enter_slowly: {
         SAVE;
         HOLD_GIL;
         int status = callee->host ? store->call_host(store, callee, args) : store->prepare(store, callee);
-        fuel = store->fuel;
         LOAD_MEMORY;
         if (unlikely(status != STATUS_DONE)) {
             if (status == STATUS_THROWN) { exn = store->thrown; store->thrown = NULL; goto unwind; }
@@ -401,7 +398,6 @@ replace_slowly: {
         SAVE;
         HOLD_GIL;
         int status = callee->host ? store->call_host(store, callee, args) : store->prepare(store, callee);
-        fuel = store->fuel;
         LOAD_MEMORY;
         if (unlikely(status != STATUS_DONE)) {
             if (status == STATUS_THROWN) {
@@ -421,7 +417,6 @@ replace_slowly: {
     OP(return_n) { memmove(fp, fp + pc->a, pc->imm * 8); goto leave; }
 leave: {
         if (--store->depth == base_depth) {
-            store->fuel = fuel;
             return STATUS_DONE;
         }
         Frame *frame = &store->frames[store->depth];
@@ -442,7 +437,6 @@ poll: {
             SAVE;
             HOLD_GIL;
             int status = store->poll(store);
-            fuel = store->fuel;
             LOAD_MEMORY;
             if (status != STATUS_DONE) return status;
         }
@@ -667,7 +661,6 @@ unwind: {
     }
 unwind_caller: {
         if (--store->depth == base_depth) {
-            store->fuel = fuel;
             store->thrown = exn;
             return STATUS_THROWN;
         }
