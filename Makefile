@@ -11,7 +11,7 @@ BUILT_FROM := setup.cfg pyproject.toml setup.py $(filter-out $(GENERATED), \
 	$(foreach folder,tinywasm/engine/native tinywasm/validation,$(wildcard $(folder)/*.pyx $(folder)/*.[ch])))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint spec suite fuzz agree sanitize bench soak coverage demo-file install clean
+.PHONY: help run test lint spec suite fuzz guided agree sanitize bench soak coverage demo-file install clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -47,6 +47,11 @@ suite: ## fetch the official test suite
 
 fuzz: $(VENV)/test ## the fuzzed properties at their nightly size; takes about an hour
 	@FUZZ_PROFILE=nightly $(BIN)/pytest -q -n auto fuzz
+
+# Installed where it has a wheel; where it has none, the program says so.
+guided: $(VENV)/test ## the confidential parsers under atheris, guided by coverage: 100,000 inputs each
+	@$(BIN)/python -m pip install --disable-pip-version-check -q --only-binary :all: atheris >>$(LOG) 2>&1 || true
+	@PYTHONPATH=.:channel:enclave:host:client $(BIN)/python -m fuzz.guided
 
 agree: $(VENV)/test ## run 20,000 generated modules on both engines, and 5,000 on wasmtime
 	@FUZZ_PROFILE=nightly $(BIN)/pytest -q -n auto fuzz/test_engines_agree.py fuzz/test_wasmtime_agrees.py

@@ -14,6 +14,7 @@ _ACCEPTANCE_CASES = {"ci": 300, "nightly": 10_000}
 # A nested case takes a good part of its second.
 _NESTED_CASES = {"ci": 30, "nightly": 500}
 _GENERATED_CASES = {"ci": 500, "nightly": 20_000}
+_WINDOWED_CASES = {"ci": 150, "nightly": 5_000}
 _ORACLE_CASES = {"ci": 150, "nightly": 5_000}
 
 
@@ -35,5 +36,6 @@ cases = _settings(_CASES)
 acceptance_cases = _settings(_ACCEPTANCE_CASES)
 nested_cases = _settings(_NESTED_CASES)
 _modules = os.environ.get("FUZZ_MODULES")
+windowed_cases = _settings(_WINDOWED_CASES)
 oracle_cases = _settings(_ORACLE_CASES)
 generated_cases = _settings(dict.fromkeys(_GENERATED_CASES, int(_modules)) if _modules else _GENERATED_CASES)

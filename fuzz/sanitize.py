@@ -3,10 +3,10 @@
     python -m fuzz.sanitize [--modules N]
 
 Builds the package with instrumented extensions in build/sanitize and runs there: the official suite,
-where it is found; the tests of the engines; mutants, which try the validator's C code as well; N generated
-modules on both engines; and these again, and the suite's garbage collection, with a collection at every
-allocation. The first finding ends it, with the sanitizer's report. Memory that the extensions' own C code
-allocated and lost is reported at the end.
+where it is found, and again with small windows (`small_windows`); the tests of the engines; mutants, which
+try the validator's C code as well; N generated modules on both engines; and these again, and the suite's
+garbage collection, with a collection at every allocation. The first finding ends it, with the sanitizer's
+report. Memory that the extensions' own C code allocated and lost is reported at the end.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FLAGS = (
 )
 LEAKS = BUILD / "leaks"
 EXTENSIONS = ("_loop", "_bodies")
-TESTS = ["test_engines", "test_engine", "test_native_numerics"]
+TESTS = ["test_engines", "test_engine", "test_native_numerics", "test_wide_frames", "test_windows"]
 
 
 def build() -> None:
@@ -75,6 +75,7 @@ def steps() -> Iterator[tuple[str, list[str]]]:
     generated = [*pytest, "fuzz/test_engines_agree.py"]
     if scripts:
         yield "the official suite", ["tinywasm", "wast", *scripts]
+        yield "the official suite, with small windows", ["fuzz.small_windows", "tinywasm", "wast", *scripts]
     tests = [f"tests/tinywasm/{name}.py" for name in TESTS]
     yield "tests of the engines", [*pytest, *tests]
     yield "mutants of modules", [*pytest, "fuzz/test_execution.py", "fuzz/test_acceptance.py"]

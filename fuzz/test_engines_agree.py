@@ -7,10 +7,12 @@ from random import Random
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from fuzz.engines import PLENTY, difference, load, run
 from fuzz.generator import Generated, generate, generated_modules
-from fuzz.profiles import generated_cases
+from fuzz.profiles import generated_cases, windowed_cases
+from fuzz.small_windows import small_windows
 from tinywasm.code import instructions
 from tinywasm.engine import native_available
 from tinywasm.instructions import TABLE
@@ -41,6 +43,14 @@ def check(generated: Generated) -> None:
 @given(generated_modules())
 def test_engines_agree(generated: Generated) -> None:
     check(generated)
+
+
+@needs_both
+@windowed_cases
+@given(generated_modules(), st.integers(4, 80))
+def test_engines_agree_where_operands_are_seen_through_windows(generated: Generated, slots: int) -> None:
+    with small_windows(slots):
+        check(generated)
 
 
 def test_the_generator_reaches_every_instruction() -> None:

@@ -69,4 +69,5 @@ def test_the_host_imports_nothing_of_the_channel_but_framing() -> None:
         "schannel.framing",
         "schannel.storage",
         "schannel.errors",
+        "schannel.release",
     }

@@ -87,6 +87,8 @@ HAND = [
     "wide_leave",
     "wide_get",
     "wide_set",
+    "wide_shift",
+    "wide_memory",
 ]
 
 SCALARS: dict[ValType, tuple[str, str, str]] = {
@@ -469,9 +471,9 @@ _LOAD_CTYPES = {
 def _access_forms(row: Instruction) -> dict[str, str]:
     """Suffixes of the forms and the macros that find their place.
 
-    The short form is for memory 0 with 32-bit addresses; `__x` names its memory in c; `__a` is short and
-    adds a constant, the upper half of its immediate, to the address; `__s` has its whole address there;
-    `__u` makes its address as `__a` does and leaves it in slot c.
+    The short form is for memory 0 with 32-bit addresses; `__x` names its memory in c, unless that is
+    `FAR_MEMORY`; `__a` is short and adds a constant, the upper half of its immediate, to the address;
+    `__s` has its whole address there; `__u` makes its address as `__a` does and leaves it in slot c.
     """
     forms = {"": "ADDRESS", "__x": "ADDRESS_X"}
     return (

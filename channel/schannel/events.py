@@ -14,7 +14,22 @@ class CloseReason(IntEnum):
     DONE = 0
     SHUTDOWN = 1
     IDLE = 2
-    LIMIT = 3
+    TIME = 3
+    MEMORY = 4
+
+    @property
+    def shown(self) -> str:
+        """The reason, for people: why there is no session any more."""
+        return _REASONS[self]
+
+
+_REASONS = {
+    CloseReason.DONE: "the enclave was done",
+    CloseReason.SHUTDOWN: "the host is shutting down",
+    CloseReason.IDLE: "nothing had passed for too long",
+    CloseReason.TIME: "the time that the host gives a session is over",
+    CloseReason.MEMORY: "the host's memory is used up, and this session had the most of it",
+}
 
 
 @dataclass(frozen=True, slots=True)

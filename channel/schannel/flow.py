@@ -52,12 +52,13 @@ class Limits:
 class Assembled(NamedTuple):
     """A complete message as it came; `size` is what it counts for until it is released.
 
-    `body` is a view of the buffer that it was put together in, so that its fields need no copy of their own.
+    `body` is a view of the buffer that it was put together in, so that its fields need no copy of their own;
+    None where the message is longer than allowed: told once, as soon as that is known, and nothing is held.
     """
 
     type: MessageType
     number: int
-    body: memoryview
+    body: memoryview | None
     size: int
 
 
@@ -150,6 +151,7 @@ class Inbox:
         self._held = 0
         self._current: tuple[MessageType, int] | None = None
         self._body = bytearray()
+        self._skipping = False
 
     @property
     def buffered(self) -> int:
@@ -161,7 +163,7 @@ class Inbox:
 
         Raises:
             FlowControlError: it is more than was granted.
-            MessageError: malformed, out of turn, or the message is longer than allowed.
+            MessageError: malformed or out of turn.
         """
         self._credit -= padded_size(len(chunk))
         if self._credit < 0:
@@ -171,8 +173,8 @@ class Inbox:
             raise MessageError("a message began before the one before it ended")
         if not data and not (last and self._current is None):
             raise MessageError("a chunk holds nothing")
-        if len(self._body) + len(data) > self._limits.max_message:
-            raise MessageError(f"a message is longer than the limit of {self._limits.max_message} bytes")
+        if self._skipping or len(self._body) + len(data) > self._limits.max_message:
+            return self._skip(kind, number, last=last)
         self._body += data
         self._current = (kind, number)
         return self._complete() if last else None
@@ -189,6 +191,13 @@ class Inbox:
             return 0
         self._credit += due
         return due
+
+    def _skip(self, kind: MessageType, number: int, *, last: bool) -> Assembled | None:
+        """Pass over the pieces of a message that is too long; the first time, tell."""
+        told, self._skipping = self._skipping, not last
+        self._current = None if last else (kind, number)
+        self._body = bytearray()
+        return None if told else Assembled(kind, number, None, 0)
 
     def _complete(self) -> Assembled:
         assert self._current is not None

@@ -515,6 +515,11 @@ def unsupported(request: Request) -> ErrorReply:
     return ErrorReply(ErrorCode.UNSUPPORTED, f"this enclave does not support {name} requests")
 
 
+def too_large(limit: int) -> ErrorReply:
+    """The reply to a request of more bytes than an enclave takes."""
+    return ErrorReply(ErrorCode.TOO_LARGE, f"a request may have {limit} bytes here, and this one has more")
+
+
 def encode(message: Message) -> list[Buffer]:
     """The body of a message, without its chunk headers, in pieces: a large last field is not copied.
 

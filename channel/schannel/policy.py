@@ -83,7 +83,7 @@ class Policy:
         """
         try:
             top = tomllib.loads(text)
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise PolicyFileError(f"the policy is not TOML: {error}") from error
         return cls(**_read_tables(top))
 

@@ -30,7 +30,17 @@ from .handshake import (
     sign_identity,
     verify_identity,
 )
-from .messages import ErrorReply, MessageType, Reply, Request, decode, encode, message_type, result_type
+from .messages import (
+    ErrorReply,
+    MessageType,
+    Reply,
+    Request,
+    decode,
+    encode,
+    message_type,
+    result_type,
+    too_large,
+)
 from .policy import Policy, verify_evidence
 from .records import DEFAULT_REKEY, RecordKind, RecordReader, RecordWriter, RekeyInterval
 from .wire import Buffer
@@ -321,6 +331,8 @@ class ClientSession(_Session):
             raise MessageError("a reply came to a request that is not open")
         if message.type not in (MessageType.ERROR, result_type(requested)):
             raise MessageError("a reply is not of the type that its request asks for")
+        if message.body is None:
+            raise MessageError(f"a reply is longer than the limit of {self._limits.max_message} bytes")
         reply: Reply = decode(message.type, message.body)  # type: ignore[assignment]
         del self._pending[message.number]
         self._inbox.release(message)
@@ -462,6 +474,9 @@ class EnclaveSession(_Session):
         self._last_number = message.number
         if self._close_reason is not None:
             self._inbox.release(message)
+            return
+        if message.body is None:
+            self._queue(message.number, too_large(self._limits.max_message))
             return
         request: Request = decode(message.type, message.body)  # type: ignore[assignment]
         self._unanswered[message.number] = message._replace(body=memoryview(b""))

@@ -46,6 +46,8 @@ def encode_request(operation: Operation, name: bytes, offset: int, size: int) ->
 
 def decode_request(head: bytes) -> tuple[Operation, bytes, int, int]:
     """Operation, name, offset and size; MessageError for what is no request."""
+    if len(head) != REQUEST_SIZE:
+        raise MessageError("not a storage request")
     number, name, offset, size = _REQUEST.unpack(head)
     if size > MAX_PIECE or number not in tuple(Operation):
         raise MessageError("not a storage request")
@@ -59,6 +61,8 @@ def encode_answer(status: Status, total: int, size: int) -> bytes:
 
 def decode_answer(head: bytes) -> tuple[Status, int, int]:
     """Status, total and size; MessageError for what is no answer."""
+    if len(head) != ANSWER_SIZE:
+        raise MessageError("not a storage answer")
     number, total, size = _ANSWER.unpack(head)
     if size > MAX_PIECE or number not in tuple(Status):
         raise MessageError("not a storage answer")

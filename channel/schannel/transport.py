@@ -11,18 +11,21 @@ import select
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from types import TracebackType
 from typing import Self
 
 from .errors import ChannelTimeout, LocalError, Truncated
-from .events import EnclaveVerified, Event, ReplyReceived
+from .events import CloseReason, EnclaveVerified, Event, PeerClosed, ReplyReceived
 from .messages import Reply, Request
 from .session import ClientSession, State
 
 RECEIVE_SIZE = 1 << 18
 DEFAULT_TIMEOUT = 30.0
 """Seconds for connecting and for the handshake."""
+
+_QUIET = 0.5
+"""Seconds without a word from the enclave after which a request is sent only when it is still there."""
 
 Address = tuple[str, int] | str
 """Host and port, or the path of a Unix socket."""
@@ -37,6 +40,8 @@ class _Driver:
     def __init__(self, session: ClientSession) -> None:
         self._session = session
         self._replies: dict[int, Reply] = {}
+        self._close_reason: CloseReason | None = None
+        self._heard = time.monotonic()
         self.verified: EnclaveVerified | None = None
         """What was verified, once `handshake` has returned."""
 
@@ -46,16 +51,29 @@ class _Driver:
                 self.verified = event
             elif isinstance(event, ReplyReceived):
                 self._replies[event.number] = event.reply
+            elif isinstance(event, PeerClosed):
+                self._close_reason = event.reason
 
     def _receive(self, data: bytes) -> None:
+        self._heard = time.monotonic()
         if data:
             self._take(self._session.receive_data(data))
         else:
             self._session.receive_eof()
 
+    def _was_quiet(self) -> bool:
+        """Whether the enclave may have closed meanwhile: sending to it then would lose the reason."""
+        return time.monotonic() - self._heard > _QUIET
+
+    def _queue(self, request: Request) -> int:
+        if self._close_reason is not None:
+            self._check_open()
+        return self._session.send_request(request)
+
     def _check_open(self) -> None:
         if self._session.state is not State.OPEN:
-            raise Truncated("the enclave closed the channel before it answered")
+            reason = f": {self._close_reason.shown}" if self._close_reason else " before it answered"
+            raise Truncated(f"the enclave closed the session{reason}")
 
 
 class ClientConnection(_Driver):
@@ -112,8 +130,11 @@ class ClientConnection(_Driver):
 
         Raises as `request`. The rest goes out while a reply is waited for.
         """
-        number = self._session.send_request(request)
-        self._send(None if timeout is None else time.monotonic() + timeout)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        if self._was_quiet() and self._reading.poll(0):
+            self._exchange(deadline)
+        number = self._queue(request)
+        self._send(deadline)
         return number
 
     def wait(self, number: int, timeout: float | None = None, watch: Watch | None = None) -> Reply:
@@ -248,7 +269,9 @@ class AsyncClientConnection(_Driver):
     async def send(self, request: Request) -> int:
         """Send a request, as far as the enclave's credit allows now, and return its number."""
         async with self._guard():
-            number = self._session.send_request(request)
+            if self._was_quiet():
+                await self._hear()
+            number = self._queue(request)
             await self._send()
             return number
 
@@ -293,6 +316,12 @@ class AsyncClientConnection(_Driver):
             except BaseException:
                 self.abort()
                 raise
+
+    async def _hear(self) -> None:
+        """Receive what is there already."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0):
+                await self._exchange()
 
     async def _exchange(self) -> None:
         """Receive once, then send what that released."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.metadata
 import io
 import json
 import mmap
@@ -19,6 +18,7 @@ from schannel.ed25519_sha3 import SigningKey
 from schannel.errors import LocalError
 from schannel.messages import RunResult
 from schannel.policy import Policy
+from schannel.release import installed_version
 from schannel.wire import Buffer
 
 from . import evidence_commands, prompt
@@ -35,10 +35,15 @@ from .values import printable
 _PROGRAM = "wasm-client"
 _COMMANDS = ("attest", "verify", "verify-receipt", "measure", "keygen")
 _MAX_EXIT_STATUS = 255
+EXIT_INTERRUPTED = 130
+"""After Ctrl-C: 128 and the number of SIGINT, as shells have it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit status: 0, or 1 if anything failed, or that of the program run."""
+    """Run the command.
+
+    Returns its exit status: 0, 1 if anything failed, 130 after Ctrl-C, or that of the program that was run.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given and given[0] in _COMMANDS:
         options = _command_parser().parse_args(given)
@@ -58,6 +63,7 @@ def guarded(command: Callable[[], int]) -> int:
         print(f"{_PROGRAM}: {printable(str(error))}", file=sys.stderr)
     except KeyboardInterrupt:
         print(f"{_PROGRAM}: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
     except BrokenPipeError:
         # Nobody reads any more; the interpreter's own last flush must not fail either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -92,7 +98,10 @@ def run(address: str, policy: Policy, job: Job, key: SigningKey | None = None) -
     """
     for _, path in (*job.programs, *job.puts):
         if not path.is_file():
-            raise ClientError(f"cannot read {path}: no such file")
+            raise ClientError(f"cannot read {path}: {'not a file' if path.exists() else 'no such file'}")
+    for _, path in job.programs:
+        if not path.stat().st_size:
+            raise ClientError(f"the program {path} is empty")
     with connect(address, policy, key=key) as session:
         print(f"connected to {address}, enclave verified", file=sys.stderr)
         if session.verified.simulated and not job.attestation:
@@ -266,7 +275,7 @@ def _parser() -> argparse.ArgumentParser:
     TrustOptions.add(parser)
     parser.add_argument("--json", action="store_true", help="print a line of JSON for each answer")
     parser.add_argument("-v", "--verbose", action="store_true", help="show backtraces of traps")
-    parser.add_argument("-V", "--version", action="version", version=f"{_PROGRAM} {_version()}")
+    parser.add_argument("-V", "--version", action="version", version=f"{_PROGRAM} {installed_version()}")
     return parser
 
 
@@ -337,9 +346,3 @@ def _public_key(text: str) -> bytes:
     if len(key) != 32:
         raise argparse.ArgumentTypeError("a client's key has 64 hexadecimal digits")
     return key
-
-
-def _version() -> str:
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        return importlib.metadata.version("tinywasm")
-    return "(not installed)"

@@ -49,10 +49,16 @@ def connecting(address: str, timeout: float) -> Iterator[None]:
     except Truncated as error:
         raise CannotConnect(f"{address} closed the connection before an enclave answered") from error
     except RemoteError as error:
-        raise CannotConnect(f"{address} does not answer as a wasm-host: {error}") from error
-    except (OSError, ValueError, OverflowError) as error:
-        reason = (error.strerror or str(error)) if isinstance(error, OSError) else "not HOST:PORT"
-        raise CannotConnect(f"cannot connect to {address}: {reason.lower()}") from error
+        raise CannotConnect(
+            f"{address} does not answer as a wasm-host: something else listens there, or somebody between "
+            f"changed its answer ({error})"
+        ) from error
+    except UnicodeError as error:
+        raise CannotConnect(f"cannot connect to {address}: that is no host's name") from error
+    except OSError as error:
+        raise CannotConnect(
+            f"cannot connect to {address}: {(error.strerror or str(error)).lower()}"
+        ) from error
 
 
 class ArgumentError(ClientError):

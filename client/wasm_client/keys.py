@@ -12,6 +12,7 @@ from typing import Any
 from schannel.ed25519_sha3 import SEED_SIZE, SigningKey
 from schannel.events import EnclaveVerified
 from schannel.handshake import identity_key
+from schannel.layouts import DIGEST_SIZE
 
 from .errors import ClientError
 
@@ -74,24 +75,19 @@ class KeptPrograms:
 
     def list(self) -> list[Kept]:
         """In the order in which they were kept; ClientError if the file holds something else."""
-        entries = self._read().get(self._key, {})
-        try:
-            return [
-                Kept(label, int(entry["counter"]), bytes.fromhex(entry["digest"]))
-                for label, entry in entries.items()
-            ]
-        except (AttributeError, TypeError, ValueError, KeyError) as error:
-            raise ClientError(f"{self._path} does not list kept programs") from error
+        return list(self._entries(self._read()))
 
     def counter(self, label: str) -> int:
         """The highest counter seen for a label, 0 for none."""
         return next((kept.counter for kept in self.list() if kept.label == label), 0)
 
     def add(self, kept: Kept) -> None:
-        """Remember; ClientError if the file cannot be written."""
+        """Remember; ClientError if the file cannot be written, or holds something else."""
         top = self._read()
-        entries = top.setdefault(self._key, {})
-        entries[kept.label] = {"counter": kept.counter, "digest": kept.digest.hex()}
+        known = {entry.label: entry for entry in self._entries(top)} | {kept.label: kept}
+        top[self._key] = {
+            label: {"counter": entry.counter, "digest": entry.digest.hex()} for label, entry in known.items()
+        }
         draft = self._path.with_suffix(".draft")
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -100,6 +96,12 @@ class KeptPrograms:
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise ClientError(f"cannot write {self._path}: {reason}") from error
+
+    def _entries(self, top: dict[str, Any]) -> tuple[Kept, ...]:
+        try:
+            return tuple(_parse_kept(label, entry) for label, entry in top.get(self._key, {}).items())
+        except (AttributeError, TypeError, ValueError, KeyError) as error:
+            raise ClientError(f"{self._path} does not list kept programs") from error
 
     def _read(self) -> dict[str, Any]:
         try:
@@ -111,3 +113,12 @@ class KeptPrograms:
         if not isinstance(top, dict):
             raise ClientError(f"{self._path} does not list kept programs")
         return top
+
+
+def _parse_kept(label: str, entry: Any) -> Kept:
+    """One entry of the file; ValueError, TypeError or KeyError if it is none."""
+    counter, digest = entry["counter"], bytes.fromhex(entry["digest"])
+    # A counter that is no count would let the host put an old version back.
+    if type(counter) is not int or not 0 < counter < 1 << 64 or len(digest) != DIGEST_SIZE:
+        raise ValueError("no counter, or no digest")
+    return Kept(label, counter, digest)

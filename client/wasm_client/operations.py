@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, TypeVar
 
@@ -57,6 +57,9 @@ _AHEAD = 4
 _ALLOCATORS = ("malloc", "alloc", "allocate", "__alloc", "cabi_realloc")
 """Names under which programs export what gives them memory."""
 
+_SHOWN, _LISTED = 64, 20
+"""Characters of a name, and how many names, that an error shows."""
+
 Progress = Callable[[int, int], None]
 """Is told how many bytes are through, and how many there are."""
 
@@ -100,6 +103,7 @@ class Operations:
 
     def deploy(self, program: Buffer, module: str, progress: Progress | None) -> Operation[bytes]:
         """Send a program; returns the SHA-256 of what arrived."""
+        _check_program(program)
         self._functions.pop(module, None)
         watch = _sent(progress, len(program))
         return (yield from _ask(DeployRequest(module, program), DeployResult, watch)).digest
@@ -108,6 +112,7 @@ class Operations:
         self, program: Buffer, label: str, counter: int, progress: Progress | None
     ) -> Operation[SealResult]:
         """Have a program kept."""
+        _check_program(program)
         watch = _sent(progress, len(program))
         return (yield from _ask(SealRequest(label, program, counter), SealResult, watch))
 
@@ -138,10 +143,10 @@ class Operations:
         known = self._functions[module]
         if name in known:
             return known[name]
-        near = difflib.get_close_matches(name, known, 1)
-        listed = ", ".join(known) or "none"
-        hint = f"did you mean {near[0]!r}?" if near else f"the program's functions: {listed}"
-        raise ArgumentError(f"unknown function {name!r}: {hint}")
+        near = difflib.get_close_matches(name[:_SHOWN], known, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"the program's functions: {_listed(list(known))}"
+        shown = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}..."
+        raise ArgumentError(f"unknown function {shown!r}: {hint}")
 
     def call(
         self, name: str, arguments: tuple[int | float | bytes, ...], module: str, fuel: int, timeout_ms: int
@@ -237,6 +242,16 @@ class Operations:
         reply = yield Wait(number, watch)
         self.latest = Exchange(number, request, reply)
         return _expect(reply, kind)
+
+
+def _check_program(program: Buffer) -> None:
+    if not len(program):
+        raise ArgumentError("the program is empty")
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f", and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(name[:_SHOWN] for name in names[:_LISTED]) + more or "none"
 
 
 def _ask(request: Request, kind: type[_Kind], watch: Watch | None = None) -> Operation[_Kind]:

@@ -21,7 +21,7 @@ from schannel.session import ClientSession
 from schannel.transport import DEFAULT_TIMEOUT, ClientConnection
 from schannel.wire import Buffer
 
-from .errors import ArgumentError, ConnectionLost, connecting
+from .errors import ArgumentError, CannotConnect, ConnectionLost, connecting
 from .operations import DEFAULT_MODULE, Operation, Operations, Progress, Send
 from .receipts import ReceiptFile
 from .values import FunctionType
@@ -32,6 +32,8 @@ REPLY_TIMEOUT = 300.0
 MAX_REPLY = 1 << 30
 """Bytes of the largest reply that is taken."""
 
+_MAX_PORT, _MAX_PORT_DIGITS = 65535, 5
+
 _T = TypeVar("_T")
 
 Scalar = int | float | bytes
@@ -39,8 +41,13 @@ Scalar = int | float | bytes
 
 
 def target(address: str) -> tuple[str, int]:
-    """Host and port of ``HOST:PORT``; ValueError if it is none."""
-    host, _, port = address.rpartition(":")
+    """Host and port of ``HOST:PORT``; CannotConnect if it is none."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isascii() or not port.isdecimal():
+        raise CannotConnect(f"cannot connect to {address}: not HOST:PORT")
+    # Longer ones are out of range for sure, and converting digits takes quadratic time.
+    if len(port) > _MAX_PORT_DIGITS or not 0 < int(port) <= _MAX_PORT:
+        raise CannotConnect(f"cannot connect to {address}: a port is 1 to {_MAX_PORT}")
     return host.strip("[]"), int(port)
 
 

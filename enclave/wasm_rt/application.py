@@ -120,11 +120,11 @@ class Application:
         except RequestError as error:
             return error.reply
         except Exception as error:
-            return error_reply(error)
+            return self._error_reply(error)
 
-    def interrupt(self) -> None:
-        """End the call under way; for signal handlers."""
-        self._programs.interrupt()
+    def interrupt(self, why: str) -> None:
+        """End the call under way, which is answered with `why`; for signal handlers."""
+        self._programs.interrupt(why)
 
     def _answer(self, request: Request, number: int) -> Reply:
         match request:
@@ -151,6 +151,14 @@ class Application:
             case RestoreRequest():
                 return self._restore(request)
 
+    def _error_reply(self, error: Exception) -> ErrorReply:
+        reply = error_reply(error)
+        if isinstance(error, tinywasm.Interrupted):
+            return replace(reply, message=f"{reply.message}: {self._programs.interrupted_by}")
+        if isinstance(error, tinywasm.OutOfFuel) and self._programs.fuel_is_the_last:
+            return replace(reply, message=f"{reply.message}: this session has used all that it may")
+        return reply
+
     def _recorded(self, request: Request, reply: Reply) -> Reply:
         self._history.add(request, reply)
         return reply
@@ -164,7 +172,7 @@ class Application:
         try:
             self._programs.deploy(name, source, digest)
         except Exception as error:
-            reply = error.reply if isinstance(error, RequestError) else error_reply(error)
+            reply = error.reply if isinstance(error, RequestError) else self._error_reply(error)
             self._history.add_program(name, digest, reply)
             raise
         self._history.add_program(name, digest, DeployResult(digest))
@@ -187,7 +195,7 @@ class Application:
         except RequestError:
             raise
         except Exception as error:
-            reply = error_reply(error)
+            reply = self._error_reply(error)
         self._history.add(request, reply)
         self._calls += 1
         self._receipts.append(
@@ -225,6 +233,8 @@ class Application:
 
     def _seal(self, request: SealRequest) -> SealResult:
         label = self._label(request.label, self._access.client)
+        if not len(request.module):
+            raise RequestError(ErrorCode.MALFORMED_MODULE, "the program is empty")
         counter = self._sealer().seal(label, request.module, request.counter)
         return SealResult(program_digest(request.module), counter)
 
@@ -270,8 +280,6 @@ def error_reply(error: Exception) -> ErrorReply:
 
 
 def _describe(error: Exception) -> str:
-    if isinstance(error, tinywasm.Interrupted):
-        return f"{error.message}: the time limit was reached"
     if isinstance(error, tinywasm.Trap):
         return error.message
     if isinstance(error, UnicodeDecodeError):

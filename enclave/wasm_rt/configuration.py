@@ -14,7 +14,10 @@ from schannel.errors import LocalError
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """Limits of one enclave. Sizes are bytes, times milliseconds, fuel is instructions.
+    """Limits of one enclave, which serves one client. Sizes are bytes, times milliseconds, fuel instructions.
+
+    `max_fuel` and `max_call_ms` are for each call, `max_session_fuel` for all calls of a session, and
+    `data_limit` is all the memory that the enclave may have.
 
     `deployers` and `callers` are client keys, as 64 hexadecimal digits each: who may send programs and who
     may use what was sent or kept; an empty tuple means everybody. The evidence carries the digest, so a
@@ -27,6 +30,7 @@ class Configuration:
     max_memory_pages: int = 16_384
     max_table_elements: int = 10_000_000
     max_fuel: int = 1 << 62
+    max_session_fuel: int = 1 << 62
     max_call_ms: int = 60_000
     handshake_ms: int = 10_000
     idle_ms: int = 900_000
@@ -58,7 +62,7 @@ class Configuration:
 
 def _limit(name: str, value: Any) -> int:
     if type(value) is not int or not 0 < value < 1 << 63:
-        raise LocalError(f"configuration: {name} is a positive number, not {value!r}")
+        raise LocalError(f"configuration: {name} is a positive number below 2**63")
     return value
 
 

@@ -11,7 +11,6 @@ import select
 import signal
 import socket
 import time
-from dataclasses import replace
 from types import FrameType
 
 from schannel.ed25519_sha3 import ED25519_SHA3, SEED_SIZE
@@ -56,6 +55,15 @@ from .sealing import IDENTIFIER, Sealing
 from .storage_link import StorageLink
 
 EXIT_DONE, EXIT_FAILED = 0, 1
+STOP_SIGNALS = {
+    CloseReason.SHUTDOWN: signal.SIGTERM,
+    CloseReason.IDLE: signal.SIGHUP,
+    CloseReason.TIME: signal.SIGUSR1,
+    CloseReason.MEMORY: signal.SIGUSR2,
+}
+"""How the host's reason for ending a session reaches its enclave, which tells the client."""
+
+_REASONS = {int(number): reason for reason, number in STOP_SIGNALS.items()}
 _RECEIVE_SIZE = 1 << 18
 
 
@@ -75,7 +83,8 @@ def run(
         kept = [channel.fileno(), link.fileno(), storage.fileno()]
         isolated = sandbox.lock_down(configuration.data_limit, kept)
         server = EnclaveServer(channel, link, storage, configuration, inherited | isolated.active)
-        signal.signal(signal.SIGTERM, server.terminate)
+        for number in STOP_SIGNALS.values():
+            signal.signal(number, server.terminate)
         server.serve()
     except (ProtocolError, MonitorRefused, OSError) as error:
         link.log(f"session ended: {error}")
@@ -88,7 +97,11 @@ def run(
 
 
 class _Stop(Exception):
-    """The host asked the enclave to end."""
+    """The host asked the enclave to end its session."""
+
+    def __init__(self, reason: CloseReason) -> None:
+        super().__init__(reason.shown)
+        self.reason = reason
 
 
 class _Silent(TimeoutError):
@@ -118,16 +131,16 @@ class EnclaveServer:
         self._attested = False
         # None until the first byte: an enclave may be started long before it has a client.
         self._deadline: float | None = None
-        self._stopping = False
+        self._stopping: CloseReason | None = None
         self._waiting = False
 
-    def terminate(self, _signal: int, _frame: FrameType | None) -> None:
-        """Signal handler: end the call under way, close the session with SHUTDOWN, return from `serve`."""
-        self._stopping = True
-        self._application.interrupt()
+    def terminate(self, number: int, _frame: FrameType | None) -> None:
+        """Signal handler: end the call under way, close the session with the reason, return from `serve`."""
+        self._stopping = _REASONS[number]
+        self._application.interrupt(self._stopping.shown)
         # Only while nothing is half done: the loop looks at the flag before it waits again.
         if self._waiting:
-            raise _Stop
+            raise _Stop(self._stopping)
 
     def serve(self) -> None:
         """Answer requests until the client closes.
@@ -140,8 +153,8 @@ class EnclaveServer:
         try:
             while not self._receive():
                 pass
-        except _Stop:
-            self._close(CloseReason.SHUTDOWN)
+        except _Stop as stop:
+            self._close(stop.reason)
         except _Silent:
             self._close(CloseReason.IDLE)
             raise
@@ -182,7 +195,7 @@ class EnclaveServer:
         self._waiting = True
         try:
             if self._stopping:
-                raise _Stop
+                raise _Stop(self._stopping)
             if not self._ready(select.POLLIN):
                 raise _Silent("the client is silent")
             if self._deadline is None:
@@ -235,8 +248,8 @@ def warm_up(configuration: Configuration) -> None:
         client = ClientSession(policy, suite=suite, identity=identity_key(random_bytes(SEED_SIZE)))
         claims = EnclaveClaims(configuration.digest(), VERSION, Isolation(0), device.public)
         session = EnclaveSession(claims)
-        # Rights are for clients; and what is imported and set up here is the same with and without them.
-        application = Application(replace(configuration, deployers=(), callers=()), None, device)
+        # Rights and limits are for clients; what is imported and set up here is the same without them.
+        application = Application(Configuration(), None, device)
         for request in (None, *_WARM_UP):
             if request is not None:
                 client.send_request(request)

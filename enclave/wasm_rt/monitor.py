@@ -5,8 +5,8 @@ reports. The host has a control socket and may ask for enclaves; reports and sea
 enclaves, each over its own socket and about itself.
 
 Control datagrams are JSON. From the host: ``{"start": n}`` with the enclave's ends of channel and storage,
-``{"stop": n}``, ``{"kill": n}``. To the host: ``{"ready": {...}}`` or ``{"error": text}`` once, then
-``{"started": n, "pid": p}``, ``{"failed": n}``, ``{"ended": n, "status": s}``,
+``{"stop": n, "why": reason}``, ``{"kill": n}``. To the host: ``{"ready": {...}}`` or ``{"error": text}``
+once, then ``{"started": n, "pid": p}``, ``{"failed": n}``, ``{"ended": n, "status": s}``,
 ``{"log": text, "enclave": n}``.
 """
 
@@ -25,6 +25,7 @@ import sys
 import tomllib
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,12 @@ from .device import load_device_key
 from .sandbox import die_with_parent
 
 _MAX_DATAGRAM = 65536
+_ENCRYPTED = 1
 _DESCRIPTORS = 2
 """What comes from the host with a request to start an enclave: its ends of channel and storage."""
+
+MAX_LINES, MAX_ANSWERS = 16, 16
+"""Lines that an enclave may log, and reports and keys that it may have: one and two are what it needs."""
 
 # Everything that this line does not do is done by measured code.
 _BOOT = """
@@ -141,8 +146,12 @@ def check_environment(image: EnclaveImage, installed: EnclaveImage) -> None:
 def _entry(archive: bytes, name: str, what: str) -> bytes:
     try:
         with zipfile.ZipFile(io.BytesIO(archive)) as opened:
-            return opened.read(name)
-    except (zipfile.BadZipFile, KeyError, ValueError, NotImplementedError) as error:
+            info = opened.getinfo(name)
+            # As this release makes them: what is compressed may be huge, and every codec has its own errors.
+            if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & _ENCRYPTED:
+                raise ValueError("not stored as it is")
+            return opened.read(info)
+    except (zipfile.BadZipFile, KeyError, ValueError, NotImplementedError, EOFError, OSError) as error:
         raise LocalError(f"the {what} file is not one that this release makes") from error
 
 
@@ -185,8 +194,21 @@ def _in_memory(content: bytes) -> int:
     return descriptor
 
 
+@dataclass(slots=True)
+class _Link:
+    """The monitor's end of an enclave's socket, and how much the enclave has had of it."""
+
+    socket: socket.socket
+    lines: int = 0
+    answers: int = 0
+
+
 class MonitorServer:
-    """Serves the host, the zygote and the enclaves."""
+    """Serves the host, the zygote and the enclaves.
+
+    An enclave that was taken over can write `MAX_LINES` lines into the host's log, and have `MAX_ANSWERS`
+    questions answered, not more: neither the log nor the monitor's time is its to use up.
+    """
 
     def __init__(
         self,
@@ -201,7 +223,7 @@ class MonitorServer:
         self._zygote = zygote
         self._monitor = monitor
         self._enclave_hash = enclave_hash
-        self._links: dict[int, socket.socket] = {}
+        self._links: dict[int, _Link] = {}
         self._selector = selectors.DefaultSelector()
         self._watch(control, self._serve_host)
         self._watch(zygote_control, self._serve_zygote)
@@ -223,7 +245,7 @@ class MonitorServer:
         self._selector.register(connection, selectors.EVENT_READ, serve)
 
     def _serve_host(self) -> bool:
-        text, descriptors, _, _ = socket.recv_fds(self._control, _MAX_DATAGRAM, _DESCRIPTORS)
+        text, descriptors = _receive(self._control)
         if not text:
             return False
         request = json.loads(text)
@@ -238,16 +260,18 @@ class MonitorServer:
         ours.setblocking(False)
         request = json.dumps({"start": number}).encode()
         try:
-            socket.send_fds(self._zygote_control, [request], [*descriptors, theirs.fileno()])
+            # Without the zygote there is no enclave, and its socket says so next.
+            with contextlib.suppress(ConnectionError):
+                socket.send_fds(self._zygote_control, [request], [*descriptors, theirs.fileno()])
         finally:
             theirs.close()
             for descriptor in descriptors:
                 os.close(descriptor)
-        self._links[number] = ours
-        self._watch(ours, lambda: self._serve_enclave(number, ours))
+        link = self._links[number] = _Link(ours)
+        self._watch(ours, lambda: self._serve_enclave(number, link))
 
     def _serve_zygote(self) -> bool:
-        text = self._zygote_control.recv(_MAX_DATAGRAM)
+        text, _ = _receive(self._zygote_control)
         if not text:
             _send(self._control, {"error": "the process that enclaves are forked from has ended"})
             return False
@@ -267,27 +291,51 @@ class MonitorServer:
             "device": self._monitor.device_public_key.hex(),
         }
 
-    def _serve_enclave(self, number: int, link: socket.socket) -> bool:
+    def _serve_enclave(self, number: int, link: _Link) -> bool:
         try:
-            request = monitor_link.receive_request(link)
+            request = monitor_link.receive_request(link.socket)
             if not request:
                 self._drop(number)
             elif request.startswith(monitor_link.LOG):
-                _send(self._control, {"log": request[1:].decode(errors="replace"), "enclave": number})
+                self._log(number, link, request[1:].decode(errors="replace"))
+            elif link.answers == MAX_ANSWERS:
+                self._send_log(number, f"hung up on: it has asked {MAX_ANSWERS} questions, and asks more")
+                self._drop(number)
             else:
-                link.send(monitor_link.answer_request(self._monitor, self._enclave_hash, request))
+                link.answers += 1
+                link.socket.send(monitor_link.answer_request(self._monitor, self._enclave_hash, request))
         except OSError:
             # An enclave that ended meanwhile, or does not take its answers: it harms only itself.
             self._drop(number)
         return True
 
+    def _log(self, number: int, link: _Link, text: str) -> None:
+        link.lines += 1
+        if link.lines <= MAX_LINES:
+            self._send_log(number, text)
+        elif link.lines == MAX_LINES + 1:
+            self._send_log(number, f"is heard no more: it has logged {MAX_LINES} lines, and logs more")
+
+    def _send_log(self, number: int, text: str) -> None:
+        _send(self._control, {"log": text, "enclave": number})
+
     def _drop(self, number: int) -> None:
         link = self._links.pop(number, None)
         if link is not None:
-            self._selector.unregister(link)
-            link.close()
+            self._selector.unregister(link.socket)
+            link.socket.close()
+
+
+def _receive(control: socket.socket) -> tuple[bytes, list[int]]:
+    """A datagram and the descriptors with it; nothing when the other end is gone, however it went."""
+    try:
+        text, descriptors, _, _ = socket.recv_fds(control, _MAX_DATAGRAM, _DESCRIPTORS)
+    except ConnectionError:
+        # It was killed with something of ours unread.
+        return b"", []
+    return text, descriptors
 
 
 def _send(control: socket.socket, message: Mapping[str, object]) -> None:
-    with contextlib.suppress(BrokenPipeError):
+    with contextlib.suppress(ConnectionError):
         control.send(json.dumps(message).encode())

@@ -59,6 +59,8 @@ class MonitorLink:
             answer = self._connection.recv(_MAX_ANSWER)
         except OSError as error:
             raise MonitorRefused("the security monitor is gone") from error
+        if not answer:
+            raise MonitorRefused("the security monitor is gone")
         if answer[:1] != _DONE:
             raise MonitorRefused("the security monitor refused")
         return answer[1:]

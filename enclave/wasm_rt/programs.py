@@ -77,6 +77,15 @@ class Programs:
         self.fuel_used = 0
         """Instructions of the latest call or run."""
 
+        self.fuel_left = configuration.max_session_fuel
+        """Instructions that the session may still take."""
+
+        self.fuel_is_the_last = False
+        """Whether the latest call or run was given all that the session had left."""
+
+        self.interrupted_by = ""
+        """Why the latest call or run was interrupted."""
+
     def names(self) -> tuple[str, ...]:
         """The names of what is deployed, in order."""
         return tuple(self._programs)
@@ -139,16 +148,27 @@ class Programs:
             gc.collect()
         return RunResult(exit_code, memoryview(stdout), bytes(stderr))
 
-    def interrupt(self) -> None:
+    def interrupt(self, why: str) -> None:
         """End what is running; for signal handlers."""
         if self._running:
+            self.interrupted_by = why
             self.store.interrupt()
 
     @contextmanager
     def limited(self, fuel: int, timeout_ms: int) -> Iterator[None]:
-        """Run with at most so much fuel and time; 0 stands for the configuration's limit."""
+        """Run with at most so much fuel and time; 0 stands for the configuration's limit.
+
+        Raises:
+            RequestError: the session has no fuel left.
+        """
         limits = self._configuration
-        granted = min(fuel or limits.max_fuel, limits.max_fuel)
+        if not self.fuel_left:
+            raise RequestError(
+                ErrorCode.LIMIT_EXCEEDED,
+                f"this session has used the {limits.max_session_fuel} instructions that it may",
+            )
+        granted = min(fuel or limits.max_fuel, limits.max_fuel, self.fuel_left)
+        self.fuel_is_the_last = granted == self.fuel_left
         self.store.set_fuel(granted)
         self.store.interrupted = False
         self._running = True
@@ -162,16 +182,21 @@ class Programs:
             signal.setitimer(signal.ITIMER_REAL, 0)
             self._running = False
             self.fuel_used = granted - self.store.get_fuel()
+            self.fuel_left -= self.fuel_used
 
     def _expire(self, _signal: int, _frame: FrameType | None) -> None:
-        self.interrupt()
+        self.interrupt("the time limit was reached")
 
     def _module(self, source: Buffer) -> Module:
         if source[: len(_BINARY)] == _BINARY:
             # The decoder takes any buffer, and copies out of it only what stays of the module.
             syntax = binary.decode(cast(bytes, source), self._engine.config.features)
         else:
-            syntax = text.parse_module(str(source, "utf-8"))
+            written = str(source, "utf-8")
+            if not written.strip():
+                # The text format's grammar takes it for an empty module; a person sent the wrong file.
+                raise RequestError(ErrorCode.MALFORMED_MODULE, "the program is empty")
+            syntax = text.parse_module(written)
         return Module.from_decoded(self._engine, syntax)
 
     def _instantiate(self, program: Program) -> ModuleInstance:

@@ -1,9 +1,10 @@
 """The warmed-up process that enclaves are forked from: a connection does not wait for Python to start.
 
 It holds no key and no client's data, so neither does an enclave when it begins. Control datagrams are JSON;
-the monitor's ``{"start": n}`` comes with three descriptors (channel, storage, monitor link), ``{"stop": n}``
-asks the enclave to close its session, ``{"kill": n}`` does not ask. Answers: ``{"ready": {...}}`` once,
-``{"started": n, "pid": p}``, ``{"failed": n}``, ``{"ended": n, "status": s}`` with a wait status.
+the monitor's ``{"start": n}`` comes with three descriptors (channel, storage, monitor link),
+``{"stop": n, "why": reason}`` asks the enclave to close its session and to tell its client why,
+``{"kill": n}`` does not ask. Answers: ``{"ready": {...}}`` once, ``{"started": n, "pid": p}``,
+``{"failed": n}``, ``{"ended": n, "status": s}`` with a wait status.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import signal
 import socket
 from typing import NoReturn
 
+from schannel.events import CloseReason
 from schannel.evidence import Isolation
 
 from . import enclave, sandbox
@@ -100,7 +102,8 @@ class Zygote:
         if "start" in request:
             self._start(request["start"], *descriptors)
         elif request.get("stop") in self._children:
-            os.kill(self._children[request["stop"]], signal.SIGTERM)
+            why = CloseReason[request["why"].upper()]
+            os.kill(self._children[request["stop"]], enclave.STOP_SIGNALS[why])
         elif request.get("kill") in self._children:
             os.kill(self._children[request["kill"]], signal.SIGKILL)
         return True

@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import contextlib
 import errno
-import importlib.metadata
 import logging
 import math
 import os
@@ -15,6 +14,8 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+
+from schannel.release import installed_version
 
 from .check import check_isolation, report
 from .limits import ServerLimits
@@ -25,7 +26,7 @@ from .server import Server
 from .storage import SealedStore
 
 DEFAULT_ADDRESS = "127.0.0.1:3333"
-EXIT_FAILED, EXIT_ADDRESS_IN_USE = 1, 3
+EXIT_FAILED, EXIT_ADDRESS_IN_USE, EXIT_INTERRUPTED = 1, 3, 130
 
 _PROGRAM = "wasm-host"
 
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _check()
         return asyncio.run(_describe(files) if options.command == "measure" else _serve(files, options))
     except KeyboardInterrupt:
-        return EXIT_FAILED
+        return EXIT_INTERRUPTED
     except MonitorError as error:
         print(f"{_PROGRAM}: {error}", file=sys.stderr)
     except OSError as error:
@@ -84,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--log-format", choices=("text", "json"), default="text", help="how log lines look")
     _add_limits(parser.add_argument_group("limits", "counts, and times in seconds"))
     parser.add_argument("-v", "--verbose", action="store_true", help="log connections and enclaves")
-    parser.add_argument("-V", "--version", action="version", version=f"{_PROGRAM} {_version()}")
+    parser.add_argument("-V", "--version", action="version", version=f"{_PROGRAM} {installed_version()}")
     return parser
 
 
@@ -96,6 +97,8 @@ _LIMITS = {
     "per_address": "open connections from one address",
     "handshake": "how long a client's first message may take",
     "idle": "how long a session lasts in which nothing passes",
+    "session": "how long a session lasts",
+    "memory": "mebibytes that all enclaves have together; the session with most of it is closed",
     "drain": "how long sessions may go on after SIGTERM; a second signal ends them at once",
     "pool": "enclaves that are kept ready",
 }
@@ -126,12 +129,6 @@ def _seconds(text: str) -> float:
     if not 0 <= value <= 1_000_000:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
     return value
-
-
-def _version() -> str:
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        return importlib.metadata.version("tinywasm")
-    return "(not installed)"
 
 
 def _file(text: str) -> Path:
@@ -231,6 +228,16 @@ def sealed_folder() -> Path:
 
 
 def _bind(host: str, port: int) -> socket.socket:
+    try:
+        return _listen(host, port)
+    except UnicodeError as error:
+        raise OSError(errno.EINVAL, f"cannot listen on {host}:{port}: that is no host's name") from error
+    except OSError as error:
+        shown = f"cannot listen on {host}:{port}: {(error.strerror or str(error)).lower()}"
+        raise OSError(error.errno, shown) from error
+
+
+def _listen(host: str, port: int) -> socket.socket:
     family, _, _, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
@@ -240,10 +247,9 @@ def _bind(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen()
-    except OSError as error:
+    except OSError:
         listener.close()
-        shown = f"cannot listen on {host}:{port}: {(error.strerror or str(error)).lower()}"
-        raise OSError(error.errno, shown) from error
+        raise
     return listener
 
 

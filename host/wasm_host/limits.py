@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from .memory import machine_memory
 
 MAX_ENCLAVES = 16
 """Enclaves at a time: Keystone's ENCL_MAX."""
@@ -13,12 +15,12 @@ class ServerLimits:
     """Counts, and times in seconds.
 
     At most `enclaves` clients are served at a time; of the others at most `waiting` wait, each no longer than
-    `wait`.
-    `connections` counts all that are open, `per_address` those from one address. A client has `handshake` for
-    its first message, before which it costs no enclave. A session in which for `idle` nothing has passed is
-    closed. `buffer` is what is kept of one direction of one connection, in bytes, while the other end is
-    slower. `drain` is what sessions have to finish when the host stops, `grace` what an enclave has that is
-    asked to end. `pool` enclaves are kept ready beside those that serve.
+    `wait`. `connections` counts all that are open, `per_address` those from one address. A client has
+    `handshake` for its first message, before which it costs no enclave. A session is closed in which for
+    `idle` nothing has passed, or that has lasted for `session`; and the one that has most, when all enclaves
+    together have more than `memory` mebibytes. `buffer` is what is kept of one direction of one connection,
+    in bytes, while the other end is slower. `drain` is what sessions have to finish when the host stops,
+    `grace` what an enclave has that is asked to end. `pool` enclaves are kept ready beside those that serve.
     """
 
     enclaves: int = MAX_ENCLAVES
@@ -28,6 +30,8 @@ class ServerLimits:
     per_address: int = 64
     handshake: float = 10.0
     idle: float = 900.0
+    session: float = 86_400.0
+    memory: int = field(default_factory=lambda: machine_memory() * 3 // 4)
     buffer: int = 1 << 16
     drain: float = 10.0
     grace: float = 2.0

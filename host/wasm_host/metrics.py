@@ -29,6 +29,7 @@ class Metrics:
     pool_ready: int = 0
     enclaves_started: int = 0
     refused: Counter[str] = field(default_factory=Counter)
+    closed: Counter[str] = field(default_factory=Counter)
     enclaves_ended: Counter[str] = field(default_factory=Counter)
     relayed: Counter[str] = field(default_factory=Counter)
     waits: int = 0
@@ -43,6 +44,7 @@ class Metrics:
             ("connections_total", "counter", "Connections accepted.", {"": self.connections}),
             ("connections", "gauge", "Connections open now.", {"": self.open_connections}),
             ("refused_total", "counter", "Clients turned away.", _labelled("reason", self.refused)),
+            ("closed_total", "counter", "Sessions that the host ended.", _labelled("reason", self.closed)),
             ("waiting", "gauge", "Clients that wait for an enclave.", {"": self.waiting}),
             ("sessions", "gauge", "Clients that have an enclave.", {"": self.sessions}),
             ("pool_ready", "gauge", "Enclaves that wait for a client.", {"": self.pool_ready}),

@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from enum import Enum
 from pathlib import Path
 from typing import Any, Self
 
@@ -36,6 +37,15 @@ from wasm_rt.monitor import main
 sys.exit(main())
 """
 """Starts the monitor from the folders given first, without the caller's environment or working directory."""
+
+
+class Stop(Enum):
+    """Why the host ends a session: what its log says. The names are those of the channel's close reasons."""
+
+    SHUTDOWN = "the host stops"
+    IDLE = "nothing has passed for too long"
+    TIME = "it has lasted for as long as sessions may"
+    MEMORY = "it has the most of the memory, which is used up"
 
 
 class MonitorError(Exception):
@@ -181,9 +191,9 @@ class MonitorProcess:
             raise
         return enclave
 
-    def stop_enclave(self, enclave: Enclave) -> None:
-        """Ask an enclave to close its session and end."""
-        self._send({"stop": enclave.number})
+    def stop_enclave(self, enclave: Enclave, why: Stop) -> None:
+        """Ask an enclave to close its session, telling its client why, and to end."""
+        self._send({"stop": enclave.number, "why": why.name.lower()})
 
     def kill_enclave(self, enclave: Enclave) -> None:
         """End an enclave that did not end when asked."""

@@ -17,8 +17,9 @@ from schannel.framing import LENGTH_SIZE, MAGIC, PROLOGUE_SIZE, Refusal, encode_
 from .admission import Admission, TurnedAway
 from .limits import ServerLimits
 from .logs import log_event
+from .memory import MemoryWatch
 from .metrics import Metrics
-from .monitor import Enclave, MonitorError, MonitorProcess
+from .monitor import Enclave, MonitorError, MonitorProcess, Stop
 from .pool import EnclavePool
 from .relay import Streams, Traffic, relay
 from .storage import SealedStore, serve_storage
@@ -35,7 +36,7 @@ _MAX_FIRST_MESSAGE = 1024
 _T = TypeVar("_T")
 
 
-class _NotOurs(Exception):
+class NotOurs(Exception):
     """A client that does not speak the protocol, or left before it had said anything."""
 
 
@@ -54,6 +55,7 @@ class Server:
         self._limits = limits or ServerLimits()
         self._metrics = metrics or Metrics()
         self._admission = Admission(self._limits, self._metrics)
+        self._memory = MemoryWatch(self._limits.memory)
         self._pool = EnclavePool(monitor, self._limits.pool, self._metrics)
         self._listener: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
@@ -121,7 +123,7 @@ class Server:
             self._metrics.refused[error.refusal.name.lower()] += 1
             log_event(logging.WARNING, "refused", f"{peer}: told that the host {error}", peer=peer)
             await self._refuse((reader, writer), error.refusal)
-        except (_NotOurs, OSError, MonitorError) as error:
+        except (NotOurs, OSError, MonitorError) as error:
             log_event(logging.WARNING, "failed", f"{peer}: {error}", peer=peer)
         finally:
             self._connections.discard(task)
@@ -129,7 +131,7 @@ class Server:
 
     async def _serve(self, address: str, peer: str, client: Streams) -> None:
         with self._admission.connection(address):
-            first = await self._unless_draining(self._first_message(client[0]))
+            first = await self._unless_draining(first_message(client[0], self._limits.handshake))
             since = time.monotonic()
             async with contextlib.AsyncExitStack() as stack:
                 await self._unless_draining(stack.enter_async_context(self._admission.place()))
@@ -143,7 +145,8 @@ class Server:
                     peer=peer,
                     enclave=enclave.number,
                 )
-                await self._connect(peer, client, enclave, first)
+                with self._memory.watching(enclave.pid.result()) as too_large:
+                    await self._connect(peer, client, enclave, first, too_large)
 
     async def _unless_draining(self, waited_for: Coroutine[Any, Any, _T]) -> _T:
         """Wait for something that does not matter any more when the host stops.
@@ -163,24 +166,9 @@ class Server:
             draining.cancel()
             await asyncio.gather(waiting, draining, return_exceptions=True)
 
-    async def _first_message(self, reader: asyncio.StreamReader) -> bytes:
-        """A client's prologue and first record: who does not send them costs no enclave."""
-        try:
-            async with asyncio.timeout(self._limits.handshake):
-                prologue = await reader.readexactly(PROLOGUE_SIZE)
-                if not prologue.startswith(MAGIC):
-                    raise _NotOurs("does not speak this protocol")
-                prefix = await reader.readexactly(LENGTH_SIZE)
-                size = int.from_bytes(prefix, "big")
-                if not 0 < size <= _MAX_FIRST_MESSAGE:
-                    raise _NotOurs("does not begin as a client does")
-                return prologue + prefix + await reader.readexactly(size)
-        except asyncio.IncompleteReadError as error:
-            raise _NotOurs("left before it had said anything") from error
-        except TimeoutError as error:
-            raise TurnedAway(Refusal.SLOW) from error
-
-    async def _connect(self, peer: str, client: Streams, enclave: Enclave, first: bytes) -> None:
+    async def _connect(
+        self, peer: str, client: Streams, enclave: Enclave, first: bytes, too_large: asyncio.Event
+    ) -> None:
         streams = await asyncio.open_connection(sock=enclave.channel, limit=self._limits.buffer)
         streams[1].transport.set_write_buffer_limits(self._limits.buffer)
         streams[1].write(first)
@@ -190,11 +178,8 @@ class Server:
         traffic.add("up", len(first))
         relaying = asyncio.create_task(relay(client, streams, traffic))
         try:
-            if reason := await self._end_of_session(relaying, traffic):
-                log_event(
-                    logging.INFO, "session_closed", f"{peer}: {reason}", peer=peer, enclave=enclave.number
-                )
-                self._monitor.stop_enclave(enclave)
+            if why := await self._end_of_session(relaying, traffic, too_large):
+                self._stop(peer, enclave, why)
                 await asyncio.wait({relaying}, timeout=self._grace)
         finally:
             for task in (relaying, storing):
@@ -204,21 +189,33 @@ class Server:
             streams[1].close()
             await self._end(peer, enclave, traffic)
 
-    async def _end_of_session(self, relaying: asyncio.Task[None], traffic: Traffic) -> str:
-        """Wait for the end; returns why the session has to be ended, empty when it has ended by itself."""
-        closing = asyncio.create_task(self._closing.wait())
+    async def _end_of_session(
+        self, relaying: asyncio.Task[None], traffic: Traffic, too_large: asyncio.Event
+    ) -> Stop | None:
+        """Wait for the end; returns why the session has to be ended, None when it has ended by itself."""
+        over = time.monotonic() + self._limits.session
+        closing, chosen = (asyncio.create_task(event.wait()) for event in (self._closing, too_large))
         try:
             while True:
-                left = traffic.last + self._limits.idle - time.monotonic()
+                quiet = traffic.last + self._limits.idle
+                left = min(quiet, over) - time.monotonic()
                 if left <= 0:
-                    return "nothing has passed for too long"
-                await asyncio.wait({relaying, closing}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                    return Stop.IDLE if quiet < over else Stop.TIME
+                waited_for: set[asyncio.Task[Any]] = {relaying, closing, chosen}
+                await asyncio.wait(waited_for, timeout=left, return_when=asyncio.FIRST_COMPLETED)
                 if relaying.done():
-                    return ""
-                if closing.done():
-                    return "the host stops"
+                    return None
+                if closing.done() or chosen.done():
+                    return Stop.SHUTDOWN if closing.done() else Stop.MEMORY
         finally:
             closing.cancel()
+            chosen.cancel()
+
+    def _stop(self, peer: str, enclave: Enclave, why: Stop) -> None:
+        """Have an enclave close its session."""
+        self._metrics.closed[why.name.lower()] += 1
+        log_event(logging.INFO, "session_closed", f"{peer}: {why.value}", peer=peer, enclave=enclave.number)
+        self._monitor.stop_enclave(enclave, why)
 
     async def _end(self, peer: str, enclave: Enclave, traffic: Traffic) -> None:
         """Wait for an enclave whose channel is closed; end it when it goes on without its client."""
@@ -257,6 +254,29 @@ class Server:
             pass
         finally:
             self._refusing -= 1
+
+
+async def first_message(reader: asyncio.StreamReader, seconds: float) -> bytes:
+    """A client's prologue and first record: who does not send them costs no enclave.
+
+    Raises:
+        NotOurs: somebody else's bytes, or an end before they were there.
+        TurnedAway: they were not there within `seconds`.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            prologue = await reader.readexactly(PROLOGUE_SIZE)
+            if not prologue.startswith(MAGIC):
+                raise NotOurs("does not speak this protocol")
+            prefix = await reader.readexactly(LENGTH_SIZE)
+            size = int.from_bytes(prefix, "big")
+            if not 0 < size <= _MAX_FIRST_MESSAGE:
+                raise NotOurs("does not begin as a client does")
+            return prologue + prefix + await reader.readexactly(size)
+    except asyncio.IncompleteReadError as error:
+        raise NotOurs("left before it had said anything") from error
+    except TimeoutError as error:
+        raise TurnedAway(Refusal.SLOW) from error
 
 
 def describe_status(status: int) -> str:

@@ -19,13 +19,16 @@ from schannel.storage import (
 DEFAULT_CAPACITY = 4 << 30
 """Bytes of all sealed programs together."""
 
+BLOCK = 4096
+"""Bytes of disk that even an empty file costs: files are counted in whole blocks."""
+
 
 class SealedStore:
     """A folder of sealed programs, one file each.
 
     Args:
         folder: made when something is stored.
-        capacity: bytes of all files together; more is refused.
+        capacity: bytes of all files together, each rounded up to blocks; more is refused.
     """
 
     def __init__(self, folder: Path, capacity: int = DEFAULT_CAPACITY) -> None:
@@ -35,7 +38,7 @@ class SealedStore:
         with contextlib.suppress(FileNotFoundError):
             for path in folder.glob("*.draft"):
                 path.unlink()
-            self._used = sum(path.stat().st_size for path in folder.iterdir())
+            self._used = sum(map(_occupied, folder.iterdir()))
 
     def fetch(self, name: bytes, offset: int, size: int) -> tuple[Status, int, bytes]:
         """A piece of what is stored under a name, and the size of the whole."""
@@ -49,8 +52,15 @@ class SealedStore:
 
     def append(self, draft: Path, offset: int, piece: bytes) -> Status:
         """Add to a draft, which must end at `offset`."""
-        if self._used + len(piece) > self._capacity:
+        before = _occupied(draft)
+        if self._used - before + _blocks(offset + len(piece)) > self._capacity:
             return Status.REFUSED
+        status = self._write(draft, offset, piece)
+        # A write that failed may have left a part.
+        self._used += _occupied(draft) - before
+        return status
+
+    def _write(self, draft: Path, offset: int, piece: bytes) -> Status:
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with draft.open("ab") as file:
@@ -59,13 +69,12 @@ class SealedStore:
                 file.write(piece)
         except OSError:
             return Status.REFUSED
-        self._used += len(piece)
         return Status.DONE
 
     def keep(self, draft: Path, name: bytes) -> Status:
         """Let a draft take the place of what is stored."""
         try:
-            old = self._size(self._path(name))
+            old = _occupied(self._path(name))
             draft.replace(self._path(name))
         except OSError:
             return Status.REFUSED
@@ -74,7 +83,7 @@ class SealedStore:
 
     def drop(self, draft: Path) -> None:
         """Forget a draft."""
-        self._used -= self._size(draft)
+        self._used -= _occupied(draft)
         draft.unlink(missing_ok=True)
 
     def draft(self, number: int) -> Path:
@@ -84,9 +93,13 @@ class SealedStore:
     def _path(self, name: bytes) -> Path:
         return self._folder / f"{name.hex()}.sealed"
 
-    @staticmethod
-    def _size(path: Path) -> int:
-        return path.stat().st_size if path.exists() else 0
+
+def _occupied(path: Path) -> int:
+    return _blocks(path.stat().st_size) if path.exists() else 0
+
+
+def _blocks(size: int) -> int:
+    return max(1, -(-size // BLOCK)) * BLOCK
 
 
 async def serve_storage(

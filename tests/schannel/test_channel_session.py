@@ -191,10 +191,18 @@ def test_message_limit(make_pair: Any) -> None:
     with pytest.raises(LocalError, match="1000"):
         pair.client.send_request(DeployRequest("m", bytes(1000)))
     pair.client._limits = Limits()
-    pair.client.send_request(DeployRequest("m", bytes(1000)))
-    with pytest.raises(MessageError, match="1000"):
+    number = pair.client.send_request(DeployRequest("m", bytes(3 * INITIAL_CREDIT)))
+    (event,) = pair.pump()
+    assert event.number == number and event.reply.code is ErrorCode.TOO_LARGE
+    assert "1000 bytes" in event.reply.message
+    assert pair.enclave.buffered == 0, "nothing is held of what is not wanted"
+    number = pair.client.send_request(CALL)
+    assert pair.pump() == [RequestReceived(number, CALL)], "and the session goes on"
+    pair.enclave._limits = Limits()
+    pair.enclave.send_reply(number, ErrorReply(ErrorCode.TRAP, "x" * 2000))
+    with pytest.raises(MessageError, match="a reply is longer than the limit"):
         pair.pump()
-    assert pair.enclave.state is State.DEAD
+    assert pair.client.state is State.DEAD
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,7 @@ def test_another_device_under_the_same_name_is_refused(policy: Policy) -> None:
         '[devices]\nallow_simulated = "true"',
         f'[devices]\nreal = ["{"04" * 32}"]\nsimulated = ["{"04" * 32}"]',
         "a = " + "[" * 5000,
+        "a = " + "9" * 5000,
     ],
 )
 def test_mistakes_in_a_policy_are_errors(text: str) -> None:

@@ -166,3 +166,41 @@ def test_a_memory_of_small_pages_grows_page_by_page(engine: str) -> None:
     assert (usage.ending, usage.result) == ("done", 201_000)
     assert usage.memory < 8 * MIB
     assert usage.seconds < 5
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_instructions_over_many_operands_take_no_quadratic_time(engine: str) -> None:
+    source = f"""
+        (module (func (export "run") (param i32) (result i32)
+          {"(local.get 0)" * 25_000}
+          {"(local.set 0 (i32.const 1)) (block)" * 25_000}
+          {"(i32.add)" * 24_999}))"""
+    usage = run(source, "run", 3, engine=engine)
+    assert (usage.ending, usage.result) == ("done", 75_000)
+    assert usage.seconds < 20
+
+
+ONES = f"""(func $ones (result {"i64 " * 1000}) {"(i64.const 1)" * 1000})"""
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_blocks_at_the_border_of_a_window_take_no_quadratic_time(engine: str) -> None:
+    # On the native engine a window ends at 50,000 slots.
+    source = f"""
+        (module {ONES} (func (export "run") (param i64) (result i64)
+          {"(call $ones)" * 49} {"(local.get 0)" * 995}
+          {f"(block {'(local.get 0)' * 9} {'(drop)' * 9})" * 10_000}
+          (return)))"""
+    usage = run(source, "run", 3, engine=engine)
+    assert (usage.ending, usage.result) == ("done", 3)
+    assert usage.seconds < 20
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_most_operands_that_a_function_may_have(engine: str) -> None:
+    source = f"""
+        (module {ONES} (func (export "run") (result i64)
+          {"(call $ones)" * 999} {"(i64.const 5)" * 1000} (return)))"""
+    usage = run(source, "run", engine=engine)
+    assert (usage.ending, usage.result) == ("done", 5)
+    assert usage.memory < 200 * MIB

@@ -7,38 +7,13 @@ from typing import Any
 import pytest
 
 import tinywasm
-from bounded import run
+from agreement import agreed
 from tinywasm import Config, Engine, Interrupted, StackExhausted, Store, Trap, WasmException
 from tinywasm.engine import native_available
 
 pytestmark = pytest.mark.skipif(not native_available, reason="the native engine is not built")
 
 MANY = "i64 " * 70_000
-
-
-def outcome(engine: str, text: str, name: str, args: Any, imports: Any, collect: bool) -> tuple[Any, int]:
-    """What a call gives, and the fuel that is left."""
-    store = Store(Engine(Config(engine=engine, consume_fuel=True, max_call_depth=500)))
-    store.set_fuel(100_000_000)
-    made = {} if imports is None else imports()
-    exports = tinywasm.instantiate(text, imports=made, store=store).exports
-    made["exports"] = {"it": exports}
-    if collect:
-        made["store"] = {"it": store}
-    try:
-        result: Any = exports[name](*args)
-    except Trap as trap:
-        result = type(trap), str(trap), [(frame.func_index, frame.module_offset) for frame in trap.frames]
-    except WasmException as thrown:
-        result = type(thrown), thrown.values
-    return result, store.get_fuel()
-
-
-def agreed(text: str, name: str = "f", *args: Any, imports: Any = None, collect: bool = False) -> Any:
-    """What both engines give."""
-    first, second = (outcome(engine, text, name, args, imports, collect) for engine in ("python", "native"))
-    assert first == second
-    return first[0]
 
 
 def test_far_locals_of_every_width() -> None:
@@ -198,7 +173,7 @@ def test_objects_that_only_far_locals_hold_survive_a_collection() -> None:
         made["h"] = {"collect": lambda: made["store"]["it"].gc()}
         return made
 
-    assert agreed(text, imports=imports, collect=True) == 42
+    assert agreed(text, imports=imports) == 42
 
 
 def test_a_wide_frame_is_left_on_an_interruption() -> None:
@@ -229,15 +204,3 @@ def test_the_most_locals_and_one_more(engine: str) -> None:
     with pytest.raises(StackExhausted):
         exports.beyond()
     assert exports.most() == 0
-
-
-@pytest.mark.parametrize("engine", ["python", "native"])
-def test_instructions_over_many_operands_take_no_quadratic_time(engine: str) -> None:
-    source = f"""
-        (module (func (export "run") (param i32) (result i32)
-          {"(local.get 0)" * 25_000}
-          {"(local.set 0 (i32.const 1)) (block)" * 25_000}
-          {"(i32.add)" * 24_999}))"""
-    usage = run(source, "run", 3, engine=engine)
-    assert (usage.ending, usage.result) == ("done", 75_000)
-    assert usage.seconds < 20

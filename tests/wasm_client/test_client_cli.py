@@ -66,7 +66,7 @@ def _stay_silent(connection: socket.socket) -> None:
         (_answer(b"\0\0\x63"), "does not answer as a wasm-host"),
         (_answer(b""), "closed the connection before an enclave answered"),
         (_answer(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "closed the connection before an enclave answered"),
-        (_answer(b"\0\x05hello"), "does not answer as a wasm-host"),
+        (_answer(b"\0\x05hello"), "does not answer as a wasm-host: something else listens there"),
         (_answer(b"\0\x60" + bytes(0x60)), "does not answer as a wasm-host"),
         (
             lambda connection: connection.recv(1000) and connection.recv(1000),
@@ -80,9 +80,22 @@ def test_whoever_answers(behaviour: Callable[[socket.socket], None], message: st
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("address", ["", "localhost", "127.0.0.1:x", "127.0.0.1:99999999", "no.invalid:1"])
-def test_no_such_address(address: str) -> None:
-    with pytest.raises(CannotConnect, match=f"cannot connect to {address}: "):
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("", "not HOST:PORT"),
+        ("localhost", "not HOST:PORT"),
+        ("127.0.0.1:x", "not HOST:PORT"),
+        ("127.0.0.1:-1", "not HOST:PORT"),
+        ("127.0.0.1:0", "a port is 1 to 65535"),
+        ("127.0.0.1:99999999", "a port is 1 to 65535"),
+        ("127.0.0.1:" + "9" * 5000, "a port is 1 to 65535"),
+        ("no..invalid:1", "that is no host's name"),
+        ("no.invalid:1", ""),
+    ],
+)
+def test_no_such_address(address: str, why: str) -> None:
+    with pytest.raises(CannotConnect, match=f"cannot connect to {address}: {why}"):
         connect(address, POLICY, timeout=5)
 
 
@@ -146,6 +159,25 @@ class TestCommand:
         line = run_cli(capsys, "-p", "/nowhere.wat", "--policy", str(path))
         assert line == "cannot read /nowhere.wat: no such file"
 
+    @pytest.mark.parametrize("name", ["empty.wat", "."])
+    def test_program_that_is_none(
+        self, name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        (tmp_path / "empty.wat").touch()
+        (tmp_path / "policy.toml").touch()
+        line = run_cli(capsys, "-p", str(tmp_path / name), "--policy", str(tmp_path / "policy.toml"))
+        assert line in (
+            f"the program {tmp_path}/empty.wat is empty",
+            f"cannot read {tmp_path}: not a file",
+        )
+
+    def test_interrupted(self, capsys: pytest.CaptureFixture[str]) -> None:
+        def interrupt() -> int:
+            raise KeyboardInterrupt
+
+        assert cli.guarded(interrupt) == 130
+        assert capsys.readouterr().err == "wasm-client: interrupted\n"
+
     def test_policy_and_simulation_exclude_each_other(self, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
             cli.main(["--policy", "x", "--allow-simulation"])
@@ -206,6 +238,19 @@ class TestPrompt:
             "error> unknown function 'quit': the program's functions: echo, nothing, two words, fail",
             "output> 1",
         ]
+
+    def test_long_names_and_lists_are_cut(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        session = FakeSession()
+        session._operations._functions["main"] = {
+            f"f{number}{'-' * 100}": FunctionType("f", (), ()) for number in range(1000)
+        }
+        monkeypatch.setattr("sys.stdin", io.StringIO("x" * 100_000 + "\n"))
+        assert prompt.run(session) == 1
+        line = capsys.readouterr().out
+        assert line.startswith(f"error> unknown function '{'x' * 64}...': ")
+        assert line.endswith(", and 980 more\n") and len(line) < 2000
 
     def test_backtrace_when_verbose(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -12,7 +12,7 @@ from typing import cast
 from schannel.framing import MAGIC, encode_record
 from wasm_host.limits import ServerLimits
 from wasm_host.metrics import Metrics
-from wasm_host.monitor import Enclave, MonitorError, MonitorProcess
+from wasm_host.monitor import Enclave, MonitorError, MonitorProcess, Stop
 from wasm_host.server import Server
 from wasm_host.storage import SealedStore
 
@@ -35,6 +35,7 @@ class FakeMonitor:
         self._behaviour = behaviour
         self.tasks: dict[int, asyncio.Task[None]] = {}
         self.stopped: list[int] = []
+        self.reasons: list[Stop] = []
         self.killed: list[int] = []
         self.broken = False
 
@@ -58,8 +59,9 @@ class FakeMonitor:
             if not enclave.ended.done():
                 enclave.ended.set_result(0)
 
-    def stop_enclave(self, enclave: Enclave) -> None:
+    def stop_enclave(self, enclave: Enclave, why: Stop) -> None:
         self.stopped.append(enclave.number)
+        self.reasons.append(why)
         self.tasks[enclave.number].cancel()
 
     def kill_enclave(self, enclave: Enclave) -> None:

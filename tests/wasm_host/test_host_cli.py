@@ -84,6 +84,14 @@ def test_port_taken(tmp_path: Path) -> None:
     assert done.stderr == f"wasm-host: cannot listen on 127.0.0.1:{port}: address already in use\n"
 
 
+@pytest.mark.parametrize("name", ["no.invalid", "no..invalid"])
+def test_address_that_is_nowhere(name: str, tmp_path: Path) -> None:
+    done = wasm_host(tmp_path, "-a", f"{name}:1")
+    assert done.returncode == cli.EXIT_FAILED
+    assert done.stderr.startswith(f"wasm-host: cannot listen on {name}:1: ")
+    assert done.stderr.count("\n") == 1
+
+
 def test_files_of_something_else(tmp_path: Path) -> None:
     junk = tmp_path / "junk"
     junk.write_bytes(b"junk")

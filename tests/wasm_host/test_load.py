@@ -11,7 +11,9 @@ import pytest
 from fakes import HELLO, FakeMonitor, exchange, run, running_server, serving
 from schannel.framing import MAGIC, Refusal, encode_record, encode_refusal
 from wasm_host.limits import ServerLimits
+from wasm_host.memory import MemoryWatch
 from wasm_host.metrics import Metrics
+from wasm_host.monitor import Stop
 
 
 @contextlib.asynccontextmanager
@@ -108,6 +110,39 @@ def test_session_in_which_nothing_passes_is_closed() -> None:
     run(main())
 
 
+def test_session_that_lasts_too_long_is_closed() -> None:
+    async def main() -> None:
+        monitor = FakeMonitor()
+        limits = ServerLimits(idle=0.3, session=0.5, pool=0)
+        async with running_server(monitor, limits) as (_, address, metrics):
+            async with client(address) as (reader, writer):
+                while not monitor.stopped:
+                    writer.write(b"x")
+                    await asyncio.wait({asyncio.create_task(reader.read(1))}, timeout=0.05)
+                    await asyncio.sleep(0.02)
+                assert await hear(reader) == b""
+            assert (monitor.reasons, metrics.closed) == ([Stop.TIME], {"time": 1})
+
+    run(main())
+
+
+def test_session_with_most_of_the_memory_makes_room(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        used = {1: 50 << 20, 2: 70 << 20, 3: 20 << 20}
+        watch = MemoryWatch(100, lambda pid: used[pid])
+        with watch.watching(1) as first, watch.watching(3) as third:
+            with watch.watching(2) as second:
+                await asyncio.wait_for(second.wait(), 20)
+                used[2] = 60 << 20
+                await asyncio.sleep(0.6)
+                assert not first.is_set() and not third.is_set(), "one at a time, until it has ended"
+            await asyncio.sleep(0.6)
+            assert not first.is_set() and not third.is_set(), "there is room again"
+
+    run(main())
+    assert "enclaves have 140 MiB, more than 100: process 2" in caplog.text
+
+
 def test_client_that_does_not_read_is_idle() -> None:
     async def flood(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
@@ -202,7 +237,7 @@ def test_second_signal_waits_for_nobody() -> None:
     async def main() -> None:
         monitor = FakeMonitor(deaf)
         limits = ServerLimits(drain=60, grace=60, pool=0)
-        monitor.stop_enclave = monitor.stopped.append  # type: ignore[assignment, method-assign]
+        monitor.stop_enclave = lambda enclave, why: None  # type: ignore[method-assign]
         async with running_server(monitor, limits) as (server, address, _), client(address):
             draining = asyncio.create_task(server.drain())
             await asyncio.sleep(0.1)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schannel.errors import LocalError
 from schannel.messages import (
     CallRequest,
     CallResult,
@@ -152,7 +153,7 @@ def test_endless_loop_ends(application: Application) -> None:
     assert time.monotonic() - begun < 20
     assert error(application.handle(CallRequest("main", "spin", fuel=5000))).code is ErrorCode.OUT_OF_FUEL
     # An interruption that came too late must not hit the next call.
-    application.interrupt()
+    application.interrupt("too late")
     assert results(application.handle(CallRequest("main", "i32", (Value.i32(1),)))) == [1]
 
 
@@ -181,7 +182,8 @@ def test_other_limits(application: Application) -> None:
 @pytest.mark.parametrize(
     ("module", "code", "words"),
     [
-        (b"", ErrorCode.MALFORMED_MODULE, None),
+        (b"", ErrorCode.MALFORMED_MODULE, "the program is empty"),
+        (b" \n\t", ErrorCode.MALFORMED_MODULE, "the program is empty"),
         (b"\0asm", ErrorCode.MALFORMED_MODULE, "unexpected end"),
         (b"\0asm\2\0\0\0", ErrorCode.MALFORMED_MODULE, "unknown binary version"),
         (b"\xff\xff", ErrorCode.MALFORMED_MODULE, "the module is neither"),
@@ -201,9 +203,8 @@ def test_bad_modules(
     if code is None:
         assert not isinstance(reply, ErrorReply) or reply.code is not ErrorCode.INTERNAL
         return
-    if module:
-        assert error(reply).code is code
-        assert words is None or error(reply).message.startswith(words)
+    assert error(reply).code is code
+    assert words is None or error(reply).message.startswith(words)
 
 
 @given(st.binary(max_size=200))
@@ -234,7 +235,8 @@ def test_what_is_not_offered(application: Application) -> None:
     assert error(application.handle(SealRequest("main", b""))).code is ErrorCode.NOT_ALLOWED
     assert error(application.handle(ReceiptRequest(99))).code is ErrorCode.NOT_FOUND
     application.identify(b"\1" * 32)
-    assert error(application.handle(SealRequest("main", b""))).code is ErrorCode.UNSUPPORTED
+    assert error(application.handle(SealRequest("main", b"p"))).code is ErrorCode.UNSUPPORTED
+    assert error(application.handle(SealRequest("main", b""))).message == "the program is empty"
     assert error(application.handle(RunRequest("main"))).code is ErrorCode.LINK_FAILED
 
 
@@ -253,6 +255,12 @@ def test_version_is_the_release() -> None:
     config = configparser.ConfigParser()
     config.read(Path(__file__).resolve().parents[2] / "setup.cfg")
     assert ".".join(map(str, VERSION)) == config["metadata"]["version"]
+
+
+@pytest.mark.parametrize("value", [0, -1, 1 << 63, 1 << 20_000, True, 1.5, "1", [], {"a": 1}], ids=type)
+def test_limits_are_positive_numbers(value: object) -> None:
+    with pytest.raises(LocalError, match="max_call_ms is a positive number"):
+        Configuration.from_mapping({"max_call_ms": value})
 
 
 def test_configuration_digest_covers_every_limit() -> None:

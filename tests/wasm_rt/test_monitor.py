@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import socket
 import subprocess
 import sys
 import threading
+import zipfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 from processes import FOLDERS, environment
@@ -17,7 +21,7 @@ from processes import FOLDERS, environment
 from schannel.ed25519_sha3 import ED25519_SHA3
 from schannel.errors import LocalError
 from schannel.evidence import Claims, Isolation, Report
-from schannel.measurement import canonical_archive, installed_image
+from schannel.measurement import PYTHON_ENTRY, canonical_archive, installed_image, python_tag
 from schannel.monitor_keys import Monitor
 from schannel.simulation import read_public_key, simulation_policy, state_directory
 from wasm_host.monitor import BOOT
@@ -131,6 +135,83 @@ class TestAnswers:
             link.attest(b"data")
 
 
+class TestServer:
+    """The monitor's loop between a host, a zygote and an enclave that are sockets of this test."""
+
+    @pytest.fixture
+    def ends(self) -> Iterator[tuple[socket.socket, MonitorLink]]:
+        """The host's control socket, and an enclave's link."""
+        (host, host_end), (zygote, zygote_end) = (
+            socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(2)
+        )
+        nobody = cast("subprocess.Popen[bytes]", None)
+        server = monitor.MonitorServer(host_end, zygote_end, nobody, MONITOR, MEASUREMENT)
+        failures: list[BaseException] = []
+        thread = threading.Thread(target=_run, args=(server, failures))
+        thread.start()
+        channel, storage = socket.socketpair()
+        socket.send_fds(host, [b'{"start": 5}'], [channel.fileno(), storage.fileno()])
+        _, descriptors, _, _ = socket.recv_fds(zygote, 65536, 3)
+        for descriptor in descriptors[:2]:
+            os.close(descriptor)
+        link = socket.socket(fileno=descriptors[2])
+        host.settimeout(20)
+        try:
+            yield host, MonitorLink(link)
+        finally:
+            for end in (channel, storage, host, link, zygote):
+                end.close()
+            thread.join(20)
+            host_end.close()
+            zygote_end.close()
+        assert not thread.is_alive() and not failures
+
+    def test_lines_of_one_enclave_are_limited(self, ends: tuple[socket.socket, MonitorLink]) -> None:
+        host, link = ends
+        for number in range(100):
+            link.log(f"line {number}")
+            link.attest(b"data") if number == 50 else None
+        heard = [json.loads(host.recv(65536)) for _ in range(monitor.MAX_LINES + 1)]
+        assert {line["enclave"] for line in heard} == {5}
+        assert [line["log"] for line in heard[:-1]] == [f"line {n}" for n in range(monitor.MAX_LINES)]
+        assert heard[-1]["log"] == "is heard no more: it has logged 16 lines, and logs more"
+        host.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            host.recv(65536)
+
+    def test_questions_of_one_enclave_are_limited(self, ends: tuple[socket.socket, MonitorLink]) -> None:
+        host, link = ends
+        for _ in range(monitor.MAX_ANSWERS):
+            link.attest(b"data")
+        with pytest.raises(MonitorRefused, match="gone"):
+            link.attest(b"data")
+        assert "hung up on" in json.loads(host.recv(65536))["log"]
+
+    def test_host_that_is_killed_with_something_unread(self, ends: tuple[socket.socket, MonitorLink]) -> None:
+        host, link = ends
+        link.log("nobody reads it")
+        link.attest(b"so it has been sent")
+        host.close()
+
+
+def _run(server: monitor.MonitorServer, failures: list[BaseException]) -> None:
+    try:
+        server.run()
+    except BaseException as error:
+        failures.append(error)
+
+
+STORED, ENCRYPTED = b"\x14\0\0\0\0\0", b"\x14\0\1\0\0\0"
+"""Version, flags and method in the head of a file in an archive."""
+
+
+def _archive(compression: int = zipfile.ZIP_STORED) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
+        archive.writestr(PYTHON_ENTRY, python_tag())
+    return buffer.getvalue()
+
+
 class TestEnvironment:
     def test_files_of_this_machine(self) -> None:
         image = installed_image()
@@ -142,6 +223,10 @@ class TestEnvironment:
             ("runtime", canonical_archive({"PYTHON": b"cpython-2.7.0"}), "is for cpython-2.7.0, not "),
             ("runtime", canonical_archive({"other": b""}), "the runtime file is not one"),
             ("runtime", b"junk", "the runtime file is not one"),
+            ("runtime", _archive(zipfile.ZIP_DEFLATED), "the runtime file is not one"),
+            ("runtime", _archive(zipfile.ZIP_LZMA), "the runtime file is not one"),
+            ("runtime", _archive().replace(STORED, ENCRYPTED), "the runtime file is not one"),
+            ("runtime", _archive()[:40] + _archive()[41:], "the runtime file is not one"),
             ("application", canonical_archive({"DEPENDENCIES": b"Crypto 00"}), "other third-party packages"),
             ("application", b"", "the application file is not one"),
         ],

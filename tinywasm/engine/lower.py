@@ -43,8 +43,9 @@ from tinywasm.types import (
 # Exits of a block.
 GOTO, IF, UNWIND, TABLE_BRANCH, CALL, TAIL_CALL, RETURN = range(7)
 
-# A frame of more locals than this is refused as stack exhaustion.
+# A frame of more locals than this, or of more operands, is refused as stack exhaustion.
 MAX_LOCALS = 1_000_000
+MAX_OPERANDS = 1_000_000
 
 
 class Block:
@@ -122,7 +123,7 @@ def default_value(storage: StorageType) -> Any:
 
 
 def lower(func: FuncInstance) -> Code:
-    """Lower a Wasm function. Raises `StackExhausted` where its locals cannot be held."""
+    """Lower a Wasm function. Raises `StackExhausted` where its locals or operands cannot be held."""
     definition, instance = func.definition, func.module
     assert definition is not None and instance is not None
     if sum(count for count, _ in definition.locals) > MAX_LOCALS:
@@ -146,6 +147,7 @@ class _Builder:
         self.instance = instance
         self.func = func
         self.height = height
+        self.max_height = height + MAX_OPERANDS
         self.scope: Scope | None = None
         self.blocks: list[Block] = []
         self.labels: list[_Label] = []
@@ -207,6 +209,8 @@ class _Builder:
         self.step(steps.poll, self.instance.store, 0, 0)
 
     def count(self) -> None:
+        if self.height > self.max_height:
+            raise StackExhausted
         if not self.leader.cost:
             self.leader.charged_from = self.position
         self.leader.cost += 1

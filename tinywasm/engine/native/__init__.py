@@ -10,7 +10,7 @@ import importlib
 
 from tinywasm.engine.native.opcodes import DIGEST
 
-_INTERFACE = 3
+_INTERFACE = 4
 
 
 def _reason() -> str:

@@ -108,14 +108,18 @@ cdef extern from "native.h" nogil:
         void *python
     ctypedef struct Clause:
         int32_t tag
-        uint32_t with_ref, target, height
+        uint32_t with_ref, target, height, base
     ctypedef struct Handler:
         uint32_t start, end, count
         Clause *clauses
+    ctypedef struct Window:
+        uint32_t start, base
     ctypedef struct Code:
         Instr *words
         uint32_t word_count, frame_slots, near_slots, param_slots, zeros, result_slots, handler_count
+        uint32_t window_count
         Handler *handlers
+        Window *windows
         uint64_t calls, own
     ctypedef struct Func:
         Object head
@@ -201,7 +205,7 @@ cdef extern from "native.h" nogil:
 
 TABLE_DIGEST = tw_table_digest().decode()
 # Raised with every change of what this module offers to Python: see `native_available`.
-INTERFACE = 3
+INTERFACE = 4
 
 
 def collect_first_at(uint64_t allocated):
@@ -322,9 +326,14 @@ cdef class NativeCode:
             handler = &self.code.handlers[index]
             handler.start, handler.end, handler.count = start, end, len(clauses)
             handler.clauses = <Clause *>calloc(len(clauses) or 1, sizeof(Clause))
-            for number, (tag, with_ref, target, height) in enumerate(clauses):
+            for number, (tag, with_ref, target, height, base) in enumerate(clauses):
                 clause = &handler.clauses[number]
                 clause.tag, clause.with_ref, clause.target, clause.height = tag, with_ref, target, height
+                clause.base = base
+        self.code.window_count = len(lowered.windows)
+        self.code.windows = <Window *>calloc(len(lowered.windows) or 1, sizeof(Window))
+        for index, (start, base) in enumerate(lowered.windows):
+            self.code.windows[index].start, self.code.windows[index].base = start, base
 
     @property
     def calls(self):
@@ -341,6 +350,7 @@ cdef class NativeCode:
         for index in range(self.code.handler_count):
             free(self.code.handlers[index].clauses)
         free(self.code.handlers)
+        free(self.code.windows)
         free(self.code.words)
 
 

@@ -208,6 +208,16 @@ static const Clause *find_clause(const Code *code, const Instance *instance, uin
     return NULL;
 }
 
+/* How far `fp` lies above the frame's first window at `word`. */
+static uint32_t window_base(const Code *code, uint32_t word) {
+    uint32_t low = 0, high = code->window_count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (code->windows[middle].start <= word) low = middle + 1; else high = middle;
+    }
+    return low ? code->windows[low - 1].base : 0;
+}
+
 #define R32(i) ((uint32_t)fp[i])
 #define R64(i) (fp[i])
 #define RF32(i) imm_f32(fp[i])
@@ -251,9 +261,12 @@ static const Clause *find_clause(const Code *code, const Instance *instance, uin
     if (unlikely(at + (width) > memory_size)) goto trap_memory; \
     uint8_t *place = memory + at;
 
+/* As the memory of an access: its index does not fit and stands in the word before. */
+#define FAR_MEMORY 0xFFFF
+
 #define ADDRESS_X(address, static_offset, width) \
     uint64_t at; \
-    Memory *chosen = instance->memories[pc->c]; \
+    Memory *chosen = instance->memories[unlikely(pc->c == FAR_MEMORY) ? pc[-1].imm : pc->c]; \
     if (unlikely(__builtin_add_overflow((uint64_t)(address), static_offset, &at) || !inside(at, width, chosen->size))) goto trap_memory; \
     uint8_t *place = chosen->base + at;
 
@@ -644,16 +657,24 @@ poll: {
         NEXT;
     }
     OP(wide_get) { memcpy(fp + pc->a, fp + (int64_t)pc->imm, pc->c * 8); NEXT; }
-    OP(wide_set) { memcpy(fp + (int64_t)pc->imm, fp + pc->a, pc->c * 8); NEXT; }
+    /* A branch into another window may move a vector by one slot. */
+    OP(wide_set) { memmove(fp + (int64_t)pc->imm, fp + pc->a, pc->c * 8); NEXT; }
+    /* Into another window. */
+    OP(wide_shift) { fp += (int64_t)pc->imm; NEXT; }
+    /* For the access that follows. */
+    OP(wide_memory) NEXT;
 unwind: {
-        const Clause *clause = find_clause(func->code, instance, (uint32_t)(pc - func->code->words), exn);
+        uint32_t word = (uint32_t)(pc - func->code->words);
+        const Clause *clause = find_clause(func->code, instance, word, exn);
         if (clause) {
+            fp -= window_base(func->code, word);
             uint64_t *slot = fp + clause->height;
             if (clause->tag >= 0) {
                 memcpy(slot, exn->values, exn->tag->type->param_slots * 8);
                 slot += exn->tag->type->param_slots;
             }
             if (clause->with_ref) *slot = (uintptr_t)exn;
+            fp += clause->base;
             pc = func->code->words + clause->target;
             if (unlikely(--budget < 0)) goto poll;
             DISPATCH;

@@ -2,11 +2,12 @@
 
 A frame is a run of 64-bit slots: the locals, then one home slot for each operand height (two for a
 v128). Locals beyond `NEAR_SLOTS` are far: they lie before the frame's first slot, out of reach for
-the 16-bit fields of most words, and travel through operands. Operands that are a local or a constant
-stay virtual until something needs them in a slot, so `local.get` and `const` cost nothing; `local.set`
-retargets the instruction that made the value. Comparisons melt into the branch that follows. The
-opcodes are those that `tools/gen_loop.py` derives from the instruction table; fuel heads are those of
-the python engine's `lower`.
+the 16-bit fields of most words, and travel through operands. A body whose operands do not fit either
+is lowered again, by `windows`. Operands that are a local or a constant stay virtual until something
+needs them in a slot, so `local.get` and `const` cost nothing; `local.set` retargets the instruction
+that made the value. Comparisons melt into the branch that follows. The opcodes are those that
+`tools/gen_loop.py` derives from the instruction table; fuel heads are those of the python engine's
+`lower`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from tinywasm.engine.native.opcodes import (
     OPCODES,
     PAIRED,
 )
-from tinywasm.errors import StackExhausted, WasmError
+from tinywasm.errors import StackExhausted
 from tinywasm.instructions import TABLE, Instruction
 from tinywasm.module import Expr, Function
 from tinywasm.types import (
@@ -50,6 +51,7 @@ from tinywasm.types import (
 )
 from tinywasm.validation import Context
 
+# What the 16 bits of a word's fields reach, with some room for what an instruction needs beside its operands.
 MAX_SLOTS = 60_000
 # Parameters and near locals take at most so many slots, which leaves the other half to operands.
 NEAR_SLOTS = 30_000
@@ -77,7 +79,10 @@ class Operand:
 
 @dataclass(slots=True)
 class Label:
-    """A control frame; `height` in slots and `depth` in operands are below the parameters."""
+    """A control frame; `height` in slots and `depth` in operands are below the parameters.
+
+    `base` is that of its window, from which its slots count: see `windows`.
+    """
 
     opcode: str
     height: int = 0
@@ -89,6 +94,7 @@ class Label:
     clause_patches: list[list[int]] = field(default_factory=list)
     else_patch: int = -1
     clauses: list[list[int]] = field(default_factory=list)
+    base: int = 0
 
     @property
     def branch(self) -> tuple[int, ...]:
@@ -106,8 +112,8 @@ class NativeCode:
     `words` are 16-byte instructions; `positions` has one module offset a word. `frame_slots` counts from
     the first argument on, `near_slots` without the far locals. `zeros` is the number of slots of locals
     behind the parameters that a call clears; with far locals the code does that itself. A handler is
-    [first word, word behind the last, [[tag or -1, with reference, target word, height slot], ...]],
-    innermost first.
+    [first word, word behind the last, [[tag or -1, with reference, target word, height slot, the target's
+    base], ...]], innermost first. `windows` are the places where the base changes, (word, base): see there.
     """
 
     words: bytes
@@ -118,6 +124,11 @@ class NativeCode:
     zeros: int
     result_slots: int
     handlers: list[list[Any]]
+    windows: list[tuple[int, int]] = field(default_factory=list)
+
+
+class TooDeep(Exception):
+    """A body needs more than `MAX_SLOTS`."""
 
 
 def width(type: ValType) -> int:
@@ -134,16 +145,26 @@ def lower(
     """Lower a function of the module that `context` describes.
 
     `metered` code pays with fuel; `profiled` code counts its calls and instructions.
-    Raises `StackExhausted` where its locals cannot be held, `WasmError` where its operands cannot.
+    Raises `StackExhausted` where its locals or operands cannot be held.
     """
     signature = context.funcs[index].composite
     assert isinstance(signature, FuncType)
-    return _Builder(context, signature, function.locals, metered, profiled).build(function.body)
+    return _build(function.body, context, signature, function.locals, metered, profiled)
 
 
 def lower_constant(context: Context, expr: Expr, type: ValType) -> NativeCode:
     """Lower a constant expression of type `type` as a function without parameters."""
-    return _Builder(context, FuncType((), (type,)), (), False, False).build(expr)
+    return _build(expr, context, FuncType((), (type,)), (), False, False)
+
+
+def _build(body: Expr, *about: Any) -> NativeCode:
+    try:
+        return _Builder(*about).build(body)
+    except TooDeep:
+        # Here, since it extends what this module defines; hardly any program ever needs it.
+        from tinywasm.engine.native.windows import WindowBuilder
+
+        return WindowBuilder(*about).build(body)
 
 
 class _Locals:
@@ -226,6 +247,7 @@ class _Builder:
         self.lead()
         self.labels.append(Label("func", self.top, results=self.results))
         skipped = 0
+        lowerings = self.lowerings()
         for position, row, immediates in instructions(body.code, body.start, body.end):
             name = row.name
             if self.dead:
@@ -235,7 +257,7 @@ class _Builder:
                     skipped -= name == "end"
                     continue
             self.position = position
-            _LOWER[row.ordinal](self, row, immediates)
+            lowerings[row.ordinal](self, row, immediates)
         self.pair()
         pack = _INSTRUCTION.pack
         return NativeCode(
@@ -248,6 +270,10 @@ class _Builder:
             sum(self.results),
             self.handlers,
         )
+
+    def lowerings(self) -> Sequence[_Lower]:
+        """What lowers each instruction, by its row in the table."""
+        return _LOWER
 
     # Words
 
@@ -312,8 +338,11 @@ class _Builder:
         self.top += width
         self.max_top = max(self.max_top, self.top)
         if self.top > MAX_SLOTS:
-            raise WasmError("function needs too many operands for the native engine")
+            self.overflow()
         return home
+
+    def overflow(self) -> None:
+        raise TooDeep
 
     def push_virtual(self, kind: int, value: Any, width: int) -> None:
         self.push(width)
@@ -685,7 +714,8 @@ def _try_table(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
     clauses = []
     for catch in imm[1]:
         target = b.labels[-1 - catch.label]
-        clause = [-1 if catch.tag is None else catch.tag, int(catch.ref), target.target, target.height]
+        tag = -1 if catch.tag is None else catch.tag
+        clause = [tag, int(catch.ref), target.target, target.height + target.base, target.base]
         if target.opcode != "loop":
             target.clause_patches.append(clause)
         clauses.append(clause)
@@ -1013,15 +1043,14 @@ def _numeric(row: Instruction) -> _Lower:
 # Memory and tables
 
 _LANE_OFFSETS = (1 << 48) - 1
-_MAX_MEMORY = (1 << 16) - 1
+# As the memory of an access: the word before has its index.
+_FAR_MEMORY = (1 << 16) - 1
 
 
 def _access(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
     b.count()
     argument: MemArg = imm[0]
     memory = b.context.memories[argument.memory]
-    if argument.memory > _MAX_MEMORY:
-        raise WasmError("function uses a memory beyond the first 65,536 of the native engine")
     short = argument.memory == 0 and memory.address is not I64
     name = row.name.replace(".", "_")
     offset = argument.offset
@@ -1060,6 +1089,17 @@ def _access(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
     else:
         x = b.register(address)
         b.emit(name, b.push(width(row.results[0])), x, third, offset)
+    if argument.memory >= _FAR_MEMORY:
+        _far_memory(b, argument.memory)
+
+
+def _far_memory(b: _Builder, memory: int) -> None:
+    """Give the access that was just emitted a memory whose index is too large for it."""
+    access, position = b.words.pop(), b.positions.pop()
+    access[3] = _FAR_MEMORY
+    b.emit("wide_memory", imm=memory)
+    b.words.append(access)
+    b.positions.append(position)
 
 
 def _load_lane(b: _Builder, name: str, address: Operand, vector: Operand, memory: int, offset: int) -> None:

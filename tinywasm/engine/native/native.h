@@ -79,7 +79,7 @@ typedef struct Host {
 
 typedef struct Clause {
     int32_t tag; /* index, or -1 for all */
-    uint32_t with_ref, target, height;
+    uint32_t with_ref, target, height, base;
 } Clause;
 
 typedef struct Handler {
@@ -87,12 +87,18 @@ typedef struct Handler {
     Clause *clauses;
 } Handler;
 
+/* From the word `start` on `fp` lies `base` slots higher than the frame's first window: `windows.py`. */
+typedef struct Window {
+    uint32_t start, base;
+} Window;
+
 /* `frame_slots` count from the first argument on. In a wide frame `fp` lies behind the far locals, and
-   `near_slots` count from there. */
+   `near_slots` count from there, in each window. A clause's `height` counts from the first window. */
 typedef struct Code {
     Instr *words;
-    uint32_t word_count, frame_slots, near_slots, param_slots, zeros, result_slots, handler_count;
+    uint32_t word_count, frame_slots, near_slots, param_slots, zeros, result_slots, handler_count, window_count;
     Handler *handlers;
+    Window *windows;
     /* What a profile counts: calls, and instructions as fuel counts them. */
     uint64_t calls, own;
 } Code;

@@ -1,0 +1,139 @@
+"""Each limit of a session, on a real host: who hits it is told which, and nobody else notices."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from processes import Host, host, signal_process
+
+from schannel.messages import ErrorCode
+from wasm_client import ConnectionLost, RequestFailed, Session, connect, connect_async
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="enclaves are Linux processes")
+
+PROGRAM = b"""(module
+  (memory 1)
+  (func (export "one") (result i32) i32.const 1)
+  (func (export "spin") (loop br 0))
+  (func (export "fill") (param $pages i32)
+    (drop (memory.grow (local.get $pages)))
+    (memory.fill (i32.const 0) (i32.const 1) (i32.mul (local.get $pages) (i32.const 65536)))))"""
+
+
+LARGE = bytes(400 << 20)
+
+
+def deployed(running: Host) -> Session:
+    session = connect(running.address, running.policy)
+    session.deploy(PROGRAM)
+    return session
+
+
+def lost(session: Session, message: str) -> None:
+    """The session is over, and says why, the first time and later."""
+    for _ in range(2):
+        with pytest.raises(ConnectionLost, match=message):
+            session.call("one")
+    session.abort()
+
+
+def test_time_of_a_session(tmp_path: Path) -> None:
+    with host(tmp_path, "--max-session", "1.5") as running:
+        session = deployed(running)
+        over = "the time that the host gives a session is over"
+        with pytest.raises(RequestFailed, match=f"interrupted: {over}") as caught:
+            session.call("spin")
+        assert caught.value.code is ErrorCode.INTERRUPTED
+        lost(session, f"the enclave closed the session: {over}")
+        running.wait_for_log("it has lasted for as long as sessions may")
+        assert deployed(running).call("one") == 1
+
+
+def test_idle_session(tmp_path: Path) -> None:
+    with host(tmp_path, "--max-idle", "0.5") as running:
+        session = deployed(running)
+        running.wait_for_log("ended with status 0")
+        time.sleep(0.5)
+        lost(session, "the enclave closed the session: nothing had passed for too long")
+
+
+def test_idle_asynchronous_session(tmp_path: Path) -> None:
+    async def main(running: Host) -> None:
+        session = await connect_async(running.address, running.policy)
+        await session.deploy(PROGRAM)
+        await asyncio.sleep(1.5)
+        for _ in range(2):
+            with pytest.raises(ConnectionLost, match="nothing had passed for too long"):
+                await session.call("one")
+
+    with host(tmp_path, "--max-idle", "0.5") as running:
+        asyncio.run(asyncio.wait_for(main(running), 60))
+
+
+def test_memory_of_all_sessions(tmp_path: Path) -> None:
+    with host(tmp_path, "--max-memory", "600") as running:
+        small, large = deployed(running), deployed(running)
+        small.call("fill", 100)
+        large.call("fill", 9000)
+        running.wait_for_log("with the most of it")
+        lost(large, "the host's memory is used up, and this session had the most of it")
+        assert small.call("one") == 1
+        small.close()
+
+
+def test_host_that_stops(tmp_path: Path) -> None:
+    with host(tmp_path, "--max-drain", "0") as running:
+        session = deployed(running)
+        signal_process(running.process.pid, signal.SIGTERM)
+        running.process.wait(20)
+        time.sleep(0.5)
+        lost(session, "the enclave closed the session: the host is shutting down")
+
+
+@pytest.mark.parametrize(
+    ("setting", "exceed", "code", "message"),
+    [
+        ("max_message = 100000", lambda s: s.deploy(bytes(200_000)), ErrorCode.TOO_LARGE, "100000 bytes"),
+        ("max_call_ms = 200", lambda s: s.call("spin"), ErrorCode.INTERRUPTED, "the time limit was reached"),
+        ("max_fuel = 1000000", lambda s: s.call("spin"), ErrorCode.OUT_OF_FUEL, "fuel"),
+        ("max_memory_pages = 10", lambda s: s.call("fill", 100), ErrorCode.TRAP, "out of bounds"),
+        ("data_limit = 300000000", lambda s: s.put("f", LARGE), ErrorCode.LIMIT_EXCEEDED, "memory"),
+        ("max_file_bytes = 10000", lambda s: s.put("f", bytes(20_000)), ErrorCode.LIMIT_EXCEEDED, "full"),
+        ("max_modules = 1", lambda s: s.deploy(PROGRAM, "b"), ErrorCode.LIMIT_EXCEEDED, "at most 1 modules"),
+    ],
+)  # fmt: skip
+def test_limits_of_a_client(
+    tmp_path: Path, setting: str, exceed: Callable[[Session], object], code: ErrorCode, message: str
+) -> None:
+    configuration = tmp_path / "configuration.toml"
+    configuration.write_text(setting)
+    options = ("--configuration", str(configuration))
+    with host(tmp_path / "state", *options) as running, deployed(running) as session:
+        with pytest.raises(RequestFailed, match=message) as caught:
+            exceed(session)
+        assert caught.value.code is code
+        assert session.call("one") == 1, "the session goes on"
+
+
+def test_fuel_of_a_session(tmp_path: Path) -> None:
+    configuration = tmp_path / "configuration.toml"
+    configuration.write_text("max_session_fuel = 1000000\n")
+    with host(tmp_path / "state", "--configuration", str(configuration)) as running:
+        with deployed(running) as session:
+            with pytest.raises(RequestFailed, match="fuel") as caught:
+                session.call("spin", fuel=1000)
+            assert "this session" not in str(caught.value)
+            with pytest.raises(RequestFailed, match="this session has used all that it may"):
+                session.call("spin")
+            begun = time.monotonic()
+            with pytest.raises(RequestFailed, match="this session has used"):
+                while time.monotonic() < begun + 20:
+                    session.call("one")
+        with deployed(running) as session:
+            assert session.call("one") == 1, "the next client has its own"

@@ -1,0 +1,61 @@
+"""The list of kept programs is all that stands against a rollback: what it does not say is an error."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schannel.events import EnclaveVerified
+from wasm_client.errors import ClientError
+from wasm_client.keys import Kept, KeptPrograms
+
+CLIENT = b"\1" * 32
+VERIFIED = EnclaveVerified(True, b"\2" * 64, b"\3" * 64, b"\4" * 32, b"\5" * 32, (1, 0, 0), (), b"", b"", b"")
+ONE, OTHER = Kept("one", 3, b"\6" * 32), Kept("other", 1, b"\7" * 32)
+
+
+def programs(folder: Path, client: bytes = CLIENT) -> KeptPrograms:
+    return KeptPrograms(folder / "kept.json", client, VERIFIED)
+
+
+def test_what_is_added_is_listed(tmp_path: Path) -> None:
+    assert programs(tmp_path).list() == []
+    for kept in (ONE, OTHER, Kept("one", 4, ONE.digest)):
+        programs(tmp_path).add(kept)
+    assert programs(tmp_path).list() == [Kept("one", 4, ONE.digest), OTHER]
+    assert (programs(tmp_path).counter("one"), programs(tmp_path).counter("none")) == (4, 0)
+    assert programs(tmp_path, b"\x08" * 32).list() == []
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [],
+        3,
+        {"one": []},
+        {"one": {"counter": 3}},
+        *(
+            {"one": {"counter": counter, "digest": "06" * 32}}
+            for counter in (-1, 0, True, "3", 1.0, 1 << 64, float("inf"))
+        ),
+        *({"one": {"counter": 3, "digest": digest}} for digest in ("", "06", "0g" * 32, 3)),
+    ],
+)
+def test_anything_else_is_an_error(tmp_path: Path, entries: Any) -> None:
+    programs(tmp_path).add(ONE)
+    file = tmp_path / "kept.json"
+    (key,) = json.loads(file.read_text())
+    file.write_text(json.dumps({key: entries}))
+    for use in (programs(tmp_path).list, lambda: programs(tmp_path).add(OTHER)):
+        with pytest.raises(ClientError, match=r"kept\.json does not list kept programs"):
+            use()
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b"[" * 100_000])
+def test_a_file_of_something_else_is_an_error(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "kept.json").write_bytes(content)
+    with pytest.raises(ClientError, match=r"kept\.json does not list kept programs"):
+        programs(tmp_path).list()
