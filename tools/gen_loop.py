@@ -287,12 +287,17 @@ def python_source() -> str:
     for name in COUNTED:
         for form in ("", "__k"):
             lines.append(f'    "branch_if__{name}{form}": "count_{name}{form}",')
-    lines += ["}", "", "# (opcode, the one behind it) -> both in one. The second's field of that index in a word"]
+    lines += [
+        "}",
+        "",
+        "# (opcode, the one behind it) -> both in one. The second's field of that index in a word",
+    ]
     lines += ["# is the slot that the first has written; 0 fits any two."]
-    lines += ["PAIRED: dict[tuple[int, int], tuple[tuple[int, int], ...]] = {"]
+    lines += ["PAIRED: dict[tuple[int, int], list[tuple[int, int]]] = {"]
     for (first, second), pairs in _pairs_by_opcodes().items():
-        forms = ", ".join(f'({_FIELDS.index(pair.taken)}, OPCODES["{pair.name}"])' for pair in pairs)
-        lines.append(f'    (OPCODES["{first}"], OPCODES["{second}"]): ({forms},),')
+        lines.append(f'    (OPCODES["{first}"], OPCODES["{second}"]): [')
+        lines += [f'        ({_FIELDS.index(pair.taken)}, OPCODES["{pair.name}"]),' for pair in pairs]
+        lines.append("    ],")
     return "\n".join([*lines, "}", ""])
 
 
@@ -565,7 +570,10 @@ _SIMPLE = {
     "const": Arm({}, value="pc->imm", **_COPY),
     "const2": Arm({}, before="fp[pc->a] = (uint32_t)pc->imm; fp[pc->c] = pc->imm >> 32;"),
     "select": Arm(
-        {"b": "R64", "c": "R64", "imm": "R32"}, before="uint64_t b = $b, c = $c;", value="$imm ? b : c", **_COPY
+        {"b": "R64", "c": "R64", "imm": "R32"},
+        before="uint64_t b = $b, c = $c;",
+        value="$imm ? b : c",
+        **_COPY,
     ),
     "global_get": Arm({}, value="instance->globals[pc->imm]->value[0]", **_COPY),
     "global_set": Arm({"a": "R64"}, before="instance->globals[pc->imm]->value[0] = $a;"),

@@ -10,6 +10,9 @@
 #include "numerics.h"
 #include "opcodes.h"
 #include "vectors.h"
+#ifdef COUNT_PAIRS
+#include "count.h"
+#endif
 
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
@@ -230,7 +233,11 @@ static uint32_t window_base(const Code *code, uint32_t word) {
 #define WV(i, v) do { v128 value_ = (v); memcpy(fp + (i), &value_, 16); } while (0)
 
 #define OP(name) L_##name:
+#ifdef COUNT_PAIRS
+#define DISPATCH do { count_pair(pc); goto *labels[pc->op]; } while (0)
+#else
 #define DISPATCH goto *labels[pc->op]
+#endif
 #define NEXT do { pc++; DISPATCH; } while (0)
 #define JUMP do { pc += (int32_t)pc->imm; if (unlikely(--budget < 0)) goto poll; DISPATCH; } while (0)
 #define FAIL(code) do { trap = (code); goto trapped; } while (0)
