@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -24,7 +25,7 @@ from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.heap import I31
 from tinywasm.runtime.store import Store
 from tinywasm.text import parse_module
-from tinywasm.types import DefinedType
+from tinywasm.types import I64, DefinedType
 
 ENGINES = [
     "python",
@@ -408,3 +409,20 @@ def test_a_callable_serves_an_import_of_any_function_type(engine: str, type: str
       (import "h" "f" (func $f (type $f))) (func (export "g") (result i32) (call $f)))"""
     instance = tinywasm.instantiate(text, {"h": {"f": lambda: 5}}, store=store_of(engine))
     assert instance.exports.g() == 5
+
+
+@pytest.mark.parametrize("call", ["call", "return_call"])
+def test_a_function_with_too_many_locals_leaves_its_caller_in_the_backtrace_once(
+    engine: str, call: str
+) -> None:
+    text = f"""
+    (module
+      (func $many (local i64))
+      (func $caller ({call} $many))
+      (func (export "f") (call $caller)))"""
+    syntax = parse_module(text)
+    many = replace(syntax.functions[0], locals=((1 << 30, I64),))
+    syntax = replace(syntax, functions=[many, *syntax.functions[1:]])
+    with pytest.raises(StackExhausted) as caught:
+        Raw(engine, syntax).call("f")
+    assert [frame.func_index for frame in caught.value.frames] == [1, 2]
