@@ -433,7 +433,8 @@ class EnclaveSession(_Session):
         self._queue(kind, number, reply)
         del self._unanswered[number]
         self._inbox.release(request)
-        self._grant()
+        if self._inbox.credit_is_low:
+            self._grant()
 
     def abort(self) -> None:
         """End the session at once: erase keys, drop what is queued, send nothing."""

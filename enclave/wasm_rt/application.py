@@ -126,7 +126,8 @@ class Application:
 
     def handle(self, request: Request, number: int = 0) -> Reply:
         """The reply to the request of that number; never raises but for what `settle` raises."""
-        self.settle()
+        if self._unsettled is not None:
+            self.settle()
         try:
             self._access.check(request)
             return self._answer(request, number)

@@ -47,6 +47,7 @@ from schannel.monitor_keys import Monitor
 from schannel.policy import Policy
 from schannel.primitives import random_bytes
 from schannel.session import ClientSession, EnclaveClaims, EnclaveSession
+from schannel.wire import Buffer
 
 from . import sandbox
 from .application import VERSION, Application
@@ -177,17 +178,17 @@ class EnclaveServer:
         return self._session.peer_closed
 
     def _handle(self, event: Event) -> None:
-        match event:
-            case RequestReceived(number, request):
-                self._reply(number, self._application.handle(request, number))
-                self._flush()
-                self._application.settle()
-            case EvidenceRequired(data):
-                self._session.send_evidence(self._link.attest(data))
-                self._attested = True
-                self._application.begin(self._session.handshake_hash)
-            case ClientIdentified(public_key):
-                self._application.identify(public_key)
+        if isinstance(event, RequestReceived):
+            number, request = event
+            self._reply(number, self._application.handle(request, number))
+            self._flush()
+            self._application.settle()
+        elif isinstance(event, EvidenceRequired):
+            self._session.send_evidence(self._link.attest(event.data))
+            self._attested = True
+            self._application.begin(self._session.handshake_hash)
+        elif isinstance(event, ClientIdentified):
+            self._application.identify(event.public_key)
 
     def _reply(self, number: int, reply: Reply) -> None:
         try:
@@ -212,10 +213,11 @@ class EnclaveServer:
             self._waiting = False
 
     def _flush(self) -> None:
-        pending = memoryview(self._session.data_to_send())
+        pending: Buffer = self._session.data_to_send()
         while pending:
             try:
-                pending = pending[self._channel.send(pending, socket.MSG_DONTWAIT) :]
+                sent = self._channel.send(pending, socket.MSG_DONTWAIT)
+                pending = memoryview(pending)[sent:] if sent < len(pending) else b""
             except BlockingIOError:
                 if not self._ready(select.POLLOUT):
                     raise TimeoutError("the client does not read") from None

@@ -29,15 +29,22 @@ _TO_BITS: dict[ValType, tuple[ValueType, Callable[[Any], int]]] = {
 }
 
 
+_INTEGERS = (I32, I64)
+"""Types whose bits are what the engine takes and gives."""
+
+
 class Signature:
     """How arguments go into functions of one type, and how their results come out."""
 
     def __init__(self, function_type: FuncType) -> None:
-        params = [_TO_BITS.get(param, (None,))[0] for param in function_type.params]
-        self._params = tuple(params)
-        self._to_raw = [_TO_RAW[kind] for kind in params if kind is not None]
-        self._to_bits = [_TO_BITS[result] for result in function_type.results if result in _TO_BITS]
-        self.unshowable = next((item for item in function_type.results if item not in _TO_BITS), None)
+        params, results = function_type.params, function_type.results
+        self._params = tuple(_TO_BITS.get(param, (None,))[0] for param in params)
+        self._to_raw = [_TO_RAW[kind] for kind in self._params if kind is not None]
+        self._integers_in = all(param in _INTEGERS for param in params)
+        self._results = [_TO_BITS[result][0] for result in results if result in _TO_BITS]
+        self._to_bits = [_TO_BITS[result][1] for result in results if result in _TO_BITS]
+        self._integers_out = all(result in _INTEGERS for result in results)
+        self.unshowable = next((item for item in results if item not in _TO_BITS), None)
         """The first result type of which no value can leave the enclave: references mean nothing outside."""
 
     def accepts(self, arguments: Sequence[Value]) -> bool:
@@ -46,12 +53,15 @@ class Signature:
 
     def to_raw(self, arguments: Sequence[Value]) -> list[Any]:
         """Arguments that it takes, as the engine takes them."""
+        if self._integers_in:
+            return [bits for _, bits in arguments]
         return [convert(bits) for convert, (_, bits) in zip(self._to_raw, arguments, strict=True)]
 
     def from_raw(self, results: Sequence[Any]) -> tuple[Value, ...]:
         """Results as they travel."""
-        pairs = zip(self._to_bits, results, strict=True)
-        return tuple([known_value((kind, convert(raw))) for (kind, convert), raw in pairs])
+        if not self._integers_out:
+            results = [convert(raw) for convert, raw in zip(self._to_bits, results, strict=True)]
+        return tuple(map(known_value, zip(self._results, results, strict=True)))
 
 
 def function_type(signature: FuncType) -> str:
