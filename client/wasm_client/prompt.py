@@ -129,7 +129,9 @@ def _terminal_reader(session: Session, module: str) -> Callable[[], str]:
     from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 
     signatures = {printable(function.name): str(function) for function in session.functions(module)}
-    commands = {line.split()[0]: line.split(maxsplit=1)[1] for line in _HELP.splitlines() if line[0] == ":"}
+    commands = {
+        line.split()[0]: " ".join(line.split()[1:]) for line in _HELP.splitlines() if line.startswith(":")
+    }
     completer = WordCompleter(
         [*signatures, *commands, _QUIT], meta_dict={**signatures, **commands}, sentence=True
     )
