@@ -66,6 +66,11 @@ class _Driver:
         else:
             self._session.receive_eof()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether requests may be sent."""
+        return self._session.state is State.OPEN
+
     def _was_quiet(self) -> bool:
         """Whether the enclave may have closed meanwhile: sending to it then would lose the reason."""
         return time.monotonic() - self._heard > _QUIET

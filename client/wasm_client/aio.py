@@ -188,6 +188,8 @@ class AsyncSession:
             except TimeoutError as error:
                 raise ConnectionLost("the enclave did not answer in time") from error
             except LocalError as error:
+                if self._connection.is_open:
+                    raise ArgumentError(str(error)) from error
                 raise ConnectionLost(f"the session is over: {error}") from error
             except RemoteError as error:
                 raise ConnectionLost(f"the connection to the enclave is lost: {error}") from error

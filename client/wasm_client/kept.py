@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,6 +59,17 @@ class KeptPrograms:
 
     def add(self, kept: Kept) -> None:
         """Remember; ClientError if the file cannot be written, or holds something else."""
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Another client that reads before this one has written would make it forget a counter.
+            with self._path.with_suffix(".lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                self._replace(kept)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise ClientError(f"cannot write {self._path}: {reason}") from error
+
+    def _replace(self, kept: Kept) -> None:
         top = self._read()
         known = {entry.label: entry for entry in self._entries(top)} | {kept.label: kept}
         top[self._key] = {
@@ -65,13 +77,8 @@ class KeptPrograms:
             for label, entry in known.items()
         }
         draft = self._path.with_suffix(".draft")
-        try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            draft.write_text(json.dumps(top, indent=1), encoding="utf-8")
-            draft.replace(self._path)
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise ClientError(f"cannot write {self._path}: {reason}") from error
+        draft.write_text(json.dumps(top, indent=1), encoding="utf-8")
+        draft.replace(self._path)
 
     def _entries(self, top: dict[str, Any]) -> tuple[Kept, ...]:
         try:

@@ -83,8 +83,9 @@ def connect(
 class Session:
     """A verified session; a context manager that closes it in order.
 
-    Every operation raises `RequestFailed` when the enclave answers with an error, and `ConnectionLost` when
-    the channel breaks, after which the session is over. `module` is the name that a program was deployed as.
+    Every operation raises `RequestFailed` when the enclave answers with an error, `ArgumentError` when no
+    request can be made of what it was given, and `ConnectionLost` when the channel breaks, after which the
+    session is over. `module` is the name that a program was deployed as.
     """
 
     def __init__(self, connection: ClientConnection, reply_timeout: float) -> None:
@@ -258,6 +259,8 @@ class Session:
             result: _T = end.value
             return result
         except LocalError as error:
+            if self._connection.is_open:
+                raise ArgumentError(str(error)) from error
             raise ConnectionLost(f"the session is over: {error}") from error
         except RemoteError as error:
             raise ConnectionLost(f"the connection to the enclave is lost: {error}") from error

@@ -39,7 +39,7 @@ class FunctionType:
         parts = [printable(self.name)]
         for keyword, types in (("param", self.params), ("result", self.results)):
             if types:
-                parts.append(f"({keyword} {' '.join(types)})")
+                parts.append(printable(f"({keyword} {' '.join(types)})"))
         return " ".join(parts)
 
     def arguments_from_text(self, words: list[str]) -> tuple[Value, ...]:

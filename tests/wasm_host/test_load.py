@@ -10,6 +10,7 @@ import pytest
 
 from fakes import HELLO, FakeMonitor, exchange, run, running_server, serving
 from schannel.framing import MAGIC, Refusal, encode_record, encode_refusal
+from wasm_host.admission import Admission, TurnedAway
 from wasm_host.limits import ServerLimits
 from wasm_host.memory import MemoryWatch
 from wasm_host.metrics import Metrics
@@ -52,6 +53,26 @@ def test_too_many_connections(limits: ServerLimits, refusal: Refusal) -> None:
             assert await exchange(address, b"x") == HELLO + b"x", "those who left make room"
 
     run(main())
+
+
+@pytest.mark.parametrize(
+    ("address", "other", "one"),
+    [
+        ("192.0.2.1", "192.0.2.2", False),
+        ("2001:db8::1", "2001:db8::ffff:1", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+        ("fe80::1%eth0", "fe80::2%eth0", True),
+    ],
+)
+def test_what_counts_as_one_address(address: str, other: str, one: bool) -> None:
+    admission = Admission(ServerLimits(per_address=1), Metrics())
+    with admission.connection(address):
+        try:
+            with admission.connection(other):
+                assert not one
+        except TurnedAway as turned:
+            assert one and turned.refusal is Refusal.ADDRESS
 
 
 @pytest.mark.parametrize("sent", [b"", MAGIC, HELLO[:-1], MAGIC + bytes(4) + b"\x04\x00" + bytes(1000)])
