@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import cast
 
 import tinywasm
 from schannel.messages import ErrorCode, RunRequest, RunResult
@@ -189,8 +188,8 @@ class Programs:
 
     def _module(self, source: Buffer) -> Module:
         if source[: len(_BINARY)] == _BINARY:
-            # The decoder takes any buffer, and copies out of it only what stays of the module.
-            syntax = binary.decode(cast(bytes, source), self._engine.config.features)
+            # The module refers to the bytes as they came: a large program is not here twice.
+            syntax = binary.decode(memoryview(source), self._engine.config.features)
         else:
             written = str(source, "utf-8")
             if not written.strip():
