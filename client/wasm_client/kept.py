@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from schannel.events import EnclaveVerified
 from schannel.layouts import DIGEST_SIZE
@@ -63,7 +63,7 @@ class KeptPrograms:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             # Another client that reads before this one has written would make it forget a counter.
             with self._path.with_suffix(".lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                _wait_for_lock(lock)
                 self._replace(kept)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
@@ -96,6 +96,14 @@ class KeptPrograms:
         if not isinstance(top, dict):
             raise ClientError(f"{self._path} does not list kept programs")
         return top
+
+
+def _wait_for_lock(file: TextIO) -> None:
+    # Systems without it have no such locks: there, it is for the person to run one client at a time.
+    with contextlib.suppress(ImportError):
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def _parse_kept(label: str, entry: Any) -> Kept:

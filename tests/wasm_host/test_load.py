@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from fakes import HELLO, FakeMonitor, exchange, run, running_server, serving
 from schannel.framing import MAGIC, Refusal, encode_record, encode_refusal
+from wasm_host import memory
 from wasm_host.admission import Admission, TurnedAway
 from wasm_host.limits import ServerLimits
 from wasm_host.memory import MemoryWatch
@@ -162,6 +164,17 @@ def test_session_with_most_of_the_memory_makes_room(caplog: pytest.LogCaptureFix
 
     run(main())
     assert "enclaves have 140 MiB, more than 100: process 2" in caplog.text
+
+
+def test_memory_of_a_container_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(memory, "_CONTAINER_LIMIT", limit)
+    machine = memory.machine_memory()
+    assert machine > 100
+    limit.write_text("max\n")
+    assert memory.machine_memory() == machine
+    limit.write_text(f"{100 << 20}\n")
+    assert memory.machine_memory() == 100
 
 
 def test_client_that_does_not_read_is_idle() -> None:
