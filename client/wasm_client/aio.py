@@ -13,12 +13,12 @@ from schannel.errors import LocalError, ProtocolError, RemoteError
 from schannel.events import EnclaveVerified
 from schannel.messages import InfoResult, RestoreResult, RunRequest, RunResult, SealResult
 from schannel.policy import Policy
-from schannel.transport import DEFAULT_TIMEOUT, AsyncClientConnection
+from schannel.transport import DEFAULT_TIMEOUT, AsyncClientConnection, Watch
 from schannel.wire import Buffer
 
 from .content import Source, Target, opened, size_of, written
 from .errors import ArgumentError, ConnectionLost, connecting
-from .operations import DEFAULT_MODULE, Operation, Operations, Progress, Send
+from .operations import DEFAULT_MODULE, Operation, Operations, Progress, Send, Wait
 from .receipts import ReceiptFile
 from .session import REPLY_TIMEOUT, Scalar, client_session, target
 from .values import FunctionType
@@ -174,11 +174,11 @@ class AsyncSession:
             try:
                 while True:
                     step = operation.send(answer)
-                    async with asyncio.timeout(self._reply_timeout):
+                    async with asyncio.timeout(self._reply_timeout) as limit:
                         if isinstance(step, Send):
                             answer = await self._connection.send(step.request)
                         else:
-                            answer = await self._connection.wait(step.number, step.watch)
+                            answer = await self._connection.wait(step.number, self._extending(limit, step))
             except StopIteration as end:
                 result: _T = end.value
                 return result
@@ -190,3 +190,17 @@ class AsyncSession:
                 raise ConnectionLost(f"the session is over: {error}") from error
             except RemoteError as error:
                 raise ConnectionLost(f"the connection to the enclave is lost: {error}") from error
+
+    def _extending(self, limit: asyncio.Timeout, step: Wait) -> Watch:
+        """What is told of progress: as long as the enclave takes something, the time limit begins anew."""
+        before: int | None = None
+
+        def watch(unsent: int) -> None:
+            nonlocal before
+            if before is not None and unsent != before:
+                limit.reschedule(asyncio.get_running_loop().time() + self._reply_timeout)
+            before = unsent
+            if step.watch is not None:
+                step.watch(unsent)
+
+        return watch
