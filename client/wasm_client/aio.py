@@ -18,7 +18,7 @@ from schannel.wire import Buffer
 
 from .content import Source, Target, opened, size_of, written
 from .errors import ArgumentError, ConnectionLost, connecting
-from .operations import DEFAULT_MODULE, Operation, Operations, Progress, Send, Wait
+from .operations import DEFAULT_MODULE, Ask, Operation, Operations, Progress, Send
 from .receipts import ReceiptFile
 from .session import REPLY_TIMEOUT, Scalar, client_session, target
 from .values import FunctionType
@@ -175,10 +175,14 @@ class AsyncSession:
                 while True:
                     step = operation.send(answer)
                     async with asyncio.timeout(self._reply_timeout) as limit:
-                        if isinstance(step, Send):
+                        if isinstance(step, Ask):
+                            number = await self._connection.send(step.request)
+                            watch = self._extending(limit, step.watch)
+                            answer = (number, await self._connection.wait(number, watch))
+                        elif isinstance(step, Send):
                             answer = await self._connection.send(step.request)
                         else:
-                            answer = await self._connection.wait(step.number, self._extending(limit, step))
+                            answer = await self._connection.wait(step.number)
             except StopIteration as end:
                 result: _T = end.value
                 return result
@@ -191,7 +195,7 @@ class AsyncSession:
             except RemoteError as error:
                 raise ConnectionLost(f"the connection to the enclave is lost: {error}") from error
 
-    def _extending(self, limit: asyncio.Timeout, step: Wait) -> Watch:
+    def _extending(self, limit: asyncio.Timeout, told: Watch | None) -> Watch:
         """What is told of progress: as long as the enclave takes something, the time limit begins anew."""
         before: int | None = None
 
@@ -200,7 +204,7 @@ class AsyncSession:
             if before is not None and unsent != before:
                 limit.reschedule(asyncio.get_running_loop().time() + self._reply_timeout)
             before = unsent
-            if step.watch is not None:
-                step.watch(unsent)
+            if told is not None:
+                told(unsent)
 
         return watch

@@ -19,7 +19,7 @@ from schannel.wire import Buffer
 
 from .content import Source, Target, opened, size_of, written
 from .errors import ArgumentError, CannotConnect, ConnectionLost, connecting
-from .operations import DEFAULT_MODULE, Operation, Operations, Progress, Send
+from .operations import DEFAULT_MODULE, Ask, Operation, Operations, Progress, Send
 from .receipts import ReceiptFile
 from .values import FunctionType
 
@@ -248,10 +248,13 @@ class Session:
         try:
             while True:
                 step = operation.send(answer)
-                if isinstance(step, Send):
+                if isinstance(step, Ask):
+                    number = self._connection.send(step.request, self._reply_timeout)
+                    answer = (number, self._connection.wait(number, self._reply_timeout, step.watch))
+                elif isinstance(step, Send):
                     answer = self._connection.send(step.request, self._reply_timeout)
                 else:
-                    answer = self._connection.wait(step.number, self._reply_timeout, step.watch)
+                    answer = self._connection.wait(step.number, self._reply_timeout)
         except StopIteration as end:
             result: _T = end.value
             return result
