@@ -30,14 +30,14 @@ class SlowConnection:
 
 
 def deploy(steps: list[int], seen: list[int]) -> bytes:
-    session = AsyncSession(cast(AsyncClientConnection, SlowConnection(steps)), 0.6)
+    session = AsyncSession(cast(AsyncClientConnection, SlowConnection(steps)), 1.5)
     return asyncio.run(session.deploy(bytes(100), progress=lambda done, _: seen.append(done)))
 
 
 def test_progress_extends_it() -> None:
     seen: list[int] = []
-    assert deploy([100 - number for number in range(25)], seen) == b"digest"
-    assert seen == list(range(25))
+    assert deploy([100 - number for number in range(40)], seen) == b"digest"
+    assert seen == list(range(40))
 
 
 def test_silence_ends_it() -> None:
