@@ -16,8 +16,12 @@ BUILT_FROM := setup.cfg pyproject.toml setup.py $(filter-out $(GENERATED), \
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
 
+# Importing takes a moment, in which Ctrl-C is no error of ours to show.
+RUN_DEMO = import signal; signal.signal(signal.SIGINT, signal.SIG_DFL); from wasm_client.demo import main; \
+	signal.signal(signal.SIGINT, signal.default_int_handler); raise SystemExit(main())
+
 run: $(VENV)/confidential ## start the confidential runtime with the calculator demo
-	@$(BIN)/python -m wasm_client.demo
+	@$(BIN)/python -c "$(RUN_DEMO)"
 
 # The notice comes last, so that nobody takes a run without the official suite for a full one.
 test: $(VENV)/test ## run all tests, the official suite among them where it is found

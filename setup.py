@@ -24,7 +24,15 @@ else:
                 sources=[native + "_loop.pyx", native + "loop.c", native + "heap.c"],
                 depends=[
                     native + header
-                    for header in ("native.h", "numerics.h", "vectors.h", "trap.h", "dispatch.h", "opcodes.h")
+                    for header in (
+                        "native.h",
+                        "numerics.h",
+                        "vectors.h",
+                        "trap.h",
+                        "dispatch.h",
+                        "opcodes.h",
+                        "count.h",
+                    )
                 ],
                 include_dirs=[native],
                 extra_compile_args=[
@@ -33,6 +41,10 @@ else:
                     "-fno-math-errno",
                     "-fno-trapping-math",
                     "-fno-strict-aliasing",
+                    # They look for what the arms of the loop have in common: long, and to no good.
+                    "-fno-tree-fre",
+                    "-fno-tree-pre",
+                    "-fno-code-hoisting",
                 ],
             ),
         ],

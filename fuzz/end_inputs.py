@@ -31,13 +31,14 @@ from schannel.receipts import Receipt, inputs_digest, outputs_digest
 from schannel.simulation import PUBLIC_KEY_FILE, SECRET_KEY_FILE, read_public_key
 from schannel.storage import Operation, Status, encode_answer, encode_request
 from wasm_client.errors import ArgumentError, ClientError
-from wasm_client.keys import Kept, KeptPrograms, load_key
+from wasm_client.kept import Kept, KeptPrograms
+from wasm_client.keys import load_key
 from wasm_client.receipts import ReceiptFile, read_receipt
 from wasm_client.values import FunctionType
 from wasm_host.admission import TurnedAway
 from wasm_host.metrics import Metrics, MetricsServer, _request_line
 from wasm_host.server import NotOurs, first_message
-from wasm_host.storage import SealedStore, serve_storage
+from wasm_host.storage import SealedStore, StoreLimits, serve_storage
 from wasm_rt.device import load_device_key
 from wasm_rt.errors import RequestError
 from wasm_rt.monitor import check_environment, read_settings
@@ -113,9 +114,9 @@ class _Sink:
 def _host_storage(data: bytes) -> object:
     """What an enclave asks of the host's storage."""
     with tempfile.TemporaryDirectory(dir=_HERE) as folder:
-        store = SealedStore(Path(folder), 1 << 16)
+        store = SealedStore(Path(folder), StoreLimits(1 << 16))
         writer = cast(asyncio.StreamWriter, _Sink())
-        return _LOOP.run_until_complete(serve_storage(_stream(data), writer, store, 1))
+        return _LOOP.run_until_complete(serve_storage(_stream(data), writer, store))
 
 
 def _first_message(data: bytes) -> object:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from locate import MISSING, find_suite
+from locate import find_suite, missing
 
 # The submodules hold Python files that are no tests of ours.
 collect_ignore = ["spec", "testsuite"]
@@ -16,7 +16,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "script" in metafunc.fixturenames:
-        scripts = find_suite(metafunc.config.getoption("--suite"))
-        missing = pytest.param(None, marks=pytest.mark.skip(reason=MISSING), id="no-suite")
-        cases = [pytest.param(script, id=script.name) for script in scripts] or [missing]
+        suite = metafunc.config.getoption("--suite")
+        none = pytest.param(None, marks=pytest.mark.skip(reason=missing(suite)), id="no-suite")
+        cases = [pytest.param(script, id=script.name) for script in find_suite(suite)] or [none]
         metafunc.parametrize("script", cases)

@@ -13,10 +13,6 @@ ROOT = HERE.parent
 # A checkout that is not installed must do as well.
 sys.path.insert(0, str(ROOT))
 
-MISSING = (
-    "the official test suite is not there: set TINYWASM_TESTSUITE to its folder, "
-    "or run `git submodule update --init spec-tests/spec spec-tests/testsuite`"
-)
 _FOLDERS = ("core", "custom", "legacy", "proposals")
 
 
@@ -33,6 +29,17 @@ class Script:
         return "/".join(Path(self.name).parts[:-1][:2])
 
 
+def missing(suite: str | None = None) -> str:
+    """What to say where `find_suite` finds nothing."""
+    chosen = _chosen(suite)
+    if chosen:
+        return f"the official test suite is not in {chosen}: no script in {', '.join(_FOLDERS)} there"
+    return (
+        "the official test suite is not there: set TINYWASM_TESTSUITE to its folder, "
+        "or run `git submodule update --init spec-tests/spec spec-tests/testsuite`"
+    )
+
+
 def find_suite(suite: str | None = None) -> Sequence[Script]:
     """All scripts of the suite in the folder `suite`, else at the first place that has them."""
     for folders in _places(suite):
@@ -46,8 +53,12 @@ def find_suite(suite: str | None = None) -> Sequence[Script]:
     return []
 
 
+def _chosen(suite: str | None) -> str | None:
+    return suite or os.environ.get("TINYWASM_TESTSUITE")
+
+
 def _places(suite: str | None) -> Sequence[dict[str, Path]]:
-    chosen = suite or os.environ.get("TINYWASM_TESTSUITE")
+    chosen = _chosen(suite)
     if chosen:
         return [{name: Path(chosen) / name for name in _FOLDERS}]
     test = HERE / "spec" / "test"

@@ -18,7 +18,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from locate import HERE, MISSING, Script, find_suite
+from locate import HERE, Script, find_suite, missing
+from tinywasm.engine import native_available
 from tinywasm.wast.report import Failure, FileReport
 from tinywasm.wast.runner import count_commands, run_script
 from tinywasm.wast.suite import config_for, unsupported
@@ -133,6 +134,7 @@ _COLUMNS = "Files | Commands | Assertions | Passed | Failed | Skipped | Other wo
 
 def results_page(groups: dict[str, Totals], reports: Sequence[FileReport], wrong: Sequence[str]) -> str:
     """RESULTS.md: totals, groups, files."""
+    engine = "native" if native_available else "python"
     supported, all_skipped = Totals(), Totals()
     for report in reports:
         (all_skipped if unsupported(Path(report.path)) else supported).add(report)
@@ -143,7 +145,8 @@ def results_page(groups: dict[str, Totals], reports: Sequence[FileReport], wrong
         "and assert_malformed, when the module is refused in the right phase. Where the message then began",
         'otherwise than the reference interpreter\'s, the command counts under "other words" as well.',
         "",
-        f"Python {platform.python_version()} ({platform.python_implementation()}).",
+        f"Python {platform.python_version()} ({platform.python_implementation()}),"
+        f" tinywasm's {engine} engine.",
         "",
         f"**{supported.commands:,} commands, {supported.assertions:,} of them assertions, in"
         f" {supported.files:,} files: {supported.passed:,} passed, {supported.failed:,} failed,"
@@ -200,7 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     scripts = find_suite(options.suite)
     if not scripts:
-        print(MISSING, file=sys.stderr)
+        print(missing(options.suite), file=sys.stderr)
         return 2
     if options.found:
         return 0

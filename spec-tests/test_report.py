@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import report as reporting
-from locate import Script, find_suite
+from locate import Script, find_suite, missing
+from tinywasm.engine import native_available
 from tinywasm.wast.report import FileReport
 
 GOOD = '(module (func (export "f")))\n(assert_return (invoke "f"))'
@@ -52,6 +53,7 @@ def test_a_whole_run(suite: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert output.endswith("3 passed, 1 failed, 4 skipped\n")
     page = (suite / "RESULTS.md").read_text()
     assert "**4 commands, 2 of them assertions, in 2 files: 3 passed, 1 failed, 0 skipped.** 2 more" in page
+    assert f"tinywasm's {'native' if native_available else 'python'} engine.\n" in page
     assert "core/simd | 1 | 2 | 1 | 1 | 1 | 0 | 0 |\n" in page
     assert "proposals/threads | 1 | 2 | 1 | 0 | 0 | 2 | 0 | the proposal threads is not implemented\n" in page
     assert "core/good.wast | 2 | 1 | 2 | 0 | 0 | 0\n" in page
@@ -88,7 +90,14 @@ def _end() -> None:
     os._exit(1)
 
 
-def test_no_suite_is_said_plainly(suite: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_suite_is_said_plainly(
+    suite: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert reporting.main(["--found", "--suite", str(suite)]) == 0
     assert reporting.main(["--found", "--suite", str(suite / "elsewhere")]) == 2
-    assert capsys.readouterr().err.startswith("the official test suite is not there: ")
+    where = suite / "elsewhere"
+    assert capsys.readouterr().err.startswith(
+        f"the official test suite is not in {where}: no script in core,"
+    )
+    monkeypatch.delenv("TINYWASM_TESTSUITE", raising=False)
+    assert "set TINYWASM_TESTSUITE" in missing()

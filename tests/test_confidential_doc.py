@@ -38,7 +38,7 @@ def test_examples(example: str, running: Host, monkeypatch: pytest.MonkeyPatch) 
 
 def test_commands_have_options_that_exist(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     helps = ""
-    for arguments in ([], ["attest"], ["verify"], ["verify-receipt"], ["measure"], ["keygen"]):
+    for arguments in ([], ["attest"], ["verify"], ["verify-receipt"], ["measure"], ["keygen"], ["forget"]):
         with pytest.raises(SystemExit):
             cli.main([*arguments, "--help"])
         helps += capsys.readouterr().out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -18,6 +19,7 @@ from pathlib import Path
 import pytest
 from processes import (
     CALCULATOR,
+    ROOT,
     Host,
     Proxy,
     alive,
@@ -85,6 +87,22 @@ class TestDemo:
         done = demo(tmp_path, "add 1 1\n\nadd 2 2")
         assert done.stdout.splitlines()[-2:] == ["output> 2", "output> 4"]
         assert done.returncode == 0
+
+    def test_ctrl_c_while_it_is_imported_is_no_traceback(self, tmp_path: Path) -> None:
+        recipe = subprocess.run(
+            ["make", "-n", "-o", ".venv/confidential", "run"], cwd=ROOT, capture_output=True
+        )
+        (code,) = re.findall(r'-c "(.*)"$', recipe.stdout.decode(), re.MULTILINE)
+        package = tmp_path / "wasm_client"
+        package.mkdir()
+        (package / "__init__.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+        ended = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            timeout=60,
+            env={**environment(tmp_path), "PYTHONPATH": str(tmp_path)},
+        )
+        assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGINT, b"", b"")
 
     def test_port_taken(self, tmp_path: Path) -> None:
         blocker = socket.socket()

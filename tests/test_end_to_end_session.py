@@ -14,7 +14,7 @@ from processes import CALCULATOR, Host, environment, host
 
 from schannel.ed25519_sha3 import ED25519
 from schannel.messages import ErrorCode
-from wasm_client import RequestFailed, connect, connect_async
+from wasm_client import AsyncSession, RequestFailed, connect, connect_async
 from wasm_client.keys import generate_key, load_key
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="enclaves are Linux processes")
@@ -105,6 +105,26 @@ def test_run_a_command_with_files(running: Host, folder: Path) -> None:
     assert (folder / "back").read_bytes() == data[::-1]
 
 
+def test_standard_input_from_a_file_and_from_a_pipe(running: Host, folder: Path) -> None:
+    data = bytes(range(253)) * 20_000
+    (folder / "data").write_bytes(b"head" + data)
+    options = (*session_options(running), "-p", "cat.wat", "--run")
+    with (folder / "data").open("rb", buffering=0) as file:
+        file.seek(4)
+        done = subprocess.run(
+            [sys.executable, "-m", "wasm_client", *options],
+            stdin=file,
+            capture_output=True,
+            timeout=120,
+            env=environment(running.state),
+            cwd=folder,
+        )
+    assert (done.returncode, done.stdout) == (7, data), "from where the file stands"
+    done = client(running, folder, *options, stdin=data)
+    assert (done.returncode, done.stdout) == (7, data)
+    assert client(running, folder, *options).stdout == b""
+
+
 def test_large_files_go_in_pieces(running: Host, tmp_path: Path) -> None:
     data = bytes(range(251)) * 100_000
     seen: list[tuple[int, int]] = []
@@ -157,12 +177,13 @@ def test_kept_programs(running: Host, folder: Path) -> None:
     made = client(running, folder, "keygen")
     key = load_key(folder / "wasm-client" / "client.key")
     assert made.stdout.decode().strip() == key.public.hex()
+    before = set(running.state.glob("sealed/*"))
     for program in (CALCULATOR, CALCULATOR):
         kept = client(running, folder, *options, "-p", program, "--keep", stdin=b"add 1 1\n")
         assert kept.stdout.splitlines()[-1] == b"output> 2", kept.stderr
     used = client(running, folder, *options, "-s", stdin=b"mul 6 7\n")
     assert used.stdout.splitlines()[-1] == b"output> 42", used.stderr
-    (stored,) = (running.state / "sealed").glob("*.sealed")
+    (stored,) = set(running.state.glob("sealed/*")) - before
     good = stored.read_bytes()
     assert b"module" not in good and key.public not in good
     for changed in (good[:-1], good[:-1] + bytes([good[-1] ^ 1])):
@@ -174,6 +195,52 @@ def test_kept_programs(running: Host, folder: Path) -> None:
     stored.write_bytes(good)
     failed = client(running, folder, *options, "-s", stdin=b"q\n")
     assert b"rolled back" in failed.stderr and failed.returncode == 1
+
+
+def test_forgotten_programs(running: Host, folder: Path) -> None:
+    options = session_options(running)
+    keyless = client(running, folder, *options, "-p", CALCULATOR, stdin=b":forget main\n")
+    assert b"make one with wasm-client keygen" in keyless.stdout
+    keyless = client(running, folder, "forget", *options, "main")
+    assert b"make one with wasm-client keygen" in keyless.stderr and keyless.returncode == 1
+    client(running, folder, "keygen")
+    programs = ("-p", f"one={CALCULATOR}", "-p", f"two={CALCULATOR}", "--keep")
+    before = set(running.state.glob("sealed/*"))
+    client(running, folder, *options, *programs, stdin=b"q\n")
+    stored = {path: path.read_bytes() for path in set((running.state / "sealed").iterdir()) - before}
+    assert len(stored) == 2
+    asked = client(running, folder, *options, "-s", "one", stdin=b":forget one\n:forget nothing\n")
+    assert asked.stdout.splitlines()[-2:] == [
+        b"one is kept no more",
+        b"error> no program is kept as 'nothing'",
+    ]
+    assert b"add (param i32 i32) (result i32)" in asked.stdout, "the only program is the one that is meant"
+    done = client(running, folder, "forget", *options, "two")
+    assert (done.returncode, done.stdout) == (0, b""), done.stderr
+    assert not any(path.exists() for path in stored)
+    gone = client(running, folder, *options, "-s")
+    assert b"this enclave keeps no program for this client" in gone.stderr
+    for path, content in stored.items():
+        path.write_bytes(content)
+    back = client(running, folder, *options, "-s", "one")
+    assert b"rolled back" in back.stderr, "what the host puts back is not taken for what was forgotten"
+    again = client(running, folder, *options, *programs, stdin=b"one/add 1 1\nq\n")
+    assert b"output> 2" in again.stdout, again.stderr
+    assert client(running, folder, *options, "-s", stdin=b"two/add 1 1\n").stdout.endswith(b"output> 2\n")
+
+
+def test_quota_of_kept_programs(tmp_path: Path) -> None:
+    key = generate_key(tmp_path / "key")
+    program = CALCULATOR.read_bytes()
+    with (
+        host(tmp_path / "state", "--max-kept-per-client", "1") as running,
+        connect(running.address, running.policy, key=key) as session,
+    ):
+        session.seal(program, "small")
+        with pytest.raises(RequestFailed, match="keeps no more for this client: forget what is not"):
+            session.seal(bytes(2 << 20), "large")
+        session.forget("small")
+        session.seal(program, "large")
 
 
 def test_receipts_are_verified_and_replayed(running: Host, folder: Path) -> None:
@@ -242,7 +309,25 @@ def test_rights_are_enforced_and_measured(tmp_path: Path) -> None:
         assert session.verified.configuration_digest != configured
 
 
-def test_asynchronous_session(running: Host) -> None:
+async def _stream_files(session: AsyncSession, folder: Path) -> None:
+    data = bytes(range(251)) * 50_000
+    (folder / "given").write_bytes(data)
+    seen: list[tuple[int, int]] = []
+    size = await session.put("a", folder / "given", progress=lambda *done: seen.append(done))
+    assert size == len(data) and seen[-1] == (size, size) and len(seen) > 5
+    with (folder / "given").open("rb") as file:
+        file.seek(len(data) - 5)
+        assert await session.put("tail", file) == 5
+    assert await session.get("a", folder / "back") == b""
+    assert (folder / "back").read_bytes() == data
+    with (folder / "open").open("wb") as file:
+        await session.get("tail", file)
+    assert (folder / "open").read_bytes() == data[-5:]
+    with pytest.raises(FileNotFoundError):
+        await session.put("b", folder / "nowhere")
+
+
+def test_asynchronous_session(running: Host, tmp_path: Path) -> None:
     async def main() -> None:
         async with await connect_async(running.address, running.policy) as session:
             await session.deploy(CALCULATOR.read_bytes())
@@ -251,9 +336,12 @@ def test_asynchronous_session(running: Host) -> None:
             assert [function.name for function in await session.functions()] == ["add", "sub", "mul", "div"]
             assert await session.put("file", b"content") == 7
             assert await session.get("file") == b"content"
+            await _stream_files(session, tmp_path)
             receipt = await session.receipt()
             assert receipt.verify(running.policy)[0].function == "add"
             await session.deploy(STRINGS.encode(), "strings")
+            with pytest.raises(RequestFailed, match="for clients that have a key"):
+                await session.forget("main")
             address = await session.buffer("banana", "strings")
             assert await session.call("count", address, 6, module="strings") == 3
 

@@ -107,10 +107,15 @@ def read_byte(data: bytes, pos: int) -> tuple[int, int]:
 
 def read_bytes(data: bytes, pos: int, count: int) -> tuple[bytes, int]:
     """`count` bytes at `pos`. Raises `DecodeError` where the input has fewer."""
+    raw, after = read_slice(data, pos, count)
+    return bytes(raw), after
+
+
+def read_slice(data: bytes, pos: int, count: int) -> tuple[bytes, int]:
+    """As `read_bytes`, but a view where the input is one: for what may be large."""
     if count > len(data) - pos:
         raise DecodeError("unexpected end of section or function", len(data))
-    # The input may be a view of a larger buffer; what stays of a module may not.
-    return bytes(data[pos : pos + count]), pos + count
+    return data[pos : pos + count], pos + count
 
 
 def read_heaptype(data: bytes, pos: int) -> tuple[HeapType, int]:

@@ -17,39 +17,26 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pairs import LINES
+
 from tinywasm.instructions import TABLE, Instruction
 from tinywasm.types import F32, F64, I32, I64, V128, ValType
 
 NATIVE = Path(__file__).resolve().parent.parent / "tinywasm" / "engine" / "native"
 
 HAND = [
-    "fuel",
     "enter",
     "count",
-    "jump",
-    "branch_if",
-    "branch_unless",
-    "br_table",
-    "return0",
-    "return1",
     "return_n",
-    "call",
     "call_indirect",
     "call_ref",
     "return_call",
     "return_call_indirect",
     "return_call_ref",
     "unreachable",
-    "move",
-    "move2",
     "move128",
-    "const",
-    "const2",
     "const128",
-    "select",
     "select128",
-    "global_get",
-    "global_set",
     "global_get128",
     "global_set128",
     "memory_size",
@@ -207,6 +194,23 @@ CONSTANT_PAIRS = [
 COUNTED = ("i32_ne", "i32_lt_u", "i32_lt_s", "i32_gt_s", "i32_gt_u")
 
 
+@dataclass(frozen=True)
+class Pair:
+    """Two opcodes that often follow each other, as one that does both words; field `taken` of the second, if
+    any, is the slot that the first has just written, and is not read again."""
+
+    first: str
+    second: str
+    taken: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.first}__then__{self.second}" + (f"__{self.taken}" if self.taken else "")
+
+
+PAIRS = [Pair(*line.split(), *([""] if line.count(" ") == 1 else [])) for line in LINES.strip().splitlines()]
+
+
 def traps(row: Instruction) -> bool:
     suffix = _suffix(row)
     return suffix[:4] in ("div_", "rem_") or (suffix.startswith("trunc_f") and V128 not in row.params)
@@ -217,7 +221,7 @@ def access_rows() -> list[Instruction]:
 
 
 def opcode_names() -> list[str]:
-    names = list(HAND)
+    names = [*HAND, *_SIMPLE]
     names += [row.operator or "" for row in numeric_rows()]
     names += [f"{row.operator}__k" for row in constant_forms()]
     for sense in ("if", "unless"):
@@ -228,6 +232,7 @@ def opcode_names() -> list[str]:
     names += [f"count_{name}{form}" for name in COUNTED for form in ("", "__k")]
     for row in access_rows():
         names += [f"{_flat(row)}{form}" for form in _access_forms(row)]
+    names += [pair.name for pair in PAIRS]
     assert len(set(names)) == len(names)
     return names
 
@@ -282,37 +287,111 @@ def python_source() -> str:
     for name in COUNTED:
         for form in ("", "__k"):
             lines.append(f'    "branch_if__{name}{form}": "count_{name}{form}",')
+    lines += [
+        "}",
+        "",
+        "# (opcode, the one behind it) -> both in one. The second's field of that index in a word",
+    ]
+    lines += ["# is the slot that the first has written; 0 fits any two."]
+    lines += ["PAIRED: dict[tuple[int, int], list[tuple[int, int]]] = {"]
+    for (first, second), pairs in _pairs_by_opcodes().items():
+        lines.append(f'    (OPCODES["{first}"], OPCODES["{second}"]): [')
+        lines += [f'        ({_FIELDS.index(pair.taken)}, OPCODES["{pair.name}"]),' for pair in pairs]
+        lines.append("    ],")
     return "\n".join([*lines, "}", ""])
 
 
-def _numeric_arm(row: Instruction) -> Iterator[str]:
-    name, params = row.operator, row.params
-    if len(row.results) == 2:
-        yield from _wide_arm(row)
-        return
-    slots = ["b", "c", "imm"]
-    reads = [f"{SCALARS[type][1]}(pc->{slot})" for type, slot in zip(params, slots, strict=False)]
-    extra = []
+_FIELDS = ("", "a", "b", "c", "imm")
+
+
+def _pairs_by_opcodes() -> dict[tuple[str, str], list[Pair]]:
+    """The pairs of the same two opcodes, those that take a value first."""
+    found: dict[tuple[str, str], list[Pair]] = {}
+    for pair in sorted(PAIRS, key=lambda pair: not pair.taken):
+        found.setdefault((pair.first, pair.second), []).append(pair)
+    return found
+
+
+# Arms
+
+
+@dataclass(frozen=True)
+class Arm:
+    """The C of one opcode.
+
+    `reads` are the fields of its word that name the slots of its operands, with the macro that reads each;
+    they stand in the other texts as $field. `value`, of the C type `ctype`, is what it leaves in slot a by
+    the macro `write`, after the statements `before`; `check` follows the value. An arm ends with `tail`.
+    """
+
+    reads: dict[str, str]
+    before: str = ""
+    ctype: str = ""
+    value: str = ""
+    check: str = ""
+    write: str = ""
+    tail: str = "NEXT;"
+
+    def body(self, made: str, taken: dict[str, str]) -> str:
+        """All but the tail: the value is left in the variable `made` too, and the fields in `taken` are
+        read from what that has for them."""
+        text = f"{self.before} "
+        if self.value:
+            text += f"{made} = {self.value}; {self.check} {self.write}(pc->a, {made});"
+        for field, macro in self.reads.items():
+            text = text.replace(f"${field}", taken.get(field) or f"{macro}(pc->{field})")
+        return " ".join(text.split())
+
+    def ending(self, taken: dict[str, str]) -> str:
+        text = self.tail
+        for field, macro in self.reads.items():
+            text = text.replace(f"${field}", taken.get(field) or f"{macro}(pc->{field})")
+        return text
+
+
+def _made(ctype: str, macro: str) -> str:
+    """A value that an arm has just made, `made` of type `ctype`, as the macro would read it from its slot."""
+    bits = {"float": "i32_reinterpret_f32(made)", "double": "i64_reinterpret_f64(made)"}.get(ctype, "made")
+    return {
+        "R32": f"(uint32_t){bits}",
+        "R64": f"(uint64_t){bits}",
+        "RF32": "made" if ctype == "float" else f"imm_f32({bits})",
+        "RF64": "made" if ctype == "double" else f"imm_f64({bits})",
+    }[macro]
+
+
+def _writing(type: ValType) -> dict[str, str]:
+    ctype, _, write = SCALARS[type]
+    return {"ctype": ctype, "write": write}
+
+
+def _numeric_arm(row: Instruction) -> Arm:
+    slots = ("b", "c", "imm")[: len(row.params)]
+    reads = {slot: SCALARS[type][1] for type, slot in zip(row.params, slots, strict=True)}
+    arguments = [f"${slot}" for slot in slots]
     if row.immediates == ("shuffle",):
-        extra = ["(const uint8_t *)(pc + 1)"]
+        arguments.append("(const uint8_t *)(pc + 1)")
     elif row.immediates:
-        extra = ["(unsigned)pc->imm"]
+        arguments.append("(unsigned)pc->imm")
     if traps(row):
-        extra = ["&trap"]
-    write = SCALARS[row.results[0]][2]
-    yield f"OP({name}) {{ {write}(pc->a, {name}({', '.join(reads + extra)}));"
-    if traps(row):
-        yield "    CHECK_TRAP;"
-    if row.immediates == ("shuffle",):
-        yield "    pc++;"
-    yield "    NEXT; }"
+        arguments.append("&trap")
+    return Arm(
+        reads,
+        value=f"{row.operator}({', '.join(arguments)})",
+        check="CHECK_TRAP;" if traps(row) else "",
+        tail="pc++; NEXT;" if row.immediates == ("shuffle",) else "NEXT;",
+        **_writing(row.results[0]),
+    )
 
 
-def _wide_arm(row: Instruction) -> Iterator[str]:
+def _wide_arm(row: Instruction) -> Arm:
     slots = ["pc->b", "pc->c", "pc->imm & 0xFFFF", "pc->imm >> 16"][: len(row.params)]
     reads = ", ".join(f"R64({slot})" for slot in slots)
-    yield f"OP({row.operator}) {{ uint64_t low, high; {row.operator}({reads}, &low, &high);"
-    yield "    W64(pc->a, low); W64(pc->a + 1, high); NEXT; }"
+    return Arm(
+        {},
+        before=f"uint64_t low, high; {row.operator}({reads}, &low, &high);",
+        tail="W64(pc->a, low); W64(pc->a + 1, high); NEXT;",
+    )
 
 
 _CONSTANTS: dict[ValType, str] = {
@@ -323,20 +402,25 @@ _CONSTANTS: dict[ValType, str] = {
 }
 
 
-def _constant_arm(row: Instruction) -> Iterator[str]:
+def _constant_arm(row: Instruction) -> Arm:
     extra = ", &trap" if traps(row) else ""
-    first, write = SCALARS[row.params[0]][1], SCALARS[row.results[0]][2]
-    constant = _CONSTANTS[row.params[1]]
-    check = " CHECK_TRAP;" if traps(row) else ""
-    value = f"{row.operator}({first}(pc->b), {constant}{extra})"
-    yield f"OP({row.operator}__k) {{ {write}(pc->a, {value});{check} NEXT; }}"
+    return Arm(
+        {"b": SCALARS[row.params[0]][1]},
+        value=f"{row.operator}($b, {_CONSTANTS[row.params[1]]}{extra})",
+        check="CHECK_TRAP;" if traps(row) else "",
+        **_writing(row.results[0]),
+    )
 
 
-def _branch_arms(row: Instruction) -> Iterator[str]:
-    reads = [f"{SCALARS[type][1]}(pc->{slot})" for type, slot in zip(row.params, ("a", "b"), strict=False)]
-    condition = f"{row.operator}({', '.join(reads)})"
-    yield f"OP(branch_if__{row.operator}) {{ if ({condition}) JUMP; NEXT; }}"
-    yield f"OP(branch_unless__{row.operator}) {{ if (!{condition}) JUMP; NEXT; }}"
+def _branches(operator: str, reads: dict[str, str], arguments: str, form: str) -> Iterator[tuple[str, Arm]]:
+    condition = f"{operator}({arguments})"
+    yield f"branch_if__{operator}{form}", Arm(reads, before=f"if ({condition}) JUMP;")
+    yield f"branch_unless__{operator}{form}", Arm(reads, before=f"if (!{condition}) JUMP;")
+
+
+def _branch_arms(row: Instruction) -> Iterator[tuple[str, Arm]]:
+    reads = {slot: SCALARS[type][1] for type, slot in zip(row.params, ("a", "b"), strict=False)}
+    return _branches(row.operator or "", reads, ", ".join(f"${slot}" for slot in reads), "")
 
 
 # A constant in the upper half of the immediate: an i64 sign-extended, an f64 as an f32 of the same value.
@@ -348,34 +432,35 @@ _HALF_CONSTANTS: dict[ValType, str] = {
 }
 
 
-def _fused_arm(fusion: Fusion) -> Iterator[str]:
-    ctype, read, write = SCALARS[{"i32": I32, "i64": I64, "f32": F32, "f64": F64}[fusion.name[:3]]]
+def _constant_branch_arms(row: Instruction) -> Iterator[tuple[str, Arm]]:
+    arguments = f"$a, {_HALF_CONSTANTS[row.params[1]]}"
+    return _branches(row.operator or "", {"a": SCALARS[row.params[0]][1]}, arguments, "__k")
+
+
+def _fused_arm(fusion: Fusion) -> Arm:
+    type = {"i32": I32, "i64": I64, "f32": F32, "f64": F64}[fusion.name[:3]]
+    ctype, read, _ = SCALARS[type]
     constant = fusion.inner.endswith("__k")
-    y = "(pc->imm)" if constant else f"{read}(pc->c)"
-    z = f"{read}(pc->c)" if constant else f"{read}(pc->imm)"
-    yield f"OP({fusion.name}) {{ {ctype} x = {read}(pc->b), y = ({ctype}){y}, z = {z};"
-    yield f"    {write}(pc->a, {fusion.expression}); NEXT; }}"
+    y, z = ("(pc->imm)", "$c") if constant else ("$c", "$imm")
+    return Arm(
+        {"b": read, "c": read} if constant else {"b": read, "c": read, "imm": read},
+        before=f"{ctype} x = $b, y = ({ctype}){y}, z = {z};",
+        value=fusion.expression,
+        **_writing(type),
+    )
 
 
-def _constant_pair_arm(inner: str, outer: str) -> str:
-    first = f"i32_{inner}(R32(pc->b), (uint32_t)pc->imm)"
-    value = f"i32_{outer}({first}, (uint32_t)(pc->imm >> 32))"
-    return f"OP(i32_{inner}__k_{outer}__k) {{ W32(pc->a, {value}); NEXT; }}"
+def _constant_pair_arm(inner: str, outer: str) -> Arm:
+    first = f"i32_{inner}($b, (uint32_t)pc->imm)"
+    return Arm({"b": "R32"}, value=f"i32_{outer}({first}, (uint32_t)(pc->imm >> 32))", **_writing(I32))
 
 
-def _counted_arms(name: str) -> Iterator[str]:
+def _counted_arms(name: str) -> Iterator[tuple[str, Arm]]:
     """The counter in a grows by c (signed), then meets slot b, or the constant in the immediate."""
-    step = "uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next);"
-    yield f"OP(count_{name}) {{ {step} if ({name}(next, R32(pc->b))) JUMP; NEXT; }}"
-    yield f"OP(count_{name}__k) {{ {step} if ({name}(next, (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }}"
-
-
-def _constant_branch_arms(row: Instruction) -> Iterator[str]:
-    read = SCALARS[row.params[0]][1]
-    constant = _HALF_CONSTANTS[row.params[1]]
-    condition = f"{row.operator}({read}(pc->a), {constant})"
-    yield f"OP(branch_if__{row.operator}__k) {{ if ({condition}) JUMP; NEXT; }}"
-    yield f"OP(branch_unless__{row.operator}__k) {{ if (!{condition}) JUMP; NEXT; }}"
+    step = "uint32_t next = $a + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next);"
+    yield f"count_{name}", Arm({"a": "R32", "b": "R32"}, before=f"{step} if ({name}(next, $b)) JUMP;")
+    against = "(uint32_t)(pc->imm >> 32)"
+    yield f"count_{name}__k", Arm({"a": "R32"}, before=f"{step} if ({name}(next, {against})) JUMP;")
 
 
 _LOAD_CTYPES = {
@@ -403,31 +488,37 @@ def _access_forms(row: Instruction) -> dict[str, str]:
     )
 
 
-def _access_arms(row: Instruction) -> Iterator[str]:
+def _access_arms(row: Instruction) -> Iterator[tuple[str, Arm]]:
     size = int(row.immediates[0][6:])
     lane = len(row.immediates) == 2
     store = not row.results
     offset = "(pc->imm & 0xFFFFFFFFFFFF)" if lane else "pc->imm"
     address = "a" if store else "b"
     for form, macro in _access_forms(row).items():
-        place = f"{macro}(pc->{address}, {offset}, {size})"
-        yield f"OP({_flat(row)}{form}) {{ {place} {_access_body(row, size, lane, store)} NEXT; }}"
+        reads = {} if form == "__s" else {address: "R64" if form in ("", "__x") else "R32"}
+        place = f"{macro}({f'${address}' if reads else ''}, {offset}, {size})"
+        yield f"{_flat(row)}{form}", _access_arm(row, place, reads, size, lane)
 
 
-def _access_body(row: Instruction, size: int, lane: bool, store: bool) -> str:
+def _access_arm(row: Instruction, place: str, reads: dict[str, str], size: int, lane: bool) -> Arm:
     kind, access = row.name.split(".")
     if kind == "v128":
-        return _vector_access(access, size, lane, store)
-    ctype = SCALARS[{"i32": I32, "i64": I64, "f32": F32, "f64": F64}[kind]][0]
-    if store:
-        return f"uint{size * 8}_t value = (uint{size * 8}_t)R64(pc->b); memcpy(place, &value, {size});"
-    narrow = access.removeprefix("load")
+        return Arm(reads, before=f"{place} {_vector_access(access, size, lane, not row.results)}")
+    if not row.results:
+        bits = f"uint{size * 8}_t"
+        return Arm(
+            {**reads, "b": "R64"}, before=f"{place} {bits} bits = ({bits})$b; memcpy(place, &bits, {size});"
+        )
     # A float is moved as bits, which keeps a signalling NaN.
-    source = _LOAD_CTYPES.get(narrow, f"uint{size * 8}_t")
+    source = _LOAD_CTYPES.get(access.removeprefix("load"), f"uint{size * 8}_t")
     wide = "uint32_t" if kind in ("i32", "f32") else "uint64_t"
-    sign = f"(uint64_t)({wide})value"
-    assert ctype
-    return f"{source} value; memcpy(&value, place, {size}); W64(pc->a, {sign});"
+    return Arm(
+        reads,
+        before=f"{place} {source} bits; memcpy(&bits, place, {size});",
+        ctype="uint64_t",
+        value=f"({wide})bits",
+        write="W64",
+    )
 
 
 def _vector_access(access: str, size: int, lane: bool, store: bool) -> str:
@@ -455,23 +546,83 @@ def _vector_access(access: str, size: int, lane: bool, store: bool) -> str:
     return f"{ctype} lanes[{count}]; memcpy(lanes, place, 8); v128 value; {fill} WV(pc->a, value);"
 
 
-def c_source() -> str:
-    lines = ["/* Arms of the native loop. Generated by tools/gen_loop.py; do not edit. */", ""]
+_COPY = {"ctype": "uint64_t", "write": "W64"}
+
+# Opcodes without a row of their own in the table, but with arms that pairs are made of.
+_SIMPLE = {
+    "fuel": Arm(
+        {},
+        before="if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL);"
+        " store->fuel -= (int64_t)pc->imm;",
+    ),
+    "jump": Arm({}, tail="JUMP;"),
+    "branch_if": Arm({"a": "R64"}, before="if ($a) JUMP;"),
+    "branch_unless": Arm({"a": "R64"}, before="if (!$a) JUMP;"),
+    # A row of jumps follows.
+    "br_table": Arm(
+        {"a": "R32"}, tail="uint32_t index = $a; pc += 1 + (index < pc->imm ? index : pc->imm); JUMP;"
+    ),
+    "call": Arm({}, tail="callee = instance->funcs[pc->imm]; args = fp + pc->a; goto enter;"),
+    "return0": Arm({}, tail="goto leave;"),
+    "return1": Arm({"a": "R64"}, tail="fp[0] = $a; goto leave;"),
+    "move": Arm({"b": "R64"}, value="$b", **_COPY),
+    "move2": Arm({"b": "R64"}, before="fp[pc->a] = $b; fp[pc->c] = fp[pc->imm];"),
+    "const": Arm({}, value="pc->imm", **_COPY),
+    "const2": Arm({}, before="fp[pc->a] = (uint32_t)pc->imm; fp[pc->c] = pc->imm >> 32;"),
+    "select": Arm(
+        {"b": "R64", "c": "R64", "imm": "R32"},
+        before="uint64_t b = $b, c = $c;",
+        value="$imm ? b : c",
+        **_COPY,
+    ),
+    "global_get": Arm({}, value="instance->globals[pc->imm]->value[0]", **_COPY),
+    "global_set": Arm({"a": "R64"}, before="instance->globals[pc->imm]->value[0] = $a;"),
+}
+
+
+def arms() -> dict[str, Arm]:
+    """The arms of all opcodes but those in HAND and the pairs."""
+    found = dict(_SIMPLE)
     for row in numeric_rows():
-        lines += _numeric_arm(row)
-    for row in constant_forms():
-        lines += _constant_arm(row)
+        found[row.operator or ""] = _wide_arm(row) if len(row.results) == 2 else _numeric_arm(row)
+    found |= {f"{row.operator}__k": _constant_arm(row) for row in constant_forms()}
     for row in compares():
-        lines += _branch_arms(row)
+        found.update(_branch_arms(row))
     for row in constant_compares():
-        lines += _constant_branch_arms(row)
-    for fusion in fusions():
-        lines += _fused_arm(fusion)
-    lines += [_constant_pair_arm(inner, outer) for inner, outer in CONSTANT_PAIRS]
+        found.update(_constant_branch_arms(row))
+    found |= {fusion.name: _fused_arm(fusion) for fusion in fusions()}
+    found |= {
+        f"i32_{inner}__k_{outer}__k": _constant_pair_arm(inner, outer) for inner, outer in CONSTANT_PAIRS
+    }
     for name in COUNTED:
-        lines += _counted_arms(name)
+        found.update(_counted_arms(name))
     for row in access_rows():
-        lines += _access_arms(row)
+        found.update(_access_arms(row))
+    return found
+
+
+def _plain(name: str, arm: Arm) -> str:
+    made = f"{arm.ctype} made;" if arm.value else ""
+    return f"OP({name}) {{ {made} {arm.body('made', {})} {arm.ending({})} }}"
+
+
+def _pair(first: Arm, second: Arm, taken: str | None) -> str:
+    """Both in one; field `taken` of the second is not read but taken from what the first has made."""
+    forwarded = {taken: _made(first.ctype, second.reads[taken])} if taken else {}
+    made = f"{first.ctype} made;" if first.value else ""
+    other = f"{second.ctype} other;" if second.value else ""
+    return (
+        f"{made} {{ {first.body('made', {})} }} pc++; "
+        f"{other} {second.body('other', forwarded)} {second.ending(forwarded)}"
+    )
+
+
+def c_source() -> str:
+    known = arms()
+    lines = ["/* Arms of the native loop. Generated by tools/gen_loop.py; do not edit. */", ""]
+    lines += [_plain(name, arm) for name, arm in known.items()]
+    for pair in PAIRS:
+        lines.append(f"OP({pair.name}) {{ {_pair(known[pair.first], known[pair.second], pair.taken)} }}")
     return "\n".join(lines) + "\n"
 
 

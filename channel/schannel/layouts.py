@@ -134,6 +134,8 @@ SEAL = Layout("seal request", label=TEXT, counter=U64, module=PAYLOAD)
 SEAL_RESULT = Layout("seal result", digest=_digest, counter=U64)
 RESTORE = Layout("restore request", label=TEXT, name=TEXT, counter=U64, owner=prefixed(U8))
 RESTORE_RESULT = Layout("restore result", digest=_digest, counter=U64)
+FORGET = Layout("forget request", label=TEXT)
+FORGET_RESULT = Layout("forget result")
 ERROR = Layout("error reply", code=U8, message=TEXT, backtrace=array(U16, group(TEXT, U32, TEXT, U32)))
 
 RECEIPT_BODY = Layout(

@@ -31,6 +31,7 @@ class MessageType(IntEnum):
     RESTORE = 9
     WRITE = 10
     READ = 11
+    FORGET = 12
     DEPLOY_RESULT = 0x81
     CALL_RESULT = 0x82
     INFO_RESULT = 0x83
@@ -42,6 +43,7 @@ class MessageType(IntEnum):
     RESTORE_RESULT = 0x89
     WRITE_RESULT = 0x8A
     READ_RESULT = 0x8B
+    FORGET_RESULT = 0x8C
     ERROR = 0xFF
 
 
@@ -366,6 +368,18 @@ class RestoreResult:
 
 
 @dataclass(frozen=True, slots=True)
+class ForgetRequest:
+    """Have the program removed that this client had kept under a label."""
+
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetResult:
+    """The host was told to remove it, and says that it did."""
+
+
+@dataclass(frozen=True, slots=True)
 class TraceFrame:
     """One frame of a trap's backtrace, innermost first; `offset` is in bytes from the module's start."""
 
@@ -394,6 +408,7 @@ Request = (
     | ReceiptRequest
     | SealRequest
     | RestoreRequest
+    | ForgetRequest
     | WriteRequest
     | ReadRequest
 )
@@ -407,6 +422,7 @@ Result = (
     | ReceiptResult
     | SealResult
     | RestoreResult
+    | ForgetResult
     | WriteResult
     | ReadResult
 )
@@ -494,6 +510,8 @@ _FORMS: dict[MessageType, _Form] = {
     MessageType.SEAL_RESULT: _Form(SealResult, layouts.SEAL_RESULT),
     MessageType.RESTORE: _Form(RestoreRequest, layouts.RESTORE),
     MessageType.RESTORE_RESULT: _Form(RestoreResult, layouts.RESTORE_RESULT),
+    MessageType.FORGET: _Form(ForgetRequest, layouts.FORGET),
+    MessageType.FORGET_RESULT: _Form(ForgetResult, layouts.FORGET_RESULT),
     MessageType.ERROR: _Form(ErrorReply, layouts.ERROR, code=(int, ErrorCode), backtrace=_FRAMES),
 }
 _TYPES: dict[type[Message], MessageType] = {form.cls: number for number, form in _FORMS.items()}

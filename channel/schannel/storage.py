@@ -14,6 +14,9 @@ from .errors import MessageError
 NAME_SIZE = 32
 """Bytes of a name."""
 
+OWNER_SIZE = 16
+"""Of these, the owner's: the same for all that one client has kept, so that a host can count it."""
+
 MAX_PIECE = 1 << 20
 """Bytes that are stored or fetched at a time."""
 
@@ -24,19 +27,26 @@ ANSWER_SIZE = _ANSWER.size
 
 
 class Operation(IntEnum):
-    """FETCH a piece from an offset; APPEND one to a draft (offset 0 begins it); KEEP the draft."""
+    """FETCH a piece from an offset; APPEND one to a draft (offset 0 begins it); KEEP it; FORGET a name."""
 
     FETCH = 1
     APPEND = 2
     KEEP = 3
+    FORGET = 4
 
 
 class Status(IntEnum):
-    """DONE; MISSING: nothing has that name; REFUSED: a limit of the host's, or its disk."""
+    """What became of a request.
+
+    MISSING: nothing has that name. REFUSED: it cannot be written, or is out of order. QUOTA: the owner has as
+    much as one may. FULL: the host has as much as it keeps.
+    """
 
     DONE = 0
     MISSING = 1
     REFUSED = 2
+    QUOTA = 3
+    FULL = 4
 
 
 def encode_request(operation: Operation, name: bytes, offset: int, size: int) -> bytes:

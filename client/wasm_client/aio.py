@@ -16,6 +16,7 @@ from schannel.policy import Policy
 from schannel.transport import DEFAULT_TIMEOUT, AsyncClientConnection
 from schannel.wire import Buffer
 
+from .content import Source, Target, opened, size_of, written
 from .errors import ArgumentError, ConnectionLost, connecting
 from .operations import DEFAULT_MODULE, Operation, Operations, Progress, Send
 from .receipts import ReceiptFile
@@ -90,21 +91,23 @@ class AsyncSession:
         module: str = DEFAULT_MODULE,
         fuel: int = 0,
         timeout_ms: int = 0,
+        progress: Progress | None = None,
     ) -> RunResult:
         """As `Session.run`."""
         variables = tuple((environment or {}).items())
         request = RunRequest(module, tuple(arguments), variables, stdin, fuel, timeout_ms)
-        return await self._do(self._operations.run(request, None))
+        return await self._do(self._operations.run(request, progress))
 
-    async def put(self, path: str, content: Buffer, *, progress: Progress | None = None) -> int:
-        """Store a file in the session's tree; returns its size."""
-        return await self._do(self._operations.put(path, io.BytesIO(content), len(content), progress))
+    async def put(self, path: str, source: Source, *, progress: Progress | None = None) -> int:
+        """As `Session.put`; a local file is read between the pieces, without leaving the event loop."""
+        with opened(source) as file:
+            return await self._do(self._operations.put(path, file, size_of(file), progress))
 
-    async def get(self, path: str, *, progress: Progress | None = None) -> bytes:
-        """Fetch a file of the session's tree."""
-        file = io.BytesIO()
-        await self._do(self._operations.get(path, file, progress))
-        return file.getvalue()
+    async def get(self, path: str, into: Target = None, *, progress: Progress | None = None) -> bytes:
+        """As `Session.get`."""
+        with written(into) as file:
+            await self._do(self._operations.get(path, file, progress))
+            return file.getvalue() if into is None and isinstance(file, io.BytesIO) else b""
 
     async def write_memory(
         self, address: int, data: Buffer, module: str = DEFAULT_MODULE, memory: str = ""
@@ -131,15 +134,21 @@ class AsyncSession:
         signed = await self._do(self._operations.receipt(latest.number))
         return ReceiptFile(signed, self.verified.evidence, latest.request, latest.reply)
 
-    async def seal(self, program: Buffer, label: str, counter: int = 0) -> SealResult:
+    async def seal(
+        self, program: Buffer, label: str, counter: int = 0, *, progress: Progress | None = None
+    ) -> SealResult:
         """As `Session.seal`."""
-        return await self._do(self._operations.seal(program, label, counter, None))
+        return await self._do(self._operations.seal(program, label, counter, progress))
 
     async def restore(
         self, label: str, module: str = DEFAULT_MODULE, counter: int = 0, owner: bytes = b""
     ) -> RestoreResult:
         """As `Session.restore`."""
         return await self._do(self._operations.restore(label, module, counter, owner))
+
+    async def forget(self, label: str) -> None:
+        """As `Session.forget`."""
+        await self._do(self._operations.forget(label))
 
     async def close(self) -> None:
         """Close in order; ConnectionLost if the enclave's own close does not come."""

@@ -8,11 +8,15 @@ import io
 import json
 import mmap
 import os
+import shutil
+import stat
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from schannel.ed25519_sha3 import SigningKey
 from schannel.errors import LocalError
@@ -21,10 +25,11 @@ from schannel.policy import Policy
 from schannel.release import installed_version
 from schannel.wire import Buffer
 
-from . import evidence_commands, prompt
+from . import commands, kept, prompt
+from .commands import DEFAULT_ADDRESS, show_evidence
 from .errors import ClientError, RequestFailed
-from .evidence_commands import DEFAULT_ADDRESS, show_evidence
-from .keys import Kept, KeptPrograms, load_key
+from .kept import NO_KEY, Kept, KeptPrograms
+from .keys import chosen_key
 from .operations import DEFAULT_MODULE
 from .places import kept_path, key_path
 from .progress import bar
@@ -33,7 +38,7 @@ from .trust import SIMULATED, TrustOptions
 from .values import printable
 
 _PROGRAM = "wasm-client"
-_COMMANDS = ("attest", "verify", "verify-receipt", "measure", "keygen")
+_COMMANDS = ("attest", "verify", "verify-receipt", "measure", "keygen", "forget")
 _MAX_EXIT_STATUS = 255
 EXIT_INTERRUPTED = 130
 """After Ctrl-C: 128 and the number of SIGINT, as shells have it."""
@@ -108,25 +113,30 @@ def run(address: str, policy: Policy, job: Job, key: SigningKey | None = None) -
             print(SIMULATED, file=sys.stderr)
         if job.attestation:
             show_evidence(session.verified)
-        _load(session, job, key)
+        known = KeptPrograms(kept_path(), key.public, session.verified) if key is not None else None
+        main_program = _load(session, job, known)
         for name, path in job.puts:
             with bar(str(path), path.stat().st_size) as progress:
                 session.put(name, path, progress=progress)
-        status = _run_command(session, job) if job.run else _prompt(session, job)
+        if job.run:
+            status = _run_command(session, job, main_program)
+        else:
+            status = _prompt(session, job, main_program, known)
         for name, path in job.gets:
             _get(session, name, path)
     return status
 
 
-def _load(session: Session, job: Job, key: SigningKey | None) -> None:
-    """Have the job's programs deployed: sent, sent and kept, or kept already."""
-    if key is None and (job.keep or job.kept is not None):
-        raise ClientError(
-            f"programs are kept for a client's key: make one with {_PROGRAM} keygen, or name it with --key"
-        )
-    known = KeptPrograms(kept_path(), key.public, session.verified) if key is not None else None
+def _load(session: Session, job: Job, known: KeptPrograms | None) -> str:
+    """Have the job's programs deployed: sent, sent and kept, or kept already.
+
+    Returns the name of the one that is meant where none is named: ``main``, or else the last.
+    """
+    if known is None and (job.keep or job.kept is not None):
+        raise ClientError(NO_KEY)
+    names = [name for name, _ in job.programs]
     if known is not None and job.kept is not None:
-        _restore(session, known, job)
+        names = [*kept.restore(session, known, job.kept, job.owner), *names]
     for name, path in job.programs:
         with _content(path) as content, bar(str(path), len(content)) as progress:
             if job.keep and known is not None:
@@ -135,44 +145,56 @@ def _load(session: Session, job: Job, key: SigningKey | None) -> None:
                 session.restore(name, name, sealed.counter)
             else:
                 session.deploy(content, name, progress=progress)
-
-
-def _restore(session: Session, known: KeptPrograms, job: Job) -> None:
-    recorded = {} if job.owner else {kept.label: kept for kept in known.list()}
-    labels = job.kept or list(recorded) or ([DEFAULT_MODULE] if job.owner else [])
-    if not labels:
-        raise ClientError("this enclave keeps no program for this client: send one with --program and --keep")
-    for label in labels:
-        kept = recorded.get(label)
-        restored = session.restore(label, label, kept.counter if kept else 0, job.owner)
-        if kept is not None and (restored.counter, restored.digest) != (kept.counter, kept.digest):
-            if restored.counter == kept.counter:
-                raise ClientError(f"the program kept as {label} is not the one that this client knows")
-            known.add(Kept(label, restored.counter, restored.digest))
-        elif kept is None and not job.owner:
-            known.add(Kept(label, restored.counter, restored.digest))
+    return DEFAULT_MODULE if DEFAULT_MODULE in names else names[-1]
 
 
 @contextmanager
 def _content(path: Path) -> Iterator[Buffer]:
-    """A file's bytes, mapped rather than read: it may be large."""
+    """A file's bytes."""
     try:
-        with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size == 0:
-                yield b""
-                return
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-                view = memoryview(mapped)
-                try:
-                    yield view
-                finally:
-                    # What is under way may still refer to it after a failure; then it goes with the process.
-                    with contextlib.suppress(BufferError):
-                        view.release()
-    except BufferError:
-        pass
+        with path.open("rb") as file, _mapped(file) as content:
+            yield content
     except OSError as error:
         raise ClientError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+
+
+@contextmanager
+def _standard_input() -> Iterator[Buffer]:
+    """All of standard input; nothing where a person would have to type it."""
+    if sys.stdin is None or sys.stdin.isatty():
+        yield b""
+        return
+    source = sys.stdin.buffer
+    if stat.S_ISREG(os.fstat(source.fileno()).st_mode):
+        with _mapped(source) as content:
+            yield content
+        return
+    # A request says how long it is before the first byte goes out, and a pipe does not know.
+    with tempfile.TemporaryFile() as file:
+        shutil.copyfileobj(source, file)
+        file.seek(0)
+        with _mapped(file) as content:
+            yield content
+
+
+@contextmanager
+def _mapped(file: BinaryIO) -> Iterator[Buffer]:
+    """A file's bytes from where it stands to its end, mapped rather than read: they may be many."""
+    start, size = file.tell(), os.fstat(file.fileno()).st_size
+    if start >= size:
+        yield b""
+        return
+    try:
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            view = memoryview(mapped)[start:]
+            try:
+                yield view
+            finally:
+                # What is under way may still refer to it after a failure; then it goes with the process.
+                with contextlib.suppress(BufferError):
+                    view.release()
+    except BufferError:
+        pass
 
 
 def _get(session: Session, name: str, path: Path) -> None:
@@ -187,10 +209,13 @@ def _get(session: Session, name: str, path: Path) -> None:
         draft.unlink(missing_ok=True)
 
 
-def _run_command(session: Session, job: Job) -> int:
-    stdin = b"" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.buffer.read()
+def _run_command(session: Session, job: Job, module: str) -> int:
+    environment = dict(job.environment)
     try:
-        result = session.run(job.arguments, stdin=stdin, environment=dict(job.environment))
+        with _standard_input() as stdin, bar("standard input", len(stdin)) as progress:
+            result = session.run(
+                job.arguments, stdin=stdin, environment=environment, module=module, progress=progress
+            )
     except RequestFailed as error:
         if job.as_json:
             print(json.dumps(prompt.error_fields(error)))
@@ -221,10 +246,10 @@ def _write_output(result: RunResult, job: Job) -> None:
     sys.stdout.buffer.flush()
 
 
-def _prompt(session: Session, job: Job) -> int:
+def _prompt(session: Session, job: Job, module: str, known: KeptPrograms | None) -> int:
     if not job.as_json:
-        prompt.list_functions(session.functions())
-    errors = prompt.run(session, verbose=job.verbose, as_json=job.as_json)
+        prompt.list_functions(session.functions(module))
+    errors = prompt.run(session, module, known, verbose=job.verbose, as_json=job.as_json)
     return 1 if errors and not prompt.interactive() else 0
 
 
@@ -247,13 +272,7 @@ def _run_options(options: argparse.Namespace) -> int:
         verbose=options.verbose,
         as_json=options.json,
     )
-    return run(options.connect, TrustOptions.policy(options), job, _key(options.key))
-
-
-def _key(path: Path | None) -> SigningKey | None:
-    if path is None and not key_path().exists():
-        return None
-    return load_key(path or key_path())
+    return run(options.connect, TrustOptions.policy(options), job, chosen_key(options.key))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -312,7 +331,7 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
 
 def _command_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=_PROGRAM)
-    evidence_commands.add_commands(parser.add_subparsers(metavar="COMMAND", required=True))
+    commands.add_commands(parser.add_subparsers(metavar="COMMAND", required=True))
     return parser
 
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from schannel.simulation import simulation_policy
 
 from .cli import Job, guarded, run
+from .commands import DEFAULT_ADDRESS
 from .errors import ClientError
-from .evidence_commands import DEFAULT_ADDRESS
 from .operations import DEFAULT_MODULE
 
 _EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "calculator.wat"

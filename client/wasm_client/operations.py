@@ -19,6 +19,8 @@ from schannel.messages import (
     DeployResult,
     ErrorReply,
     ExternKind,
+    ForgetRequest,
+    ForgetResult,
     GetRequest,
     GetResult,
     InfoRequest,
@@ -120,6 +122,10 @@ class Operations:
         """Deploy a program that was kept."""
         self._functions.pop(module, None)
         return (yield from _ask(RestoreRequest(label, module, counter, owner), RestoreResult))
+
+    def forget(self, label: str) -> Operation[None]:
+        """Have a kept program removed."""
+        yield from _ask(ForgetRequest(label), ForgetResult)
 
     def info(self, module: str) -> Operation[InfoResult]:
         """About the enclave and, unless it is empty, a module."""

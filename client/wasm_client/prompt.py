@@ -12,6 +12,7 @@ from typing import Any
 from schannel.messages import ErrorCode
 
 from .errors import ArgumentError, RequestFailed
+from .kept import NO_KEY, KeptPrograms, forget
 from .operations import DEFAULT_MODULE
 from .places import history_path
 from .session import Session
@@ -30,6 +31,7 @@ FUNCTION ARGUMENT ...     call a function; MODULE/FUNCTION for another module's
 :write ADDRESS TEXT|@FILE put bytes into memory
 :info                     versions, engine, modules
 :receipt [FILE]           an attested receipt of the latest call, shown or saved
+:forget NAME              have a program removed that is kept for this client
 :help                     this
 q                         end"""
 
@@ -62,17 +64,27 @@ def _print_table(functions: list[FunctionType]) -> None:
     Console().print(table)
 
 
-def run(session: Session, *, verbose: bool = False, as_json: bool = False) -> int:
+def run(
+    session: Session,
+    module: str = DEFAULT_MODULE,
+    known: KeptPrograms | None = None,
+    *,
+    verbose: bool = False,
+    as_json: bool = False,
+) -> int:
     """Read lines and answer them until ``q`` or the end of input; returns the number of errors.
+
+    `module` is meant where a line names none; `known` is what enclaves keep for this client, None where it
+    has no key.
 
     Raises:
         ConnectionLost: the session is over.
     """
-    lines = _typed_lines(session) if interactive() else _piped_lines()
+    lines = _typed_lines(session, module) if interactive() else _piped_lines()
     errors = 0
     for line in lines:
         try:
-            answer = _Line(session, as_json).evaluate(line)
+            answer = _Line(session, module, known, as_json).evaluate(line)
         except (ArgumentError, _CannotUse) as error:
             _print_error(str(error), as_json, {"error": {"message": str(error)}})
         except RequestFailed as error:
@@ -96,8 +108,8 @@ def _piped_lines() -> Iterator[str]:
         yield line
 
 
-def _typed_lines(session: Session) -> Iterator[str]:
-    read = _terminal_reader(session)
+def _typed_lines(session: Session, module: str) -> Iterator[str]:
+    read = _terminal_reader(session, module)
     while True:
         try:
             line = read()
@@ -110,14 +122,16 @@ def _typed_lines(session: Session) -> Iterator[str]:
         yield line
 
 
-def _terminal_reader(session: Session) -> Callable[[], str]:
+def _terminal_reader(session: Session, module: str) -> Callable[[], str]:
     # As above: slow to import, and of use to nobody but a person.
     from prompt_toolkit import PromptSession
     from prompt_toolkit.completion import WordCompleter
     from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 
-    signatures = {printable(function.name): str(function) for function in session.functions()}
-    commands = {line.split()[0]: line.split(maxsplit=1)[1] for line in _HELP.splitlines() if line[0] == ":"}
+    signatures = {printable(function.name): str(function) for function in session.functions(module)}
+    commands = {
+        line.split()[0]: " ".join(line.split()[1:]) for line in _HELP.splitlines() if line.startswith(":")
+    }
     completer = WordCompleter(
         [*signatures, *commands, _QUIT], meta_dict={**signatures, **commands}, sentence=True
     )
@@ -137,8 +151,10 @@ def _terminal_reader(session: Session) -> Callable[[], str]:
 class _Line:
     """What one line asks for, and the answer as it is printed; None for an empty line."""
 
-    def __init__(self, session: Session, as_json: bool) -> None:
+    def __init__(self, session: Session, module: str, known: KeptPrograms | None, as_json: bool) -> None:
         self._session = session
+        self._module = module
+        self._known = known
         self._as_json = as_json
 
     def evaluate(self, line: str) -> str | None:
@@ -164,9 +180,9 @@ class _Line:
 
     def _find(self, name: str) -> tuple[str, FunctionType]:
         module, slash, function = name.partition("/")
-        if slash and name not in {known.name for known in self._session.functions()}:
+        if slash and name not in {known.name for known in self._session.functions(self._module)}:
             return module, self._session.function(function, module)
-        return DEFAULT_MODULE, self._session.function(name)
+        return self._module, self._session.function(name, self._module)
 
     def _expand(self, module: str, word: str) -> list[str]:
         """An argument; ``&`` stands for the address and size of a buffer."""
@@ -184,6 +200,7 @@ class _Line:
             ":write": (self._write, 2, 2),
             ":info": (self._info, 0, 0),
             ":receipt": (self._receipt, 0, 1),
+            ":forget": (self._forget, 1, 1),
         }
         if name not in commands:
             raise ArgumentError(f"unknown command {name}: the commands are {', '.join(commands)}")
@@ -192,26 +209,27 @@ class _Line:
             raise ArgumentError(f"{name} takes {least} to {most} arguments, not {len(words)}")
         return command(*words)
 
-    def _exports(self, module: str = DEFAULT_MODULE) -> str:
-        exports = self._session.info(module).exports
+    def _exports(self, module: str = "") -> str:
+        exports = self._session.info(module or self._module).exports
         return self._shown(
             [{"name": item.name, "kind": item.kind.name.lower(), "type": item.type} for item in exports],
             [f"{printable(item.name)}: {item.kind.name.lower()} {item.type}" for item in exports],
         )
 
-    def _load(self, path: str, module: str = DEFAULT_MODULE) -> str:
+    def _load(self, path: str, module: str = "") -> str:
+        module = module or self._module
         digest = self._session.deploy(_read_file(path), module).hex()
         functions = self._session.functions(module)
         return self._shown({"module": module, "sha256": digest}, [f"{module}: {item}" for item in functions])
 
     def _read(self, address: str, size: str) -> str:
-        data = self._session.read_memory(parse_address(address), parse_address(size))
+        data = self._session.read_memory(parse_address(address), parse_address(size), self._module)
         shown = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in data)
         return self._shown({"bytes": data.hex()}, [f"output> {data.hex()} {shown}"])
 
     def _write(self, address: str, text: str) -> str:
         data = _data(text)
-        self._session.write_memory(parse_address(address), data)
+        self._session.write_memory(parse_address(address), data, self._module)
         return self._shown({"written": len(data)}, [f"output> {len(data)} bytes written"])
 
     def _info(self) -> str:
@@ -231,6 +249,12 @@ class _Line:
             f"{name.replace('_', ' '):>10}: {printable(_joined(value))}" for name, value in shown.items()
         ]
         return self._shown(shown, [f"saved to {path}"] if path else lines)
+
+    def _forget(self, label: str) -> str:
+        if self._known is None:
+            raise ArgumentError(NO_KEY)
+        forget(self._session, self._known, label)
+        return self._shown({"forgotten": label}, [f"{label} is kept no more"])
 
     def _shown(self, fields: Any, lines: list[str]) -> str:
         return json.dumps(fields) if self._as_json else "\n".join(lines)

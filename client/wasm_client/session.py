@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self, TypeVar
+from typing import Self, TypeVar
 
 from schannel.ed25519_sha3 import SigningKey
 from schannel.errors import LocalError, ProtocolError, RemoteError
@@ -21,6 +17,7 @@ from schannel.session import ClientSession
 from schannel.transport import DEFAULT_TIMEOUT, ClientConnection
 from schannel.wire import Buffer
 
+from .content import Source, Target, opened, size_of, written
 from .errors import ArgumentError, CannotConnect, ConnectionLost, connecting
 from .operations import DEFAULT_MODULE, Operation, Operations, Progress, Send
 from .receipts import ReceiptFile
@@ -165,16 +162,22 @@ class Session:
         request = RunRequest(module, tuple(arguments), variables, stdin, fuel, timeout_ms)
         return self._do(self._operations.run(request, progress))
 
-    def put(self, path: str, source: Buffer | BinaryIO | Path, *, progress: Progress | None = None) -> int:
-        """Store a file in the session's tree, from bytes, a local file or an open one; returns its size."""
-        with _opened(source) as file:
-            return self._do(self._operations.put(path, file, _size(file), progress))
+    def put(self, path: str, source: Source, *, progress: Progress | None = None) -> int:
+        """Store a file in the session's tree, from bytes, a local file or an open one; returns its size.
 
-    def get(self, path: str, into: BinaryIO | None = None, *, progress: Progress | None = None) -> bytes:
-        """Fetch a file of the session's tree: into an open file, piece by piece, or as the result."""
-        file = io.BytesIO() if into is None else into
-        self._do(self._operations.get(path, file, progress))
-        return file.getvalue() if isinstance(file, io.BytesIO) and into is None else b""
+        Raises also OSError, where a local file cannot be read.
+        """
+        with opened(source) as file:
+            return self._do(self._operations.put(path, file, size_of(file), progress))
+
+    def get(self, path: str, into: Target = None, *, progress: Progress | None = None) -> bytes:
+        """Fetch a file of the session's tree: into a local file or an open one, or as the result.
+
+        Raises also OSError, where a local file cannot be written.
+        """
+        with written(into) as file:
+            self._do(self._operations.get(path, file, progress))
+            return file.getvalue() if into is None and isinstance(file, io.BytesIO) else b""
 
     def write_memory(
         self, address: int, data: Buffer, module: str = DEFAULT_MODULE, memory: str = ""
@@ -212,6 +215,10 @@ class Session:
     ) -> RestoreResult:
         """Deploy a program that was kept, refusing versions before `counter`."""
         return self._do(self._operations.restore(label, module, counter, owner))
+
+    def forget(self, label: str) -> None:
+        """Have a program removed that was kept for this client; nobody but the host can know that it was."""
+        self._do(self._operations.forget(label))
 
     def close(self) -> None:
         """Close in order; ConnectionLost if the enclave's own close does not come."""
@@ -251,21 +258,3 @@ class Session:
             raise ConnectionLost(f"the session is over: {error}") from error
         except RemoteError as error:
             raise ConnectionLost(f"the connection to the enclave is lost: {error}") from error
-
-
-def _opened(source: Buffer | BinaryIO | Path) -> AbstractContextManager[BinaryIO]:
-    if isinstance(source, Path):
-        return source.open("rb")
-    if isinstance(source, bytes | bytearray | memoryview):
-        return io.BytesIO(source)
-    return contextlib.nullcontext(source)
-
-
-def _size(file: BinaryIO) -> int:
-    """Bytes from here to the end; 0 where that cannot be told."""
-    if not file.seekable():
-        return 0
-    here = file.tell()
-    size = file.seek(0, os.SEEK_END) - here
-    file.seek(here)
-    return size

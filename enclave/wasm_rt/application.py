@@ -21,6 +21,8 @@ from schannel.messages import (
     ErrorCode,
     ErrorReply,
     ExportInfo,
+    ForgetRequest,
+    ForgetResult,
     GetRequest,
     InfoRequest,
     InfoResult,
@@ -150,6 +152,9 @@ class Application:
                 return self._seal(request)
             case RestoreRequest():
                 return self._restore(request)
+            case ForgetRequest():
+                self._sealer().forget(self._label(request.label, self._access.client))
+                return ForgetResult()
 
     def _error_reply(self, error: Exception) -> ErrorReply:
         reply = error_reply(error)

@@ -3,8 +3,8 @@
 Each is encrypted in segments with AES-256-GCM under a key of its own, derived from the monitor's sealing key
 (hence from device, monitor and enclave), from the owner's key, the label and a random salt. A segment's nonce
 holds its position and whether it is the last, so that none can be left out, moved or cut off, and the header
-with version, counter and name is authenticated with each. The host sees names that it cannot relate to
-clients or labels, and sizes.
+with version, counter and name is authenticated with each. The host sees sizes, and names that it cannot
+relate to clients or labels; which are of the same client it can tell, so that it can limit what each has.
 
 Against an old version that the host puts back there is the counter, which the owner remembers and sends
 along: the enclave itself keeps nothing between connections that the host could not put back as well.
@@ -20,6 +20,7 @@ from schannel import layouts
 from schannel.errors import DecryptError, MessageError
 from schannel.messages import ErrorCode
 from schannel.primitives import TAG_SIZE, Aead, digest, hkdf, hmac_digest, random_bytes
+from schannel.storage import NAME_SIZE, OWNER_SIZE
 from schannel.wire import Buffer
 
 from .errors import RequestError
@@ -112,6 +113,18 @@ class Sealing:
             raise RequestError(ErrorCode.NOT_FOUND, str(error)) from error
         return program, header["counter"]
 
+    def forget(self, label: Label) -> None:
+        """Have the host remove a program; that it did cannot be known.
+
+        Raises:
+            RequestError: there is none, or the host refuses.
+        """
+        try:
+            if not self._storage.forget(self._name(label)):
+                raise _not_kept(label)
+        except StorageError as error:
+            raise RequestError(ErrorCode.LIMIT_EXCEEDED, str(error)) from error
+
     def _store(self, name: bytes, pieces: Iterator[bytes]) -> None:
         offset = 0
         for piece in pieces:
@@ -144,7 +157,7 @@ class Sealing:
         name = self._name(label)
         piece, _ = self._storage.fetch(name, 0)
         if not piece:
-            raise RequestError(ErrorCode.NOT_FOUND, f"no program is kept as {label.text!r}")
+            raise _not_kept(label)
         header = layouts.SEALED_HEADER.parse(piece[:_HEADER_SIZE])
         if header["name"] != name or header["size"] > self._largest:
             raise MessageError("a sealed program has another's name, or an absurd size")
@@ -175,11 +188,16 @@ class Sealing:
 
     def _name(self, label: Label) -> bytes:
         key = digest("SHA256", b"tinywasm sealed name\0", self._sealing_secret())
-        return hmac_digest("SHA256", key, label.encode())
+        owner = hmac_digest("SHA256", key, label.owner)
+        return owner[:OWNER_SIZE] + hmac_digest("SHA256", key, label.encode())[: NAME_SIZE - OWNER_SIZE]
 
     def _sealing_secret(self) -> bytes:
         self._secret = self._secret or self._ask_secret()
         return self._secret
+
+
+def _not_kept(label: Label) -> RequestError:
+    return RequestError(ErrorCode.NOT_FOUND, f"no program is kept as {label.text!r}")
 
 
 def _cut(program: memoryview) -> Iterator[tuple[int, memoryview, bool]]:

@@ -20,6 +20,12 @@ _PATIENCE_MS = 10_000
 """How long the host may take for a piece: it can withhold a program, but not hang the enclave for ever."""
 
 
+_REFUSALS = {
+    Status.QUOTA: "the host keeps no more for this client: forget what is not needed",
+    Status.FULL: "the host has no room for more programs",
+}
+
+
 class StorageError(Exception):
     """The host does not store, or does not answer as it must."""
 
@@ -48,10 +54,17 @@ class StorageLink:
         status, total, piece = self._exchange(Operation.FETCH, name, offset, MAX_PIECE)
         return (b"", 0) if status is Status.MISSING else (piece, total)
 
+    def forget(self, name: bytes) -> bool:
+        """Remove what is stored; whether there was anything. StorageError if the host refuses."""
+        status, _, _ = self._exchange(Operation.FORGET, name, 0, 0)
+        if status not in (Status.DONE, Status.MISSING):
+            raise StorageError("the host cannot remove it")
+        return status is Status.DONE
+
     def _ask(self, operation: Operation, name: bytes, offset: int, size: int, piece: bytes = b"") -> None:
         status, _, _ = self._exchange(operation, name, offset, size, piece)
         if status is not Status.DONE:
-            raise StorageError("the host does not store it: a limit of its own, or its disk is full")
+            raise StorageError(_REFUSALS.get(status, "the host cannot store it: its disk is full, or fails"))
 
     def _exchange(
         self, operation: Operation, name: bytes, offset: int, size: int, piece: bytes = b""

@@ -23,12 +23,13 @@ from .logs import configure_logs, log_event
 from .metrics import Metrics, MetricsServer
 from .monitor import EnclaveFiles, Identity, MonitorError, MonitorProcess
 from .server import Server
-from .storage import SealedStore
+from .storage import SealedStore, StoreLimits
 
 DEFAULT_ADDRESS = "127.0.0.1:3333"
 EXIT_FAILED, EXIT_ADDRESS_IN_USE, EXIT_INTERRUPTED = 1, 3, 130
 
 _PROGRAM = "wasm-host"
+_MEBIBYTE, _SECONDS_OF_A_DAY = 1 << 20, 86_400.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -99,6 +100,9 @@ _LIMITS = {
     "idle": "how long a session lasts in which nothing passes",
     "session": "how long a session lasts",
     "memory": "mebibytes that all enclaves have together; the session with most of it is closed",
+    "kept": "mebibytes of sealed programs, of all clients",
+    "kept_per_client": "mebibytes of sealed programs, of one client",
+    "kept_days": "days after which a sealed program that nobody uses is removed",
     "drain": "how long sessions may go on after SIGTERM; a second signal ends them at once",
     "pool": "enclaves that are kept ready",
 }
@@ -194,7 +198,7 @@ async def _serve(files: EnclaveFiles, options: argparse.Namespace) -> int:
                 shown = f"enclaves run without {name}: {why}"
                 log_event(logging.WARNING, "isolation_missing", shown, layer=name)
             metrics = Metrics()
-            server = Server(monitor, SealedStore(sealed_folder()), limits, metrics)
+            server = Server(monitor, SealedStore(sealed_folder(), _store_limits(limits)), limits, metrics)
             stop = _heed_signals(server)
             await server.listen(listener)
             host, port = listener.getsockname()[:2]
@@ -204,6 +208,12 @@ async def _serve(files: EnclaveFiles, options: argparse.Namespace) -> int:
         finally:
             await monitor.close()
     return 0
+
+
+def _store_limits(limits: ServerLimits) -> StoreLimits:
+    return StoreLimits(
+        limits.kept * _MEBIBYTE, limits.kept_per_client * _MEBIBYTE, limits.kept_days * _SECONDS_OF_A_DAY
+    )
 
 
 @contextlib.asynccontextmanager

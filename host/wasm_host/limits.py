@@ -18,9 +18,11 @@ class ServerLimits:
     `wait`. `connections` counts all that are open, `per_address` those from one address. A client has
     `handshake` for its first message, before which it costs no enclave. A session is closed in which for
     `idle` nothing has passed, or that has lasted for `session`; and the one that has most, when all enclaves
-    together have more than `memory` mebibytes. `buffer` is what is kept of one direction of one connection,
-    in bytes, while the other end is slower. `drain` is what sessions have to finish when the host stops,
-    `grace` what an enclave has that is asked to end. `pool` enclaves are kept ready beside those that serve.
+    together have more than `memory` mebibytes. Of sealed programs `kept` mebibytes are stored,
+    `kept_per_client` of one client, and what nobody uses for `kept_days` is removed. `buffer` is what is kept
+    of one direction of one connection, in bytes, while the other end is slower. `drain` is what sessions have
+    to finish when the host stops, `grace` what an enclave has that is asked to end. `pool` enclaves are kept
+    ready beside those that serve.
     """
 
     enclaves: int = MAX_ENCLAVES
@@ -33,6 +35,9 @@ class ServerLimits:
     session: float = 86_400.0
     memory: int = field(default_factory=lambda: machine_memory() * 3 // 4)
     buffer: int = 1 << 16
+    kept: int = 4096
+    kept_per_client: int = 1024
+    kept_days: int = 365
     drain: float = 10.0
     grace: float = 2.0
     pool: int = 2

@@ -173,7 +173,7 @@ class Server:
         streams[1].transport.set_write_buffer_limits(self._limits.buffer)
         streams[1].write(first)
         storage = await asyncio.open_connection(sock=enclave.storage)
-        storing = asyncio.create_task(serve_storage(*storage, self._store, enclave.number))
+        storing = asyncio.create_task(serve_storage(*storage, self._store))
         traffic = Traffic()
         traffic.add("up", len(first))
         relaying = asyncio.create_task(relay(client, streams, traffic))

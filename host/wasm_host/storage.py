@@ -1,14 +1,26 @@
-"""Stores sealed programs for enclaves: ciphertext under names that mean nothing here."""
+"""Stores sealed programs for enclaves: ciphertext under names of which only the owner's part means anything.
+
+Several hosts may share a folder: a draft belongs to whoever holds its lock, and what is stored is counted
+anew from the disk when a program begins and when it is to be kept.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
+import tempfile
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from schannel.errors import MessageError
 from schannel.storage import (
+    OWNER_SIZE,
     REQUEST_SIZE,
     Operation,
     Status,
@@ -16,11 +28,40 @@ from schannel.storage import (
     encode_answer,
 )
 
-DEFAULT_CAPACITY = 4 << 30
-"""Bytes of all sealed programs together."""
-
 BLOCK = 4096
 """Bytes of disk that even an empty file costs: files are counted in whole blocks."""
+
+_YOUNG = 60.0
+"""Seconds for which a draft without a lock is left alone: its host may be about to lock it."""
+
+_KEPT, _DRAFT = ".sealed", ".draft"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreLimits:
+    """What is kept: bytes of all programs and of one client's, and for how many seconds without use."""
+
+    total: int = 4 << 30
+    per_client: int = 1 << 30
+    unused: float = 365 * 86_400.0
+
+
+class Draft:
+    """A program that is being stored: a file that is locked as long as it is open."""
+
+    def __init__(self, folder: Path, name: bytes) -> None:
+        self.name = name
+        self.size = 0
+        self.cost = BLOCK
+        descriptor, path = tempfile.mkstemp(_DRAFT, f"{_owner(name)}-", folder)
+        self.path = Path(path)
+        self.file: BinaryIO = open(descriptor, "wb")  # noqa: SIM115 - until it is kept or dropped
+        fcntl.flock(self.file, fcntl.LOCK_EX)
+
+    def drop(self) -> None:
+        """Forget it; nothing where it was kept."""
+        self.file.close()
+        self.path.unlink(missing_ok=True)
 
 
 class SealedStore:
@@ -28,102 +69,191 @@ class SealedStore:
 
     Args:
         folder: made when something is stored.
-        capacity: bytes of all files together, each rounded up to blocks; more is refused.
+        limits: how much is kept, of one client and of all, and for how long.
     """
 
-    def __init__(self, folder: Path, capacity: int = DEFAULT_CAPACITY) -> None:
+    def __init__(self, folder: Path, limits: StoreLimits) -> None:
         self._folder = folder
-        self._capacity = capacity
+        self._limits = limits
+        self._lock = threading.Lock()
         self._used = 0
-        with contextlib.suppress(FileNotFoundError):
-            for path in folder.glob("*.draft"):
-                path.unlink()
-            self._used = sum(map(_occupied, folder.iterdir()))
+        self._count()
 
     def fetch(self, name: bytes, offset: int, size: int) -> tuple[Status, int, bytes]:
         """A piece of what is stored under a name, and the size of the whole."""
         try:
             with self._path(name).open("rb") as file:
+                if offset == 0:
+                    os.utime(file.fileno())
                 total = os.fstat(file.fileno()).st_size
                 file.seek(min(offset, total))
                 return Status.DONE, total, file.read(size)
         except OSError:
             return Status.MISSING, 0, b""
 
-    def append(self, draft: Path, offset: int, piece: bytes) -> Status:
-        """Add to a draft, which must end at `offset`."""
-        before = _occupied(draft)
-        if self._used - before + _blocks(offset + len(piece)) > self._capacity:
-            return Status.REFUSED
-        status = self._write(draft, offset, piece)
-        # A write that failed may have left a part.
-        self._used += _occupied(draft) - before
-        return status
-
-    def _write(self, draft: Path, offset: int, piece: bytes) -> Status:
+    def begin(self, name: bytes) -> Draft | None:
+        """A draft of what is to be stored under a name; None where nothing can be written."""
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with draft.open("ab") as file:
-                if offset != file.tell():
-                    return Status.REFUSED
-                file.write(piece)
+            draft = Draft(self._folder, name)
         except OSError:
-            return Status.REFUSED
-        return Status.DONE
+            return None
+        self._count()
+        return draft
 
-    def keep(self, draft: Path, name: bytes) -> Status:
-        """Let a draft take the place of what is stored."""
+    def append(self, draft: Draft, offset: int, piece: bytes) -> Status:
+        """Add to a draft, which must end at `offset`."""
+        if offset != draft.size:
+            return Status.REFUSED
+        cost = _blocks(draft.size + len(piece))
+        if cost > self._limits.per_client:
+            return Status.QUOTA
+        with self._lock:
+            if self._used + cost - draft.cost > self._limits.total:
+                return Status.FULL
+            self._used += cost - draft.cost
+        draft.size, draft.cost = draft.size + len(piece), cost
         try:
-            old = _occupied(self._path(name))
-            draft.replace(self._path(name))
+            draft.file.write(piece)
+            # What other hosts count is on the disk.
+            draft.file.flush()
         except OSError:
             return Status.REFUSED
-        self._used -= old
         return Status.DONE
 
-    def drop(self, draft: Path) -> None:
-        """Forget a draft."""
-        self._used -= _occupied(draft)
-        draft.unlink(missing_ok=True)
+    def keep(self, draft: Draft) -> Status:
+        """Let a draft take the place of what is stored, if its owner may have that much."""
+        owned = self._count()[_owner(draft.name)] - self._occupied(draft.name)
+        if owned + draft.cost > self._limits.per_client:
+            return Status.QUOTA
+        try:
+            os.fsync(draft.file.fileno())
+            draft.path.replace(self._path(draft.name))
+        except OSError:
+            return Status.REFUSED
+        draft.file.close()
+        return Status.DONE
 
-    def draft(self, number: int) -> Path:
-        """Where one enclave's draft is."""
-        return self._folder / f"{number}.draft"
+    def forget(self, name: bytes) -> Status:
+        """Remove what is stored under a name."""
+        try:
+            self._path(name).unlink()
+        except FileNotFoundError:
+            return Status.MISSING
+        except OSError:
+            return Status.REFUSED
+        return Status.DONE
+
+    def _count(self) -> Counter[str]:
+        """Bytes that are kept, by owner; what nobody uses or writes any more is removed."""
+        kept: Counter[str] = Counter()
+        drafts = 0
+        with contextlib.suppress(FileNotFoundError), os.scandir(self._folder) as entries:
+            for entry in entries:
+                with contextlib.suppress(OSError):
+                    if entry.name.endswith(_DRAFT):
+                        drafts += 0 if _removed_leftover(entry) else _blocks(entry.stat().st_size)
+                    elif entry.name.endswith(_KEPT) and not self._removed_unused(entry):
+                        kept[entry.name[: 2 * OWNER_SIZE]] += _blocks(entry.stat().st_size)
+        with self._lock:
+            self._used = kept.total() + drafts
+        return kept
+
+    def _removed_unused(self, entry: os.DirEntry[str]) -> bool:
+        if entry.stat().st_mtime > time.time() - self._limits.unused:
+            return False
+        os.unlink(entry)
+        return True
 
     def _path(self, name: bytes) -> Path:
-        return self._folder / f"{name.hex()}.sealed"
+        return self._folder / f"{name.hex()}{_KEPT}"
 
-
-def _occupied(path: Path) -> int:
-    return _blocks(path.stat().st_size) if path.exists() else 0
+    def _occupied(self, name: bytes) -> int:
+        try:
+            return _blocks(self._path(name).stat().st_size)
+        except OSError:
+            return 0
 
 
 def _blocks(size: int) -> int:
     return max(1, -(-size // BLOCK)) * BLOCK
 
 
+def _owner(name: bytes) -> str:
+    return name[:OWNER_SIZE].hex()
+
+
+def _removed_leftover(entry: os.DirEntry[str]) -> bool:
+    """Remove a draft whose host has ended; whether it was one."""
+    if entry.stat().st_mtime > time.time() - _YOUNG:
+        return False
+    with open(entry, "rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        os.unlink(entry)
+    return True
+
+
 async def serve_storage(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, store: SealedStore, number: int
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, store: SealedStore
 ) -> None:
     """Answer one enclave's requests until it hangs up, or asks for what cannot be."""
-    draft = store.draft(number)
+    desk = _Desk(store)
     try:
         while True:
-            operation, name, offset, size = decode_request(await reader.readexactly(REQUEST_SIZE))
-            total, content = 0, b""
-            if operation is Operation.FETCH:
-                status, total, content = await asyncio.to_thread(store.fetch, name, offset, size)
-            elif operation is Operation.APPEND:
-                piece = await reader.readexactly(size)
-                if offset == 0:
-                    store.drop(draft)
-                status = await asyncio.to_thread(store.append, draft, offset, piece)
-            else:
-                status = store.keep(draft, name)
+            request = decode_request(await reader.readexactly(REQUEST_SIZE))
+            operation, _, _, size = request
+            piece = await reader.readexactly(size) if operation is Operation.APPEND else b""
+            status, total, content = await asyncio.to_thread(desk.answer, *request, piece)
             writer.write(encode_answer(status, total, len(content)) + content)
             await writer.drain()
     except (asyncio.IncompleteReadError, MessageError, OSError):
         pass
     finally:
-        store.drop(draft)
+        desk.clear()
         writer.close()
+
+
+class _Desk:
+    """What one enclave is doing with the store."""
+
+    def __init__(self, store: SealedStore) -> None:
+        self._store = store
+        self._draft: Draft | None = None
+
+    def answer(
+        self, operation: Operation, name: bytes, offset: int, size: int, piece: bytes
+    ) -> tuple[Status, int, bytes]:
+        match operation:
+            case Operation.FETCH:
+                return self._store.fetch(name, offset, size)
+            case Operation.APPEND:
+                return self._append(name, offset, piece), 0, b""
+            case Operation.KEEP:
+                return self._keep(name), 0, b""
+            case Operation.FORGET:
+                return self._store.forget(name), 0, b""
+
+    def clear(self) -> None:
+        if self._draft is not None:
+            self._draft.drop()
+        self._draft = None
+
+    def _append(self, name: bytes, offset: int, piece: bytes) -> Status:
+        if offset == 0:
+            self.clear()
+            self._draft = self._store.begin(name)
+        if self._draft is None or self._draft.name != name:
+            return Status.REFUSED
+        return self._store.append(self._draft, offset, piece)
+
+    def _keep(self, name: bytes) -> Status:
+        if self._draft is None or self._draft.name != name:
+            return Status.REFUSED
+        status = self._store.keep(self._draft)
+        if status is not Status.DONE:
+            self._draft.drop()
+        self._draft = None
+        return status

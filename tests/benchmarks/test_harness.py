@@ -1,6 +1,8 @@
 """The harness: its arithmetic, its tables, its sessions and its care for whatever goes wrong."""
 
+import configparser
 import json
+import re
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
@@ -11,11 +13,23 @@ from benchmarks import measure, plot, report, run
 from benchmarks.catalogue import BY_NAME, Kernel
 from benchmarks.figures import calls_for, geometric_mean, number, paired_ratios, rotate, seconds, spread
 from benchmarks.measure import CallCost, LoadCost, Series, ThreadGain
-from benchmarks.peers import Command, Found, Package, Peer, find_peers
+from benchmarks.peers import _PACKAGES, Command, Found, Package, Peer, find_peers
 from benchmarks.report import Results
 from benchmarks.sessions import CommandSession, Failed, Sample, Session, Worker, WorkerSession, first_line
 
 PYTHON = Package("tinywasm python", "0", True, "tinywasm", "python")
+
+
+def test_packages_to_compare_with_are_an_extra_and_what_make_installs() -> None:
+    root = Path(__file__).resolve().parents[2]
+    config = configparser.ConfigParser()
+    config.read(root / "setup.cfg")
+    extras = config["options.extras_require"]
+    named = {line.split()[0] for line in extras["bench"].split("\n") if line}
+    assert named == {package for package, *_ in _PACKAGES}
+    tested = {line.split()[0] for line in extras["test"].split("\n") if line}
+    installed = re.search(r"for peer in (.*?); do", (root / "Makefile").read_text())
+    assert installed and set(installed[1].split()) == named - tested
 
 
 def test_figures() -> None:

@@ -22,6 +22,8 @@ from schannel.messages import (
     ErrorReply,
     ExportInfo,
     ExternKind,
+    ForgetRequest,
+    ForgetResult,
     GetRequest,
     GetResult,
     InfoRequest,
@@ -79,6 +81,8 @@ EXAMPLES: list[Message] = [
     SealResult(b"\x01" * 32, 7),
     RestoreRequest("label", "m", 6, b"\x02" * 32),
     RestoreResult(b"\x01" * 32, 7),
+    ForgetRequest("label"),
+    ForgetResult(),
     ErrorReply(ErrorCode.TRAP, "unreachable", (TraceFrame("m", 3, "f", 99),)),
 ]
 

@@ -79,7 +79,7 @@ def test_modules(command: str, output: str, capsys: pytest.CaptureFixture[str]) 
         ("run calculator.wat --invoke memory", "no exported function 'memory'"),
         ("run calculator.wat 1 2", "arguments need a function: --invoke NAME"),
         ("run import.wat", "import.wat: unknown import"),
-        ("run garbage.wat", "garbage.wat: malformed UTF-8 encoding"),
+        ("run garbage.wat", "garbage.wat: malformed UTF-8 encoding: neither text nor a binary module"),
         ("wat2wasm garbage.wat", "malformed UTF-8 encoding"),
         ("wasm2wat calculator.wat", "magic header not detected"),
         ("run missing.wat", "missing.wat: No such file or directory"),

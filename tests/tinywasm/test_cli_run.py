@@ -217,6 +217,47 @@ def test_the_most_memory(engine: str, capsys: pytest.CaptureFixture[str]) -> Non
     assert "allocation too large" in capsys.readouterr().err
 
 
+TWO_MEMORIES = """(module
+  (memory $one 1) (memory $two 1) (table $t 0 funcref) (type $a (array (mut i64)))
+  (func (export "one") (param i32) (result i32) (memory.grow $one (local.get 0)))
+  (func (export "two") (param i32) (result i32) (memory.grow $two (local.get 0)))
+  (func (export "table") (param i32) (result i32) (table.grow $t (ref.null func) (local.get 0)))
+  (func (export "array") (param i32) (drop (array.new_default $a (local.get 0)))))"""
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_most_memory_is_of_everything_together(
+    engine: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "two.wat"
+    file.write_text(TWO_MEMORIES)
+    command = ["run", "--engine", engine, "--max-memory", "256K", str(file), "--invoke"]
+    for words in ("one 2", "one 3", "two 2", "two 3", "table 10000", "table 20000"):
+        assert main([*command, *words.split()]) == 0
+    assert capsys.readouterr().out.split() == ["1", "-1", "1", "-1", "0", "-1"]
+    assert main([*command, "array", "10000"]) == 0
+    assert main([*command, "array", "20000"]) == TRAPPED
+    assert "allocation too large" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--dir", "."], "--dir"),
+        (["--env", "A=b"], "--env"),
+        (["--dir", ".", "--env", "A=b"], "--dir and --env"),
+    ],
+)
+def test_what_a_module_without_wasi_cannot_see_is_said(
+    options: list[str], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", *options, "grow.wat", "--invoke", "grow", "1"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == "1\n"
+    note = f"tinywasm: note: the module imports nothing of WASI and sees nothing of {named}\n"
+    assert printed.err == note
+
+
 def test_results_can_be_typed_again(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["-5", "0x7f", "0.1", "-inf", "i32x4:1,2,3,4", "null"]
     assert main(["run", "types.wat", "--invoke", "id", *words]) == 0

@@ -9,12 +9,14 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import pytest
 
 import tinywasm
+from tinywasm.binary import decode
 from tinywasm.config import Config, Engine
 from tinywasm.engine import native_available
 from tinywasm.errors import Interrupted, LinkError, StackExhausted, Trap, WasmError, WasmException
@@ -24,7 +26,7 @@ from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.heap import I31
 from tinywasm.runtime.store import Store
 from tinywasm.text import parse_module
-from tinywasm.types import DefinedType
+from tinywasm.types import I64, DefinedType
 
 ENGINES = [
     "python",
@@ -408,3 +410,48 @@ def test_a_callable_serves_an_import_of_any_function_type(engine: str, type: str
       (import "h" "f" (func $f (type $f))) (func (export "g") (result i32) (call $f)))"""
     instance = tinywasm.instantiate(text, {"h": {"f": lambda: 5}}, store=store_of(engine))
     assert instance.exports.g() == 5
+
+
+@pytest.mark.parametrize("call", ["call", "return_call"])
+def test_a_function_with_too_many_locals_leaves_its_caller_in_the_backtrace_once(
+    engine: str, call: str
+) -> None:
+    text = f"""
+    (module
+      (func $many (local i64))
+      (func $caller ({call} $many))
+      (func (export "f") (call $caller)))"""
+    syntax = parse_module(text)
+    many = replace(syntax.functions[0], locals=((1 << 30, I64),))
+    syntax = replace(syntax, functions=[many, *syntax.functions[1:]])
+    with pytest.raises(StackExhausted) as caught:
+        Raw(engine, syntax).call("f")
+    assert [frame.func_index for frame in caught.value.frames] == [1, 2]
+
+
+def test_a_module_whose_encoding_is_a_view_runs_from_it(engine: str) -> None:
+    text = """
+    (module
+      (type $i8 (array i8)) (type $i16 (array (mut i16))) (type $f64 (array f64)) (type $v (array v128))
+      (memory 1) (global $g i32 (i32.const 7)) (global $f f32 (f32.const 1.5))
+      (table $t 2 funcref (ref.func $one)) (elem $e func $one)
+      (data (i32.const 8) "active") (data $none "")
+      (data $d "\\01\\02\\03\\04\\05\\06\\07\\08\\09\\0a\\0b\\0c\\0d\\0e\\0f\\10")
+      (func $one (result i32) (i32.const 1))
+      (func (export "f") (result i32 i32 i32 f64 i32 i32) (local $a (ref null $i16))
+        (memory.init $d (i32.const 64) (i32.const 1) (i32.const 3))
+        (memory.init $none (i32.const 0) (i32.const 0) (i32.const 0))
+        (i32.load (i32.const 8)) (i32.load (i32.const 64))
+        (array.get_u $i8 (array.new_data $i8 $d (i32.const 2) (i32.const 4)) (i32.const 1))
+        (array.get $f64 (array.new_data $f64 $d (i32.const 8) (i32.const 1)) (i32.const 0))
+        (i32x4.extract_lane 3 (array.get $v (array.new_data $v $d (i32.const 0) (i32.const 1)) (i32.const 0)))
+        (local.set $a (array.new_default $i16 (i32.const 4)))
+        (array.init_data $i16 $d (local.get $a) (i32.const 1) (i32.const 4) (i32.const 2))
+        (i32.add
+          (array.get_u $i16 (local.get $a) (i32.const 2))
+          (call_indirect $t (result i32) (i32.const 1)))))
+    """
+    encoded = tinywasm.wat2wasm(text)
+    results = [Raw(engine, decode(source)).call("f") for source in (encoded, memoryview(bytearray(encoded)))]
+    assert results[0] == results[1]
+    assert results[0][:3] == [int.from_bytes(b"acti", "little"), 0x040302, 4]

@@ -10,7 +10,7 @@ import pytest
 
 from schannel.events import EnclaveVerified
 from wasm_client.errors import ClientError
-from wasm_client.keys import Kept, KeptPrograms
+from wasm_client.kept import Kept, KeptPrograms
 
 CLIENT = b"\1" * 32
 VERIFIED = EnclaveVerified(True, b"\2" * 64, b"\3" * 64, b"\4" * 32, b"\5" * 32, (1, 0, 0), (), b"", b"", b"")
@@ -28,6 +28,13 @@ def test_what_is_added_is_listed(tmp_path: Path) -> None:
     assert programs(tmp_path).list() == [Kept("one", 4, ONE.digest), OTHER]
     assert (programs(tmp_path).counter("one"), programs(tmp_path).counter("none")) == (4, 0)
     assert programs(tmp_path, b"\x08" * 32).list() == []
+
+
+def test_what_is_forgotten_leaves_its_counter(tmp_path: Path) -> None:
+    programs(tmp_path).add(ONE)
+    for label in ("one", "none"):
+        programs(tmp_path).forget(label)
+    assert programs(tmp_path).list() == [Kept("one", ONE.counter + 1, None)]
 
 
 @pytest.mark.parametrize(

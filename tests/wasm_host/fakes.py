@@ -14,7 +14,7 @@ from wasm_host.limits import ServerLimits
 from wasm_host.metrics import Metrics
 from wasm_host.monitor import Enclave, MonitorError, MonitorProcess, Stop
 from wasm_host.server import Server
-from wasm_host.storage import SealedStore
+from wasm_host.storage import SealedStore, StoreLimits
 
 HELLO = MAGIC + bytes(4) + encode_record(b"key")
 """What a client begins with; before it, the host starts no enclave."""
@@ -83,7 +83,7 @@ async def running_server(
     metrics = Metrics()
     server = Server(
         cast(MonitorProcess, monitor),
-        SealedStore(Path("/nonexistent")),
+        SealedStore(Path("/nonexistent"), StoreLimits()),
         limits or ServerLimits(pool=0),
         metrics,
     )

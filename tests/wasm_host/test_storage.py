@@ -1,66 +1,167 @@
-"""The host's storage keeps to its capacity, whatever enclaves store in it."""
+"""What the host keeps of sealed programs: how much, for how long, and beside another host."""
 
 from __future__ import annotations
 
+import asyncio
 import os
+import time
 from pathlib import Path
 
-from schannel.storage import Status
-from wasm_host.storage import BLOCK, SealedStore
+import pytest
+
+from fakes import run
+from schannel.storage import (
+    ANSWER_SIZE,
+    MAX_PIECE,
+    Operation,
+    Status,
+    decode_answer,
+    encode_request,
+)
+from wasm_host.storage import BLOCK, SealedStore, StoreLimits, serve_storage
+
+OWNER, OTHER = b"\1" * 16, b"\2" * 16
 
 
-def _name(number: int) -> bytes:
-    return number.to_bytes(32, "big")
+def name(owner: bytes, label: int = 0) -> bytes:
+    return owner + bytes([label]) * 16
 
 
-def _store(store: SealedStore, number: int, *pieces: bytes) -> Status:
-    """Store pieces as one program; the first status that is not DONE."""
-    draft, offset = store.draft(1), 0
-    store.drop(draft)
-    for piece in pieces:
-        status = store.append(draft, offset, piece)
-        if status is not Status.DONE:
-            return status
-        offset += len(piece)
-    return store.keep(draft, _name(number))
+def store_program(store: SealedStore, name: bytes, size: int) -> Status:
+    draft = store.begin(name)
+    assert draft is not None
+    try:
+        for offset in range(0, size, MAX_PIECE):
+            status = store.append(draft, offset, bytes(min(MAX_PIECE, size - offset)))
+            if status is not Status.DONE:
+                return status
+        return store.keep(draft)
+    finally:
+        draft.drop()
 
 
-def test_what_is_stored_is_fetched(tmp_path: Path) -> None:
-    store = SealedStore(tmp_path)
-    assert _store(store, 1, b"one", b"two") is Status.DONE
-    assert store.fetch(_name(1), 2, 2) == (Status.DONE, 6, b"et")
-    assert store.fetch(_name(1), 1 << 63, 2) == (Status.DONE, 6, b"")
-    assert store.fetch(_name(2), 0, 2) == (Status.MISSING, 0, b"")
+def files(folder: Path) -> list[str]:
+    return sorted(path.suffix for path in folder.iterdir())
 
 
-def test_capacity(tmp_path: Path) -> None:
-    store = SealedStore(tmp_path, 4 * BLOCK)
-    assert _store(store, 1, bytes(BLOCK), bytes(BLOCK)) is Status.DONE
-    assert _store(store, 2, bytes(BLOCK), bytes(BLOCK + 1)) is Status.REFUSED
-    assert _store(store, 2, bytes(BLOCK), bytes(BLOCK)) is Status.DONE
-    # What takes another's place is there beside it for a while.
-    assert _store(store, 2, b"") is Status.REFUSED
-    assert _store(SealedStore(tmp_path, 4 * BLOCK), 3, b"") is Status.REFUSED
+def test_quota_of_one_client(tmp_path: Path) -> None:
+    store = SealedStore(tmp_path, StoreLimits(per_client=2 * MAX_PIECE))
+    assert store_program(store, name(OWNER), 3 * MAX_PIECE) is Status.QUOTA
+    assert store_program(store, name(OWNER), MAX_PIECE) is Status.DONE
+    assert store_program(store, name(OWNER, 1), 2 * MAX_PIECE) is Status.QUOTA
+    assert store_program(store, name(OWNER), 2 * MAX_PIECE) is Status.DONE, "in the old one's place"
+    assert store_program(store, name(OWNER, 1), 1) is Status.QUOTA
+    assert store_program(store, name(OTHER), 2 * MAX_PIECE) is Status.DONE, "others have their own"
+    assert store.forget(name(OWNER)) is Status.DONE
+    assert store.forget(name(OWNER)) is Status.MISSING
+    assert store_program(store, name(OWNER, 1), MAX_PIECE) is Status.DONE
+    assert files(tmp_path) == [".sealed", ".sealed"], "what was refused is gone"
+
+
+def test_small_programs_count_for_what_they_cost(tmp_path: Path) -> None:
+    store = SealedStore(tmp_path, StoreLimits(total=16 * BLOCK, per_client=8 * BLOCK))
+    results = [store_program(store, name(OWNER, label), 1) for label in range(12)]
+    assert results == [Status.DONE] * 8 + [Status.QUOTA] * 4
+    results = [store_program(store, name(OTHER, label), 1) for label in range(12)]
+    assert results == [Status.DONE] * 8 + [Status.FULL] * 4
+    assert len(list(tmp_path.iterdir())) == 16
 
 
 def test_what_is_replaced_or_dropped_makes_room(tmp_path: Path) -> None:
-    store = SealedStore(tmp_path, 2 * BLOCK)
+    store = SealedStore(tmp_path, StoreLimits(2 * BLOCK))
     for _ in range(5):
-        assert _store(store, 1, b"program") is Status.DONE
-        assert _store(store, 2, bytes(2 * BLOCK)) is Status.REFUSED
-    assert _store(store, 2, b"program") is Status.DONE
+        assert store_program(store, name(OWNER), 10) is Status.DONE
+        assert store_program(store, name(OTHER), 2 * BLOCK) is Status.FULL
+    assert store_program(store, name(OTHER), 10) is Status.DONE
+    # What takes another's place is there beside it for a while.
+    assert store_program(store, name(OTHER), 10) is Status.FULL
 
 
-def test_small_and_empty_programs_take_room(tmp_path: Path) -> None:
-    store = SealedStore(tmp_path, 8 * BLOCK)
-    statuses = [_store(store, number, b"") for number in range(20)]
-    assert statuses == [Status.DONE] * 8 + [Status.REFUSED] * 12
-    assert len(os.listdir(tmp_path)) == 8
+def test_room_for_all(tmp_path: Path) -> None:
+    store = SealedStore(tmp_path, StoreLimits(3 * MAX_PIECE))
+    assert store_program(store, name(OWNER), 2 * MAX_PIECE) is Status.DONE
+    assert store_program(store, name(OTHER), 2 * MAX_PIECE) is Status.FULL
+    assert store_program(store, name(OTHER), MAX_PIECE) is Status.DONE
+    assert store_program(SealedStore(tmp_path, StoreLimits(3 * MAX_PIECE)), name(OWNER, 1), 1) is Status.FULL
 
 
-def test_a_gap_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
-    store = SealedStore(tmp_path, 2 * BLOCK)
-    for _ in range(5):
-        assert store.append(store.draft(1), 9, b"late") is Status.REFUSED
-        store.drop(store.draft(1))
-    assert _store(store, 1, bytes(2 * BLOCK)) is Status.DONE
+def test_what_nobody_uses_is_removed(tmp_path: Path) -> None:
+    store = SealedStore(tmp_path, StoreLimits(unused=10 * 86_400))
+    for label in range(3):
+        store_program(store, name(OWNER, label), 1)
+    long_ago = time.time() - 11 * 86_400
+    for path in tmp_path.iterdir():
+        os.utime(path, (long_ago, long_ago))
+    assert store.fetch(name(OWNER, 1), 0, 10) == (Status.DONE, 1, b"\0"), "using it keeps it"
+    SealedStore(tmp_path, StoreLimits(unused=10 * 86_400))
+    assert [store.fetch(name(OWNER, label), 0, 1)[0] for label in range(3)] == [
+        Status.MISSING,
+        Status.DONE,
+        Status.MISSING,
+    ]
+
+
+def test_two_hosts_do_not_disturb_each_other(tmp_path: Path) -> None:
+    first = SealedStore(tmp_path, StoreLimits())
+    drafts = [first.begin(name(OWNER)), first.begin(name(OTHER))]
+    assert drafts[0] is not None and drafts[1] is not None
+    assert first.append(drafts[0], 0, b"first") is Status.DONE
+    long_ago = time.time() - 3600
+    for path in tmp_path.iterdir():
+        os.utime(path, (long_ago, long_ago))
+    second = SealedStore(tmp_path, StoreLimits())
+    assert store_program(second, name(OWNER), 6) is Status.DONE
+    assert first.keep(drafts[0]) is Status.DONE
+    assert second.fetch(name(OWNER), 0, 100) == (Status.DONE, 5, b"first"), "who keeps last"
+    assert files(tmp_path) == [".draft", ".sealed"]
+    drafts[1].file.close()
+    os.utime(drafts[1].path, (long_ago, long_ago))
+    SealedStore(tmp_path, StoreLimits())
+    assert files(tmp_path) == [".sealed"], "what a host left behind that was killed is removed"
+
+
+@pytest.mark.parametrize("folder", ["/proc/nowhere", "/dev/null/nowhere"])
+def test_folder_that_cannot_be_written(folder: str) -> None:
+    store = SealedStore(Path(folder), StoreLimits()) if folder.startswith("/proc") else None
+    if store is not None:
+        assert store.begin(name(OWNER)) is None
+        assert store.fetch(name(OWNER), 0, 1) == (Status.MISSING, 0, b"")
+
+
+def test_conversation_with_an_enclave(tmp_path: Path) -> None:
+    async def main() -> None:
+        store = SealedStore(tmp_path, StoreLimits(per_client=MAX_PIECE))
+        listener = await asyncio.start_unix_server(
+            lambda *streams: serve_storage(*streams, store), tmp_path / "socket"
+        )
+        reader, writer = await asyncio.open_unix_connection(tmp_path / "socket")
+
+        async def ask(
+            operation: Operation, offset: int = 0, size: int = 0, piece: bytes = b"", label: int = 0
+        ) -> tuple[Status, int, bytes]:
+            writer.write(encode_request(operation, name(OWNER, label), offset, len(piece) or size) + piece)
+            status, total, count = decode_answer(await reader.readexactly(ANSWER_SIZE))
+            return status, total, await reader.readexactly(count)
+
+        assert await ask(Operation.KEEP) == (Status.REFUSED, 0, b"")
+        assert await ask(Operation.APPEND, 5, piece=b"x") == (Status.REFUSED, 0, b"")
+        assert await ask(Operation.APPEND, 0, piece=b"first") == (Status.DONE, 0, b"")
+        assert await ask(Operation.APPEND, 4, piece=b"x") == (Status.REFUSED, 0, b"")
+        assert await ask(Operation.APPEND, 5, piece=b"x", label=1) == (Status.REFUSED, 0, b"")
+        assert await ask(Operation.KEEP, label=1) == (Status.REFUSED, 0, b"")
+        assert await ask(Operation.APPEND, 5, piece=b" piece") == (Status.DONE, 0, b"")
+        assert await ask(Operation.KEEP) == (Status.DONE, 0, b"")
+        assert await ask(Operation.FETCH, 6, 3) == (Status.DONE, 11, b"pie")
+        assert await ask(Operation.FETCH, 100, 3) == (Status.DONE, 11, b"")
+        assert await ask(Operation.APPEND, 0, piece=bytes(MAX_PIECE)) == (Status.DONE, 0, b"")
+        assert await ask(Operation.APPEND, MAX_PIECE, piece=b"x") == (Status.QUOTA, 0, b"")
+        assert await ask(Operation.FORGET) == (Status.DONE, 0, b"")
+        assert await ask(Operation.FORGET) == (Status.MISSING, 0, b"")
+        assert await ask(Operation.FETCH, 0, 3) == (Status.MISSING, 0, b"")
+        writer.write(b"\xff" * 100)
+        assert await reader.read() == b"", "who asks for what cannot be is hung up on"
+        listener.close()
+        writer.close()
+
+    run(main())
+    assert [path.name for path in tmp_path.iterdir() if path.name != "socket"] == [], "no draft is left"

@@ -25,6 +25,7 @@ from schannel.messages import (
     ReceiptRequest,
     Reply,
     RunRequest,
+    RunResult,
     SealRequest,
     Value,
     ValueType,
@@ -205,6 +206,20 @@ def test_bad_modules(
         return
     assert error(reply).code is code
     assert words is None or error(reply).message.startswith(words)
+
+
+PROGRAMS = sorted((Path(__file__).parents[1] / "wasi_programs").glob("*.wasm"))
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
+def test_compiled_programs_run_from_what_was_received(program: Path) -> None:
+    # As the channel hands it over: a view, not bytes.
+    received = memoryview(bytearray(program.read_bytes()))
+    application = Application(Configuration())
+    assert isinstance(application.handle(DeployRequest("main", received)), DeployResult)
+    reply = application.handle(RunRequest("main"))
+    assert isinstance(reply, RunResult), reply
+    assert reply.fuel_used > 0
 
 
 @given(st.binary(max_size=200))

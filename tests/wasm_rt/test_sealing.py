@@ -15,13 +15,15 @@ from schannel.messages import (
     DeployRequest,
     ErrorCode,
     ErrorReply,
+    ForgetRequest,
+    ForgetResult,
     Reply,
     RestoreRequest,
     RestoreResult,
     SealRequest,
     SealResult,
 )
-from schannel.storage import REQUEST_SIZE, Operation, Status, decode_request, encode_answer
+from schannel.storage import OWNER_SIZE, REQUEST_SIZE, Operation, Status, decode_request, encode_answer
 from wasm_rt.application import Application
 from wasm_rt.configuration import Configuration
 from wasm_rt.sealing import SEGMENT, Label, Sealing, program_digest
@@ -65,8 +67,10 @@ def _serve(connection: socket.socket, store: Store) -> None:
                 status = Status.DONE if stored else Status.MISSING
             elif operation is Operation.APPEND:
                 draft = (draft if offset else b"") + stream.read(size)
-            else:
+            elif operation is Operation.KEEP:
                 store.kept[name] = draft
+            elif store.kept.pop(name, None) is None:
+                status = Status.MISSING
             connection.sendall(encode_answer(status, total, len(content)) + content)
 
 
@@ -93,6 +97,31 @@ def test_kept_and_restored() -> None:
         (stored,) = store.kept.values()
         for plain in (b"module", b"calculator", OWNER):
             assert plain not in stored and all(plain not in name for name in store.kept)
+
+
+def test_forgotten() -> None:
+    with storage() as store:
+        client = application(store)
+        client.handle(SealRequest("p", PROGRAM))
+        client.handle(SealRequest("q", PROGRAM))
+        assert code(application(store, OTHER).handle(ForgetRequest("p"))) is ErrorCode.NOT_FOUND
+        assert client.handle(ForgetRequest("p")) == ForgetResult()
+        assert code(client.handle(RestoreRequest("p", "main"))) is ErrorCode.NOT_FOUND
+        assert code(client.handle(ForgetRequest("p"))) is ErrorCode.NOT_FOUND
+        assert isinstance(client.handle(RestoreRequest("q", "main")), RestoreResult)
+        former = application(store, OWNER, deployers=(OTHER.hex(),), callers=(OTHER.hex(),))
+        assert former.handle(ForgetRequest("q")) == ForgetResult(), "one's own may always be removed"
+        assert code(application(store, b"").handle(ForgetRequest("q"))) is ErrorCode.NOT_ALLOWED
+
+
+def test_the_host_can_tell_owners_apart_only() -> None:
+    with storage() as store:
+        for client, label in ((OWNER, "p"), (OWNER, "q"), (OTHER, "p")):
+            application(store, client).handle(SealRequest(label, PROGRAM))
+        owners = [name[:OWNER_SIZE] for name in store.kept]
+        labels = [name[OWNER_SIZE:] for name in store.kept]
+        assert owners[0] == owners[1] != owners[2]
+        assert len({*labels, *owners}) == 5
 
 
 def test_rollback_is_refused_and_counters_only_rise() -> None:

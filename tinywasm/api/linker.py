@@ -13,8 +13,9 @@ from tinywasm.api.instance import Instance
 from tinywasm.config import Engine
 from tinywasm.errors import LinkError, Trap
 from tinywasm.instance import Module
+from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.store import Store
-from tinywasm.types import FuncType, ImportType
+from tinywasm.types import DefinedType, FuncType, ImportType
 from tinywasm.wasi import Wasi, WasiConfig, WasiImports
 from tinywasm.wasi.abi import MODULE
 from tinywasm.wasi.registry import FUNCTIONS
@@ -102,9 +103,9 @@ class Linker:
 
     def define_unknown_imports_as_traps(self, module: Module) -> None:
         """Define every function that `module` imports and nobody defined as one that traps when called."""
-        for wanted in module.imports:
-            if (wanted.module, wanted.name) not in self._definitions and isinstance(wanted.type, FuncType):
-                self.define_func(wanted.module, wanted.name, wanted.type, _trap(_unknown(wanted)))
+        for wanted, type in zip(module.imports, linking.import_types(module), strict=True):
+            if (wanted.module, wanted.name) not in self._definitions and isinstance(type, DefinedType):
+                self._define(wanted.module, wanted.name, _trap(type, _unknown(wanted)))
 
     def instantiate(self, store: Storelike, module: Module) -> Instance:
         """Instantiate `module` with what is defined here.
@@ -183,8 +184,10 @@ def _checked(handle: Handle, store: Store) -> Handle:
     return handle
 
 
-def _trap(message: str) -> Callable[..., Any]:
+def _trap(type: DefinedType, message: str) -> _Definition:
+    """A function of exactly that type: its signature would not do for one that is not final, or recursive."""
+
     def trap(*args: Any) -> Any:
         raise Trap(message)
 
-    return trap
+    return lambda store: wrap(store, FuncInstance(type, host=trap))

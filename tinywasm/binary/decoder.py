@@ -37,6 +37,7 @@ from tinywasm.code import (
     read_count,
     read_instruction,
     read_reftype,
+    read_slice,
     read_storagetype,
     read_valtype,
     read_vector,
@@ -89,6 +90,9 @@ _COMPONENT = b"\x0d\0\1\0"
 
 def decode(data: bytes, features: Collection[Feature] = ()) -> DecodedModule:
     """The module that `data` encodes. Its expressions are slices of `data`.
+
+    Where `data` is a memoryview of bytes that do not change, the contents of data segments and custom
+    sections are views of it as well: a large module is not there twice.
 
     `features` are the proposals to accept beyond the standard; only custom-page-sizes changes the
     format of sections. Function bodies are delimited here, and read by the validator.
@@ -181,7 +185,7 @@ class _Decoder:
         name, pos = read_name(self.data, start)
         if pos > end:
             raise DecodeError(_END, end)
-        payload, module = bytes(self.data[pos:end]), self.module
+        payload, module = self.data[pos:end], self.module
         module.customs.append(CustomSection(name, payload, int(self.content_before)))
         try:
             if name == NAME and NAME not in self.customs_seen:
@@ -347,7 +351,7 @@ def _read_tabletype(data: bytes, pos: int) -> tuple[TableType, int]:
 
 
 def _read_table(data: bytes, pos: int) -> tuple[Table, int]:
-    if not data.startswith(TABLE_WITH_INIT, pos):
+    if data[pos : pos + len(TABLE_WITH_INIT)] != TABLE_WITH_INIT:
         table, pos = _read_tabletype(data, pos)
         return Table(table), pos
     table, pos = _read_tabletype(data, pos + len(TABLE_WITH_INIT))
@@ -458,5 +462,5 @@ def _read_data(data: bytes, pos: int) -> tuple[DataSegment, int]:
     if kind != 1:
         offset, pos = _read_expr(data, pos)
     size, pos = read_count(data, pos)
-    init, pos = read_bytes(data, pos, size)
+    init, pos = read_slice(data, pos, size)
     return DataSegment(init, memory, offset), pos

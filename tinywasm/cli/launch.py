@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import sys
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from tinywasm.cli.options import add_engine, add_features, configuration, pages, refusals_of
+from tinywasm.cli.options import add_engine, add_features, configuration, refusals_of, size
 from tinywasm.config import Engine
 from tinywasm.errors import Interrupted
 from tinywasm.instance import Module, instantiate
@@ -43,9 +44,9 @@ def add_instance_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max-memory",
-        type=pages,
+        type=size,
         metavar="SIZE",
-        help="the most that a memory may hold, such as 64M; in whole pages of 64 KiB",
+        help="the most that memories, tables and objects may take together, such as 64M",
     )
     add_engine(parser)
     add_features(parser)
@@ -72,9 +73,9 @@ class Launch:
         # Lines are read at a trap only.
         config.debug_info = True
         config.consume_fuel = fuel is not None
-        if options.max_memory is not None:
-            config.max_memory_pages = options.max_memory
         self.store = Store(Engine(config))
+        if options.max_memory is not None:
+            self.store.set_limits(total_memory=options.max_memory)
         self.store.profile = profile
         if fuel is not None:
             self.store.set_fuel(fuel)
@@ -91,6 +92,7 @@ class Launch:
 
     def _instantiate(self, options: argparse.Namespace, argv: Sequence[str]) -> ModuleInstance:
         if all(imp.module != MODULE for imp in self.module.syntax.imports):
+            _note_unused(options)
             return instantiate(self.store, self.module, {})
         linked = self._resources.enter_context(Wasi(_wasi(options, argv))).imports()
         instance = instantiate(self.store, self.module, linked.namespace)
@@ -111,6 +113,13 @@ class Launch:
         """The exported functions."""
         exports: dict[str, Extern] = self.instance.exports
         return {name: value for name, value in exports.items() if isinstance(value, FuncInstance)}
+
+
+def _note_unused(options: argparse.Namespace) -> None:
+    unused = [name for name, given in (("--dir", options.dir), ("--env", options.env)) if given]
+    if unused:
+        note = f"the module imports nothing of WASI and sees nothing of {' and '.join(unused)}"
+        print(f"tinywasm: note: {note}", file=sys.stderr)
 
 
 def _wasi(options: argparse.Namespace, argv: Sequence[str]) -> WasiConfig:

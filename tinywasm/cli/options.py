@@ -19,7 +19,6 @@ Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 # A conversion is no place to refuse a proposal's instructions.
 ALL_FEATURES = Config(wide_arithmetic=True, custom_page_sizes=True)
 
-_PAGE = 65536
 _SIZE = re.compile(r"([0-9]+)\s*([kmgt]?)i?b?", re.IGNORECASE)
 _UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
 
@@ -85,11 +84,6 @@ def size(text: str) -> int:
     if not match or len(match[1]) > 20:
         raise argparse.ArgumentTypeError(f"{text!r} is no size: write 1048576, 1024K, 1M or 1MiB")
     return int(match[1]) << _UNITS[match[2].lower()]
-
-
-def pages(text: str) -> int:
-    """A size in whole pages of 64 KiB, rounded down."""
-    return size(text) // _PAGE
 
 
 def seconds(text: str) -> float:

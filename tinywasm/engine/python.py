@@ -187,6 +187,8 @@ def _run(store: Store, func: FuncInstance, stack: list[Any], activations: list[_
                         continue
                     if len(activations) >= room or held > _MAX_SLOTS:
                         raise StackExhausted
+                    # Before the caller is put away, or a trap here would show it twice.
+                    code = callee.code or ready(callee)
                     activations.append((stack, block, held))
                     held += len(stack)
                 elif callee.host is not None:
@@ -197,7 +199,8 @@ def _run(store: Store, func: FuncInstance, stack: list[Any], activations: list[_
                     stack += results
                     block = block.next
                     continue
-                code = callee.code or ready(callee)
+                else:
+                    code = callee.code or ready(callee)
                 stack = args + code.locals
                 block = code.entry
         except WasmException as thrown:

@@ -552,7 +552,7 @@ def _elements(segment: bytes, storage: StorageType, source: int, count: int) -> 
     form, size = _ELEMENT_FORMS.get(storage, ("", 16 if storage is V128 else 4))
     if source + count * size > len(segment):
         raise Trap(TrapCode.MEMORY_OUT_OF_BOUNDS)
-    raw = segment[source : source + count * size]
+    raw = bytes(segment[source : source + count * size])
     if form:
         return list(struct.unpack(f"<{count}{form}", raw))
     if storage is F32:

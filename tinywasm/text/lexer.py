@@ -110,7 +110,8 @@ def _decode(source: str | bytes) -> str:
             return source.decode()
         except UnicodeDecodeError as error:
             good = TokenStream(source[: error.start].decode())
-            raise good.error("malformed UTF-8 encoding", len(good.text)) from None
+            message = "malformed UTF-8 encoding: neither text nor a binary module, which begins with \\0asm"
+            raise good.error(message, len(good.text)) from None
     try:
         source.encode()
     except UnicodeEncodeError as error:

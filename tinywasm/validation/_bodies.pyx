@@ -1,7 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """The object around `bodies.c`: a module's context, made of plain numbers, and the working memory."""
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
@@ -151,11 +152,23 @@ cdef class Acceptor:
         self.state.runs[self.state.run_count] = Run(end, type)
         self.state.run_count += 1
 
-    def accepts(self, uint32_t type, locals, bytes code, size_t start, size_t end):
+    def accepts(self, uint32_t type, locals, code, size_t start, size_t end):
+        cdef Py_buffer view
+        PyObject_GetBuffer(code, &view, PyBUF_SIMPLE)
+        try:
+            return start <= end <= <size_t>view.len and self._accepts(
+                type, locals, <const uint8_t *>view.buf + start, <const uint8_t *>view.buf + end
+            )
+        finally:
+            PyBuffer_Release(&view)
+
+    cdef bint _accepts(
+        self, uint32_t type, locals, const uint8_t *start, const uint8_t *end
+    ) except -1:
         cdef State *state = self.state
         cdef uint64_t count = 0
         cdef bint accepted
-        if type >= self.module.type_count or not start <= end <= <size_t>PyBytes_GET_SIZE(code):
+        if type >= self.module.type_count:
             return False
         state.type, state.run_count = &self.module.types[type].function, 0
         while count < state.type.param_count:
@@ -167,8 +180,7 @@ cdef class Acceptor:
                 self._add_run(count, self.values[value])
         except LookupError:  # a type that the module does not have
             return False
-        state.pc = <const uint8_t *>PyBytes_AS_STRING(code) + start
-        state.end = <const uint8_t *>PyBytes_AS_STRING(code) + end
+        state.pc, state.end = start, end
         with nogil:
             accepted = accept_body(state)
         return accepted

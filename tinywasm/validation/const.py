@@ -36,14 +36,14 @@ def validate_const(body: Body, expr: Expr, wanted: ValType) -> None:
         raise DecodeError("unexpected end of section or function", expr.end)
 
 
-_END = b"\x0b"
+_END = 0x0B
 
 
 def _is_one_constant(expr: Expr, wanted: ValType) -> bool:
     """Whether the expression is one `const` instruction, as most are: a module may have 100,000 segments."""
     row, _, after = read_instruction(expr.code, expr.start)
     constant = row.const and not row.rule and not row.params and row.results == (wanted,)
-    return constant and expr.end == after + 1 and expr.code.startswith(_END, after)
+    return constant and expr.end == after + 1 and expr.code[after] == _END
 
 
 def _require_const(body: Body, row: Instruction, immediates: tuple[int, ...]) -> None:

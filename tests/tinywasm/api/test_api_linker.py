@@ -103,6 +103,24 @@ def test_missing_imports(store: Store, linker: Linker) -> None:
         linker.instantiate(store, module).exports.run()
 
 
+@pytest.mark.parametrize(
+    "types",
+    [
+        "(type $f (sub (func)))",
+        "(rec (type $f (func)) (type $g (func)))",
+        "(type $top (sub (func))) (type $f (sub final $top (func)))",
+    ],
+)
+def test_unknown_functions_of_any_type_are_traps(store: Store, linker: Linker, types: str) -> None:
+    module = Module(
+        store.engine,
+        f'(module {types} (import "m" "f" (func $i (type $f))) (func (export "run") (call $i)))',
+    )
+    linker.define_unknown_imports_as_traps(module)
+    with pytest.raises(Trap, match=r"`m::f` has not been defined"):
+        linker.instantiate(store, module).exports.run()
+
+
 def test_wrong_arguments(store: Store, linker: Linker) -> None:
     for call in (
         lambda: Linker(store),  # type: ignore[arg-type]

@@ -231,6 +231,27 @@ def test_instance_in_the_middle_is_the_caller_of_its_own_calls(store: Store) -> 
     assert seen == [2, 1]
 
 
+def test_python_is_the_caller_also_within_a_call_of_a_host_function(store: Store) -> None:
+    seen = []
+
+    def look(caller: Caller) -> None:
+        who = caller.get("who")
+        seen.append(who and who.value(caller))
+
+    def outer(caller: Caller) -> None:
+        looking(store)
+        inner_exports.run()
+        look(caller)
+
+    looking = Func(store, FuncType(), look, access_caller=True)
+    text = """
+    (module (import "" "f" (func $f))
+      (global (export "who") i32 (i32.const {})) (func (export "run") (call $f)))"""
+    inner_exports = _exports(store, text.format(2), {"": {"f": looking}})
+    _exports(store, text.format(1), {"": {"f": Func(store, FuncType(), outer, True)}}).run()
+    assert seen == [None, 2, 1]
+
+
 def test_the_store_carries_data_of_the_embedder(make_store: Any) -> None:
     data = object()
     assert Store(make_store().engine, data).data() is data

@@ -10,7 +10,7 @@ import importlib
 
 from tinywasm.engine.native.opcodes import DIGEST
 
-_INTERFACE = 4
+_INTERFACE = 5
 
 
 def _reason() -> str:

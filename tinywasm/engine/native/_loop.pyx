@@ -7,7 +7,7 @@ the raw values of `tinywasm.runtime`; structures, arrays and exceptions that lea
 """
 
 cimport cython
-from cpython.buffer cimport PyBuffer_FillInfo, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.long cimport PyLong_AsLongLongAndOverflow
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
@@ -205,7 +205,7 @@ cdef extern from "native.h" nogil:
 
 TABLE_DIGEST = tw_table_digest().decode()
 # Raised with every change of what this module offers to Python: see `native_available`.
-INTERFACE = 4
+INTERFACE = 5
 
 
 def collect_first_at(uint64_t allocated):
@@ -421,6 +421,7 @@ cdef class NativeStore:
     cdef object lower
     cdef unsigned long running
     cdef int nested
+    cdef int64_t python_depth
     cdef bint metered
 
     def __init__(self, owner, lower):
@@ -485,10 +486,18 @@ cdef class NativeStore:
     def caller(self):
         """The function whose code calls the host function under way; None where Python calls it."""
         cdef Func *func
-        if self.c.depth <= 0:
+        if self.c.depth <= self.python_depth:
             return None
         func = self.c.frames[self.c.depth].func
         return <object>func.python if func.python != NULL else None
+
+    def call_host(self, instance, args):
+        """Call a host function from Python: no frame that is there by then is its caller."""
+        before, self.python_depth = self.python_depth, self.c.depth
+        try:
+            return list(instance.host(*args))
+        finally:
+            self.python_depth = before
 
     def collect(self):
         """Collect now."""
@@ -803,6 +812,14 @@ cdef class NativeStore:
         return 0
 
 
+cdef const uint8_t *_contents(data) except? NULL:
+    """The bytes of an object that stays as it is for as long as they are used."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+    PyBuffer_Release(&view)
+    return <const uint8_t *>view.buf
+
+
 cdef void _release_gil(Store *c) noexcept nogil:
     c.thread_state = PyEval_SaveThread()
 
@@ -1104,11 +1121,11 @@ cdef class NativeMemory:
         if address + count > self.c.size:
             raise Trap(TrapCode.MEMORY_OUT_OF_BOUNDS)
 
-    def init(self, target, bytes segment, source, count):
+    def init(self, target, segment, source, count):
         self.check(target, count)
         if source + count > len(segment):
             raise Trap(TrapCode.MEMORY_OUT_OF_BOUNDS)
-        memcpy(self.c.base + <uint64_t>target, (<const char *>segment) + <uint64_t>source, count)
+        memcpy(self.c.base + <uint64_t>target, _contents(segment) + <uint64_t>source, count)
 
 
 cdef class NativeTable:
@@ -1313,7 +1330,7 @@ cdef class NativeInstance:
         self.c.datas = <Segment *>calloc(len(datas) or 1, sizeof(Segment))
         self.c.data_count = len(datas)
         for index, data in enumerate(datas):
-            self.c.datas[index].bytes = <const uint8_t *><const char *><bytes>data
+            self.c.datas[index].bytes = _contents(data)
             self.c.datas[index].length = len(data)
         self.c.elems = <Segment *>calloc(len(elems) or 1, sizeof(Segment))
         self.c.elem_count = len(elems)

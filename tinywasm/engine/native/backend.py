@@ -98,9 +98,8 @@ class NativeBackend:
         return instance.native.evaluate(code, define(FuncType((), (type,))))
 
     def call(self, func: FuncInstance, args: Sequence[Any]) -> list[Any]:
-        if func.host is not None:
-            return list(func.host(*args))
-        results: list[Any] = self.native.call(func, args)
+        call = self.native.call if func.host is None else self.native.call_host
+        results: list[Any] = call(func, args)
         return results
 
     def caller(self) -> ModuleInstance | None:

@@ -10,6 +10,9 @@
 #include "numerics.h"
 #include "opcodes.h"
 #include "vectors.h"
+#ifdef COUNT_PAIRS
+#include "count.h"
+#endif
 
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
@@ -230,7 +233,11 @@ static uint32_t window_base(const Code *code, uint32_t word) {
 #define WV(i, v) do { v128 value_ = (v); memcpy(fp + (i), &value_, 16); } while (0)
 
 #define OP(name) L_##name:
+#ifdef COUNT_PAIRS
+#define DISPATCH do { count_pair(pc); goto *labels[pc->op]; } while (0)
+#else
 #define DISPATCH goto *labels[pc->op]
+#endif
 #define NEXT do { pc++; DISPATCH; } while (0)
 #define JUMP do { pc += (int32_t)pc->imm; if (unlikely(--budget < 0)) goto poll; DISPATCH; } while (0)
 #define FAIL(code) do { trap = (code); goto trapped; } while (0)
@@ -238,23 +245,23 @@ static uint32_t window_base(const Code *code, uint32_t word) {
 #define TRY(call) do { trap = (call); CHECK_TRAP; } while (0)
 #define REF(i) ((Object *)(uintptr_t)fp[i])
 
-#define ADDRESS(slot, static_offset, width) \
-    uint64_t at = R64(slot) + (static_offset); \
+#define ADDRESS(address, static_offset, width) \
+    uint64_t at = (address) + (static_offset); \
     if (unlikely(at + (width) > memory_size)) goto trap_memory; \
     uint8_t *place = memory + at;
 
 /* The address wraps at 32 bits before the offset is added. */
-#define ADDRESS_A(slot, imm, width) \
-    uint64_t at = (uint64_t)(R32(slot) + (uint32_t)((imm) >> 32)) + (uint32_t)(imm); \
+#define ADDRESS_A(address, imm, width) \
+    uint64_t at = (uint64_t)((address) + (uint32_t)((imm) >> 32)) + (uint32_t)(imm); \
     if (unlikely(at + (width) > memory_size)) goto trap_memory; \
     uint8_t *place = memory + at;
 
-#define ADDRESS_S(slot, imm, width) \
+#define ADDRESS_S(none, imm, width) \
     if (unlikely((imm) + (width) > memory_size)) goto trap_memory; \
     uint8_t *place = memory + (imm);
 
-#define ADDRESS_U(slot, imm, width) \
-    uint64_t at = R32(slot) + (uint32_t)((imm) >> 32); \
+#define ADDRESS_U(address, imm, width) \
+    uint64_t at = (address) + (uint32_t)((imm) >> 32); \
     at = (uint32_t)at; \
     fp[pc->c] = at; \
     at += (uint32_t)(imm); \
@@ -264,10 +271,10 @@ static uint32_t window_base(const Code *code, uint32_t word) {
 /* As the memory of an access: its index does not fit and stands in the word before. */
 #define FAR_MEMORY 0xFFFF
 
-#define ADDRESS_X(slot, static_offset, width) \
+#define ADDRESS_X(address, static_offset, width) \
     uint64_t at; \
     Memory *chosen = instance->memories[unlikely(pc->c == FAR_MEMORY) ? pc[-1].imm : pc->c]; \
-    if (unlikely(__builtin_add_overflow(R64(slot), static_offset, &at) || !inside(at, width, chosen->size))) goto trap_memory; \
+    if (unlikely(__builtin_add_overflow((uint64_t)(address), static_offset, &at) || !inside(at, width, chosen->size))) goto trap_memory; \
     uint8_t *place = chosen->base + at;
 
 /* Locals of the loop that follow the instance. */
@@ -278,7 +285,6 @@ static uint32_t window_base(const Code *code, uint32_t word) {
     } while (0)
 
 #define SAVE do { \
-        store->fuel = fuel; \
         store->frames[store->depth] = (Frame){pc, fp, func}; \
         store->top = fp + func->code->near_slots; \
     } while (0)
@@ -298,7 +304,6 @@ int tw_run(Store *store, Func *func, uint64_t *fp) {
     Instance *instance = func->instance;
     uint8_t *memory;
     uint64_t memory_size;
-    int64_t fuel = store->fuel;
     int budget = POLL_JUMPS;
     int polls = 0;
     int trap = 0;
@@ -321,40 +326,18 @@ int tw_run(Store *store, Func *func, uint64_t *fp) {
 
 #include "dispatch.h"
 
-    OP(fuel) {
-        if (unlikely(fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL);
-        fuel -= (int64_t)pc->imm;
-        NEXT;
-    }
     /* Profiles. */
     OP(enter) { func->code->calls++; NEXT; }
     OP(count) { func->code->own += pc->imm; NEXT; }
-    OP(jump) JUMP;
-    OP(branch_if) { if (R64(pc->a)) JUMP; NEXT; }
-    OP(branch_unless) { if (!R64(pc->a)) JUMP; NEXT; }
-    OP(br_table) {
-        uint64_t index = R32(pc->a);
-        pc += 1 + (index < pc->imm ? index : pc->imm);
-        /* A row of jumps follows. */
-        JUMP;
-    }
     OP(unreachable) FAIL(TRAP_UNREACHABLE);
-    OP(move) { fp[pc->a] = fp[pc->b]; NEXT; }
-    OP(move2) { fp[pc->a] = fp[pc->b]; fp[pc->c] = fp[pc->imm]; NEXT; }
     OP(move128) { WV(pc->a, RV(pc->b)); NEXT; }
-    OP(const) { fp[pc->a] = pc->imm; NEXT; }
-    OP(const2) { fp[pc->a] = (uint32_t)pc->imm; fp[pc->c] = pc->imm >> 32; NEXT; }
     OP(const128) { memcpy(fp + pc->a, pc + 1, 16); pc++; NEXT; }
-    OP(select) { fp[pc->a] = R32(pc->imm) ? fp[pc->b] : fp[pc->c]; NEXT; }
     OP(select128) { WV(pc->a, R32(pc->imm) ? RV(pc->b) : RV(pc->c)); NEXT; }
-    OP(global_get) { fp[pc->a] = instance->globals[pc->imm]->value[0]; NEXT; }
-    OP(global_set) { instance->globals[pc->imm]->value[0] = fp[pc->a]; NEXT; }
     OP(global_get128) { memcpy(fp + pc->a, instance->globals[pc->imm]->value, 16); NEXT; }
     OP(global_set128) { memcpy(instance->globals[pc->imm]->value, fp + pc->a, 16); NEXT; }
 
     /* Calls. The callee's frame begins at its first argument. */
 
-    OP(call) { callee = instance->funcs[pc->imm]; args = fp + pc->a; goto enter; }
     OP(call_ref) {
         callee = (Func *)REF(pc->b);
         if (unlikely(!callee)) FAIL(TRAP_NULL_FUNCTION_REFERENCE);
@@ -391,7 +374,6 @@ enter_slowly: {
         SAVE;
         HOLD_GIL;
         int status = callee->host ? store->call_host(store, callee, args) : store->prepare(store, callee);
-        fuel = store->fuel;
         LOAD_MEMORY;
         if (unlikely(status != STATUS_DONE)) {
             if (status == STATUS_THROWN) { exn = store->thrown; store->thrown = NULL; goto unwind; }
@@ -436,7 +418,6 @@ replace_slowly: {
         SAVE;
         HOLD_GIL;
         int status = callee->host ? store->call_host(store, callee, args) : store->prepare(store, callee);
-        fuel = store->fuel;
         LOAD_MEMORY;
         if (unlikely(status != STATUS_DONE)) {
             if (status == STATUS_THROWN) {
@@ -453,12 +434,9 @@ replace_slowly: {
         goto leave;
     }
 
-    OP(return0) goto leave;
-    OP(return1) { fp[0] = fp[pc->a]; goto leave; }
     OP(return_n) { memmove(fp, fp + pc->a, pc->imm * 8); goto leave; }
 leave: {
         if (--store->depth == base_depth) {
-            store->fuel = fuel;
             return STATUS_DONE;
         }
         Frame *frame = &store->frames[store->depth];
@@ -479,7 +457,6 @@ poll: {
             SAVE;
             HOLD_GIL;
             int status = store->poll(store);
-            fuel = store->fuel;
             LOAD_MEMORY;
             if (status != STATUS_DONE) return status;
         }
@@ -712,7 +689,6 @@ unwind: {
     }
 unwind_caller: {
         if (--store->depth == base_depth) {
-            store->fuel = fuel;
             store->thrown = exn;
             return STATUS_THROWN;
         }

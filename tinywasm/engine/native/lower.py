@@ -16,6 +16,7 @@ import struct
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from tinywasm.code import BlockType, Cast, MemArg, instructions
@@ -28,6 +29,7 @@ from tinywasm.engine.native.opcodes import (
     FUSED,
     FUSED_CONSTANTS,
     OPCODES,
+    PAIRED,
 )
 from tinywasm.errors import StackExhausted
 from tinywasm.instructions import TABLE, Instruction
@@ -225,6 +227,8 @@ class _Builder:
         self.positions: list[int] = []
         self.handlers: list[list[Any]] = []
         self.barrier = 0
+        # Words that are data.
+        self.raw: set[int] = set()
         self.position = 0
         self.dead = False
         self.head: list[int] = []
@@ -254,6 +258,7 @@ class _Builder:
                     continue
             self.position = position
             lowerings[row.ordinal](self, row, immediates)
+        self.pair()
         pack = _INSTRUCTION.pack
         return NativeCode(
             b"".join([pack(op, a, b, c, imm & _M64) for op, a, b, c, imm in self.words]),
@@ -279,6 +284,7 @@ class _Builder:
 
     def data(self, raw: bytes) -> None:
         """A word of 16 bytes of data behind an instruction; no code is retargeted across it."""
+        self.raw.add(len(self.words))
         self.words.append(list(_INSTRUCTION.unpack(raw)))
         self.positions.append(self.position)
         self.barrier = len(self.words)
@@ -305,6 +311,21 @@ class _Builder:
                 # A backtrace names the first of the instructions that the fuel was for.
                 self.positions[word] = self.position
             self.words[word][4] += 1
+
+    def pair(self) -> None:
+        """Let words that often follow each other be done in one.
+
+        The second stays as it is, for branches that come to it, and may begin a pair of its own.
+        """
+        words = self.words
+        for index, (word, following) in enumerate(pairwise(words)):
+            forms = PAIRED.get((word[0], following[0]))
+            if forms is None or index in self.raw or index + 1 in self.raw:
+                continue
+            for field_index, opcode in forms:
+                if not field_index or following[field_index] == word[1]:
+                    word[0] = opcode
+                    break
 
     # The virtual stack
 

@@ -1,4 +1,4 @@
-/* Vector instructions (sections 4.3.2 to 4.3.5), twins of `numerics.vectors*` and `numerics.relaxed`.
+/* Vector instructions (sections 4.3.2 to 4.3.6), twins of `numerics.vectors*` and `numerics.relaxed`.
 
    Lane immediates come last: one `unsigned lane`, or sixteen bytes for `i8x16.shuffle`; validation has
    bounded them. What a vector extension expresses is written with it and becomes SIMD on every

@@ -1,4 +1,4 @@
-"""Commands about identity: show evidence, verify what was saved, make keys, compute measurements."""
+"""Commands beside the one that runs programs: about evidence, receipts, keys, measurements, kept programs."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from schannel.policy import verify_saved_evidence
 from schannel.simulation import monitor_measurement
 
 from .errors import ClientError, NotVerified
-from .keys import generate_key
-from .places import key_path
+from .kept import NO_KEY, KeptPrograms, forget
+from .keys import chosen_key, generate_key
+from .places import kept_path, key_path
 from .receipts import ReceiptFile, read_receipt, replay
 from .session import connect
 from .trust import SIMULATED, TrustOptions
@@ -54,9 +55,8 @@ def show_evidence(verified: EnclaveVerified, *, as_json: bool = False) -> None:
 
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ``attest``, ``verify``, ``verify-receipt``, ``measure`` and ``keygen``."""
+    """Add ``attest``, ``verify``, ``verify-receipt``, ``measure``, ``keygen`` and ``forget``."""
     attest = _command(commands, "attest", _attest, "connect, verify the enclave, and show its evidence")
-    attest.add_argument("-c", "--connect", default=DEFAULT_ADDRESS, metavar="HOST:PORT", help="the host")
     attest.add_argument("--save", type=Path, metavar="FILE", help="write the evidence to a file, as JSON")
     verify = _command(commands, "verify", _verify, "check evidence that was saved")
     verify.add_argument("file", type=Path, help="evidence as JSON, or in Keystone's raw or compact form")
@@ -67,6 +67,17 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "-p", "--program", type=_named, action="append", default=[], metavar="[NAME=]FILE",
         help="for --replay: the session's programs, in the order in which they were sent",
     )  # fmt: skip
+    forget = _command(commands, "forget", _forget, "have programs removed that an enclave keeps")
+    forget.add_argument("name", nargs="+", help="what it was kept as")
+    for parser in (attest, forget):
+        parser.add_argument(
+            "-c", "--connect", default=DEFAULT_ADDRESS, metavar="HOST:PORT",
+            help="the host (default %(default)s)",
+        )  # fmt: skip
+    forget.add_argument(
+        "-k", "--key", type=Path, metavar="FILE", help=f"this client's key (default {key_path()})"
+    )
+    TrustOptions.add(forget)
     for parser in (attest, verify, receipt):
         TrustOptions.add(parser)
         parser.add_argument("--json", action="store_true", help="print JSON")
@@ -179,6 +190,17 @@ def _report_gaps(counters: list[int]) -> None:
     missing = sorted(set(range(counters[0], counters[-1] + 1)) - set(counters))
     if missing:
         print(f"note: no receipts of the calls {', '.join(map(str, missing))}", file=sys.stderr)
+
+
+def _forget(options: argparse.Namespace) -> int:
+    key = chosen_key(options.key)
+    if key is None:
+        raise ClientError(NO_KEY)
+    with connect(options.connect, TrustOptions.policy(options), key=key) as session:
+        known = KeptPrograms(kept_path(), key.public, session.verified)
+        for name in options.name:
+            forget(session, known, name)
+    return 0
 
 
 def _measure(_options: argparse.Namespace) -> int:
