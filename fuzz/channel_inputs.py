@@ -135,7 +135,8 @@ def _open_pair() -> tuple[ClientSession, EnclaveSession]:
     client, enclave = ClientSession(POLICY), EnclaveSession(CLAIMS)
     enclave.receive_data(client.data_to_send())
     client.receive_data(enclave.data_to_send())
-    client._state = enclave._state = State.OPEN
+    client.state = enclave.state = State.OPEN
+    client._beginning = False
     return client, enclave
 
 

@@ -13,8 +13,10 @@ from fuzz.engines import PLENTY, difference, load, run
 from fuzz.generator import Generated, generate, generated_modules
 from fuzz.profiles import generated_cases, windowed_cases
 from fuzz.small_windows import small_windows
+from tinywasm.binary import decode
 from tinywasm.code import instructions
 from tinywasm.engine import native_available
+from tinywasm.instance import Module
 from tinywasm.instructions import TABLE
 
 needs_both = pytest.mark.skipif(not native_available, reason="the native engine is not built")
@@ -51,6 +53,19 @@ def test_engines_agree(generated: Generated) -> None:
 def test_engines_agree_where_operands_are_seen_through_windows(generated: Generated, slots: int) -> None:
     with small_windows(slots):
         check(generated)
+
+
+@needs_both
+@pytest.mark.parametrize("seed", range(20))
+def test_a_module_runs_the_same_from_a_view(seed: int) -> None:
+    """As enclaves get modules: views of what was received."""
+    generated = generate(seed)
+    module = load(generated)
+    features = module.engine.config.features
+    viewed = Module.from_decoded(module.engine, decode(memoryview(bytearray(generated.data)), features))
+    for engine in ("python", "native"):
+        found = difference(run(generated, module, engine), run(generated, viewed, engine))
+        assert not found, f"generate({seed}), {engine}, from a view: {found}"
 
 
 def test_the_generator_reaches_every_instruction() -> None:

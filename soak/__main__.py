@@ -1,4 +1,4 @@
-"""``python -m soak [--short]``: many clients, many connections, and enclaves that are killed meanwhile.
+"""``python -m soak [--short]``: many clients and connections, killed enclaves, large files and programs.
 
 Everything is on the loopback, on free ports, and ends with this program. The long profile takes about a
 quarter of an hour on two cores.
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from .host import RunningHost, running_host
 from .load import at_once, killing, one_after_another
+from .streaming import streaming
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,11 @@ class Profile:
     calls: int
     connections: int
     killed: int
+    megabytes: int
 
 
-LONG = Profile(clients=64, calls=1000, connections=10_000, killed=100)
-SHORT = Profile(clients=8, calls=50, connections=60, killed=5)
+LONG = Profile(clients=64, calls=1000, connections=10_000, killed=100, megabytes=300)
+SHORT = Profile(clients=8, calls=50, connections=60, killed=5, megabytes=64)
 
 
 def main() -> int:
@@ -47,6 +49,10 @@ def main() -> int:
             lambda host: one_after_another(host, profile.connections),
         ),
         (f"{profile.killed} enclaves killed under load", lambda host: killing(host, profile.killed)),
+        (
+            f"a file and a program of {profile.megabytes} MiB",
+            lambda host: streaming(host, profile.megabytes << 20),
+        ),
     ]
     failed = False
     for title, part in parts:

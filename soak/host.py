@@ -52,11 +52,22 @@ class RunningHost:
 
     def enclave_of(self, port: int) -> int:
         """The process that serves the client with this local port."""
-        for line in self.log.read_text().splitlines():
-            event = json.loads(line)
-            if event["event"] == "session_started" and event["peer"] == f"127.0.0.1:{port}":
-                return int(event["message"].rpartition(" ")[2])
-        raise AssertionError(f"the host says nothing of the client at port {port}")
+        enclave = self._enclaves().get(f"127.0.0.1:{port}")
+        assert enclave is not None, f"the host says nothing of the client at port {port}"
+        return enclave
+
+    def latest_enclave(self) -> int:
+        """The process that serves the client who came last."""
+        return list(self._enclaves().values())[-1]
+
+    def _enclaves(self) -> dict[str, int]:
+        """The enclaves' processes by their clients' addresses, in order."""
+        events = map(json.loads, self.log.read_text().splitlines())
+        return {
+            event["peer"]: int(event["message"].rpartition(" ")[2])
+            for event in events
+            if event["event"] == "session_started"
+        }
 
     def usage(self) -> Usage:
         """What host, monitor and zygote use now; enclaves count as processes only."""
@@ -121,10 +132,25 @@ def _parent(pid: int) -> int | None:
     return None if fields[0] == "Z" else int(fields[1])
 
 
+def resident(pid: int) -> int:
+    """Bytes that a process has in memory now."""
+    return _status(pid, "VmRSS") << 10
+
+
+def peak(pid: int) -> int:
+    """The most bytes that a process ever had in memory; a forked one begins with its parent's of then."""
+    return _status(pid, "VmHWM") << 10
+
+
 def _memory(pid: int) -> int:
     """Anonymous memory, which is what a leak fills; file pages come and go with the system's needs."""
+    return _status(pid, "RssAnon")
+
+
+def _status(pid: int, name: str) -> int:
+    """A figure of proc(5) in KiB, 0 where it is not given."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("RssAnon:"):
+        if line.startswith(f"{name}:"):
             return int(line.split()[1])
     return 0
 

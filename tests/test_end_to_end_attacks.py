@@ -360,6 +360,8 @@ def test_message_above_the_limit(tmp_path: Path) -> None:
 def _flood(target: tuple[str, int], session: ClientSession) -> int:
     """Send one message for ever, with the keys but without regard to credit; returns how much was taken."""
     connection = ClientConnection.connect(target, session)
+    # The end is where nobody takes any more for now: an OSError, as is a connection that was cut.
+    connection._socket.setblocking(False)
     chunk = layouts.CHUNK.build({"type": MessageType.DEPLOY, "last": 0, "request": 1, "data": bytes(60_000)})
     sent = 0
     with contextlib.suppress(OSError):

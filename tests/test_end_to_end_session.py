@@ -14,7 +14,7 @@ from processes import CALCULATOR, Host, environment, host
 
 from schannel.ed25519_sha3 import ED25519
 from schannel.messages import ErrorCode
-from wasm_client import AsyncSession, RequestFailed, connect, connect_async
+from wasm_client import ArgumentError, AsyncSession, RequestFailed, connect, connect_async
 from wasm_client.keys import generate_key, load_key
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="enclaves are Linux processes")
@@ -159,6 +159,20 @@ def test_every_type_and_buffers_at_the_prompt(running: Host, folder: Path) -> No
     assert "memory: memory 2" in " ".join(out) or "memory: memory" in " ".join(out)
     assert out[-1].startswith("error> unknown command :nonsense") and done.returncode == 1
     assert (folder / "out.receipt").exists()
+
+
+def test_request_that_cannot_be_made_leaves_the_session(running: Host) -> None:
+    with connect(running.address, running.policy) as session:
+        session.deploy(CALCULATOR.read_bytes())
+        for request in (
+            lambda: session.read_memory(0, 1 << 32),
+            lambda: session.call("add", 1, 1, fuel=-1),
+            lambda: session.put("\udcff", b""),
+            lambda: session.restore("x" * 70_000),
+        ):
+            with pytest.raises(ArgumentError, match="does not fit its layout"):
+                request()
+        assert session.call("add", 1, 1) == 2
 
 
 def test_json(running: Host, folder: Path) -> None:

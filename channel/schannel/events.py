@@ -1,9 +1,10 @@
-"""What `receive_data` of a session returns. Frozen; no cryptography."""
+"""What `receive_data` of a session returns. None of it changes; no cryptography."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from .messages import Reply, Request
 
@@ -68,16 +69,14 @@ class ClientIdentified:
     public_key: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class RequestReceived:
+class RequestReceived(NamedTuple):
     """Enclave: answer with `send_reply(number, ...)`, exactly once."""
 
     number: int
     request: Request
 
 
-@dataclass(frozen=True, slots=True)
-class ReplyReceived:
+class ReplyReceived(NamedTuple):
     """Client: the reply to the request of that number."""
 
     number: int

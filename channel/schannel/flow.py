@@ -11,18 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from . import layouts
 from .errors import FlowControlError, LocalError, MessageError
 from .messages import MessageType
-from .records import HEADER_SIZE, MAX_PLAINTEXT, PADDING, padded_size
+from .records import CHUNK_HEAD, CHUNK_HEADER_SIZE, HEADER_SIZE, MAX_PLAINTEXT, PADDING, padded_size
 from .wire import Buffer
 
 INITIAL_CREDIT = MAX_PLAINTEXT
 """Bytes that each end may send before it is granted any."""
 
 MAX_CREDIT = 2**31 - 1
-_HEAD = layouts.CHUNK.head()
-CHUNK_HEADER_SIZE = _HEAD.size
+_OVERHEAD = HEADER_SIZE + CHUNK_HEADER_SIZE
 _TYPES = {int(kind): kind for kind in MessageType}
 DEFAULT_MAX_MESSAGE = 256 << 20
 DEFAULT_WINDOW = 1 << 20
@@ -52,31 +50,35 @@ class Limits:
 class Assembled(NamedTuple):
     """A complete message as it came; `size` is what it counts for until it is released.
 
-    `body` is a view of the buffer that it was put together in, so that its fields need no copy of their own;
+    `body` is a view of what it came in or was put together in, so that its fields need no copy of their own;
     None where the message is longer than allowed: told once, as soon as that is known, and nothing is held.
     """
 
     type: MessageType
     number: int
-    body: memoryview | None
+    body: Buffer | None
     size: int
 
 
 class _Outgoing:
     """A message on its way out, in the pieces in which it was encoded."""
 
+    __slots__ = ("_parts", "left", "number", "type")
+
     def __init__(self, kind: MessageType, number: int, parts: Sequence[Buffer]) -> None:
         self.type = kind
         self.number = number
-        self._parts = deque(memoryview(part) for part in parts if len(part))
-        self.left = sum(map(len, self._parts))
+        self._parts = parts
+        self.left = sum(map(len, parts))
 
     def take(self, size: int) -> bytes:
         """The next `size` bytes, or what is left."""
         if self.left <= size:
             self.left = 0
             return b"".join(self._parts)
-        taken = []
+        if not isinstance(self._parts, deque):
+            self._parts = deque(memoryview(part) for part in self._parts if len(part))
+        taken: list[Buffer] = []
         while size and self._parts:
             part = self._parts.popleft()
             taken.append(part[:size])
@@ -92,26 +94,23 @@ class Outbox:
     """The sending half: cuts queued messages into chunks as far as credit allows."""
 
     def __init__(self) -> None:
-        self._queue: deque[_Outgoing] = deque()
+        self.queue: deque[_Outgoing] = deque()
+        """The messages that have not been handed out, or not all of them."""
+
         self._credit = INITIAL_CREDIT
-
-    @property
-    def empty(self) -> bool:
-        """Whether everything queued has been handed out."""
-        return not self._queue
-
-    @property
-    def unsent(self) -> int:
+        self.unsent = 0
         """Bytes of the queued messages that have not been handed out."""
-        return sum(message.left for message in self._queue)
 
     def put(self, kind: MessageType, number: int, parts: Sequence[Buffer]) -> None:
         """Queue a message, which is not copied: its pieces must stay as they are until they are sent."""
-        self._queue.append(_Outgoing(kind, number, parts))
+        message = _Outgoing(kind, number, parts)
+        self.queue.append(message)
+        self.unsent += message.left
 
     def clear(self) -> None:
         """Drop what is queued: the peer will not read it."""
-        self._queue.clear()
+        self.queue.clear()
+        self.unsent = 0
 
     def add_credit(self, amount: int) -> None:
         """Take a grant of the peer's.
@@ -123,17 +122,26 @@ class Outbox:
             raise FlowControlError("the peer granted an impossible amount of credit")
         self._credit += amount
 
+    def take_credit(self, size: int) -> bool:
+        """Whether a message of that many bytes may go out now in one record, which is then paid for."""
+        cost = (_OVERHEAD + size + PADDING - 1) & -PADDING
+        if self.queue or cost > self._credit or cost > MAX_PLAINTEXT:
+            return False
+        self._credit -= cost
+        return True
+
     def next_chunk(self) -> bytes | None:
         """The next chunk's bytes, or None while nothing is queued or no credit is left."""
-        plaintext = min(MAX_PLAINTEXT, self._credit // PADDING * PADDING)
-        if not self._queue or plaintext == 0:
+        if not self.queue or self._credit < PADDING:
             return None
-        message = self._queue[0]
+        plaintext = min(MAX_PLAINTEXT, self._credit & -PADDING)
+        message = self.queue[0]
         data = message.take(plaintext - HEADER_SIZE - CHUNK_HEADER_SIZE)
+        self.unsent -= len(data)
         last = not message.left
         if last:
-            self._queue.popleft()
-        chunk = _HEAD.pack(message.type, last, message.number) + data
+            self.queue.popleft()
+        chunk = CHUNK_HEAD.pack(message.type, last, message.number) + data
         self._credit -= padded_size(len(chunk))
         return chunk
 
@@ -152,6 +160,8 @@ class Inbox:
         self._current: tuple[MessageType, int] | None = None
         self._body = bytearray()
         self._skipping = False
+        self.credit_is_low = True
+        """Whether `grant` is worth asking."""
 
     @property
     def buffered(self) -> int:
@@ -165,19 +175,36 @@ class Inbox:
             FlowControlError: it is more than was granted.
             MessageError: malformed or out of turn.
         """
-        self._credit -= padded_size(len(chunk))
+        size = len(chunk)
+        self._credit -= (HEADER_SIZE + size + PADDING - 1) & -PADDING
         if self._credit < 0:
             raise FlowControlError("the peer sent more than it was granted")
-        kind, number, data, last = _parse_chunk(chunk)
-        if self._current not in (None, (kind, number)):
+        if self._credit <= self._limits.window >> 1:
+            self.credit_is_low = True
+        if size < CHUNK_HEADER_SIZE:
+            raise MessageError("malformed chunk")
+        type_number, last, number = CHUNK_HEAD.unpack_from(chunk)
+        kind = _TYPES.get(type_number)
+        if kind is None:
+            raise MessageError(f"unknown message type {type_number}")
+        if last not in (0, 1):
+            raise MessageError("a chunk's last mark is neither 0 nor 1")
+        data = chunk[CHUNK_HEADER_SIZE:]
+        if self._current is None:
+            if last and len(data) <= self._limits.max_message:
+                return self._hold(kind, number, data)
+        elif self._current != (kind, number):
             raise MessageError("a message began before the one before it ended")
-        if not data and not (last and self._current is None):
+        if not data:
             raise MessageError("a chunk holds nothing")
         if self._skipping or len(self._body) + len(data) > self._limits.max_message:
-            return self._skip(kind, number, last=last)
+            return self._skip(kind, number, last=last == 1)
         self._body += data
         self._current = (kind, number)
-        return self._complete() if last else None
+        if not last:
+            return None
+        body, self._body, self._current = self._body, bytearray(), None
+        return self._hold(kind, number, memoryview(body))
 
     def release(self, message: Assembled) -> None:
         """Note that a complete message is not held any more."""
@@ -185,11 +212,13 @@ class Inbox:
 
     def grant(self) -> int:
         """Bytes to grant now, counted as granted; 0 while it is not worth a record."""
-        room = self._limits.max_message + self._limits.window - self.buffered
-        due = (min(self._limits.window, room) - self._credit) // PADDING * PADDING
-        if due < self._limits.window // 2:
+        window = self._limits.window
+        room = self._limits.max_message + window - self.buffered
+        due = (min(window, room) - self._credit) // PADDING * PADDING
+        if due < window // 2:
             return 0
         self._credit += due
+        self.credit_is_low = False
         return due
 
     def _skip(self, kind: MessageType, number: int, *, last: bool) -> Assembled | None:
@@ -199,28 +228,13 @@ class Inbox:
         self._body = bytearray()
         return None if told else Assembled(kind, number, None, 0)
 
-    def _complete(self) -> Assembled:
-        assert self._current is not None
-        body = memoryview(self._body)
-        message = Assembled(*self._current, body, _cost(len(body)))
-        self._held += message.size
-        self._current = None
-        self._body = bytearray()
-        return message
+    def _hold(self, kind: MessageType, number: int, body: Buffer) -> Assembled:
+        # Never more than its chunks cost the peer.
+        cost = (_OVERHEAD + len(body) + PADDING - 1) & -PADDING
+        self._held += cost
+        return Assembled(kind, number, body, cost)
 
 
 def _cost(body_size: int) -> int:
     """What a message of that size counts for: never more than its chunks cost the peer."""
     return padded_size(CHUNK_HEADER_SIZE + body_size)
-
-
-def _parse_chunk(chunk: Buffer) -> tuple[MessageType, int, Buffer, bool]:
-    if len(chunk) < CHUNK_HEADER_SIZE:
-        raise MessageError("malformed chunk")
-    number, last, request = _HEAD.unpack_from(chunk)
-    kind = _TYPES.get(number)
-    if kind is None:
-        raise MessageError(f"unknown message type {number}")
-    if last not in (0, 1):
-        raise MessageError("a chunk's last mark is neither 0 nor 1")
-    return kind, request, chunk[CHUNK_HEADER_SIZE:], last == 1

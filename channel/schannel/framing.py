@@ -22,9 +22,6 @@ LENGTH_SIZE = 2
 MAX_RECORD = 65535
 """Largest record in bytes, its prefix not counted: the largest Noise message."""
 
-REFUSAL_SIZE = LENGTH_SIZE + 1
-"""Bytes of a refusal."""
-
 
 class Refusal(IntEnum):
     """Why a relay does not serve a client: the byte after a length prefix of zero.
@@ -88,20 +85,31 @@ class StreamParser:
     """
 
     def __init__(self, *, refusable: bool = False) -> None:
-        self._buffer = bytearray()
+        # Received bytes as they came, mostly whole records; put together only when a piece was cut.
+        self._data: bytes | bytearray = b""
+        self._position = 0
         self.refusable = refusable
 
     def receive_data(self, data: bytes) -> None:
         """Append received bytes."""
-        self._buffer += data
+        if self._position == len(self._data):
+            self._data = data
+        elif self._position == 0 and isinstance(self._data, bytearray):
+            self._data += data
+            return
+        else:
+            with memoryview(self._data) as view:
+                self._data = bytearray(view[self._position :])
+            self._data += data
+        self._position = 0
 
     def take(self, size: int) -> bytes | None:
         """Return the next `size` bytes, or None until they are all there."""
-        if len(self._buffer) < size:
+        end = self._position + size
+        if end > len(self._data):
             return None
-        with memoryview(self._buffer) as view:
-            taken = bytes(view[:size])
-        del self._buffer[:size]
+        taken = bytes(self._data[self._position : end])
+        self._position = end
         return taken
 
     def next_record(self) -> bytes | None:
@@ -111,23 +119,24 @@ class StreamParser:
             Refused: it is a relay's refusal.
             FramingError: the prefix announces an empty record.
         """
-        if len(self._buffer) < LENGTH_SIZE:
+        data, start = self._data, self._position + LENGTH_SIZE
+        if start > len(data):
             return None
-        size = int.from_bytes(self._buffer[:LENGTH_SIZE], "big")
-        if size == 0:
-            self._refuse()
+        end = start + (data[start - 2] << 8 | data[start - 1])
+        if end == start:
+            self._refuse(bytes(data[start : start + 1]))
             return None
-        if len(self._buffer) < LENGTH_SIZE + size:
+        if end > len(data):
             return None
-        del self._buffer[:LENGTH_SIZE]
-        return self.take(size)
+        self._position = end
+        return bytes(data[start:end])
 
-    def _refuse(self) -> None:
+    def _refuse(self, reason: bytes) -> None:
         """Raise what an empty record means, once that is known."""
-        if self.refusable and len(self._buffer) < REFUSAL_SIZE:
+        if self.refusable and not reason:
             return
-        if self.refusable and self._buffer[LENGTH_SIZE] in Refusal.__members__.values():
-            raise Refused(Refusal(self._buffer[LENGTH_SIZE]))
+        if self.refusable and reason[0] in Refusal.__members__.values():
+            raise Refused(Refusal(reason[0]))
         raise FramingError("a record of zero bytes was announced")
 
     def receive_eof(self) -> None:
@@ -136,5 +145,5 @@ class StreamParser:
         Raises:
             Truncated: it came in the middle of a piece.
         """
-        if self._buffer:
+        if self._position < len(self._data):
             raise Truncated("the stream ended in the middle of a record")

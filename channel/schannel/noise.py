@@ -28,6 +28,12 @@ MAX_MESSAGE = MAX_RECORD
 MAX_NONCE = 2**64 - 1
 """Reserved for rekey, never used for a message (section 5.1)."""
 
+_NONCE_SIZE = 12
+"""AESGCM's nonce is the counter, big-endian, after four zero bytes (section 12.3)."""
+
+_EXHAUSTED = "this cipher key may not be used any more"
+_REKEY_NONCE = MAX_NONCE.to_bytes(_NONCE_SIZE, "big")
+
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
@@ -130,8 +136,11 @@ class CipherState:
         """
         if self._aead is None:
             return plaintext
-        ciphertext = self._aead.encrypt(self._nonce(), plaintext, ad)
-        self.n += 1
+        n = self.n
+        if n >= MAX_NONCE:
+            raise NonceExhausted(_EXHAUSTED)
+        ciphertext = self._aead.encrypt(n.to_bytes(_NONCE_SIZE, "big"), plaintext, ad)
+        self.n = n + 1
         return ciphertext
 
     def decrypt_with_ad(self, ad: bytes, ciphertext: bytes) -> bytes:
@@ -143,15 +152,18 @@ class CipherState:
         """
         if self._aead is None:
             return ciphertext
-        plaintext = self._aead.decrypt(self._nonce(), ciphertext, ad)
-        self.n += 1
+        n = self.n
+        if n >= MAX_NONCE:
+            raise NonceExhausted(_EXHAUSTED)
+        plaintext = self._aead.decrypt(n.to_bytes(_NONCE_SIZE, "big"), ciphertext, ad)
+        self.n = n + 1
         return plaintext
 
     def rekey(self) -> None:
         """Replace the key by a one-way function of it; the counter goes on (sections 4.2 and 11.3)."""
         if self._key is None or self._aead is None:
             raise LocalError("there is no key to replace")
-        fresh = self._aead.encrypt(_encode_nonce(MAX_NONCE), bytes(KEY_SIZE), b"")
+        fresh = self._aead.encrypt(_REKEY_NONCE, bytes(KEY_SIZE), b"")
         self._key[:] = fresh[:KEY_SIZE]
         self._aead = Aead(self._key)
 
@@ -161,16 +173,6 @@ class CipherState:
             self._key[:] = bytes(len(self._key))
             self._aead = Aead(self._key)
         self.n = MAX_NONCE
-
-    def _nonce(self) -> bytes:
-        if self.n >= MAX_NONCE:
-            raise NonceExhausted("this cipher key may not be used any more")
-        return _encode_nonce(self.n)
-
-
-def _encode_nonce(n: int) -> bytes:
-    """AESGCM's nonce: four zero bytes and the counter, big-endian (section 12.3)."""
-    return bytes(4) + n.to_bytes(8, "big")
 
 
 class SymmetricState:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -19,16 +20,16 @@ class Aead:
     """AES-256-GCM under one key of 32 bytes, set up once."""
 
     def __init__(self, key: bytes | bytearray) -> None:
-        self._cipher = AESGCM(key)
+        cipher = AESGCM(key)
+        self.encrypt: Callable[[bytes, Buffer, bytes], bytes] = cipher.encrypt
+        """The ciphertext with its 16-byte tag, from nonce (12 bytes), plaintext and associated data."""
 
-    def encrypt(self, nonce: bytes, plaintext: Buffer, ad: bytes) -> bytes:
-        """The ciphertext with its 16-byte tag; the nonce has 12 bytes."""
-        return self._cipher.encrypt(nonce, plaintext, ad)
+        self._decrypt = cipher.decrypt
 
     def decrypt(self, nonce: bytes, ciphertext: bytes, ad: bytes) -> bytes:
         """The inverse of `encrypt`; DecryptError if it is not what was encrypted under this key."""
         try:
-            return self._cipher.decrypt(nonce, ciphertext, ad)
+            return self._decrypt(nonce, ciphertext, ad)
         except InvalidTag as error:
             raise DecryptError("a ciphertext failed authentication") from error
 

@@ -34,7 +34,8 @@ class Aead:
     def encrypt(self, nonce: bytes, plaintext: Buffer, ad: bytes) -> bytes:
         """The ciphertext with its 16-byte tag; the nonce has 12 bytes."""
         cipher = AES.new(self._key, AES.MODE_GCM, nonce=nonce)
-        cipher.update(ad)
+        if ad:
+            cipher.update(ad)
         ciphertext, tag = cipher.encrypt_and_digest(plaintext)
         return ciphertext + tag
 
@@ -43,7 +44,8 @@ class Aead:
         if len(ciphertext) < _TAG_SIZE:
             raise DecryptError("a ciphertext is shorter than its tag")
         cipher = AES.new(self._key, AES.MODE_GCM, nonce=nonce)
-        cipher.update(ad)
+        if ad:
+            cipher.update(ad)
         try:
             return cipher.decrypt_and_verify(ciphertext[:-_TAG_SIZE], ciphertext[-_TAG_SIZE:])
         except ValueError as error:

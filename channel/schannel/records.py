@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from enum import IntEnum
 
 from . import layouts
 from .errors import LocalError, MessageError
-from .framing import encode_record
+from .framing import LENGTH_SIZE
+from .messages import MessageType
 from .noise import CipherState
+from .wire import Buffer
 
 PADDING = 256
 """Every plaintext is filled with zeros to a multiple of this, so that small messages look alike."""
@@ -16,10 +19,17 @@ PADDING = 256
 MAX_PLAINTEXT = 255 * PADDING
 """Largest plaintext in bytes that, with its tag, fits a record."""
 
-HEADER_SIZE = layouts.RECORD.head().size
+_HEAD = layouts.RECORD.head()
+HEADER_SIZE = _HEAD.size
 """Bytes of a plaintext before its body: kind and body length."""
 
 MAX_BODY = MAX_PLAINTEXT - HEADER_SIZE
+CHUNK_HEAD = layouts.CHUNK.head()
+CHUNK_HEADER_SIZE = CHUNK_HEAD.size
+MAX_CHUNK = MAX_BODY - CHUNK_HEADER_SIZE
+"""Bytes of a message that one record carries at most."""
+
+_WHOLE_HEAD = struct.Struct(_HEAD.format + CHUNK_HEAD.format.removeprefix(">"))
 
 
 class RecordKind(IntEnum):
@@ -33,7 +43,7 @@ class RecordKind(IntEnum):
 
 
 _KINDS = {int(kind): kind for kind in RecordKind}
-_HEAD = layouts.RECORD.head()
+_MESSAGE = RecordKind.MESSAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +59,7 @@ DEFAULT_REKEY = RekeyInterval()
 
 def padded_size(body_size: int) -> int:
     """Bytes of the plaintext that carries a body of that size; also what it costs in flow control."""
-    return -(-(HEADER_SIZE + body_size) // PADDING) * PADDING
+    return (HEADER_SIZE + body_size + PADDING - 1) & -PADDING
 
 
 class _Direction:
@@ -61,12 +71,9 @@ class _Direction:
         self._records = 0
         self._plaintext = 0
 
-    def _count(self, size: int) -> None:
-        self._records += 1
-        self._plaintext += size
-        if self._records >= self._rekey.records or self._plaintext >= self._rekey.plaintext:
-            self._cipher.rekey()
-            self._records = self._plaintext = 0
+    def _replace_key(self) -> None:
+        self._cipher.rekey()
+        self._records = self._plaintext = 0
 
     def erase(self) -> None:
         """Overwrite the key; the direction cannot be used any more."""
@@ -85,13 +92,24 @@ class RecordWriter(_Direction):
         Raises:
             LocalError: the body is longer than `MAX_BODY`.
         """
-        if len(body) > MAX_BODY:
-            raise LocalError(f"a record carries at most {MAX_BODY} bytes, not {len(body)}")
-        padding = bytes(padded_size(len(body)) - HEADER_SIZE - len(body))
-        plaintext = b"".join((_HEAD.pack(kind, len(body)), body, padding))
-        record = encode_record(self._cipher.encrypt_with_ad(b"", plaintext))
-        self._count(len(plaintext))
-        return record
+        size = len(body)
+        if size > MAX_BODY:
+            raise LocalError(f"a record carries at most {MAX_BODY} bytes, not {size}")
+        return self._seal(_HEAD.pack(kind, size) + body)
+
+    def seal_message(self, kind: MessageType, number: int, body: bytes) -> bytes:
+        """The next record, which carries a whole message of at most `MAX_CHUNK` bytes."""
+        size = CHUNK_HEADER_SIZE + len(body)
+        return self._seal(_WHOLE_HEAD.pack(_MESSAGE, size, kind, 1, number) + body)
+
+    def _seal(self, content: bytes) -> bytes:
+        size = (len(content) + PADDING - 1) & -PADDING
+        record = self._cipher.encrypt_with_ad(b"", content.ljust(size, b"\0"))
+        self._records += 1
+        self._plaintext += size
+        if self._records >= self._rekey.records or self._plaintext >= self._rekey.plaintext:
+            self._replace_key()
+        return len(record).to_bytes(LENGTH_SIZE, "big") + record
 
 
 class RecordReader(_Direction):
@@ -100,23 +118,28 @@ class RecordReader(_Direction):
     def __init__(self, cipher: CipherState, rekey: RekeyInterval = DEFAULT_REKEY) -> None:
         super().__init__(cipher, rekey)
 
-    def open(self, record: bytes) -> tuple[RecordKind, memoryview]:
-        """The kind and a view of the body of the next record, given without its length prefix.
+    def open(self, record: bytes) -> tuple[RecordKind, Buffer]:
+        """The kind and the body of the next record, given without its length prefix; a large body is a view.
 
         Raises:
             DecryptError: it is not the next record that the peer sent.
             MessageError: it is, but not of a known kind or not padded as all are.
         """
         plaintext = self._cipher.decrypt_with_ad(b"", record)
-        self._count(len(plaintext))
-        if len(plaintext) < HEADER_SIZE:
+        size = len(plaintext)
+        self._records += 1
+        self._plaintext += size
+        if self._records >= self._rekey.records or self._plaintext >= self._rekey.plaintext:
+            self._replace_key()
+        if size < HEADER_SIZE:
             raise MessageError("a record is not padded as it must be")
-        number, size = _HEAD.unpack_from(plaintext)
-        end = HEADER_SIZE + size
-        padding = len(plaintext) - end
-        if len(plaintext) != padded_size(size) or plaintext.count(0, end) != padding:
+        number, body_size = _HEAD.unpack_from(plaintext)
+        end = HEADER_SIZE + body_size
+        if size != (end + PADDING - 1) & -PADDING or plaintext.count(0, end) != size - end:
             raise MessageError("a record is not padded as it must be")
         kind = _KINDS.get(number)
         if kind is None:
             raise MessageError("a record is of an unknown kind")
+        if size == PADDING:
+            return kind, plaintext[HEADER_SIZE:end]
         return kind, memoryview(plaintext)[HEADER_SIZE:end]

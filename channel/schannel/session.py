@@ -31,14 +31,13 @@ from .handshake import (
     verify_identity,
 )
 from .messages import (
-    ErrorReply,
+    RESULT,
     MessageType,
     Reply,
     Request,
     decode,
     encode,
     message_type,
-    result_type,
     too_large,
 )
 from .policy import Policy, verify_evidence
@@ -46,6 +45,7 @@ from .records import DEFAULT_REKEY, RecordKind, RecordReader, RecordWriter, Reke
 from .wire import Buffer
 
 _MAX_NUMBER = 2**32 - 1
+_NOT_OPEN = "the channel is not open"
 
 
 class State(Enum):
@@ -63,7 +63,9 @@ class _Session(ABC):
     """What both ends have in common: framing, records, flow control, the close, and how to die."""
 
     def __init__(self, state: State, limits: Limits, rekey: RekeyInterval) -> None:
-        self._state = state
+        self.state = state
+        """Where the session is. CLOSED: both ends closed in order. DEAD: it failed or was aborted."""
+
         self._limits = limits
         self._rekey = rekey
         self._parser = StreamParser()
@@ -76,16 +78,18 @@ class _Session(ABC):
         self._close_reason: CloseReason | None = None
         self._close_sent = False
         self._close_received = False
-
-    @property
-    def state(self) -> State:
-        """Where the session is. CLOSED: both ends closed in order. DEAD: it failed or was aborted."""
-        return self._state
+        # Until nothing may come any more but messages, credit and the close.
+        self._beginning = True
 
     @property
     def handshake_hash(self) -> bytes:
         """The name of this connection (Noise, section 11.2); empty before the handshake is done."""
         return self._handshake_hash
+
+    @property
+    def peer_closed(self) -> bool:
+        """Whether the peer's authenticated close has come."""
+        return self._close_received
 
     @property
     def unsent(self) -> int:
@@ -105,14 +109,18 @@ class _Session(ABC):
                 erased, and nothing more is sent: not even why.
             LocalError: the session is dead already.
         """
-        if self._state is State.DEAD:
+        if self.state is State.DEAD:
             raise LocalError("the session is over")
         events: list[Event] = []
         try:
             self._parser.receive_data(data)
-            while self._step(events):
+            while self._beginning and self._step(events):
                 pass
-            self._grant()
+            if not self._beginning:
+                while (record := self._parser.next_record()) is not None:
+                    self._take(*self._open(record), events)
+            if self._inbox.credit_is_low:
+                self._grant()
         except BaseException:
             self.abort()
             raise
@@ -126,7 +134,7 @@ class _Session(ABC):
         """
         if self._close_received:
             return
-        was_dead = self._state is State.DEAD
+        was_dead = self.state is State.DEAD
         self.abort()
         if not was_dead:
             raise Truncated("the stream ended without the peer's authenticated close")
@@ -134,12 +142,14 @@ class _Session(ABC):
     def data_to_send(self) -> bytes:
         """Take the bytes that are ready to go out. To be called after every other method."""
         try:
-            self._flush()
+            if self._outbox.queue or self._close_reason is not None:
+                self._flush()
         except ProtocolError:
             self.abort()
             raise
         data = bytes(self._out)
-        self._out.clear()
+        if data:
+            self._out.clear()
         return data
 
     def close(self, reason: CloseReason = CloseReason.DONE) -> None:
@@ -147,14 +157,14 @@ class _Session(ABC):
 
         Before the channel is open there is nothing to close: the session just ends.
         """
-        if self._state in (State.PROLOGUE, State.HANDSHAKE, State.EVIDENCE):
+        if self.state in (State.PROLOGUE, State.HANDSHAKE, State.EVIDENCE):
             self.abort()
-        elif self._state is State.OPEN and self._close_reason is None:
+        elif self.state is State.OPEN and self._close_reason is None:
             self._close_reason = reason
 
     def abort(self) -> None:
         """End the session at once: erase keys, drop what is queued, send nothing."""
-        self._state = State.DEAD
+        self.state = State.DEAD
         self._out.clear()
         self._outbox.clear()
         for direction in (self._writer, self._reader):
@@ -163,7 +173,7 @@ class _Session(ABC):
 
     @abstractmethod
     def _step(self, events: list[Event]) -> bool:
-        """Process one piece of the stream; False if it is not complete yet."""
+        """Process one piece of the beginning of the stream; False if it is not complete yet."""
 
     @abstractmethod
     def _handle_message(self, message: Assembled, events: list[Event]) -> None:
@@ -173,18 +183,14 @@ class _Session(ABC):
         self._writer = RecordWriter(established.sending, self._rekey)
         self._reader = RecordReader(established.receiving, self._rekey)
         self._handshake_hash = established.handshake_hash
-        self._state = State.EVIDENCE
+        self.state = State.EVIDENCE
 
-    def _next_opened(self) -> tuple[RecordKind, memoryview] | None:
-        """The next transport record, decrypted."""
-        record = self._parser.next_record()
-        if record is None:
-            return None
+    def _open(self, record: bytes) -> tuple[RecordKind, Buffer]:
         if self._close_received or self._reader is None:
             raise MessageError("the peer sent something after its close")
         return self._reader.open(record)
 
-    def _handle_record(self, kind: RecordKind, body: Buffer, events: list[Event]) -> None:
+    def _take(self, kind: RecordKind, body: Buffer, events: list[Event]) -> None:
         """The records that both ends may send while the channel is open."""
         if kind is RecordKind.MESSAGE:
             message = self._inbox.receive_chunk(body)
@@ -211,7 +217,7 @@ class _Session(ABC):
             self._reader.erase()
 
     def _grant(self) -> None:
-        if self._state is State.OPEN and not self._close_sent:
+        if self.state is State.OPEN and not self._close_sent:
             amount = self._inbox.grant()
             if amount:
                 self._seal(RecordKind.CREDIT, layouts.CREDIT.build({"amount": amount}))
@@ -221,32 +227,39 @@ class _Session(ABC):
             raise LocalError("the handshake is not finished")
         self._out += self._writer.seal(kind, body)
 
-    def _queue(self, number: int, message: Request | Reply) -> None:
+    def _queue(self, kind: MessageType, number: int, message: Request | Reply) -> None:
         parts = encode(message)
-        size = sum(map(len, parts))
+        size = len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
         if size > self._limits.max_message:
             raise LocalError(
                 f"the message has {size} bytes, more than the limit of {self._limits.max_message}"
             )
-        self._outbox.put(message_type(message), number, parts)
-
-    def _require_open(self) -> None:
-        if self._state is not State.OPEN or self._close_reason is not None:
-            raise LocalError("the channel is not open")
+        if self._writer is None or not self._outbox.take_credit(size):
+            self._outbox.put(kind, number, parts)
+            return
+        try:
+            self._out += self._writer.seal_message(kind, number, b"".join(parts))
+        except ProtocolError:
+            self.abort()
+            raise
 
     def _flush(self) -> None:
         """Turn queued messages into records as far as credit allows, then the close."""
-        if self._state is not State.OPEN:
+        if self.state is not State.OPEN:
             return
         while not self._close_sent and (chunk := self._outbox.next_chunk()) is not None:
             self._seal(RecordKind.MESSAGE, chunk)
-        if self._close_reason is not None and self._outbox.empty and not self._close_sent:
+        if self._close_reason is not None:
+            self._flush_close()
+
+    def _flush_close(self) -> None:
+        if not self._outbox.queue and not self._close_sent:
             self._seal(RecordKind.CLOSE, layouts.CLOSE.build({"reason": self._close_reason}))
             self._close_sent = True
             if self._writer is not None:
                 self._writer.erase()
         if self._close_sent and self._close_received:
-            self._state = State.CLOSED
+            self.state = State.CLOSED
 
 
 class ClientSession(_Session):
@@ -284,13 +297,15 @@ class ClientSession(_Session):
         Raises:
             LocalError: the channel is not open, or the request does not fit.
         """
-        self._require_open()
+        if self.state is not State.OPEN or self._close_reason is not None:
+            raise LocalError(_NOT_OPEN)
         number = self._last_number + 1
         if number > _MAX_NUMBER:
             raise LocalError("this session has run out of request numbers")
-        self._queue(number, request)
+        kind = message_type(request)
+        self._queue(kind, number, request)
         self._last_number = number
-        self._pending[number] = message_type(request)
+        self._pending[number] = kind
         return number
 
     def abort(self) -> None:
@@ -300,27 +315,23 @@ class ClientSession(_Session):
         super().abort()
 
     def _step(self, events: list[Event]) -> bool:
-        if self._state is State.HANDSHAKE:
+        if self.state is State.HANDSHAKE:
             record = self._parser.next_record()
             if record is not None:
                 self._parser.refusable = False
                 self._establish(self._handshake.finish(record))
             return record is not None
-        opened = self._next_opened()
-        if opened is None:
-            return False
-        kind, body = opened
-        if self._state is State.EVIDENCE:
-            self._verify(kind, body, events)
-        else:
-            self._handle_record(kind, body, events)
-        return True
+        record = self._parser.next_record()
+        if record is not None:
+            self._verify(*self._open(record), events)
+        return record is not None
 
     def _verify(self, kind: RecordKind, body: Buffer, events: list[Event]) -> None:
         if kind is not RecordKind.EVIDENCE:
             raise MessageError("the enclave's first record is not its evidence")
         events.append(verify_evidence(body, self._policy, self._handshake_hash))
-        self._state = State.OPEN
+        self.state = State.OPEN
+        self._beginning = False
         if self._identity is not None:
             self._seal(RecordKind.IDENTITY, sign_identity(self._identity, self._handshake_hash))
             self._identity = None
@@ -329,7 +340,7 @@ class ClientSession(_Session):
         requested = self._pending.get(message.number)
         if requested is None:
             raise MessageError("a reply came to a request that is not open")
-        if message.type not in (MessageType.ERROR, result_type(requested)):
+        if message.type != requested | RESULT and message.type is not MessageType.ERROR:
             raise MessageError("a reply is not of the type that its request asks for")
         if message.body is None:
             raise MessageError(f"a reply is longer than the limit of {self._limits.max_message} bytes")
@@ -390,7 +401,6 @@ class EnclaveSession(_Session):
         self._handshake: EnclaveHandshake | None = None
         self._unanswered: dict[int, Assembled] = {}
         self._last_number = 0
-        self._records_seen = 0
 
     def send_evidence(self, report: bytes) -> None:
         """Answer `EvidenceRequired` with the monitor's report, raw or compact.
@@ -399,10 +409,10 @@ class EnclaveSession(_Session):
             LocalError: evidence is not due.
             EvidenceError: the bytes are no report.
         """
-        if self._state is not State.EVIDENCE:
+        if self.state is not State.EVIDENCE:
             raise LocalError("evidence is not due")
         self._seal(RecordKind.EVIDENCE, Report.from_bytes(report).to_compact())
-        self._state = State.OPEN
+        self.state = State.OPEN
         self._grant()
 
     def send_reply(self, number: int, reply: Reply) -> None:
@@ -412,16 +422,19 @@ class EnclaveSession(_Session):
             LocalError: the channel is not open, no such request is unanswered, or the reply is not of its
                 type or too long.
         """
-        self._require_open()
+        if self.state is not State.OPEN or self._close_reason is not None:
+            raise LocalError(_NOT_OPEN)
         request = self._unanswered.get(number)
         if request is None:
             raise LocalError(f"request {number} is not waiting for a reply")
-        if not isinstance(reply, ErrorReply) and message_type(reply) is not result_type(request.type):
+        kind = message_type(reply)
+        if kind != request.type | RESULT and kind is not MessageType.ERROR:
             raise LocalError(f"{type(reply).__name__} does not answer a {request.type.name} request")
-        self._queue(number, reply)
+        self._queue(kind, number, reply)
         del self._unanswered[number]
         self._inbox.release(request)
-        self._grant()
+        if self._inbox.credit_is_low:
+            self._grant()
 
     def abort(self) -> None:
         """End the session at once: erase keys, drop what is queued, send nothing."""
@@ -431,21 +444,21 @@ class EnclaveSession(_Session):
         super().abort()
 
     def _step(self, events: list[Event]) -> bool:
-        if self._state is State.PROLOGUE:
+        if self.state is State.PROLOGUE:
             return self._read_prologue()
-        if self._state is State.HANDSHAKE:
+        if self.state is State.HANDSHAKE:
             return self._respond(events)
-        opened = self._next_opened()
-        if opened is None:
+        record = self._parser.next_record()
+        if record is None:
             return False
-        if self._state is not State.OPEN:
+        kind, body = self._open(record)
+        if self.state is not State.OPEN:
             raise MessageError("the client sent something before it had the evidence")
-        self._records_seen += 1
-        kind, body = opened
-        if kind is RecordKind.IDENTITY and self._records_seen == 1:
+        self._beginning = False
+        if kind is RecordKind.IDENTITY:
             events.append(ClientIdentified(verify_identity(body, self._handshake_hash)))
         else:
-            self._handle_record(kind, body, events)
+            self._take(kind, body, events)
         return True
 
     def _read_prologue(self) -> bool:
@@ -453,7 +466,7 @@ class EnclaveSession(_Session):
         if prologue is None:
             return False
         self._handshake = EnclaveHandshake(prologue, self._suites)
-        self._state = State.HANDSHAKE
+        self.state = State.HANDSHAKE
         return True
 
     def _respond(self, events: list[Event]) -> bool:
@@ -476,8 +489,8 @@ class EnclaveSession(_Session):
             self._inbox.release(message)
             return
         if message.body is None:
-            self._queue(message.number, too_large(self._limits.max_message))
+            self._queue(MessageType.ERROR, message.number, too_large(self._limits.max_message))
             return
         request: Request = decode(message.type, message.body)  # type: ignore[assignment]
-        self._unanswered[message.number] = message._replace(body=memoryview(b""))
+        self._unanswered[message.number] = Assembled(message.type, message.number, b"", message.size)
         events.append(RequestReceived(message.number, request))

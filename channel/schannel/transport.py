@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import select
 import socket
+import struct
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import Self
 
@@ -19,10 +20,14 @@ from .errors import ChannelTimeout, LocalError, Truncated
 from .events import CloseReason, EnclaveVerified, Event, PeerClosed, ReplyReceived
 from .messages import Reply, Request
 from .session import ClientSession, State
+from .wire import Buffer
 
 RECEIVE_SIZE = 1 << 18
 DEFAULT_TIMEOUT = 30.0
 """Seconds for connecting and for the handshake."""
+
+_TICK = 1
+"""Seconds for which the kernel waits for bytes without being asked again."""
 
 _QUIET = 0.5
 """Seconds without a word from the enclave after which a request is sent only when it is still there."""
@@ -47,10 +52,10 @@ class _Driver:
 
     def _take(self, events: list[Event]) -> None:
         for event in events:
-            if isinstance(event, EnclaveVerified):
-                self.verified = event
-            elif isinstance(event, ReplyReceived):
+            if isinstance(event, ReplyReceived):
                 self._replies[event.number] = event.reply
+            elif isinstance(event, EnclaveVerified):
+                self.verified = event
             elif isinstance(event, PeerClosed):
                 self._close_reason = event.reason
 
@@ -60,6 +65,11 @@ class _Driver:
             self._take(self._session.receive_data(data))
         else:
             self._session.receive_eof()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether requests may be sent."""
+        return self._session.state is State.OPEN
 
     def _was_quiet(self) -> bool:
         """Whether the enclave may have closed meanwhile: sending to it then would lose the reason."""
@@ -81,8 +91,10 @@ class ClientConnection(_Driver):
 
     def __init__(self, sock: socket.socket, session: ClientSession) -> None:
         super().__init__(session)
-        # Waited for with poll: a time limit of the socket's own costs a system call to set, each time.
-        sock.setblocking(False)
+        # Sending never blocks. Receiving does, a tick at a time, until less than that is left of a limit:
+        # to wait and to receive are one system call then, and no limit has to be set for each.
+        sock.settimeout(None)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _TICK, 0))
         self._socket = sock
         self._buffer = memoryview(bytearray(RECEIVE_SIZE))
         self._reading = select.poll()
@@ -130,8 +142,9 @@ class ClientConnection(_Driver):
 
         Raises as `request`. The rest goes out while a reply is waited for.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        if self._was_quiet() and self._reading.poll(0):
+        now = time.monotonic()
+        deadline = None if timeout is None else now + timeout
+        if now - self._heard > _QUIET and self._reading.poll(0):
             self._exchange(deadline)
         number = self._queue(request)
         self._send(deadline)
@@ -145,7 +158,8 @@ class ClientConnection(_Driver):
         """
         unsent = -1
         while number not in self._replies:
-            self._check_open()
+            if self._session.state is not State.OPEN:
+                self._check_open()
             if self._session.unsent != unsent:
                 unsent = self._session.unsent
                 deadline = None if timeout is None else time.monotonic() + timeout
@@ -188,35 +202,47 @@ class ClientConnection(_Driver):
 
     def _exchange(self, deadline: float | None) -> None:
         """Receive once, then send what that released."""
-        with self._failing():
-            _await(self._reading, deadline)
-            size = self._socket.recv_into(self._buffer)
-            self._receive(bytes(self._buffer[:size]))
+        try:
+            self._receive(bytes(self._buffer[: self._fill(deadline)]))
+        except BaseException as error:
+            self._hang_up(error)
+            raise
         self._send(deadline)
 
+    def _fill(self, deadline: float | None) -> int:
+        """Wait for bytes and put them into the buffer; how many."""
+        while True:
+            if deadline is not None and deadline - time.monotonic() < _TICK:
+                _await(self._reading, deadline)
+            try:
+                return self._socket.recv_into(self._buffer)
+            except BlockingIOError:
+                continue
+
     def _send(self, deadline: float | None) -> None:
-        with self._failing():
-            pending = memoryview(self._session.data_to_send())
+        data = self._session.data_to_send()
+        if not data:
+            return
+        pending: Buffer = data
+        try:
             while pending:
                 try:
-                    pending = pending[self._socket.send(pending) :]
+                    sent = self._socket.send(pending, socket.MSG_DONTWAIT)
                 except BlockingIOError:
                     _await(self._writing, deadline)
-
-    @contextmanager
-    def _failing(self) -> Iterator[None]:
-        """Whatever interrupts input or output leaves a stream that cannot go on: hang up."""
-        try:
-            yield
-        except TimeoutError as error:
-            self.abort()
-            raise ChannelTimeout("the enclave did not answer in time") from error
-        except OSError as error:
-            self.abort()
-            raise Truncated("the connection broke") from error
-        except BaseException:
-            self.abort()
+                else:
+                    pending = memoryview(pending)[sent:] if sent < len(pending) else b""
+        except BaseException as error:
+            self._hang_up(error)
             raise
+
+    def _hang_up(self, error: BaseException) -> None:
+        """Whatever interrupts input or output leaves a stream that cannot go on."""
+        self.abort()
+        if isinstance(error, TimeoutError):
+            raise ChannelTimeout("the enclave did not answer in time") from error
+        if isinstance(error, OSError):
+            raise Truncated("the connection broke") from error
 
 
 class AsyncClientConnection(_Driver):

@@ -262,5 +262,6 @@ class Layout:
                 else:
                     parts.append(pack(fields.get(field)))
         except _BAD_FIELD as error:
-            raise LocalError(f"a field of {self.name} does not fit its layout") from error
+            shown = f"the {field} of a {self.name} does not fit its layout"
+            raise LocalError(f"{shown}: out of range, too long, or not UTF-8") from error
         return parts

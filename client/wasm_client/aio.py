@@ -18,7 +18,7 @@ from schannel.wire import Buffer
 
 from .content import Source, Target, opened, size_of, written
 from .errors import ArgumentError, ConnectionLost, connecting
-from .operations import DEFAULT_MODULE, Operation, Operations, Progress, Send
+from .operations import DEFAULT_MODULE, Ask, Operation, Operations, Progress, Send
 from .receipts import ReceiptFile
 from .session import REPLY_TIMEOUT, Scalar, client_session, target
 from .values import FunctionType
@@ -175,16 +175,21 @@ class AsyncSession:
                 while True:
                     step = operation.send(answer)
                     async with asyncio.timeout(self._reply_timeout):
-                        if isinstance(step, Send):
+                        if isinstance(step, Ask):
+                            number = await self._connection.send(step.request)
+                            answer = (number, await self._connection.wait(number, step.watch))
+                        elif isinstance(step, Send):
                             answer = await self._connection.send(step.request)
                         else:
-                            answer = await self._connection.wait(step.number, step.watch)
+                            answer = await self._connection.wait(step.number)
             except StopIteration as end:
                 result: _T = end.value
                 return result
             except TimeoutError as error:
                 raise ConnectionLost("the enclave did not answer in time") from error
             except LocalError as error:
+                if self._connection.is_open:
+                    raise ArgumentError(str(error)) from error
                 raise ConnectionLost(f"the session is over: {error}") from error
             except RemoteError as error:
                 raise ConnectionLost(f"the connection to the enclave is lost: {error}") from error

@@ -304,7 +304,7 @@ def _add_keeping(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--keep", action="store_true", help="have the programs kept, sealed, for later")
     parser.add_argument(
-        "-s", "--skip", nargs="*", metavar="NAME",
+        "-s", "--skip", type=_text, nargs="*", metavar="NAME",
         help="use programs that the enclave has kept, all of them if none is named, instead of sending any",
     )  # fmt: skip
     parser.add_argument(
@@ -326,7 +326,9 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
         "--get", type=_get_pair, action="append", default=[], metavar="NAME[=FILE]",
         help="at the end fetch a file from the enclave's memory",
     )  # fmt: skip
-    parser.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="after --: arguments of the program")
+    parser.add_argument(
+        "arguments", type=_text, nargs="*", metavar="ARGUMENT", help="after --: arguments of the program"
+    )
 
 
 def _command_parser() -> argparse.ArgumentParser:
@@ -337,24 +339,49 @@ def _command_parser() -> argparse.ArgumentParser:
 
 def _named_program(text: str) -> tuple[str, Path]:
     name, equals, path = text.partition("=")
-    return (name, Path(path)) if equals else (DEFAULT_MODULE, Path(text))
+    if not equals:
+        name, path = DEFAULT_MODULE, text
+    return _name(name, text, "[NAME=]FILE"), _path(path, text, "[NAME=]FILE")
 
 
 def _pair(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
-    if not equals or not name:
+    if not equals:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
-    return name, value
+    return _name(name, text, "NAME=VALUE"), _text(value)
 
 
 def _put(text: str) -> tuple[str, Path]:
     path, equals, name = text.partition("=")
-    return (name if equals else Path(path).name), Path(path)
+    local = _path(path, text, "FILE[=NAME]")
+    return _name(name if equals else local.name, text, "FILE[=NAME]"), local
 
 
 def _get_pair(text: str) -> tuple[str, Path]:
     name, equals, path = text.partition("=")
-    return name, Path(path if equals else Path(name).name)
+    local = path if equals else Path(name).name
+    return _name(name, text, "NAME[=FILE]"), _path(local, text, "NAME[=FILE]")
+
+
+def _name(name: str, text: str, form: str) -> str:
+    if not name:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {form}: the name is missing")
+    return _text(name)
+
+
+def _path(path: str, text: str, form: str) -> Path:
+    if not Path(path).name:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {form}: the file is missing")
+    return Path(path)
+
+
+def _text(text: str) -> str:
+    """What travels to the enclave, which knows text only as UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise argparse.ArgumentTypeError(f"{text!a} is not UTF-8") from error
+    return text
 
 
 def _public_key(text: str) -> bytes:

@@ -62,7 +62,7 @@ def connecting(address: str, timeout: float) -> Iterator[None]:
 
 
 class ArgumentError(ClientError):
-    """A function that the program does not export, or arguments that do not fit its type."""
+    """What was asked for makes no request: an unknown function, or arguments that do not fit."""
 
 
 class RequestFailed(ClientError):

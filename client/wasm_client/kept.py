@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from schannel.events import EnclaveVerified
 from schannel.layouts import DIGEST_SIZE
@@ -58,6 +59,17 @@ class KeptPrograms:
 
     def add(self, kept: Kept) -> None:
         """Remember; ClientError if the file cannot be written, or holds something else."""
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Another client that reads before this one has written would make it forget a counter.
+            with self._path.with_suffix(".lock").open("w") as lock:
+                _wait_for_lock(lock)
+                self._replace(kept)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise ClientError(f"cannot write {self._path}: {reason}") from error
+
+    def _replace(self, kept: Kept) -> None:
         top = self._read()
         known = {entry.label: entry for entry in self._entries(top)} | {kept.label: kept}
         top[self._key] = {
@@ -65,13 +77,8 @@ class KeptPrograms:
             for label, entry in known.items()
         }
         draft = self._path.with_suffix(".draft")
-        try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            draft.write_text(json.dumps(top, indent=1), encoding="utf-8")
-            draft.replace(self._path)
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise ClientError(f"cannot write {self._path}: {reason}") from error
+        draft.write_text(json.dumps(top, indent=1), encoding="utf-8")
+        draft.replace(self._path)
 
     def _entries(self, top: dict[str, Any]) -> tuple[Kept, ...]:
         try:
@@ -89,6 +96,14 @@ class KeptPrograms:
         if not isinstance(top, dict):
             raise ClientError(f"{self._path} does not list kept programs")
         return top
+
+
+def _wait_for_lock(file: TextIO) -> None:
+    # Systems without it have no such locks: there, it is for the person to run one client at a time.
+    with contextlib.suppress(ImportError):
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def _parse_kept(label: str, entry: Any) -> Kept:

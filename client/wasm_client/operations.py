@@ -1,7 +1,8 @@
 """What a session can do, each once, for the blocking and the asynchronous session alike.
 
-An operation is a generator: it yields `Send` and is given the request's number, yields `Wait` and is given
-the reply, and returns its result. Who drives it does the input and output.
+An operation is a generator: it yields `Ask` and is given the request's number and its reply; or, to
+have several requests on their way, `Send` and is given the number, later `Wait` and is given the reply. It
+returns its result. Who drives it does the input and output.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import difflib
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 from schannel.messages import (
     CallRequest,
@@ -66,6 +67,16 @@ Progress = Callable[[int, int], None]
 """Is told how many bytes are through, and how many there are."""
 
 
+class Ask(NamedTuple):
+    """Send a request and wait for its reply; answered with its number and the reply.
+
+    `watch` hears of bytes still unsent.
+    """
+
+    request: Request
+    watch: Watch | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Send:
     """Send a request; answered with its number."""
@@ -75,19 +86,19 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Wait for the reply to a request; answered with the reply. `watch` hears of bytes still unsent."""
+    """Wait for the reply to a request; answered with the reply."""
 
     number: int
-    watch: Watch | None = None
 
+
+_NONE: dict[str, FunctionType] = {}
 
 _T = TypeVar("_T")
 _Kind = TypeVar("_Kind")
-Operation = Generator[Send | Wait, Any, _T]
+Operation = Generator[Ask | Send | Wait, Any, _T]
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(NamedTuple):
     """A call or run with its reply: what a receipt is about. `number` names it within the session."""
 
     number: int
@@ -158,10 +169,11 @@ class Operations:
         self, name: str, arguments: tuple[int | float | bytes, ...], module: str, fuel: int, timeout_ms: int
     ) -> Operation[int | float | bytes | list[int | float | bytes] | None]:
         """Call with Python values; returns None, the one result, or a list."""
-        function = yield from self.function(name, module)
-        given = function.arguments_from_python(arguments)
-        result = yield from self.call_values(CallRequest(module, name, given, fuel, timeout_ms))
-        values = [item.to_python() for item in result.values]
+        function = self._functions.get(module, _NONE).get(name) or (yield from self.function(name, module))
+        request = CallRequest(module, name, function.arguments_from_python(arguments), fuel, timeout_ms)
+        number, reply = yield Ask(request)
+        self.latest = Exchange(number, request, reply)
+        values = [item.to_python() for item in _expect(reply, CallResult).values]
         return values if len(values) > 1 else values[0] if values else None
 
     def call_values(self, request: CallRequest) -> Operation[CallResult]:
@@ -244,8 +256,7 @@ class Operations:
     def _attested(
         self, request: CallRequest | RunRequest, kind: type[_Kind], watch: Watch | None = None
     ) -> Operation[_Kind]:
-        number = yield Send(request)
-        reply = yield Wait(number, watch)
+        number, reply = yield Ask(request, watch)
         self.latest = Exchange(number, request, reply)
         return _expect(reply, kind)
 
@@ -261,8 +272,8 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _ask(request: Request, kind: type[_Kind], watch: Watch | None = None) -> Operation[_Kind]:
-    number = yield Send(request)
-    return _expect((yield Wait(number, watch)), kind)
+    _, reply = yield Ask(request, watch)
+    return _expect(reply, kind)
 
 
 def _expect(reply: Reply, kind: type[_Kind]) -> _Kind:

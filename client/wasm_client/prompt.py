@@ -213,7 +213,7 @@ class _Line:
         exports = self._session.info(module or self._module).exports
         return self._shown(
             [{"name": item.name, "kind": item.kind.name.lower(), "type": item.type} for item in exports],
-            [f"{printable(item.name)}: {item.kind.name.lower()} {item.type}" for item in exports],
+            [f"{printable(item.name)}: {item.kind.name.lower()} {printable(item.type)}" for item in exports],
         )
 
     def _load(self, path: str, module: str = "") -> str:
@@ -235,7 +235,9 @@ class _Line:
     def _info(self) -> str:
         info = self._session.info()
         shown = {"version": info.version, "engine": info.engine, "modules": list(info.modules)}
-        return self._shown(shown, [f"version {info.version}, engine {info.engine}", _modules(info.modules)])
+        return self._shown(
+            shown, [printable(f"version {info.version}, engine {info.engine}"), _modules(info.modules)]
+        )
 
     def _receipt(self, path: str = "") -> str:
         receipt = self._session.receipt()

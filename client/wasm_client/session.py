@@ -19,7 +19,7 @@ from schannel.wire import Buffer
 
 from .content import Source, Target, opened, size_of, written
 from .errors import ArgumentError, CannotConnect, ConnectionLost, connecting
-from .operations import DEFAULT_MODULE, Operation, Operations, Progress, Send
+from .operations import DEFAULT_MODULE, Ask, Operation, Operations, Progress, Send
 from .receipts import ReceiptFile
 from .values import FunctionType
 
@@ -83,8 +83,9 @@ def connect(
 class Session:
     """A verified session; a context manager that closes it in order.
 
-    Every operation raises `RequestFailed` when the enclave answers with an error, and `ConnectionLost` when
-    the channel breaks, after which the session is over. `module` is the name that a program was deployed as.
+    Every operation raises `RequestFailed` when the enclave answers with an error, `ArgumentError` when no
+    request can be made of what it was given, and `ConnectionLost` when the channel breaks, after which the
+    session is over. `module` is the name that a program was deployed as.
     """
 
     def __init__(self, connection: ClientConnection, reply_timeout: float) -> None:
@@ -247,14 +248,19 @@ class Session:
         try:
             while True:
                 step = operation.send(answer)
-                if isinstance(step, Send):
+                if isinstance(step, Ask):
+                    number = self._connection.send(step.request, self._reply_timeout)
+                    answer = (number, self._connection.wait(number, self._reply_timeout, step.watch))
+                elif isinstance(step, Send):
                     answer = self._connection.send(step.request, self._reply_timeout)
                 else:
-                    answer = self._connection.wait(step.number, self._reply_timeout, step.watch)
+                    answer = self._connection.wait(step.number, self._reply_timeout)
         except StopIteration as end:
             result: _T = end.value
             return result
         except LocalError as error:
+            if self._connection.is_open:
+                raise ArgumentError(str(error)) from error
             raise ConnectionLost(f"the session is over: {error}") from error
         except RemoteError as error:
             raise ConnectionLost(f"the connection to the enclave is lost: {error}") from error

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from schannel.errors import LocalError
 from schannel.messages import Value, ValueType
@@ -37,7 +39,7 @@ class FunctionType:
         parts = [printable(self.name)]
         for keyword, types in (("param", self.params), ("result", self.results)):
             if types:
-                parts.append(f"({keyword} {' '.join(types)})")
+                parts.append(printable(f"({keyword} {' '.join(types)})"))
         return " ".join(parts)
 
     def arguments_from_text(self, words: list[str]) -> tuple[Value, ...]:
@@ -52,20 +54,23 @@ class FunctionType:
 
     def arguments_from_python(self, arguments: tuple[int | float | bytes, ...]) -> tuple[Value, ...]:
         """The arguments given as Python values: int, float, or 16 bytes for a v128; raises ArgumentError."""
-        kinds = self._kinds(len(arguments))
-        return tuple(_from_python(kind, item) for kind, item in zip(kinds, arguments, strict=True))
+        parameters = _parameters(self.params)
+        if len(parameters) != len(arguments):
+            # Raises what is wrong with them.
+            self._kinds(len(arguments))
+        return tuple([_from_python(*pair) for pair in zip(parameters, arguments, strict=True)])
 
-    def _kinds(self, count: int) -> list[ValueType]:
+    def _kinds(self, count: int) -> tuple[ValueType, ...]:
+        kinds = tuple(kind for kind, _, _ in _parameters(self.params))
+        if len(kinds) == count == len(self.params):
+            return kinds
         if count != len(self.params):
             plural = "" if len(self.params) == 1 else "s"
             name = printable(self.name)
             raise ArgumentError(f"{name} takes {len(self.params)} argument{plural}, not {count}: {self}")
-        for param in self.params:
-            if param.upper() not in ValueType.__members__:
-                raise ArgumentError(
-                    f"{printable(self.name)} takes a reference, which only a program can make: {self}"
-                )
-        return [ValueType[param.upper()] for param in self.params]
+        raise ArgumentError(
+            f"{printable(self.name)} takes a reference, which only a program can make: {self}"
+        )
 
 
 def printable(text: str) -> str:
@@ -73,23 +78,35 @@ def printable(text: str) -> str:
     return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
 
 
-def _from_python(kind: ValueType, item: int | float | bytes) -> Value:
-    make: dict[ValueType, Callable[..., Value]] = {
-        ValueType.I32: Value.i32,
-        ValueType.I64: Value.i64,
-        ValueType.F32: Value.f32,
-        ValueType.F64: Value.f64,
-        ValueType.V128: Value.v128,
-    }
-    expected: tuple[type, ...] = (int,)
-    if kind in (ValueType.F32, ValueType.F64):
-        expected = (int, float)
-    elif kind is ValueType.V128:
-        expected = (bytes,)
+class _Parameter(NamedTuple):
+    """A parameter's type, what Python gives for it, and what makes a value of that."""
+
+    kind: ValueType
+    expected: tuple[type, ...]
+    make: Callable[[Any], Value]
+
+
+_PARAMETERS = {
+    "i32": _Parameter(ValueType.I32, (int,), Value.i32),
+    "i64": _Parameter(ValueType.I64, (int,), Value.i64),
+    "f32": _Parameter(ValueType.F32, (int, float), lambda item: Value.f32(float(item))),
+    "f64": _Parameter(ValueType.F64, (int, float), lambda item: Value.f64(float(item))),
+    "v128": _Parameter(ValueType.V128, (bytes,), Value.v128),
+}
+
+
+@lru_cache(maxsize=256)
+def _parameters(types: tuple[str, ...]) -> tuple[_Parameter, ...]:
+    """Those for which a value can be sent, in order; references are left out."""
+    return tuple(_PARAMETERS[name] for name in types if name in _PARAMETERS)
+
+
+def _from_python(parameter: _Parameter, item: int | float | bytes) -> Value:
+    kind, expected, make = parameter
     if not isinstance(item, expected):
         raise ArgumentError(f"{item!r} is no {kind.name.lower()}")
     try:
-        return make[kind](float(item) if float in expected else item)
+        return make(item)
     except (LocalError, OverflowError) as error:
         raise ArgumentError(f"{item!r} is out of range for {kind.name.lower()}") from error
 

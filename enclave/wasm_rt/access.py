@@ -14,6 +14,8 @@ from schannel.messages import (
 from .configuration import Configuration
 from .errors import RequestError
 
+_DEPLOYING = (DeployRequest, SealRequest)
+
 
 class Access:
     """The rights of one client.
@@ -33,12 +35,11 @@ class Access:
         if isinstance(request, ForgetRequest):
             # It reaches what is the client's own: whoever may keep nothing any more may still remove it.
             return
-        name = message_type(request).name.lower()
-        if isinstance(request, DeployRequest | SealRequest):
+        if isinstance(request, _DEPLOYING):
             if not self._may_deploy(self.client):
-                raise self._refusal("deploy programs", name)
+                raise self._refusal("deploy programs", request)
         elif self._callers and self.client not in self._callers | self._deployers:
-            raise self._refusal("use programs", name)
+            raise self._refusal("use programs", request)
 
     def check_owner(self, owner: bytes) -> None:
         """Raise RequestError unless this client may use the programs that `owner` had kept."""
@@ -50,8 +51,9 @@ class Access:
     def _may_deploy(self, client: bytes) -> bool:
         return not self._deployers or client in self._deployers
 
-    def _refusal(self, what: str, request: str) -> RequestError:
+    def _refusal(self, what: str, request: Request) -> RequestError:
         who = f"the client key {self.client.hex()}" if self.client else "a client without a key"
+        kind = message_type(request).name.lower()
         return RequestError(
-            ErrorCode.NOT_ALLOWED, f"{who} may not {what} here: the {request} request is refused"
+            ErrorCode.NOT_ALLOWED, f"{who} may not {what} here: the {kind} request is refused"
         )

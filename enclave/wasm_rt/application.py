@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections import deque
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import tinywasm
 from schannel.ed25519_sha3 import SigningKey
@@ -45,7 +45,6 @@ from schannel.messages import (
 )
 from schannel.receipts import History
 from tinywasm.engine import native_available
-from tinywasm.instance import invoke
 from tinywasm.runtime.func import FuncInstance
 
 from .access import Access
@@ -54,9 +53,9 @@ from .configuration import Configuration
 from .errors import RequestError
 from .files import SessionFiles
 from .memories import read_memory, write_memory
-from .programs import MAX_NAME, Program, Programs
+from .programs import MAX_NAME, Callee, Program, Programs
 from .sealing import Label, Sealing, program_digest
-from .values import accepts, export_infos, from_raw, function_type, to_raw, unshowable_result
+from .values import Signature, export_infos, function_type
 
 VERSION = (0, 1, 0)
 """Version of the application, in the evidence's claims."""
@@ -78,6 +77,16 @@ _CODES: tuple[tuple[type[Exception], ErrorCode], ...] = (
     (MemoryError, ErrorCode.LIMIT_EXCEEDED),
     (RecursionError, ErrorCode.LIMIT_EXCEEDED),
 )
+
+
+class _Answered(NamedTuple):
+    """A call or run of which a receipt may be asked for."""
+
+    number: int
+    module_digest: bytes
+    request: CallRequest | RunRequest
+    reply: Reply
+    fuel_used: int
 
 
 class Application:
@@ -105,6 +114,7 @@ class Application:
         self._history = History()
         self._receipts: deque[AttestedCall] = deque(maxlen=_KEPT_RECEIPTS)
         self._calls = 0
+        self._unsettled: _Answered | None = None
 
     def begin(self, session: bytes) -> None:
         """Note the name of the connection, for receipts."""
@@ -115,7 +125,9 @@ class Application:
         self._access.client = client
 
     def handle(self, request: Request, number: int = 0) -> Reply:
-        """The reply to the request of that number; never raises."""
+        """The reply to the request of that number; never raises but for what `settle` raises."""
+        if self._unsettled is not None:
+            self.settle()
         try:
             self._access.check(request)
             return self._answer(request, number)
@@ -123,6 +135,25 @@ class Application:
             return error.reply
         except Exception as error:
             return self._error_reply(error)
+
+    def settle(self) -> None:
+        """Note what a receipt of the latest call says. At the latest the next request does it.
+
+        Whoever sends replies calls this once the reply is on its way: the client need not wait for it. Raises
+        MemoryError where there is no room for it.
+        """
+        if self._unsettled is None:
+            return
+        number, digest, request, reply, fuel_used = self._unsettled
+        self._unsettled = None
+        history = self._history.digest
+        self._history.add(request, reply)
+        self._calls += 1
+        self._receipts.append(
+            AttestedCall(number, self._calls, digest, request, reply, fuel_used, history).frozen(
+                self._session
+            )
+        )
 
     def interrupt(self, why: str) -> None:
         """End the call under way, which is answered with `why`; for signal handlers."""
@@ -191,9 +222,8 @@ class Application:
         return InfoResult(version, engine, self._programs.names(), exports)
 
     def _attested(self, request: CallRequest | RunRequest, number: int) -> Reply:
-        """Call or run, and note what a receipt of it says."""
+        """Call or run; `settle` notes what a receipt of it says."""
         program = self._programs.program(request.module)
-        history = self._history.digest
         reply: Reply
         try:
             reply = self._call(program, request) if isinstance(request, CallRequest) else self._run(request)
@@ -201,30 +231,29 @@ class Application:
             raise
         except Exception as error:
             reply = self._error_reply(error)
-        self._history.add(request, reply)
-        self._calls += 1
-        self._receipts.append(
-            AttestedCall(
-                number, self._calls, program.digest, request, reply, self._programs.fuel_used, history
-            ).frozen(self._session)
-        )
+        self._unsettled = _Answered(number, program.digest, request, reply, self._programs.fuel_used)
         return reply
 
     def _call(self, program: Program, request: CallRequest) -> CallResult:
-        function = _exported_function(self._programs, program, request.function)
-        if not accepts(function.signature, request.arguments):
-            shown = function_type(function.signature)
+        callee = program.callees.get(request.function) or self._find(program, request.function)
+        if not callee.signature.accepts(request.arguments):
+            shown = function_type(callee.function.signature)
             raise RequestError(
                 ErrorCode.BAD_ARGUMENTS, f"the arguments do not fit the function's type {shown}"
             )
-        unshowable = unshowable_result(function.signature)
+        unshowable = callee.signature.unshowable
         if unshowable is not None:
             raise RequestError(
                 ErrorCode.UNSUPPORTED, f"a result of type {unshowable} cannot leave the enclave"
             )
-        with self._programs.limited(request.fuel, request.timeout_ms):
-            results = invoke(self._programs.store, function, to_raw(request.arguments))
-        return CallResult(from_raw(function.signature, results), self._programs.fuel_used)
+        values = self._programs.call(callee, request.arguments, request.fuel, request.timeout_ms)
+        return CallResult(values, self._programs.fuel_used)
+
+    def _find(self, program: Program, name: str) -> Callee:
+        """An exported function, found for the first time."""
+        function = _exported_function(self._programs, program, name)
+        callee = program.callees[name] = Callee(function, Signature(function.signature))
+        return callee
 
     def _run(self, request: RunRequest) -> RunResult:
         result = self._programs.run(request)

@@ -1,6 +1,7 @@
 """One enclave: locks itself down, then serves one client's session until it ends.
 
-Sockets are polled, never given a time limit of their own: changing one is a system call that is refused here.
+The channel's time limit for an idle client is set before the process is locked down: changing it is a system
+call that is refused then. Other waits are polled.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import gc
 import select
 import signal
 import socket
+import struct
 import time
 from types import FrameType
 
@@ -20,7 +22,6 @@ from schannel.events import (
     CloseReason,
     Event,
     EvidenceRequired,
-    PeerClosed,
     ReplyReceived,
     RequestReceived,
 )
@@ -46,6 +47,7 @@ from schannel.monitor_keys import Monitor
 from schannel.policy import Policy
 from schannel.primitives import random_bytes
 from schannel.session import ClientSession, EnclaveClaims, EnclaveSession
+from schannel.wire import Buffer
 
 from . import sandbox
 from .application import VERSION, Application
@@ -65,6 +67,7 @@ STOP_SIGNALS = {
 
 _REASONS = {int(number): reason for reason, number in STOP_SIGNALS.items()}
 _RECEIVE_SIZE = 1 << 18
+_SILENT = "the client is silent"
 
 
 def run(
@@ -78,7 +81,9 @@ def run(
 
     `inherited` names the layers of isolation that the process was forked into.
     """
-    channel.setblocking(False)
+    channel.settimeout(None)
+    idle = struct.pack("ll", configuration.idle_ms // 1000, configuration.idle_ms % 1000 * 1000)
+    channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, idle)
     try:
         kept = [channel.fileno(), link.fileno(), storage.fileno()]
         isolated = sandbox.lock_down(configuration.data_limit, kept)
@@ -166,24 +171,24 @@ class EnclaveServer:
             self._session.receive_eof()
             return True
         events = self._session.receive_data(data)
-        closed = any(isinstance(event, PeerClosed) for event in events)
         # A client that has closed waits for no reply any more.
-        for event in () if closed else events:
+        for event in () if self._session.peer_closed else events:
             self._handle(event)
-            self._flush()
         self._flush()
-        return closed
+        return self._session.peer_closed
 
     def _handle(self, event: Event) -> None:
-        match event:
-            case EvidenceRequired(data):
-                self._session.send_evidence(self._link.attest(data))
-                self._attested = True
-                self._application.begin(self._session.handshake_hash)
-            case ClientIdentified(public_key):
-                self._application.identify(public_key)
-            case RequestReceived(number, request):
-                self._reply(number, self._application.handle(request, number))
+        if isinstance(event, RequestReceived):
+            number, request = event
+            self._reply(number, self._application.handle(request, number))
+            self._flush()
+            self._application.settle()
+        elif isinstance(event, EvidenceRequired):
+            self._session.send_evidence(self._link.attest(event.data))
+            self._attested = True
+            self._application.begin(self._session.handshake_hash)
+        elif isinstance(event, ClientIdentified):
+            self._application.identify(event.public_key)
 
     def _reply(self, number: int, reply: Reply) -> None:
         try:
@@ -196,19 +201,23 @@ class EnclaveServer:
         try:
             if self._stopping:
                 raise _Stop(self._stopping)
-            if not self._ready(select.POLLIN):
-                raise _Silent("the client is silent")
+            # An attested client's time limit is the socket's own.
+            if not self._attested and not self._ready(select.POLLIN):
+                raise _Silent(_SILENT)
             if self._deadline is None:
                 self._deadline = time.monotonic() + self._configuration.handshake_ms / 1000
             return bytes(self._buffer[: self._channel.recv_into(self._buffer)])
+        except BlockingIOError:
+            raise _Silent(_SILENT) from None
         finally:
             self._waiting = False
 
     def _flush(self) -> None:
-        pending = memoryview(self._session.data_to_send())
+        pending: Buffer = self._session.data_to_send()
         while pending:
             try:
-                pending = pending[self._channel.send(pending) :]
+                sent = self._channel.send(pending, socket.MSG_DONTWAIT)
+                pending = memoryview(pending)[sent:] if sent < len(pending) else b""
             except BlockingIOError:
                 if not self._ready(select.POLLOUT):
                     raise TimeoutError("the client does not read") from None

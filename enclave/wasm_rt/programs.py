@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import gc
-import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from types import FrameType
-from typing import cast
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import tinywasm
 from schannel.messages import ErrorCode, RunRequest, RunResult
 from schannel.receipts import RUN_FUNCTION
+from schannel.values import Value
 from schannel.wire import Buffer
 from tinywasm import binary, text
-from tinywasm.instance import Module, instantiate
+from tinywasm.instance import Module, instantiate, invoke
+from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.module import Extern, ModuleInstance
 from tinywasm.wasi import MemoryTree, Wasi, WasiConfig, run_command
 from tinywasm.wasi.abi import MODULE as WASI_MODULE
 
+from . import call_timer
 from .configuration import Configuration
 from .errors import RequestError
+from .values import Signature
 
 MAX_NAME = 256
 """Longest name of a module, in characters."""
@@ -32,6 +34,13 @@ MAX_STDERR = 1 << 20
 _BINARY = b"\0asm"
 
 
+class Callee(NamedTuple):
+    """An exported function, ready to be called."""
+
+    function: FuncInstance
+    signature: Signature
+
+
 @dataclass(slots=True)
 class Program:
     """A deployed module; `digest` is SHA-256 of what was sent. `instance` is None until it is first used."""
@@ -39,6 +48,8 @@ class Program:
     module: Module
     digest: bytes
     instance: ModuleInstance | None = None
+    callees: dict[str, Callee] = field(default_factory=dict)
+    """The functions that were called already."""
 
     @property
     def is_command(self) -> bool:
@@ -73,7 +84,6 @@ class Programs:
         self.store = tinywasm.Store(self._engine)
         self._programs: dict[str, Program] = {}
         self._running = False
-        self._alarmed = False
         self.fuel_used = 0
         """Instructions of the latest call or run."""
 
@@ -129,6 +139,19 @@ class Programs:
                 program.instance = self._instantiate(program)
         return program.instance
 
+    def call(
+        self, callee: Callee, arguments: Sequence[Value], fuel: int, timeout_ms: int
+    ) -> tuple[Value, ...]:
+        """Call a function with arguments that it takes; WasmError if it traps."""
+        function, signature = callee
+        raw = signature.to_raw(arguments)
+        granted = self._begin(fuel, timeout_ms)
+        try:
+            results = invoke(self.store, function, raw)
+        finally:
+            self._end(granted)
+        return signature.from_raw(results)
+
     def run(self, request: RunRequest) -> RunResult:
         """Run a command to its end; WasmError if it cannot be linked or traps."""
         program = self.program(request.module)
@@ -161,6 +184,14 @@ class Programs:
         Raises:
             RequestError: the session has no fuel left.
         """
+        granted = self._begin(fuel, timeout_ms)
+        try:
+            yield
+        finally:
+            self._end(granted)
+
+    def _begin(self, fuel: int, timeout_ms: int) -> int:
+        """Set fuel and time limit; returns the fuel granted."""
         limits = self._configuration
         if not self.fuel_left:
             raise RequestError(
@@ -172,25 +203,22 @@ class Programs:
         self.store.set_fuel(granted)
         self.store.interrupted = False
         self._running = True
-        if not self._alarmed:
-            signal.signal(signal.SIGALRM, self._expire)
-            self._alarmed = True
-        signal.setitimer(signal.ITIMER_REAL, min(timeout_ms or limits.max_call_ms, limits.max_call_ms) / 1000)
-        try:
-            yield
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            self._running = False
-            self.fuel_used = granted - self.store.get_fuel()
-            self.fuel_left -= self.fuel_used
+        call_timer.start(self._out_of_time, min(timeout_ms or limits.max_call_ms, limits.max_call_ms) / 1000)
+        return granted
 
-    def _expire(self, _signal: int, _frame: FrameType | None) -> None:
+    def _end(self, granted: int) -> None:
+        call_timer.stop()
+        self._running = False
+        self.fuel_used = granted - self.store.get_fuel()
+        self.fuel_left -= self.fuel_used
+
+    def _out_of_time(self) -> None:
         self.interrupt("the time limit was reached")
 
     def _module(self, source: Buffer) -> Module:
         if source[: len(_BINARY)] == _BINARY:
-            # The decoder takes any buffer, and copies out of it only what stays of the module.
-            syntax = binary.decode(cast(bytes, source), self._engine.config.features)
+            # The module refers to the bytes as they came: a large program is not here twice.
+            syntax = binary.decode(memoryview(source), self._engine.config.features)
         else:
             written = str(source, "utf-8")
             if not written.strip():

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from schannel.layouts import MAX_TEXT
-from schannel.messages import ExportInfo, ExternKind, Value, ValueType
+from schannel.messages import ExportInfo, ExternKind
+from schannel.values import Value, ValueType, known_value
 from tinywasm.instance import Module
 from tinywasm.module import Export
 from tinywasm.numerics.floats import f32_from_bits, f32_to_bits, f64_from_bits, f64_to_bits
@@ -28,29 +29,39 @@ _TO_BITS: dict[ValType, tuple[ValueType, Callable[[Any], int]]] = {
 }
 
 
-def accepts(signature: FuncType, arguments: Sequence[Value]) -> bool:
-    """Whether a function of that type takes these arguments."""
-    expected = [_TO_BITS.get(param, (None,))[0] for param in signature.params]
-    return expected == [argument.type for argument in arguments]
+_INTEGERS = (I32, I64)
+"""Types whose bits are what the engine takes and gives."""
 
 
-def unshowable_result(signature: FuncType) -> ValType | None:
-    """The first result type of which no value can leave the enclave: references mean nothing outside."""
-    return next((result for result in signature.results if result not in _TO_BITS), None)
+class Signature:
+    """How arguments go into functions of one type, and how their results come out."""
 
+    def __init__(self, function_type: FuncType) -> None:
+        params, results = function_type.params, function_type.results
+        self._params = tuple(_TO_BITS.get(param, (None,))[0] for param in params)
+        self._to_raw = [_TO_RAW[kind] for kind in self._params if kind is not None]
+        self._integers_in = all(param in _INTEGERS for param in params)
+        self._results = [_TO_BITS[result][0] for result in results if result in _TO_BITS]
+        self._to_bits = [_TO_BITS[result][1] for result in results if result in _TO_BITS]
+        self._integers_out = all(result in _INTEGERS for result in results)
+        self.unshowable = next((item for item in results if item not in _TO_BITS), None)
+        """The first result type of which no value can leave the enclave: references mean nothing outside."""
 
-def to_raw(arguments: Sequence[Value]) -> list[Any]:
-    """Arguments as the engine takes them."""
-    return [_TO_RAW[argument.type](argument.bits) for argument in arguments]
+    def accepts(self, arguments: Sequence[Value]) -> bool:
+        """Whether a function of this type takes these arguments."""
+        return self._params == tuple([kind for kind, _ in arguments])
 
+    def to_raw(self, arguments: Sequence[Value]) -> list[Any]:
+        """Arguments that it takes, as the engine takes them."""
+        if self._integers_in:
+            return [bits for _, bits in arguments]
+        return [convert(bits) for convert, (_, bits) in zip(self._to_raw, arguments, strict=True)]
 
-def from_raw(signature: FuncType, results: Sequence[Any]) -> tuple[Value, ...]:
-    """Results as they travel."""
-    values = []
-    for kind, raw in zip(signature.results, results, strict=True):
-        value_type, to_bits = _TO_BITS[kind]
-        values.append(Value(value_type, to_bits(raw)))
-    return tuple(values)
+    def from_raw(self, results: Sequence[Any]) -> tuple[Value, ...]:
+        """Results as they travel."""
+        if not self._integers_out:
+            results = [convert(raw) for convert, raw in zip(self._to_bits, results, strict=True)]
+        return tuple(map(known_value, zip(self._results, results, strict=True)))
 
 
 def function_type(signature: FuncType) -> str:

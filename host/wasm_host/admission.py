@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -19,6 +20,14 @@ class TurnedAway(Exception):
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.shown)
         self.refusal = refusal
+
+
+def network_of(address: str) -> str:
+    """What counts as one address: of IPv6 the first 64 bits, since who has one has all that begin so."""
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    if parsed.version == 4 or parsed.ipv4_mapped:
+        return address
+    return str(ipaddress.ip_network((parsed, 64), strict=False))
 
 
 class Admission:
@@ -39,6 +48,7 @@ class Admission:
         """
         if self._metrics.open_connections >= self._limits.connections:
             raise TurnedAway(Refusal.CONNECTIONS)
+        address = network_of(address)
         if self._by_address[address] >= self._limits.per_address:
             raise TurnedAway(Refusal.ADDRESS)
         self._metrics.open_connections += 1

@@ -21,11 +21,17 @@ _INTERVAL = 0.25
 
 _COUNTED = ("RssAnon:", "RssShmem:")
 _MEBIBYTE = 1 << 20
+_CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 def machine_memory() -> int:
-    """Mebibytes that this machine has."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // _MEBIBYTE
+    """Mebibytes that this process may use: of the machine, or of the container that it is in."""
+    size = 0
+    with contextlib.suppress(AttributeError, ValueError, OSError):
+        size = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        # "max" where there is no limit, no file where there are no such containers.
+        size = min(size, int(_CONTAINER_LIMIT.read_text(encoding="ascii")))
+    return size // _MEBIBYTE
 
 
 def process_memory(pid: int) -> int:

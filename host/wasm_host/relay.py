@@ -1,18 +1,24 @@
-"""Passes bytes between a client and its enclave, both ways, as fast as the slower side takes them."""
+"""Passes bytes between clients and their enclaves, both ways, as fast as the slower side takes them.
+
+One thread does it for all sessions: it is on the way of every call, twice, and waking a task of asyncio costs
+several times what passing the bytes on does. What belongs to a session is touched by that thread alone.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import select
+import socket
+import threading
 import time
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import cast
-
-_CHUNK = 1 << 18
-_AHEAD = 1 << 20
-"""Bytes that wait here for the slower side, in each direction: fewer mean more turns of fewer bytes."""
 
 _GRACE = 5.0
-"""Seconds that an enclave may go on sending after its client has stopped."""
+"""Seconds for what is still to be passed on once one side has ended."""
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -30,104 +36,239 @@ class Traffic:
         self.last = time.monotonic()
 
 
-class _End(asyncio.BufferedProtocol):
-    """One side of a relay: what it receives goes to the other side's transport.
+class _End:
+    """One side of a session; `pending` came from it and waits for the other side to take it."""
 
-    Callbacks, not streams: a relay is on the way of every call, and waking a task costs more than passing the
-    bytes on.
+    __slots__ = ("direction", "events", "other", "pending", "reading", "socket", "traffic")
+
+    other: _End
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        direction: str,
+        traffic: Traffic,
+        pending: bytes = b"",
+        *,
+        reading: bool = True,
+    ) -> None:
+        self.socket = sock
+        self.direction = direction
+        self.traffic = traffic
+        self.pending = pending
+        self.reading = reading
+        self.events = 0
+
+
+class _Link:
+    """A session's two sides, and what the loop hears of them."""
+
+    def __init__(self, client: _End, enclave: _End) -> None:
+        client.other, enclave.other = enclave, client
+        self.ends = (client, enclave)
+        self.client = client
+        self._loop = asyncio.get_running_loop()
+        self.ended = self._loop.create_future()
+        """Done when either side sends nothing more."""
+
+        self.finished = self._loop.create_future()
+        """Done when nothing more goes to the client."""
+
+    def note(self, *futures: asyncio.Future[None]) -> None:
+        """Tell the loop, from the relay's thread."""
+        # The loop may be gone when the process ends.
+        with contextlib.suppress(RuntimeError):
+            for future in futures:
+                self._loop.call_soon_threadsafe(_resolve, future)
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+class Relay:
+    """The relaying thread of a host; `buffer` is what it holds of one direction of one session, in bytes.
+
+    Each `start` has its `close`.
     """
 
-    def __init__(self, traffic: Traffic, direction: str) -> None:
-        self._traffic = traffic
-        self._direction = direction
-        self._buffer = memoryview(bytearray(_CHUNK))
-        self.other: asyncio.Transport | None = None
-        """Where to; set before the first byte."""
+    def __init__(self, buffer: int) -> None:
+        self._buffer = memoryview(bytearray(buffer))
+        self._epoll = select.epoll()
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._epoll.register(self._wake, select.EPOLLIN)
+        self._ends: dict[int, tuple[_End, _Link]] = {}
+        self._orders: deque[Callable[[], None]] = deque()
+        self._running = True
+        self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
 
-        self.through: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Done when nothing comes from this side any more."""
+    def start(self) -> None:
+        """Begin to relay what `relay` is given."""
+        self._thread.start()
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        """Where to put what is received."""
-        return self._buffer
+    async def relay(self, client: Streams, enclave: socket.socket, first: bytes, traffic: Traffic) -> None:
+        """Relay until either side is through, beginning with `first` to the enclave, which is then hung up.
 
-    def buffer_updated(self, nbytes: int) -> None:
-        """Pass on what was received."""
-        self.pass_on(bytes(self._buffer[:nbytes]))
+        An end of stream is passed on as such. When one side's has come, there is a grace period for what is
+        on its way to the client, the enclave's answer to the end of its client's stream included.
+        """
+        try:
+            arrived, ended = await _take_over(client)
+            # A descriptor of the thread's own: asyncio closes its one when it likes.
+            descriptor = os.dup(client[1].get_extra_info("socket").fileno())
+        except BaseException:
+            enclave.close()
+            raise
+        enclave.setblocking(False)
+        up = _End(socket.socket(fileno=descriptor), "up", traffic, first + arrived, reading=not ended)
+        link = _Link(up, _End(enclave, "down", traffic))
+        self._order(lambda: self._add(link))
+        try:
+            await link.ended
+            await asyncio.wait({link.finished}, timeout=_GRACE)
+        finally:
+            self._order(lambda: self._drop(link))
 
-    def pass_on(self, data: bytes) -> None:
-        """Write bytes to the other side."""
-        if data and self.other is not None and not self.other.is_closing():
-            self.other.write(data)
-            self._traffic.add(self._direction, len(data))
+    def close(self) -> None:
+        """Stop; what is being relayed ends."""
+        self._order(self._stop)
+        self._thread.join()
 
-    def eof_received(self) -> bool:
-        """Pass the end on; this side's transport stays open for what is still to be sent to it."""
-        if self.other is not None and self.other.can_write_eof() and not self.other.is_closing():
-            self.other.write_eof()
-        self._finish()
-        return True
+    def _order(self, action: Callable[[], None]) -> None:
+        """Have the relay's thread do something."""
+        if self._thread.is_alive():
+            self._orders.append(action)
+            os.eventfd_write(self._wake, 1)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing comes any more, and nothing can be sent."""
-        self._finish()
-        if self.other is not None:
-            self.other.resume_reading()
+    def _run(self) -> None:
+        poll, ends = self._epoll.poll, self._ends
+        while self._running:
+            for descriptor, _ in poll():
+                if descriptor in ends:
+                    end, link = ends[descriptor]
+                    try:
+                        self._serve(end, link)
+                    except OSError:
+                        self._drop(link)
+                elif descriptor == self._wake:
+                    self._obey()
+        for _, link in list(ends.values()):
+            self._drop(link)
+        self._epoll.close()
+        os.close(self._wake)
 
-    def pause_writing(self) -> None:
-        """This side takes no more: let the other one wait, so that nothing piles up here."""
-        if self.other is not None:
-            self.other.pause_reading()
+    def _obey(self) -> None:
+        os.eventfd_read(self._wake)
+        while self._orders:
+            self._orders.popleft()()
 
-    def resume_writing(self) -> None:
-        """This side takes bytes again."""
-        if self.other is not None and not self.other.is_closing():
-            self.other.resume_reading()
+    def _stop(self) -> None:
+        self._running = False
 
-    def _finish(self) -> None:
-        if not self.through.done():
-            self.through.set_result(None)
+    def _add(self, link: _Link) -> None:
+        for end in link.ends:
+            self._ends[end.socket.fileno()] = (end, link)
+        try:
+            for end in link.ends:
+                self._watch(end)
+                self._flush(end, link)
+        except OSError:
+            self._drop(link)
+
+    def _drop(self, link: _Link) -> None:
+        for end in link.ends:
+            if self._ends.pop(end.socket.fileno(), None) is not None:
+                if end.events:
+                    self._epoll.unregister(end.socket)
+                end.socket.close()
+        link.note(link.ended, link.finished)
+
+    def _serve(self, end: _End, link: _Link) -> None:
+        """An end has bytes, takes bytes again, has ended or has broken."""
+        if end.other.pending:
+            self._flush(end.other, link)
+        if end.pending or not end.reading:
+            return
+        try:
+            size = end.socket.recv_into(self._buffer)
+        except BlockingIOError:
+            return
+        except OSError:
+            size = 0
+        if size:
+            self._pass_on(end, link, self._buffer[:size])
+        else:
+            end.reading = False
+            self._through(end, link)
+            self._watch(end)
+
+    def _flush(self, end: _End, link: _Link) -> None:
+        pending, end.pending = end.pending, b""
+        if pending:
+            self._pass_on(end, link, memoryview(pending))
+        if not end.pending:
+            if not end.reading:
+                self._through(end, link)
+            self._watch(end)
+            self._watch(end.other)
+
+    def _pass_on(self, end: _End, link: _Link, data: memoryview) -> None:
+        """Send to the other side what came from `end`; what that does not take waits."""
+        try:
+            sent = end.other.socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._lost(end, link)
+            return
+        end.traffic.add(end.direction, sent)
+        if sent < len(data):
+            end.pending = bytes(data[sent:])
+            self._watch(end)
+            self._watch(end.other)
+
+    def _through(self, end: _End, link: _Link) -> None:
+        """Nothing comes from `end` any more: pass that on, after what came before."""
+        if not end.pending:
+            with contextlib.suppress(OSError):
+                end.other.socket.shutdown(socket.SHUT_WR)
+        link.note(link.ended)
+        if end is not link.client and not end.pending:
+            link.note(link.finished)
+
+    def _lost(self, end: _End, link: _Link) -> None:
+        """The other side takes nothing any more."""
+        end.reading = False
+        self._watch(end)
+        if end is not link.client:
+            link.note(link.ended, link.finished)
+
+    def _watch(self, end: _End) -> None:
+        """Have the kernel tell what can be done now; an end that has broken would tell it for ever."""
+        events = select.EPOLLIN if end.reading and not end.pending else 0
+        if end.other.pending:
+            events |= select.EPOLLOUT
+        if events == end.events:
+            return
+        if not end.events:
+            self._epoll.register(end.socket, events)
+        elif events:
+            self._epoll.modify(end.socket, events)
+        else:
+            self._epoll.unregister(end.socket)
+        end.events = events
 
 
-async def relay(client: Streams, enclave: Streams, traffic: Traffic) -> None:
-    """Relay until either side is through; an end of stream is passed on as such.
-
-    When the enclave's stream ends, so does the relay. When the client's does, the enclave may finish its
-    answer within a grace period.
-    """
-    up, down = _End(traffic, "up"), _End(traffic, "down")
-    up.other, down.other = _transport(enclave), _transport(client)
-    await _take_over(client, up)
-    await _take_over(enclave, down)
-    await asyncio.wait({up.through, down.through}, return_when=asyncio.FIRST_COMPLETED)
-    if not down.through.done():
-        await asyncio.wait({down.through}, timeout=_GRACE)
-
-
-def _transport(streams: Streams) -> asyncio.Transport:
-    return cast(asyncio.Transport, streams[1].transport)
-
-
-async def _take_over(streams: Streams, end: _End) -> None:
-    """Let a stream's bytes come to `end`, beginning with those that had arrived already."""
-    transport = _transport(streams)
-    arrived, ended = await _arrived(streams[0], transport)
-    transport.set_protocol(end)
-    transport.set_write_buffer_limits(_AHEAD)
-    end.pass_on(arrived)
-    if ended or transport.is_closing():
-        end.eof_received()
-    else:
-        transport.resume_reading()
-
-
-async def _arrived(reader: asyncio.StreamReader, transport: asyncio.Transport) -> tuple[bytes, bool]:
-    """What a stream holds already, and whether that is all; its transport is left paused."""
+async def _take_over(client: Streams) -> tuple[bytes, bool]:
+    """What a client's stream holds already, and whether that is all; asyncio reads no more of it."""
+    reader, transport = client[0], client[1].transport
+    assert isinstance(transport, asyncio.Transport)
     arrived = b""
     while not transport.is_closing():
         # Taking bytes out of a full stream lets it read again.
         transport.pause_reading()
-        reading = asyncio.ensure_future(reader.read(_CHUNK))
+        reading = asyncio.ensure_future(reader.read(1 << 16))
         await asyncio.sleep(0)
         if not reading.done():
             reading.cancel()

@@ -21,7 +21,7 @@ from .memory import MemoryWatch
 from .metrics import Metrics
 from .monitor import Enclave, MonitorError, MonitorProcess, Stop
 from .pool import EnclavePool
-from .relay import Streams, Traffic, relay
+from .relay import Relay, Streams, Traffic
 from .storage import SealedStore, serve_storage
 
 _REFUSAL_LINGER, _REFUSAL_READ = 1.0, 4096
@@ -57,6 +57,7 @@ class Server:
         self._admission = Admission(self._limits, self._metrics)
         self._memory = MemoryWatch(self._limits.memory)
         self._pool = EnclavePool(monitor, self._limits.pool, self._metrics)
+        self._relay = Relay(self._limits.buffer)
         self._listener: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._refusing = 0
@@ -72,6 +73,7 @@ class Server:
     async def listen(self, listener: socket.socket) -> None:
         """Accept clients from a bound socket."""
         self._listener = await asyncio.start_server(self._accept, sock=listener, limit=self._limits.buffer)
+        self._relay.start()
         self._pool.fill()
 
     async def drain(self) -> None:
@@ -93,6 +95,7 @@ class Server:
         await self._stop_accepting()
         if self._connections:
             await asyncio.wait(self._connections)
+        self._relay.close()
 
     def hurry(self) -> None:
         """Do not let sessions finish by themselves: have their enclaves close them."""
@@ -169,14 +172,10 @@ class Server:
     async def _connect(
         self, peer: str, client: Streams, enclave: Enclave, first: bytes, too_large: asyncio.Event
     ) -> None:
-        streams = await asyncio.open_connection(sock=enclave.channel, limit=self._limits.buffer)
-        streams[1].transport.set_write_buffer_limits(self._limits.buffer)
-        streams[1].write(first)
         storage = await asyncio.open_connection(sock=enclave.storage)
         storing = asyncio.create_task(serve_storage(*storage, self._store))
         traffic = Traffic()
-        traffic.add("up", len(first))
-        relaying = asyncio.create_task(relay(client, streams, traffic))
+        relaying = asyncio.create_task(self._relay.relay(client, enclave.channel, first, traffic))
         try:
             if why := await self._end_of_session(relaying, traffic, too_large):
                 self._stop(peer, enclave, why)
@@ -186,7 +185,6 @@ class Server:
                 task.cancel()
             await asyncio.gather(relaying, storing, return_exceptions=True)
             self._metrics.relayed.update(traffic.relayed)
-            streams[1].close()
             await self._end(peer, enclave, traffic)
 
     async def _end_of_session(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import tempfile
 import threading
@@ -56,7 +55,7 @@ class Draft:
         descriptor, path = tempfile.mkstemp(_DRAFT, f"{_owner(name)}-", folder)
         self.path = Path(path)
         self.file: BinaryIO = open(descriptor, "wb")  # noqa: SIM115 - until it is kept or dropped
-        fcntl.flock(self.file, fcntl.LOCK_EX)
+        _lock(self.file)
 
     def drop(self) -> None:
         """Forget it; nothing where it was kept."""
@@ -183,13 +182,21 @@ def _owner(name: bytes) -> str:
     return name[:OWNER_SIZE].hex()
 
 
+def _lock(file: BinaryIO) -> None:
+    """Lock a file until it is closed; BlockingIOError if somebody else has it."""
+    # Only Linux has enclaves, as the command says elsewhere; an import at the top would not get that far.
+    import fcntl
+
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def _removed_leftover(entry: os.DirEntry[str]) -> bool:
     """Remove a draft whose host has ended; whether it was one."""
     if entry.stat().st_mtime > time.time() - _YOUNG:
         return False
     with open(entry, "rb") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(file)
         except BlockingIOError:
             return False
         os.unlink(entry)

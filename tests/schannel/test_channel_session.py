@@ -238,9 +238,8 @@ def test_the_counters_end(make_pair: Any) -> None:
     pair = make_pair()
     pair.open()
     pair.client._writer._cipher.n = MAX_NONCE
-    pair.client.send_request(CALL)
     with pytest.raises(NonceExhausted):
-        pair.client.data_to_send()
+        pair.client.send_request(CALL)
     assert pair.client.state is State.DEAD
     assert pair.client.data_to_send() == b""
 

@@ -171,6 +171,30 @@ class TestCommand:
             f"cannot read {tmp_path}: not a file",
         )
 
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (("--get", "x="), "'x=' is not NAME[=FILE]: the file is missing"),
+            (("--get", "=x"), "'=x' is not NAME[=FILE]: the name is missing"),
+            (("--get", "/"), "'/' is not NAME[=FILE]: the file is missing"),
+            (("--put", "x="), "'x=' is not FILE[=NAME]: the name is missing"),
+            (("--put", ""), "'' is not FILE[=NAME]: the file is missing"),
+            (("-p", "=x"), "'=x' is not [NAME=]FILE: the name is missing"),
+            (("-p", ""), "'' is not [NAME=]FILE: the file is missing"),
+            (("--env", "=x"), "'=x' is not NAME=VALUE: the name is missing"),
+            (("--env", "x=\udcff"), "'\\udcff' is not UTF-8"),
+            (("-s", "\udcff"), "'\\udcff' is not UTF-8"),
+            (("-p", "x", "--run", "--", "\udcff"), "'\\udcff' is not UTF-8"),
+        ],
+    )
+    def test_wrong_usage(
+        self, options: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with pytest.raises(SystemExit) as caught:
+            cli.main(options)
+        assert caught.value.code == 2
+        assert message in capsys.readouterr().err
+
     def test_interrupted(self, capsys: pytest.CaptureFixture[str]) -> None:
         def interrupt() -> int:
             raise KeyboardInterrupt

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,19 @@ def test_what_is_added_is_listed(tmp_path: Path) -> None:
     assert programs(tmp_path).list() == [Kept("one", 4, ONE.digest), OTHER]
     assert (programs(tmp_path).counter("one"), programs(tmp_path).counter("none")) == (4, 0)
     assert programs(tmp_path, b"\x08" * 32).list() == []
+
+
+def test_two_clients_at_once_forget_nothing(tmp_path: Path) -> None:
+    def keep(client: int) -> None:
+        for number in range(20):
+            programs(tmp_path).add(Kept(f"{client} {number}", 1, ONE.digest))
+
+    threads = [threading.Thread(target=keep, args=(client,)) for client in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(programs(tmp_path).list()) == 80
 
 
 def test_what_is_forgotten_leaves_its_counter(tmp_path: Path) -> None:

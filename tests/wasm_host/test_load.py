@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from fakes import HELLO, FakeMonitor, exchange, run, running_server, serving
 from schannel.framing import MAGIC, Refusal, encode_record, encode_refusal
+from wasm_host import memory
+from wasm_host.admission import Admission, TurnedAway
 from wasm_host.limits import ServerLimits
 from wasm_host.memory import MemoryWatch
 from wasm_host.metrics import Metrics
@@ -52,6 +55,26 @@ def test_too_many_connections(limits: ServerLimits, refusal: Refusal) -> None:
             assert await exchange(address, b"x") == HELLO + b"x", "those who left make room"
 
     run(main())
+
+
+@pytest.mark.parametrize(
+    ("address", "other", "one"),
+    [
+        ("192.0.2.1", "192.0.2.2", False),
+        ("2001:db8::1", "2001:db8::ffff:1", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+        ("fe80::1%eth0", "fe80::2%eth0", True),
+    ],
+)
+def test_what_counts_as_one_address(address: str, other: str, one: bool) -> None:
+    admission = Admission(ServerLimits(per_address=1), Metrics())
+    with admission.connection(address):
+        try:
+            with admission.connection(other):
+                assert not one
+        except TurnedAway as turned:
+            assert one and turned.refusal is Refusal.ADDRESS
 
 
 @pytest.mark.parametrize("sent", [b"", MAGIC, HELLO[:-1], MAGIC + bytes(4) + b"\x04\x00" + bytes(1000)])
@@ -141,6 +164,17 @@ def test_session_with_most_of_the_memory_makes_room(caplog: pytest.LogCaptureFix
 
     run(main())
     assert "enclaves have 140 MiB, more than 100: process 2" in caplog.text
+
+
+def test_memory_of_a_container_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(memory, "_CONTAINER_LIMIT", limit)
+    machine = memory.machine_memory()
+    assert machine > 100
+    limit.write_text("max\n")
+    assert memory.machine_memory() == machine
+    limit.write_text(f"{100 << 20}\n")
+    assert memory.machine_memory() == 100
 
 
 def test_client_that_does_not_read_is_idle() -> None:

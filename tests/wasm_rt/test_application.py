@@ -166,6 +166,18 @@ def test_configuration_limits_time() -> None:
     assert reply.message == "interrupted: the time limit was reached"
 
 
+def test_each_call_has_the_time_that_it_was_given() -> None:
+    """Whatever limits the calls before it had, whose timer may still be running."""
+    application = Application(Configuration(max_call_ms=600_000))
+    application.handle(DeployRequest("main", PROGRAM))
+    one = (Value.i32(1),)
+    for timeout_ms in (0, 20, 100, 20):
+        assert results(application.handle(CallRequest("main", "i32", one, 0, timeout_ms))) == [1]
+        begun = time.monotonic()
+        assert error(application.handle(CallRequest("main", "spin", (), 0, 50))).code is ErrorCode.INTERRUPTED
+        assert time.monotonic() - begun >= 0.05
+
+
 def test_start_function_is_limited() -> None:
     application = Application(Configuration(max_call_ms=50))
     reply = error(application.handle(DeployRequest("main", b"(module (func $f (loop br 0)) (start $f))")))
@@ -261,7 +273,7 @@ def test_failure_of_ours_tells_its_kind_only(
     def fail(*_: object) -> None:
         raise KeyError("a secret")
 
-    monkeypatch.setattr("wasm_rt.application.invoke", fail)
+    monkeypatch.setattr("wasm_rt.programs.invoke", fail)
     reply = error(application.handle(CallRequest("main", "two")))
     assert (reply.code, reply.message) == (ErrorCode.INTERNAL, "the enclave failed: KeyError")
 

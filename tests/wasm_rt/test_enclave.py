@@ -33,6 +33,7 @@ from schannel.policy import Policy
 from schannel.session import ClientSession
 from schannel.transport import ClientConnection
 from wasm_rt import enclave, monitor_link
+from wasm_rt.application import Application
 from wasm_rt.configuration import Configuration
 from wasm_rt.monitor_link import MonitorLink
 from wasm_rt.storage_link import StorageLink
@@ -180,6 +181,18 @@ def test_idle_client_is_told() -> None:
         with pytest.raises(Truncated):
             connection.request(DeployRequest("main", SPIN), 10)
         assert child.wait() == enclave.EXIT_FAILED
+
+
+def test_calls_end_in_time_in_a_process_forked_from_one_that_made_calls() -> None:
+    application = Application(Configuration(max_call_ms=50))
+    application.handle(DeployRequest("main", SPIN))
+    assert isinstance(application.handle(CallRequest("main", "one")), CallResult)
+    with enclave_process(Configuration(max_call_ms=100)) as child:
+        connection = ClientConnection(child.channel, ClientSession(POLICY))
+        connection.handshake()
+        connection.request(DeployRequest("main", SPIN))
+        reply = connection.request(CallRequest("main", "spin"), 10)
+        assert isinstance(reply, ErrorReply) and reply.code is ErrorCode.INTERRUPTED
 
 
 def test_client_that_does_not_read_is_given_up() -> None:

@@ -7,7 +7,7 @@ reference interpreter they may run past their section's end; the size is compare
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, cast
 
 from tinywasm.binary.names import BRANCH_HINTS, NAME, read_branch_hints, read_name, read_names
 from tinywasm.binary.sections import (
@@ -88,7 +88,7 @@ _EXPR_END = 0x0B
 _COMPONENT = b"\x0d\0\1\0"
 
 
-def decode(data: bytes, features: Collection[Feature] = ()) -> DecodedModule:
+def decode(data: bytes | memoryview, features: Collection[Feature] = ()) -> DecodedModule:
     """The module that `data` encodes. Its expressions are slices of `data`.
 
     Where `data` is a memoryview of bytes that do not change, the contents of data segments and custom
@@ -100,7 +100,8 @@ def decode(data: bytes, features: Collection[Feature] = ()) -> DecodedModule:
     Raises `DecodeError` with the byte offset where `data` is malformed. Custom sections never are:
     name and branch hint sections that cannot be read are kept as bytes only (section 5.5.3).
     """
-    return _Decoder(data, features).decode()
+    # A view has what is used of bytes here: items, slices and a length.
+    return _Decoder(cast(bytes, data), features).decode()
 
 
 class _Decoder:
