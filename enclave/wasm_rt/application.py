@@ -48,7 +48,7 @@ from tinywasm.engine import native_available
 from tinywasm.runtime.func import FuncInstance
 
 from .access import Access
-from .attested import AttestedCall
+from .attested import AttestedCall, is_small
 from .configuration import Configuration
 from .errors import RequestError
 from .files import SessionFiles
@@ -59,6 +59,9 @@ from .values import Signature, export_infos, function_type
 
 VERSION = (0, 1, 0)
 """Version of the application, in the evidence's claims."""
+
+_UNSETTLED = 64
+"""Small calls after which what their receipts say is worked out, for all of them together."""
 
 _KEPT_RECEIPTS = 1024
 """Calls of which the enclave still knows what a receipt says."""
@@ -114,7 +117,7 @@ class Application:
         self._history = History()
         self._receipts: deque[AttestedCall] = deque(maxlen=_KEPT_RECEIPTS)
         self._calls = 0
-        self._unsettled: _Answered | None = None
+        self._unsettled: list[_Answered] = []
 
     def begin(self, session: bytes) -> None:
         """Note the name of the connection, for receipts."""
@@ -126,8 +129,7 @@ class Application:
 
     def handle(self, request: Request, number: int = 0) -> Reply:
         """The reply to the request of that number; never raises but for what `settle` raises."""
-        if self._unsettled is not None:
-            self.settle()
+        self.settle()
         try:
             self._access.check(request)
             return self._answer(request, number)
@@ -137,23 +139,26 @@ class Application:
             return self._error_reply(error)
 
     def settle(self) -> None:
-        """Note what a receipt of the latest call says. At the latest the next request does it.
+        """Work out what receipts of the latest calls have to say, where these are many, or one is large.
 
-        Whoever sends replies calls this once the reply is on its way: the client need not wait for it. Raises
+        Whoever sends replies calls this once a reply is on its way: the client need not wait for it. Raises
         MemoryError where there is no room for it.
         """
-        if self._unsettled is None:
-            return
-        number, digest, request, reply, fuel_used = self._unsettled
-        self._unsettled = None
-        history = self._history.digest
-        self._history.add(request, reply)
-        self._calls += 1
-        self._receipts.append(
-            AttestedCall(number, self._calls, digest, request, reply, fuel_used, history).frozen(
-                self._session
-            )
-        )
+        if self._unsettled:
+            latest = self._unsettled[-1]
+            if len(self._unsettled) >= _UNSETTLED or not is_small(latest.request, latest.reply):
+                self._settled()
+
+    def _settled(self) -> History:
+        """The history with every call in it."""
+        for number, digest, request, reply, fuel_used in self._unsettled:
+            history = self._history.digest
+            self._history.add(request, reply)
+            self._calls += 1
+            call = AttestedCall(number, self._calls, digest, request, reply, fuel_used, history)
+            self._receipts.append(call.frozen(self._session))
+        self._unsettled.clear()
+        return self._history
 
     def interrupt(self, why: str) -> None:
         """End the call under way, which is answered with `why`; for signal handlers."""
@@ -196,7 +201,7 @@ class Application:
         return reply
 
     def _recorded(self, request: Request, reply: Reply) -> Reply:
-        self._history.add(request, reply)
+        self._settled().add(request, reply)
         return reply
 
     def _deploy(self, request: DeployRequest) -> DeployResult:
@@ -209,9 +214,9 @@ class Application:
             self._programs.deploy(name, source, digest)
         except Exception as error:
             reply = error.reply if isinstance(error, RequestError) else self._error_reply(error)
-            self._history.add_program(name, digest, reply)
+            self._settled().add_program(name, digest, reply)
             raise
-        self._history.add_program(name, digest, DeployResult(digest))
+        self._settled().add_program(name, digest, DeployResult(digest))
 
     def _info(self, request: InfoRequest) -> InfoResult:
         exports: tuple[ExportInfo, ...] = ()
@@ -222,7 +227,7 @@ class Application:
         return InfoResult(version, engine, self._programs.names(), exports)
 
     def _attested(self, request: CallRequest | RunRequest, number: int) -> Reply:
-        """Call or run; `settle` notes what a receipt of it says."""
+        """Call or run, and remember it for a receipt."""
         program = self._programs.program(request.module)
         reply: Reply
         try:
@@ -231,7 +236,7 @@ class Application:
             raise
         except Exception as error:
             reply = self._error_reply(error)
-        self._unsettled = _Answered(number, program.digest, request, reply, self._programs.fuel_used)
+        self._unsettled.append(_Answered(number, program.digest, request, reply, self._programs.fuel_used))
         return reply
 
     def _call(self, program: Program, request: CallRequest) -> CallResult:
@@ -260,6 +265,7 @@ class Application:
         return replace(result, fuel_used=self._programs.fuel_used)
 
     def _receipt(self, request: ReceiptRequest) -> ReceiptResult:
+        self._settled()
         for call in reversed(self._receipts):
             if request.request in (0, call.number) and self._receipt_key is not None:
                 return ReceiptResult(call.receipt(self._session).sign(self._receipt_key))

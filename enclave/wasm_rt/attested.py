@@ -29,7 +29,7 @@ class AttestedCall:
 
     def frozen(self, session: bytes) -> AttestedCall:
         """This call, without holding on to large inputs and outputs."""
-        if not self._is_small():
+        if not is_small(self.request, self.reply):
             self._receipt = self.receipt(session)
             self.request, self.reply = CallRequest("", ""), CallResult()
         return self
@@ -49,9 +49,9 @@ class AttestedCall:
             history=self.history,
         )
 
-    def _is_small(self) -> bool:
-        if not isinstance(self.request, CallRequest) or len(self.request.arguments) > _FEW:
-            return False
-        return isinstance(self.reply, ErrorReply) or (
-            isinstance(self.reply, CallResult) and len(self.reply.values) <= _FEW
-        )
+
+def is_small(request: CallRequest | RunRequest, reply: Reply) -> bool:
+    """Whether a call may be remembered as it is."""
+    if not isinstance(request, CallRequest) or len(request.arguments) > _FEW:
+        return False
+    return isinstance(reply, ErrorReply) or (isinstance(reply, CallResult) and len(reply.values) <= _FEW)

@@ -161,6 +161,22 @@ def test_a_receipt_says_what_happened(application: Application) -> None:
     assert code(application.handle(ReceiptRequest(99))) is ErrorCode.NOT_FOUND
 
 
+def test_when_a_receipt_is_asked_for_does_not_change_it() -> None:
+    """What it says is worked out for many calls together, or when it is wanted."""
+    said = []
+    for asked in (range(1, 200), (70, 199)):
+        made = Application(Configuration(), None, KEY)
+        made.handle(DeployRequest("library", LIBRARY))
+        receipts = {}
+        for number in range(1, 200):
+            call = PutRequest("f", b"1") if number % 50 == 0 else CallRequest("library", "next")
+            made.handle(call, number)
+            if number in asked and isinstance(call, CallRequest):
+                receipts[number] = receipt(made, number)
+        said.append([receipts[70], receipts[199], receipt(made, 1), receipt(made, 64), receipt(made, 65)])
+    assert said[0] == said[1]
+
+
 def test_equal_sessions_have_equal_histories() -> None:
     requests: list[Request] = [
         DeployRequest("library", LIBRARY),
