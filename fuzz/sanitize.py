@@ -73,8 +73,8 @@ def steps() -> Iterator[tuple[str, list[str]]]:
     """What runs: a name, and the arguments of `python -m`."""
     scripts = [str(script.path) for script in find_suite()]
     collecting = [path for path in scripts if "/gc/" in path or "try_table" in path or "throw" in path]
-    # Imported before pytest puts the folders of the tests in front.
-    pytest = ["pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "fuzz.instrumented"]
+    # Nothing of pytest's configuration comes in front either.
+    pytest = ["pytest", "-q", "-x", "-p", "no:cacheprovider", "-o", "pythonpath=", "-p", "fuzz.instrumented"]
     generated = [*pytest, "fuzz/test_engines_agree.py"]
     if scripts:
         yield "the official suite", ["tinywasm", "wast", *scripts]
