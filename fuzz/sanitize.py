@@ -62,6 +62,8 @@ def _environment(modules: int) -> dict[str, str]:
         # Python's own allocator would hide where one of its objects ends.
         "PYTHONMALLOC": "malloc",
         "PYTHONPATH": f"{BUILD / 'lib'}{os.pathsep}{ROOT}",
+        # Or the packages beside this folder would come first, with extensions that are not instrumented.
+        "PYTHONSAFEPATH": "1",
         "TINYWASM_ENGINE": "native",
         "FUZZ_MODULES": str(modules),
     }
@@ -71,7 +73,8 @@ def steps() -> Iterator[tuple[str, list[str]]]:
     """What runs: a name, and the arguments of `python -m`."""
     scripts = [str(script.path) for script in find_suite()]
     collecting = [path for path in scripts if "/gc/" in path or "try_table" in path or "throw" in path]
-    pytest = ["pytest", "-q", "-x", "-p", "no:cacheprovider"]
+    # Nothing of pytest's configuration comes in front either.
+    pytest = ["pytest", "-q", "-x", "-p", "no:cacheprovider", "-o", "pythonpath=", "-p", "fuzz.instrumented"]
     generated = [*pytest, "fuzz/test_engines_agree.py"]
     if scripts:
         yield "the official suite", ["tinywasm", "wast", *scripts]

@@ -44,7 +44,7 @@ def lost(session: Session, message: str) -> None:
 
 
 def test_time_of_a_session(tmp_path: Path) -> None:
-    with host(tmp_path, "--max-session", "1.5") as running:
+    with host(tmp_path, "--max-session", "5") as running:
         session = deployed(running)
         over = "the time that the host gives a session is over"
         with pytest.raises(RequestFailed, match=f"interrupted: {over}") as caught:
@@ -56,7 +56,7 @@ def test_time_of_a_session(tmp_path: Path) -> None:
 
 
 def test_idle_session(tmp_path: Path) -> None:
-    with host(tmp_path, "--max-idle", "0.5") as running:
+    with host(tmp_path, "--max-idle", "2.5") as running:
         session = deployed(running)
         running.wait_for_log("ended with status 0")
         time.sleep(0.5)
@@ -67,12 +67,12 @@ def test_idle_asynchronous_session(tmp_path: Path) -> None:
     async def main(running: Host) -> None:
         session = await connect_async(running.address, running.policy)
         await session.deploy(PROGRAM)
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(4)
         for _ in range(2):
             with pytest.raises(ConnectionLost, match="nothing had passed for too long"):
                 await session.call("one")
 
-    with host(tmp_path, "--max-idle", "0.5") as running:
+    with host(tmp_path, "--max-idle", "2.5") as running:
         asyncio.run(asyncio.wait_for(main(running), 60))
 
 

@@ -13,7 +13,7 @@ from schannel.errors import LocalError, ProtocolError, RemoteError
 from schannel.events import EnclaveVerified
 from schannel.messages import InfoResult, RestoreResult, RunRequest, RunResult, SealResult
 from schannel.policy import Policy
-from schannel.transport import DEFAULT_TIMEOUT, AsyncClientConnection
+from schannel.transport import DEFAULT_TIMEOUT, AsyncClientConnection, Watch
 from schannel.wire import Buffer
 
 from .content import Source, Target, opened, size_of, written
@@ -174,10 +174,11 @@ class AsyncSession:
             try:
                 while True:
                     step = operation.send(answer)
-                    async with asyncio.timeout(self._reply_timeout):
+                    async with asyncio.timeout(self._reply_timeout) as limit:
                         if isinstance(step, Ask):
                             number = await self._connection.send(step.request)
-                            answer = (number, await self._connection.wait(number, step.watch))
+                            watch = self._extending(limit, step.watch)
+                            answer = (number, await self._connection.wait(number, watch))
                         elif isinstance(step, Send):
                             answer = await self._connection.send(step.request)
                         else:
@@ -193,3 +194,17 @@ class AsyncSession:
                 raise ConnectionLost(f"the session is over: {error}") from error
             except RemoteError as error:
                 raise ConnectionLost(f"the connection to the enclave is lost: {error}") from error
+
+    def _extending(self, limit: asyncio.Timeout, told: Watch | None) -> Watch:
+        """What is told of progress: as long as the enclave takes something, the time limit begins anew."""
+        before: int | None = None
+
+        def watch(unsent: int) -> None:
+            nonlocal before
+            if before is not None and unsent != before:
+                limit.reschedule(asyncio.get_running_loop().time() + self._reply_timeout)
+            before = unsent
+            if told is not None:
+                told(unsent)
+
+        return watch

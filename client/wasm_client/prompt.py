@@ -276,6 +276,9 @@ def _data(text: str) -> bytes:
 
 def _read_file(path: str) -> bytes:
     try:
+        if Path(path).exists() and not Path(path).is_file():
+            # A device may have no end.
+            raise _CannotUse(f"cannot read {path}: not a file")
         return Path(path).read_bytes()
     except (OSError, ValueError) as error:
         reason = (getattr(error, "strerror", None) or str(error)).lower()

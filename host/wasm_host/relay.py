@@ -132,8 +132,9 @@ class Relay:
 
     def close(self) -> None:
         """Stop; what is being relayed ends."""
-        self._order(self._stop)
-        self._thread.join()
+        if self._thread.is_alive():
+            self._order(self._stop)
+            self._thread.join()
 
     def _order(self, action: Callable[[], None]) -> None:
         """Have the relay's thread do something."""

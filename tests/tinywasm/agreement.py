@@ -12,7 +12,7 @@ Imports = Callable[[], dict[str, Any]]
 
 
 def outcome(
-    engine: str, source: str | bytes, name: str, args: Any, imports: Imports | None, fuel: int
+    engine: str, source: bytes, name: str, args: Any, imports: Imports | None, fuel: int
 ) -> tuple[Any, int]:
     """What a call gives, and the fuel that is left.
 
@@ -43,6 +43,9 @@ def agreed(
     fuel: int = 100_000_000,
 ) -> Any:
     """What both engines give."""
+    if isinstance(source, str):
+        # Once for both: some texts are long.
+        source = tinywasm.wat2wasm(source)
     first, second = (outcome(engine, source, name, args, imports, fuel) for engine in ("python", "native"))
     assert first == second
     return first[0]

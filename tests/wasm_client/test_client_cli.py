@@ -263,6 +263,19 @@ class TestPrompt:
             "output> 1",
         ]
 
+    def test_what_is_no_file_is_not_read(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        lines = ":load /dev/zero\n:write 0 @/tmp\n:load /nowhere\necho &@/dev/zero\n"
+        errors, out = answer(lines, monkeypatch, capsys)
+        assert errors == 4
+        assert out == [
+            "error> cannot read /dev/zero: not a file",
+            "error> cannot read /tmp: not a file",
+            "error> cannot read /nowhere: no such file or directory",
+            "error> cannot read /dev/zero: not a file",
+        ]
+
     def test_long_names_and_lists_are_cut(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:

@@ -136,7 +136,7 @@ def test_session_in_which_nothing_passes_is_closed() -> None:
 def test_session_that_lasts_too_long_is_closed() -> None:
     async def main() -> None:
         monitor = FakeMonitor()
-        limits = ServerLimits(idle=0.3, session=0.5, pool=0)
+        limits = ServerLimits(idle=20, session=0.5, pool=0)
         async with running_server(monitor, limits) as (_, address, metrics):
             async with client(address) as (reader, writer):
                 while not monitor.stopped:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -49,6 +50,25 @@ def test_slow_reader_holds_the_sender_back() -> None:
                 await asyncio.sleep(0.3)
             assert sent < 64 << 20, "nobody in between collects what the client does not take"
             writer.close()
+
+    run(main())
+
+
+def test_enclave_that_hangs_up_while_its_client_sends() -> None:
+    async def curt(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.readexactly(len(HELLO)))
+
+    async def main() -> None:
+        async with serving(FakeMonitor(curt), ServerLimits(pool=0, enclaves=1)) as address:
+            for _ in range(2):
+                reader, writer = await asyncio.open_connection(*address)
+                writer.write(HELLO)
+                assert await reader.readexactly(len(HELLO)) == HELLO
+                with contextlib.suppress(ConnectionError):
+                    while not reader.at_eof():
+                        writer.write(bytes(1 << 16))
+                        await writer.drain()
+                writer.close()
 
     run(main())
 
