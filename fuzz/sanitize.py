@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -30,6 +31,9 @@ FLAGS = (
     "-fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all -fno-omit-frame-pointer -g"
 )
 LEAKS = BUILD / "leaks"
+# How a report of anything but a leak begins.
+ERRORS = ("ERROR: AddressSanitizer", "runtime error:")
+STACK = 1 << 30
 EXTENSIONS = ("_loop", "_bodies")
 TESTS = ["test_engines", "test_engine", "test_native_numerics", "test_wide_frames", "test_windows"]
 
@@ -55,7 +59,8 @@ def _environment(modules: int) -> dict[str, str]:
     return {
         **os.environ,
         "LD_PRELOAD": f"{_library('libasan.so')} {_library('libubsan.so')}",
-        # Python itself loses memory at its end; leaks are told apart afterwards.
+        # Python itself loses memory at its end; leaks are told apart afterwards. The runtimes share this
+        # status, so that what else they find ends with it as well: the reports tell.
         "ASAN_OPTIONS": f"detect_leaks=1:exitcode=99:halt_on_error=1:log_path={LEAKS}/report",
         "LSAN_OPTIONS": "exitcode=0:max_leaks=0",
         "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
@@ -88,11 +93,22 @@ def steps() -> Iterator[tuple[str, list[str]]]:
     yield "generated modules, always collecting", ["fuzz.stress", *generated]
 
 
+def reports() -> list[str]:
+    """What the sanitizers have written so far."""
+    return [path.read_text(errors="replace") for path in LEAKS.iterdir()]
+
+
+def _deepen() -> None:
+    """An instrumented frame of the loop takes many times the stack of an ordinary one."""
+    _, most = resource.getrlimit(resource.RLIMIT_STACK)
+    resource.setrlimit(resource.RLIMIT_STACK, (STACK if most == resource.RLIM_INFINITY else most, most))
+
+
 def own_leaks() -> list[str]:
     """Of the leaks that were reported, those that the extension allocated itself."""
     found = []
-    for report in LEAKS.iterdir():
-        for leak in re.split(r"\n\n", report.read_text(errors="replace")):
+    for report in reports():
+        for leak in re.split(r"\n\n", report):
             frames = re.findall(r"#\d+ .*", leak)
             if "leak of" in leak and any(name in frame for frame in frames[1:2] for name in EXTENSIONS):
                 found.append(leak)
@@ -111,11 +127,12 @@ def main() -> int:
     LEAKS.mkdir(parents=True)
     for name, arguments in steps():
         print(f"== {name}", flush=True)
-        done = subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, env=_environment(modules))
-        if done.returncode:
-            for report in LEAKS.iterdir():
-                print(report.read_text(errors="replace")[:20_000])
-            print(f"{name}: found something (status {done.returncode})", file=sys.stderr)
+        command = [sys.executable, "-m", *arguments]
+        status = subprocess.run(command, cwd=ROOT, env=_environment(modules), preexec_fn=_deepen).returncode
+        errors = [text for text in reports() if any(mark in text for mark in ERRORS)]
+        if status or errors:
+            print("\n\n".join(error[:20_000] for error in errors))
+            print(f"{name}: found something (status {status})", file=sys.stderr)
             return 1
     leaks = own_leaks()
     print("\n\n".join(leaks) or "Nothing found.")

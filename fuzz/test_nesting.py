@@ -12,10 +12,10 @@ from fuzz.limits import Examiner
 from fuzz.profiles import nested_cases
 from tinywasm.leb128 import write_unsigned
 
-DEEP = 100_000
-# A second's worth of text in the slowest case: longer openers come less often.
-_MAX_TEXT = 1_000_000
-_MAX_OPENERS = 200_000
+DEEP = 50_000
+# Half a second of work in the slowest case, on a slow machine more: longer openers come less often.
+_MAX_TEXT = 500_000
+_MAX_OPENERS = 100_000
 
 
 def _module(body: str) -> str:

@@ -42,6 +42,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     }.items():
         (tmp_path / name).write_text(text)
     (tmp_path / "garbage.wat").write_bytes(b"(module) \xff")
+    (tmp_path / "noise.wasm").write_bytes(b"\x7fELF\xff(")
     (tmp_path / "calculator.wasm").write_bytes(b"\0asm\1\0\0\0")
     (tmp_path / "nothing.wasm").write_bytes(b"")
     (tmp_path / "empty").mkdir()
@@ -79,7 +80,8 @@ def test_modules(command: str, output: str, capsys: pytest.CaptureFixture[str]) 
         ("run calculator.wat --invoke memory", "no exported function 'memory'"),
         ("run calculator.wat 1 2", "arguments need a function: --invoke NAME"),
         ("run import.wat", "import.wat: unknown import"),
-        ("run garbage.wat", "garbage.wat: malformed UTF-8 encoding: neither text nor a binary module"),
+        ("run garbage.wat", "garbage.wat: malformed UTF-8 encoding (line 1, column 10)"),
+        ("run noise.wasm", "noise.wasm: malformed UTF-8 encoding: neither text nor a binary module"),
         ("wat2wasm garbage.wat", "malformed UTF-8 encoding"),
         ("wasm2wat calculator.wat", "magic header not detected"),
         ("run missing.wat", "missing.wat: No such file or directory"),

@@ -110,7 +110,9 @@ def _decode(source: str | bytes) -> str:
             return source.decode()
         except UnicodeDecodeError as error:
             good = TokenStream(source[: error.start].decode())
-            message = "malformed UTF-8 encoding: neither text nor a binary module, which begins with \\0asm"
+            message = "malformed UTF-8 encoding"
+            if "(" not in good.text:
+                message += ": neither text nor a binary module, which begins with \\0asm"
             raise good.error(message, len(good.text)) from None
     try:
         source.encode()
