@@ -13,7 +13,7 @@ from cpython.long cimport PyLong_AsLongLongAndOverflow
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
+from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_New, PyTuple_SET_ITEM
 from libc.stdint cimport UINT64_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memmove, memset, strlen
@@ -30,6 +30,7 @@ cdef extern from "Python.h" nogil:
 
 cdef extern from "Python.h":
     object PyObject_Call(object callable, object args, PyObject *kwargs)
+    object PyObject_CallNoArgs(object callable)
 
 
 from tinywasm.errors import (
@@ -912,21 +913,21 @@ cdef bint _call_direct(NativeStore store, Func *func, uint64_t *args) except -1:
     cdef tuple values
     if owned.direct is None:
         return False
-    count = strlen(letter)
-    values = PyTuple_New(count)
-    for index in range(count):
-        value = _shown(letter[index], args + index)
-        Py_INCREF(value)
-        PyTuple_SET_ITEM(values, index, value)
-    callable, judge, hide = owned.direct
-    try:
-        result = PyObject_Call(callable, values, NULL)
-    except WasmException as thrown:
-        raise hide(thrown) from None
+    count = func.head.type.param_slots
+    if count == 0:
+        result = PyObject_CallNoArgs(<object>PyTuple_GET_ITEM(owned.direct, 0))
+    else:
+        values = PyTuple_New(count)
+        for index in range(count):
+            value = _shown(letter[index], args + index)
+            Py_INCREF(value)
+            PyTuple_SET_ITEM(values, index, value)
+        result = PyObject_Call(<object>PyTuple_GET_ITEM(owned.direct, 0), values, NULL)
     letter = func.head.type.results
     if letter[0] == 0 and result is None:
         return True
     if letter[0] == 0 or not _plain(letter[0], result, args):
+        judge = owned.direct[1]
         store.write_all(func.head.type, True, judge(result), args)
     return True
 
@@ -1001,7 +1002,9 @@ cdef int _call_host(Store *c, Func *func, uint64_t *args) noexcept:
         return STATUS_DONE
     except WasmException as error:
         try:
-            store.thrown(error)
+            # The third of a direct callable's parts: what its exceptions are to the engine.
+            direct = (<_Func>func.owner).direct
+            store.thrown(error if direct is None else direct[2](error))
             return STATUS_THROWN
         except BaseException as inner:
             store.pending = inner
