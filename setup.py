@@ -47,6 +47,7 @@ else:
                     "-fno-code-hoisting",
                 ],
             ),
+            Extension("schannel._fast", sources=["channel/schannel/_fast.pyx"], extra_compile_args=["-O2"]),
         ],
         language_level=3,
     )

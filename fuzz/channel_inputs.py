@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import get_args
 
 from fuzz.target import Target
-from schannel import layouts, storage
+from schannel import fast, layouts, storage
 from schannel.ed25519_sha3 import ED25519_SHA3
 from schannel.errors import PolicyFileError, ReceiptError
 from schannel.events import CloseReason
@@ -54,7 +54,7 @@ from schannel.messages import (
 from schannel.monitor_keys import Monitor
 from schannel.policy import Policy, verify_evidence
 from schannel.receipts import Receipt, verify_receipt
-from schannel.records import RecordKind
+from schannel.records import PADDING, RecordKind, split
 from schannel.session import ClientSession, EnclaveClaims, EnclaveSession, State
 
 HASH, DIGEST = b"\x02" * 64, b"\x03" * 32
@@ -107,6 +107,19 @@ def _chunks(data: bytes) -> object:
     """Chunks of at most 64 bytes, as authentic records would carry them."""
     inbox = Inbox(Limits(max_message=1 << 20))
     return [inbox.receive_chunk(memoryview(data)[at : at + 64]) for at in range(0, len(data), 64)]
+
+
+def _small(data: bytes) -> object:
+    """A plaintext of the smallest size: what the fast path reads, the general one reads alike."""
+    plaintext = data[:PADDING].ljust(PADDING, b"\0")
+    read = fast.read(plaintext)
+    if read is None:
+        return None
+    whole = Inbox(Limits()).receive_chunk(split(plaintext)[1])
+    assert whole is not None
+    assert whole.body is not None
+    assert read == (whole.type, whole.number, decode(whole.type, whole.body))
+    return read
 
 
 def _fresh_enclave(data: bytes) -> object:
@@ -210,6 +223,12 @@ def _chunk(message: Message, number: int = 1) -> bytes:
     return layouts.CHUNK.build({"type": message_type(message), "last": 1, "request": number, "data": data})
 
 
+def _written(message: Message) -> bytes:
+    """The plaintext of a record that carries a message whole, without its padding."""
+    chunk = _chunk(message)
+    return bytes([RecordKind.MESSAGE]) + len(chunk).to_bytes(2, "big") + chunk
+
+
 def _answer(reply: Message) -> bytes:
     """The chunk of a reply to the request among `REQUESTS` that it answers."""
     numbers = {result_type(message_type(request)): number for number, request in enumerate(REQUESTS, 1)}
@@ -250,6 +269,7 @@ def targets() -> list[Target]:
         Target("policy", _text(Policy.from_toml), (_POLICY_TEXT,), (PolicyFileError,)),
         Target("receipt", lambda data: verify_receipt(data, RECEIPT_KEY.public), (receipt,), (ReceiptError,)),
         Target("messages", _message, messages),
+        Target("small calls", _small, tuple(map(_written, (*REQUESTS, *MESSAGES)))),
         Target("chunks", _chunks, tuple(map(_chunk, MESSAGES))),
         Target("records to an enclave", _to_enclave, (*requests, *others, b"".join((credit, *requests)))),
         Target("records to a client", _to_client, (*replies, *others, b"".join((credit, *replies)))),

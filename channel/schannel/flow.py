@@ -48,7 +48,7 @@ class Limits:
 
 
 class Assembled(NamedTuple):
-    """A complete message as it came; `size` is what it counts for until it is released.
+    """A complete message as it came; `size` is what it counts for in `Inbox.held`.
 
     `body` is a view of what it came in or was put together in, so that its fields need no copy of their own;
     None where the message is longer than allowed: told once, as soon as that is known, and nothing is held.
@@ -122,10 +122,9 @@ class Outbox:
             raise FlowControlError("the peer granted an impossible amount of credit")
         self._credit += amount
 
-    def take_credit(self, size: int) -> bool:
-        """Whether a message of that many bytes may go out now in one record, which is then paid for."""
-        cost = (_OVERHEAD + size + PADDING - 1) & -PADDING
-        if self.queue or cost > self._credit or cost > MAX_PLAINTEXT:
+    def take_credit(self, cost: int) -> bool:
+        """Whether a message may go out now in one record with a plaintext of `cost` bytes, now paid for."""
+        if self.queue or cost > self._credit:
             return False
         self._credit -= cost
         return True
@@ -149,14 +148,16 @@ class Outbox:
 class Inbox:
     """The receiving half: puts messages together within the limits and says when to grant credit.
 
-    What it holds (the message in progress, and complete ones until they are released) and the credit it has
+    What it holds (the message in progress, and complete ones until they are taken off) and the credit it has
     granted stay together within `max_message` + `window`.
     """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._credit = INITIAL_CREDIT
-        self._held = 0
+        self.held = 0
+        """Bytes that the complete messages count for; whoever is done with one takes off what it counts."""
+
         self._current: tuple[MessageType, int] | None = None
         self._body = bytearray()
         self._skipping = False
@@ -166,7 +167,7 @@ class Inbox:
     @property
     def buffered(self) -> int:
         """Bytes held for the peer now, rounded up as they cost."""
-        return self._held + (0 if self._current is None else _cost(len(self._body)))
+        return self.held + (0 if self._current is None else _cost(len(self._body)))
 
     def receive_chunk(self, chunk: Buffer) -> Assembled | None:
         """Take a chunk; returns the message that it completes.
@@ -176,11 +177,7 @@ class Inbox:
             MessageError: malformed or out of turn.
         """
         size = len(chunk)
-        self._credit -= (HEADER_SIZE + size + PADDING - 1) & -PADDING
-        if self._credit < 0:
-            raise FlowControlError("the peer sent more than it was granted")
-        if self._credit <= self._limits.window >> 1:
-            self.credit_is_low = True
+        self._charge((HEADER_SIZE + size + PADDING - 1) & -PADDING)
         if size < CHUNK_HEADER_SIZE:
             raise MessageError("malformed chunk")
         type_number, last, number = CHUNK_HEAD.unpack_from(chunk)
@@ -206,9 +203,16 @@ class Inbox:
         body, self._body, self._current = self._body, bytearray(), None
         return self._hold(kind, number, memoryview(body))
 
-    def release(self, message: Assembled) -> None:
-        """Note that a complete message is not held any more."""
-        self._held -= message.size
+    def receive_small(self) -> bool:
+        """Take a whole message that came in a record of the smallest size, which is what it counts for.
+
+        False where it is not to be had like that, and has to be taken as any chunk. Raises FlowControlError.
+        """
+        if self._current is not None or self._limits.max_message < PADDING:
+            return False
+        self._charge(PADDING)
+        self.held += PADDING
+        return True
 
     def grant(self) -> int:
         """Bytes to grant now, counted as granted; 0 while it is not worth a record."""
@@ -221,6 +225,14 @@ class Inbox:
         self.credit_is_low = False
         return due
 
+    def _charge(self, cost: int) -> None:
+        """Take what a chunk costs out of the credit that was granted."""
+        self._credit -= cost
+        if self._credit < 0:
+            raise FlowControlError("the peer sent more than it was granted")
+        if self._credit <= self._limits.window >> 1:
+            self.credit_is_low = True
+
     def _skip(self, kind: MessageType, number: int, *, last: bool) -> Assembled | None:
         """Pass over the pieces of a message that is too long; the first time, tell."""
         told, self._skipping = self._skipping, not last
@@ -231,7 +243,7 @@ class Inbox:
     def _hold(self, kind: MessageType, number: int, body: Buffer) -> Assembled:
         # Never more than its chunks cost the peer.
         cost = (_OVERHEAD + len(body) + PADDING - 1) & -PADDING
-        self._held += cost
+        self.held += cost
         return Assembled(kind, number, body, cost)
 
 

@@ -103,6 +103,16 @@ class StreamParser:
             self._data += data
         self._position = 0
 
+    def only_record(self, data: bytes) -> bytes | None:
+        """The record that received bytes are, all of them and with none before; else None, and none is taken.
+
+        For a record by itself it does what `receive_data` and `next_record` do.
+        """
+        size = len(data) - LENGTH_SIZE
+        if self._position < len(self._data) or size <= 0 or data[0] << 8 | data[1] != size:
+            return None
+        return data[LENGTH_SIZE:]
+
     def take(self, size: int) -> bytes | None:
         """Return the next `size` bytes, or None until they are all there."""
         end = self._position + size

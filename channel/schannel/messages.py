@@ -13,7 +13,6 @@ from enum import IntEnum
 from typing import Any, NamedTuple
 
 from . import layouts
-from .calls import UNPLAIN, pack_call, pack_result, unpack_call, unpack_result
 from .errors import LocalError, MessageError
 from .values import VALUE_TYPES
 from .values import Value as Value
@@ -471,13 +470,6 @@ def encode(message: Message) -> list[Buffer]:
     Raises:
         LocalError: a field does not fit its layout.
     """
-    try:
-        if isinstance(message, CallRequest):
-            return [pack_call(*message)]
-        if isinstance(message, CallResult):
-            return [pack_result(*message)]
-    except UNPLAIN:
-        pass
     if isinstance(message, ErrorReply):
         message = _clip_error(message)
     form = _FORMS[message_type(message)]
@@ -490,13 +482,6 @@ def decode(kind: MessageType, body: Buffer) -> Message:
     Raises:
         MessageError: the body is not, byte for byte, one message of that type.
     """
-    try:
-        if kind is MessageType.CALL:
-            return CallRequest(*unpack_call(bytes(body)))
-        if kind is MessageType.CALL_RESULT:
-            return CallResult(*unpack_result(bytes(body)))
-    except UNPLAIN:
-        pass
     form = _FORMS[kind]
     parsed = form.layout.parse(body)
     try:

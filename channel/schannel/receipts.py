@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-from . import layouts
+from . import fast, layouts
 from .ed25519_sha3 import ED25519, SigningKey
 from .errors import MessageError, ReceiptError
 from .layouts import DIGEST_SIZE
@@ -145,7 +145,9 @@ class History:
     def add(self, request: Request, reply: Reply) -> None:
         """Go on by a request that may have changed the session's state, and its outcome."""
         state = hashlib.sha256(self.digest)
-        for part in (bytes([message_type(request), outcome(reply)]), *encode(request)):
+        body = fast.body(request)
+        kind = bytes([message_type(request), outcome(reply)])
+        for part in (kind, *(encode(request) if body is None else (body,))):
             state.update(part)
         self.digest = state.digest()
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from enum import IntEnum
 
 from . import layouts
 from .errors import LocalError, MessageError
 from .framing import LENGTH_SIZE
-from .messages import MessageType
 from .noise import CipherState
 from .wire import Buffer
 
@@ -29,8 +27,6 @@ CHUNK_HEADER_SIZE = CHUNK_HEAD.size
 MAX_CHUNK = MAX_BODY - CHUNK_HEADER_SIZE
 """Bytes of a message that one record carries at most."""
 
-_WHOLE_HEAD = struct.Struct(_HEAD.format + CHUNK_HEAD.format.removeprefix(">"))
-
 
 class RecordKind(IntEnum):
     """The first byte of a plaintext."""
@@ -43,7 +39,6 @@ class RecordKind(IntEnum):
 
 
 _KINDS = {int(kind): kind for kind in RecordKind}
-_MESSAGE = RecordKind.MESSAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +90,13 @@ class RecordWriter(_Direction):
         size = len(body)
         if size > MAX_BODY:
             raise LocalError(f"a record carries at most {MAX_BODY} bytes, not {size}")
-        return self._seal(_HEAD.pack(kind, size) + body)
+        content = _HEAD.pack(kind, size) + body
+        return self.encrypt(content.ljust(padded_size(size), b"\0"))
 
-    def seal_message(self, kind: MessageType, number: int, body: bytes) -> bytes:
-        """The next record, which carries a whole message of at most `MAX_CHUNK` bytes."""
-        size = CHUNK_HEADER_SIZE + len(body)
-        return self._seal(_WHOLE_HEAD.pack(_MESSAGE, size, kind, 1, number) + body)
-
-    def _seal(self, content: bytes) -> bytes:
-        size = (len(content) + PADDING - 1) & -PADDING
-        record = self._cipher.encrypt_with_ad(b"", content.ljust(size, b"\0"))
+    def encrypt(self, plaintext: bytes) -> bytes:
+        """The next record, from a plaintext that has heads and padding."""
+        size = len(plaintext)
+        record = self._cipher.encrypt_with_ad(b"", plaintext)
         self._records += 1
         self._plaintext += size
         if self._records >= self._rekey.records or self._plaintext >= self._rekey.plaintext:
@@ -118,12 +110,11 @@ class RecordReader(_Direction):
     def __init__(self, cipher: CipherState, rekey: RekeyInterval = DEFAULT_REKEY) -> None:
         super().__init__(cipher, rekey)
 
-    def open(self, record: bytes) -> tuple[RecordKind, Buffer]:
-        """The kind and the body of the next record, given without its length prefix; a large body is a view.
+    def decrypt(self, record: bytes) -> bytes:
+        """The plaintext of the next record, given without its length prefix.
 
         Raises:
             DecryptError: it is not the next record that the peer sent.
-            MessageError: it is, but not of a known kind or not padded as all are.
         """
         plaintext = self._cipher.decrypt_with_ad(b"", record)
         size = len(plaintext)
@@ -131,15 +122,25 @@ class RecordReader(_Direction):
         self._plaintext += size
         if self._records >= self._rekey.records or self._plaintext >= self._rekey.plaintext:
             self._replace_key()
-        if size < HEADER_SIZE:
-            raise MessageError("a record is not padded as it must be")
-        number, body_size = _HEAD.unpack_from(plaintext)
-        end = HEADER_SIZE + body_size
-        if size != (end + PADDING - 1) & -PADDING or plaintext.count(0, end) != size - end:
-            raise MessageError("a record is not padded as it must be")
-        kind = _KINDS.get(number)
-        if kind is None:
-            raise MessageError("a record is of an unknown kind")
-        if size == PADDING:
-            return kind, plaintext[HEADER_SIZE:end]
-        return kind, memoryview(plaintext)[HEADER_SIZE:end]
+        return plaintext
+
+
+def split(plaintext: bytes) -> tuple[RecordKind, Buffer]:
+    """The kind and the body of a plaintext; a large body is a view.
+
+    Raises:
+        MessageError: it is not of a known kind, or not padded as all are.
+    """
+    size = len(plaintext)
+    if size < HEADER_SIZE:
+        raise MessageError("a record is not padded as it must be")
+    number, body_size = _HEAD.unpack_from(plaintext)
+    end = HEADER_SIZE + body_size
+    if size != (end + PADDING - 1) & -PADDING or plaintext.count(0, end) != size - end:
+        raise MessageError("a record is not padded as it must be")
+    kind = _KINDS.get(number)
+    if kind is None:
+        raise MessageError("a record is of an unknown kind")
+    if size == PADDING:
+        return kind, plaintext[HEADER_SIZE:end]
+    return kind, memoryview(plaintext)[HEADER_SIZE:end]

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from . import layouts
+from . import fast, layouts
 from .ed25519_sha3 import SigningKey
 from .errors import LocalError, MessageError, ProtocolError, Truncated
 from .events import (
@@ -19,7 +19,7 @@ from .events import (
     RequestReceived,
 )
 from .evidence import Claims, Isolation, Report
-from .flow import Assembled, Inbox, Limits, Outbox
+from .flow import Inbox, Limits, Outbox
 from .framing import PROLOGUE_SIZE, StreamParser
 from .handshake import (
     ALL_SUITES,
@@ -32,6 +32,7 @@ from .handshake import (
 )
 from .messages import (
     RESULT,
+    Message,
     MessageType,
     Reply,
     Request,
@@ -41,11 +42,20 @@ from .messages import (
     too_large,
 )
 from .policy import Policy, verify_evidence
-from .records import DEFAULT_REKEY, RecordKind, RecordReader, RecordWriter, RekeyInterval
+from .records import (
+    DEFAULT_REKEY,
+    PADDING,
+    RecordKind,
+    RecordReader,
+    RecordWriter,
+    RekeyInterval,
+    split,
+)
 from .wire import Buffer
 
 _MAX_NUMBER = 2**32 - 1
 _NOT_OPEN = "the channel is not open"
+_ERROR = MessageType.ERROR
 
 
 class State(Enum):
@@ -57,6 +67,9 @@ class State(Enum):
     OPEN = auto()
     CLOSED = auto()
     DEAD = auto()
+
+
+_OPEN = State.OPEN
 
 
 class _Session(ABC):
@@ -113,18 +126,24 @@ class _Session(ABC):
             raise LocalError("the session is over")
         events: list[Event] = []
         try:
-            self._parser.receive_data(data)
-            while self._beginning and self._step(events):
-                pass
-            if not self._beginning:
-                while (record := self._parser.next_record()) is not None:
-                    self._take(*self._open(record), events)
+            only = None if self._beginning else self._parser.only_record(data)
+            if only is None:
+                self._receive(data, events)
+            else:
+                self._take(only, events)
             if self._inbox.credit_is_low:
                 self._grant()
         except BaseException:
             self.abort()
             raise
         return events
+
+    def _receive(self, data: bytes, events: list[Event]) -> None:
+        self._parser.receive_data(data)
+        while self._beginning and self._step(events):
+            pass
+        while not self._beginning and (record := self._parser.next_record()) is not None:
+            self._take(record, events)
 
     def receive_eof(self) -> None:
         """Note the end of the peer's stream.
@@ -159,7 +178,7 @@ class _Session(ABC):
         """
         if self.state in (State.PROLOGUE, State.HANDSHAKE, State.EVIDENCE):
             self.abort()
-        elif self.state is State.OPEN and self._close_reason is None:
+        elif self.state is _OPEN and self._close_reason is None:
             self._close_reason = reason
 
     def abort(self) -> None:
@@ -176,8 +195,16 @@ class _Session(ABC):
         """Process one piece of the beginning of the stream; False if it is not complete yet."""
 
     @abstractmethod
-    def _handle_message(self, message: Assembled, events: list[Event]) -> None:
-        """Take a complete message of the peer's."""
+    def _expects(self, kind: MessageType, number: int) -> bool:
+        """Whether a message is wanted; raises MessageError where it may not come at all."""
+
+    @abstractmethod
+    def _refuse(self, number: int) -> None:
+        """A message that was expected is longer than the limit."""
+
+    @abstractmethod
+    def _deliver(self, kind: MessageType, number: int, message: Message, size: int) -> Event:
+        """Note a message that was expected; `size` is what it counts for in the inbox."""
 
     def _establish(self, established: Established) -> None:
         self._writer = RecordWriter(established.sending, self._rekey)
@@ -185,23 +212,45 @@ class _Session(ABC):
         self._handshake_hash = established.handshake_hash
         self.state = State.EVIDENCE
 
-    def _open(self, record: bytes) -> tuple[RecordKind, Buffer]:
+    def _decrypt(self, record: bytes) -> bytes:
         if self._close_received or self._reader is None:
             raise MessageError("the peer sent something after its close")
-        return self._reader.open(record)
+        return self._reader.decrypt(record)
 
-    def _take(self, kind: RecordKind, body: Buffer, events: list[Event]) -> None:
-        """The records that both ends may send while the channel is open."""
+    def _take(self, record: bytes, events: list[Event]) -> None:
+        """A record of those that both ends may send while the channel is open."""
+        plaintext = self._decrypt(record)
+        small = fast.read(plaintext)
+        if small is None or not self._inbox.receive_small():
+            self._take_any(*split(plaintext), events)
+            return
+        kind, number, message = small
+        if self._expects(kind, number):
+            events.append(self._deliver(kind, number, message, PADDING))
+        else:
+            self._inbox.held -= PADDING
+
+    def _take_any(self, kind: RecordKind, body: Buffer, events: list[Event]) -> None:
         if kind is RecordKind.MESSAGE:
-            message = self._inbox.receive_chunk(body)
-            if message is not None:
-                self._handle_message(message, events)
+            self._take_chunk(body, events)
         elif kind is RecordKind.CREDIT:
             self._outbox.add_credit(layouts.CREDIT.parse(body)["amount"])
         elif kind is RecordKind.CLOSE:
             self._handle_close(body, events)
         else:
             raise MessageError("a record came that this end never accepts here")
+
+    def _take_chunk(self, chunk: Buffer, events: list[Event]) -> None:
+        whole = self._inbox.receive_chunk(chunk)
+        if whole is None:
+            return
+        kind, number, body, size = whole
+        if not self._expects(kind, number):
+            self._inbox.held -= size
+        elif body is None:
+            self._refuse(number)
+        else:
+            events.append(self._deliver(kind, number, decode(kind, body), size))
 
     def _handle_close(self, body: Buffer, events: list[Event]) -> None:
         number = layouts.CLOSE.parse(body)["reason"]
@@ -217,7 +266,7 @@ class _Session(ABC):
             self._reader.erase()
 
     def _grant(self) -> None:
-        if self.state is State.OPEN and not self._close_sent:
+        if self.state is _OPEN and not self._close_sent:
             amount = self._inbox.grant()
             if amount:
                 self._seal(RecordKind.CREDIT, layouts.CREDIT.build({"amount": amount}))
@@ -228,24 +277,25 @@ class _Session(ABC):
         self._out += self._writer.seal(kind, body)
 
     def _queue(self, kind: MessageType, number: int, message: Request | Reply) -> None:
+        plaintext = fast.write(number, message) if self._limits.max_message >= PADDING else None
+        if plaintext is not None and self._writer is not None and self._outbox.take_credit(PADDING):
+            try:
+                self._out += self._writer.encrypt(plaintext)
+            except ProtocolError:
+                self.abort()
+                raise
+            return
         parts = encode(message)
-        size = len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
+        size = sum(map(len, parts))
         if size > self._limits.max_message:
             raise LocalError(
                 f"the message has {size} bytes, more than the limit of {self._limits.max_message}"
             )
-        if self._writer is None or not self._outbox.take_credit(size):
-            self._outbox.put(kind, number, parts)
-            return
-        try:
-            self._out += self._writer.seal_message(kind, number, b"".join(parts))
-        except ProtocolError:
-            self.abort()
-            raise
+        self._outbox.put(kind, number, parts)
 
     def _flush(self) -> None:
         """Turn queued messages into records as far as credit allows, then the close."""
-        if self.state is not State.OPEN:
+        if self.state is not _OPEN:
             return
         while not self._close_sent and (chunk := self._outbox.next_chunk()) is not None:
             self._seal(RecordKind.MESSAGE, chunk)
@@ -297,7 +347,7 @@ class ClientSession(_Session):
         Raises:
             LocalError: the channel is not open, or the request does not fit.
         """
-        if self.state is not State.OPEN or self._close_reason is not None:
+        if self.state is not _OPEN or self._close_reason is not None:
             raise LocalError(_NOT_OPEN)
         number = self._last_number + 1
         if number > _MAX_NUMBER:
@@ -323,31 +373,35 @@ class ClientSession(_Session):
             return record is not None
         record = self._parser.next_record()
         if record is not None:
-            self._verify(*self._open(record), events)
+            self._verify(*split(self._decrypt(record)), events)
         return record is not None
 
     def _verify(self, kind: RecordKind, body: Buffer, events: list[Event]) -> None:
         if kind is not RecordKind.EVIDENCE:
             raise MessageError("the enclave's first record is not its evidence")
         events.append(verify_evidence(body, self._policy, self._handshake_hash))
-        self.state = State.OPEN
+        self.state = _OPEN
         self._beginning = False
         if self._identity is not None:
             self._seal(RecordKind.IDENTITY, sign_identity(self._identity, self._handshake_hash))
             self._identity = None
 
-    def _handle_message(self, message: Assembled, events: list[Event]) -> None:
-        requested = self._pending.get(message.number)
+    def _expects(self, kind: MessageType, number: int) -> bool:
+        requested = self._pending.get(number)
         if requested is None:
             raise MessageError("a reply came to a request that is not open")
-        if message.type != requested | RESULT and message.type is not MessageType.ERROR:
+        if kind != requested | RESULT and kind is not _ERROR:
             raise MessageError("a reply is not of the type that its request asks for")
-        if message.body is None:
-            raise MessageError(f"a reply is longer than the limit of {self._limits.max_message} bytes")
-        reply: Reply = decode(message.type, message.body)  # type: ignore[assignment]
-        del self._pending[message.number]
-        self._inbox.release(message)
-        events.append(ReplyReceived(message.number, reply))
+        return True
+
+    def _refuse(self, number: int) -> None:
+        raise MessageError(f"a reply is longer than the limit of {self._limits.max_message} bytes")
+
+    def _deliver(self, kind: MessageType, number: int, message: Message, size: int) -> Event:
+        del self._pending[number]
+        self._inbox.held -= size
+        reply: Reply = message  # type: ignore[assignment]
+        return ReplyReceived(number, reply)
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,7 +453,7 @@ class EnclaveSession(_Session):
         self._claims = claims
         self._suites = suites
         self._handshake: EnclaveHandshake | None = None
-        self._unanswered: dict[int, Assembled] = {}
+        self._unanswered: dict[int, tuple[MessageType, int]] = {}
         self._last_number = 0
 
     def send_evidence(self, report: bytes) -> None:
@@ -412,7 +466,7 @@ class EnclaveSession(_Session):
         if self.state is not State.EVIDENCE:
             raise LocalError("evidence is not due")
         self._seal(RecordKind.EVIDENCE, Report.from_bytes(report).to_compact())
-        self.state = State.OPEN
+        self.state = _OPEN
         self._grant()
 
     def send_reply(self, number: int, reply: Reply) -> None:
@@ -422,17 +476,17 @@ class EnclaveSession(_Session):
             LocalError: the channel is not open, no such request is unanswered, or the reply is not of its
                 type or too long.
         """
-        if self.state is not State.OPEN or self._close_reason is not None:
+        if self.state is not _OPEN or self._close_reason is not None:
             raise LocalError(_NOT_OPEN)
-        request = self._unanswered.get(number)
-        if request is None:
+        if number not in self._unanswered:
             raise LocalError(f"request {number} is not waiting for a reply")
+        requested, size = self._unanswered[number]
         kind = message_type(reply)
-        if kind != request.type | RESULT and kind is not MessageType.ERROR:
-            raise LocalError(f"{type(reply).__name__} does not answer a {request.type.name} request")
+        if kind != requested | RESULT and kind is not _ERROR:
+            raise LocalError(f"{type(reply).__name__} does not answer a {requested.name} request")
         self._queue(kind, number, reply)
         del self._unanswered[number]
-        self._inbox.release(request)
+        self._inbox.held -= size
         if self._inbox.credit_is_low:
             self._grant()
 
@@ -451,14 +505,14 @@ class EnclaveSession(_Session):
         record = self._parser.next_record()
         if record is None:
             return False
-        kind, body = self._open(record)
-        if self.state is not State.OPEN:
+        kind, body = split(self._decrypt(record))
+        if self.state is not _OPEN:
             raise MessageError("the client sent something before it had the evidence")
         self._beginning = False
         if kind is RecordKind.IDENTITY:
             events.append(ClientIdentified(verify_identity(body, self._handshake_hash)))
         else:
-            self._take(kind, body, events)
+            self._take_any(kind, body, events)
         return True
 
     def _read_prologue(self) -> bool:
@@ -479,18 +533,19 @@ class EnclaveSession(_Session):
         events.append(EvidenceRequired(self._claims.for_handshake(self._handshake_hash)))
         return True
 
-    def _handle_message(self, message: Assembled, events: list[Event]) -> None:
-        if message.type & 0x80:
+    def _expects(self, kind: MessageType, number: int) -> bool:
+        if kind & RESULT:
             raise MessageError("the client sent a reply")
-        if message.number != self._last_number + 1:
+        if number != self._last_number + 1:
             raise MessageError("the client's request numbers do not count up")
-        self._last_number = message.number
-        if self._close_reason is not None:
-            self._inbox.release(message)
-            return
-        if message.body is None:
-            self._queue(MessageType.ERROR, message.number, too_large(self._limits.max_message))
-            return
-        request: Request = decode(message.type, message.body)  # type: ignore[assignment]
-        self._unanswered[message.number] = Assembled(message.type, message.number, b"", message.size)
-        events.append(RequestReceived(message.number, request))
+        self._last_number = number
+        # After its own close an end says nothing more.
+        return self._close_reason is None
+
+    def _refuse(self, number: int) -> None:
+        self._queue(_ERROR, number, too_large(self._limits.max_message))
+
+    def _deliver(self, kind: MessageType, number: int, message: Message, size: int) -> Event:
+        self._unanswered[number] = (kind, size)
+        request: Request = message  # type: ignore[assignment]
+        return RequestReceived(number, request)

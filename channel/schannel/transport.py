@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import Self
 
+from . import fast
 from .errors import ChannelTimeout, LocalError, Truncated
 from .events import CloseReason, EnclaveVerified, Event, PeerClosed, ReplyReceived
 from .messages import Reply, Request
@@ -31,6 +32,8 @@ _TICK = 1
 
 _QUIET = 0.5
 """Seconds without a word from the enclave after which a request is sent only when it is still there."""
+
+_OPEN = State.OPEN
 
 Address = tuple[str, int] | str
 """Host and port, or the path of a Unix socket."""
@@ -96,7 +99,8 @@ class ClientConnection(_Driver):
         sock.settimeout(None)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _TICK, 0))
         self._socket = sock
-        self._buffer = memoryview(bytearray(RECEIVE_SIZE))
+        self._buffer = bytearray(RECEIVE_SIZE)
+        self._view = memoryview(self._buffer)
         self._reading = select.poll()
         self._reading.register(sock, select.POLLIN)
         self._writing = select.poll()
@@ -122,7 +126,7 @@ class ClientConnection(_Driver):
     def handshake(self, timeout: float = DEFAULT_TIMEOUT) -> EnclaveVerified:
         """Exchange keys and verify the evidence; raises as `connect`."""
         deadline = time.monotonic() + timeout
-        self._send(deadline)
+        self._send(self._session.data_to_send(), deadline)
         while self.verified is None:
             self._exchange(deadline)
         return self.verified
@@ -147,7 +151,7 @@ class ClientConnection(_Driver):
         if now - self._heard > _QUIET and self._reading.poll(0):
             self._exchange(deadline)
         number = self._queue(request)
-        self._send(deadline)
+        self._send(self._session.data_to_send(), deadline)
         return number
 
     def wait(self, number: int, timeout: float | None = None, watch: Watch | None = None) -> Reply:
@@ -158,10 +162,10 @@ class ClientConnection(_Driver):
         """
         unsent = -1
         while number not in self._replies:
-            if self._session.state is not State.OPEN:
+            if self._session.state is not _OPEN:
                 self._check_open()
-            if self._session.unsent != unsent:
-                unsent = self._session.unsent
+            if (still := self._session.unsent) != unsent:
+                unsent = still
                 deadline = None if timeout is None else time.monotonic() + timeout
                 if watch is not None:
                     watch(unsent)
@@ -177,7 +181,7 @@ class ClientConnection(_Driver):
         deadline = time.monotonic() + timeout
         try:
             self._session.close()
-            self._send(deadline)
+            self._send(self._session.data_to_send(), deadline)
             while self._session.state is State.OPEN:
                 self._exchange(deadline)
         finally:
@@ -203,26 +207,24 @@ class ClientConnection(_Driver):
     def _exchange(self, deadline: float | None) -> None:
         """Receive once, then send what that released."""
         try:
-            self._receive(bytes(self._buffer[: self._fill(deadline)]))
+            self._receive(self._next_bytes(deadline))
         except BaseException as error:
             self._hang_up(error)
             raise
-        self._send(deadline)
+        if data := self._session.data_to_send():
+            self._send(data, deadline)
 
-    def _fill(self, deadline: float | None) -> int:
-        """Wait for bytes and put them into the buffer; how many."""
-        while True:
+    def _next_bytes(self, deadline: float | None) -> bytes:
+        """Wait for bytes; none of them at the end of the stream."""
+        data = fast.receive(self._socket.fileno(), self._buffer)
+        while data is None:
             if deadline is not None and deadline - time.monotonic() < _TICK:
                 _await(self._reading, deadline)
-            try:
-                return self._socket.recv_into(self._buffer)
-            except BlockingIOError:
-                continue
+            with suppress(BlockingIOError):
+                data = bytes(self._view[: self._socket.recv_into(self._view)])
+        return data
 
-    def _send(self, deadline: float | None) -> None:
-        data = self._session.data_to_send()
-        if not data:
-            return
+    def _send(self, data: bytes, deadline: float | None) -> None:
         pending: Buffer = data
         try:
             while pending:

@@ -169,9 +169,19 @@ class Operations:
         self, name: str, arguments: tuple[int | float | bytes, ...], module: str, fuel: int, timeout_ms: int
     ) -> Operation[int | float | bytes | list[int | float | bytes] | None]:
         """Call with Python values; returns None, the one result, or a list."""
-        function = self._functions.get(module, _NONE).get(name) or (yield from self.function(name, module))
+        function = self.known(name, module) or (yield from self.function(name, module))
         request = CallRequest(module, name, function.arguments_from_python(arguments), fuel, timeout_ms)
         number, reply = yield Ask(request)
+        return self.called(number, request, reply)
+
+    def known(self, name: str, module: str) -> FunctionType | None:
+        """An exported function of which the enclave has told already."""
+        return self._functions.get(module, _NONE).get(name)
+
+    def called(
+        self, number: int, request: CallRequest, reply: Reply
+    ) -> int | float | bytes | list[int | float | bytes] | None:
+        """Remember a call; returns what it gave, as `call` does."""
         self.latest = Exchange(number, request, reply)
         values = [item.to_python() for item in _expect(reply, CallResult).values]
         return values if len(values) > 1 else values[0] if values else None

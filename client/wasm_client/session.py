@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from schannel.ed25519_sha3 import SigningKey
-from schannel.errors import LocalError, ProtocolError, RemoteError
+from schannel.errors import ProtocolError, RemoteError
 from schannel.events import EnclaveVerified
 from schannel.flow import Limits
 from schannel.messages import CallRequest, InfoResult, RestoreResult, RunRequest, RunResult, SealResult, Value
@@ -133,7 +133,17 @@ class Session:
 
         `fuel` (instructions) and `timeout_ms` of 0 mean the enclave's own limits. Raises also ArgumentError.
         """
-        return self._do(self._operations.call(function, arguments, module, fuel, timeout_ms))
+        known = self._operations.known(function, module)
+        if known is None:
+            return self._do(self._operations.call(function, arguments, module, fuel, timeout_ms))
+        # The same without an operation: nothing is done as often, and it has to be quick.
+        request = CallRequest(module, function, known.arguments_from_python(arguments), fuel, timeout_ms)
+        try:
+            number = self._connection.send(request, self._reply_timeout)
+            reply = self._connection.wait(number, self._reply_timeout)
+        except ProtocolError as error:
+            raise self._failure(error) from error
+        return self._operations.called(number, request, reply)
 
     def call_values(
         self,
@@ -258,9 +268,13 @@ class Session:
         except StopIteration as end:
             result: _T = end.value
             return result
-        except LocalError as error:
-            if self._connection.is_open:
-                raise ArgumentError(str(error)) from error
-            raise ConnectionLost(f"the session is over: {error}") from error
-        except RemoteError as error:
-            raise ConnectionLost(f"the connection to the enclave is lost: {error}") from error
+        except ProtocolError as error:
+            raise self._failure(error) from error
+
+    def _failure(self, error: ProtocolError) -> Exception:
+        """What an error of the channel means to whoever uses the session."""
+        if isinstance(error, RemoteError):
+            return ConnectionLost(f"the connection to the enclave is lost: {error}")
+        if self._connection.is_open:
+            return ArgumentError(str(error))
+        return ConnectionLost(f"the session is over: {error}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections import deque
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import tinywasm
 from schannel.ed25519_sha3 import SigningKey
@@ -82,14 +82,8 @@ _CODES: tuple[tuple[type[Exception], ErrorCode], ...] = (
 )
 
 
-class _Answered(NamedTuple):
-    """A call or run of which a receipt may be asked for."""
-
-    number: int
-    module_digest: bytes
-    request: CallRequest | RunRequest
-    reply: Reply
-    fuel_used: int
+_Answered = tuple[int, bytes, CallRequest | RunRequest, Reply, int]
+"""A call or run of which a receipt may be asked for: request number, module digest, request, reply, fuel."""
 
 
 class Application:
@@ -118,6 +112,7 @@ class Application:
         self._receipts: deque[AttestedCall] = deque(maxlen=_KEPT_RECEIPTS)
         self._calls = 0
         self._unsettled: list[_Answered] = []
+        self._settle_now = False
 
     def begin(self, session: bytes) -> None:
         """Note the name of the connection, for receipts."""
@@ -132,6 +127,8 @@ class Application:
         self.settle()
         try:
             self._access.check(request)
+            if type(request) is CallRequest:
+                return self._attested(request, number)
             return self._answer(request, number)
         except RequestError as error:
             return error.reply
@@ -144,10 +141,8 @@ class Application:
         Whoever sends replies calls this once a reply is on its way: the client need not wait for it. Raises
         MemoryError where there is no room for it.
         """
-        if self._unsettled:
-            latest = self._unsettled[-1]
-            if len(self._unsettled) >= _UNSETTLED or not is_small(latest.request, latest.reply):
-                self._settled()
+        if self._settle_now:
+            self._settled()
 
     def _settled(self) -> History:
         """The history with every call in it."""
@@ -158,6 +153,7 @@ class Application:
             call = AttestedCall(number, self._calls, digest, request, reply, fuel_used, history)
             self._receipts.append(call.frozen(self._session))
         self._unsettled.clear()
+        self._settle_now = False
         return self._history
 
     def interrupt(self, why: str) -> None:
@@ -236,23 +232,25 @@ class Application:
             raise
         except Exception as error:
             reply = self._error_reply(error)
-        self._unsettled.append(_Answered(number, program.digest, request, reply, self._programs.fuel_used))
+        self._unsettled.append((number, program.digest, request, reply, self._programs.fuel_used))
+        self._settle_now = len(self._unsettled) >= _UNSETTLED or not is_small(request, reply)
         return reply
 
     def _call(self, program: Program, request: CallRequest) -> CallResult:
-        callee = program.callees.get(request.function) or self._find(program, request.function)
-        if not callee.signature.accepts(request.arguments):
-            shown = function_type(callee.function.signature)
+        _, name, values, fuel, timeout_ms = request
+        function, signature = program.callees.get(name) or self._find(program, name)
+        arguments = signature.to_raw(values)
+        if arguments is None:
+            shown = function_type(function.signature)
             raise RequestError(
                 ErrorCode.BAD_ARGUMENTS, f"the arguments do not fit the function's type {shown}"
             )
-        unshowable = callee.signature.unshowable
-        if unshowable is not None:
+        if signature.unshowable is not None:
             raise RequestError(
-                ErrorCode.UNSUPPORTED, f"a result of type {unshowable} cannot leave the enclave"
+                ErrorCode.UNSUPPORTED, f"a result of type {signature.unshowable} cannot leave the enclave"
             )
-        values = self._programs.call(callee, request.arguments, request.fuel, request.timeout_ms)
-        return CallResult(values, self._programs.fuel_used)
+        results = self._programs.call(function, arguments, fuel, timeout_ms)
+        return CallResult(signature.from_raw(results), self._programs.fuel_used)
 
     def _find(self, program: Program, name: str) -> Callee:
         """An exported function, found for the first time."""

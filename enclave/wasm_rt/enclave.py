@@ -15,6 +15,7 @@ import struct
 import time
 from types import FrameType
 
+from schannel import fast
 from schannel.ed25519_sha3 import ED25519_SHA3, SEED_SIZE
 from schannel.errors import LocalError, ProtocolError
 from schannel.events import (
@@ -132,7 +133,8 @@ class EnclaveServer:
         self._application = Application(configuration, sealing, receipt_key)
         claims = EnclaveClaims(configuration.digest(), VERSION, isolation, receipt_key.public)
         self._session = EnclaveSession(claims, limits=Limits(max_message=configuration.max_message))
-        self._buffer = memoryview(bytearray(_RECEIVE_SIZE))
+        self._buffer = bytearray(_RECEIVE_SIZE)
+        self._view = memoryview(self._buffer)
         self._attested = False
         # None until the first byte: an enclave may be started long before it has a client.
         self._deadline: float | None = None
@@ -206,7 +208,8 @@ class EnclaveServer:
                 raise _Silent(_SILENT)
             if self._deadline is None:
                 self._deadline = time.monotonic() + self._configuration.handshake_ms / 1000
-            return bytes(self._buffer[: self._channel.recv_into(self._buffer)])
+            data = fast.receive(self._channel.fileno(), self._buffer)
+            return bytes(self._view[: self._channel.recv_into(self._view)]) if data is None else data
         except BlockingIOError:
             raise _Silent(_SILENT) from None
         finally:

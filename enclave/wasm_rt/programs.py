@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tinywasm
 from schannel.messages import ErrorCode, RunRequest, RunResult
 from schannel.receipts import RUN_FUNCTION
-from schannel.values import Value
 from schannel.wire import Buffer
 from tinywasm import binary, text
 from tinywasm.instance import Module, instantiate, invoke
@@ -139,18 +138,13 @@ class Programs:
                 program.instance = self._instantiate(program)
         return program.instance
 
-    def call(
-        self, callee: Callee, arguments: Sequence[Value], fuel: int, timeout_ms: int
-    ) -> tuple[Value, ...]:
-        """Call a function with arguments that it takes; WasmError if it traps."""
-        function, signature = callee
-        raw = signature.to_raw(arguments)
+    def call(self, function: FuncInstance, arguments: list[Any], fuel: int, timeout_ms: int) -> list[Any]:
+        """Call a function with raw arguments that it takes; WasmError if it traps."""
         granted = self._begin(fuel, timeout_ms)
         try:
-            results = invoke(self.store, function, raw)
+            return invoke(self.store, function, arguments)
         finally:
             self._end(granted)
-        return signature.from_raw(results)
 
     def run(self, request: RunRequest) -> RunResult:
         """Run a command to its end; WasmError if it cannot be linked or traps."""

@@ -47,12 +47,10 @@ class Signature:
         self.unshowable = next((item for item in results if item not in _TO_BITS), None)
         """The first result type of which no value can leave the enclave: references mean nothing outside."""
 
-    def accepts(self, arguments: Sequence[Value]) -> bool:
-        """Whether a function of this type takes these arguments."""
-        return self._params == tuple([kind for kind, _ in arguments])
-
-    def to_raw(self, arguments: Sequence[Value]) -> list[Any]:
-        """Arguments that it takes, as the engine takes them."""
+    def to_raw(self, arguments: Sequence[Value]) -> list[Any] | None:
+        """Arguments as the engine takes them; None where they do not fit this type."""
+        if self._params != tuple([kind for kind, _ in arguments]):
+            return None
         if self._integers_in:
             return [bits for _, bits in arguments]
         return [convert(bits) for convert, (_, bits) in zip(self._to_raw, arguments, strict=True)]

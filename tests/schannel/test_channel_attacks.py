@@ -379,8 +379,8 @@ def test_random_bytes_on_an_open_channel(make_pair: Any, data: bytes) -> None:
 def test_no_error_repeats_what_came(make_pair: Any) -> None:
     canary = b"CANARY-7261"
     pair = _open(make_pair)
-    seal = pair.client._writer.seal_message
-    pair.client._writer.seal_message = lambda _, *content: seal(MessageType.PUT, *content)
+    seal = pair.client._writer.seal
+    pair.client._writer.seal = lambda kind, chunk: seal(kind, bytes([MessageType.PUT]) + chunk[1:])
     pair.client.send_request(GetRequest(canary.decode()))
     error = _fails(pair.enclave, pair.client.data_to_send(), MessageError)
     while error is not None:

@@ -1,0 +1,49 @@
+"""The fast path of small calls: what is plain goes through C where `_fast` is built, the rest is declined.
+
+What is declined, by None, goes the general way, by the layouts and by system calls that block. That takes
+every case, and is the one that refuses. Without a compiler everything is declined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+
+from .messages import CallRequest, CallResult, Message, MessageType
+
+_INTERFACE = 1
+
+
+def _extension() -> ModuleType | None:
+    """The extension, if it is built, and from these sources."""
+    try:
+        from . import _fast
+    except ImportError:
+        return None
+    return _fast if _fast.INTERFACE == _INTERFACE else None
+
+
+def decline(*_: object) -> None:
+    """What every function here does without the extension."""
+
+
+_fast = _extension()
+available = _fast is not None
+"""Whether there is a fast path."""
+
+body: Callable[[Message], bytes | None] = _fast.body if _fast else decline
+"""The body of a call request or result: what `messages.encode` gives, in one piece."""
+
+write: Callable[[int, Message], bytes | None] = _fast.write if _fast else decline
+"""The plaintext of the record that carries the whole of a request of that number, or of the reply to it."""
+
+read: Callable[[bytes], tuple[MessageType, int, CallRequest | CallResult] | None] = (
+    _fast.read if _fast else decline
+)
+"""The inverse of `write`: from a plaintext the message's type, the request's number and the message."""
+
+receive: Callable[[int, bytearray], bytes | None] = _fast.receive if _fast else decline
+"""What arrives soon at a socket of that descriptor, by way of a buffer; no bytes at the end of the stream.
+
+Soon is within a tenth of a millisecond, which is spent awake: to wake up takes as long as a small call.
+"""
