@@ -58,7 +58,7 @@ class FunctionType:
         if len(parameters) != len(arguments):
             # Raises what is wrong with them.
             self._kinds(len(arguments))
-        return tuple([_from_python(*pair) for pair in zip(parameters, arguments, strict=True)])
+        return tuple(map(_from_python, parameters, arguments))
 
     def _kinds(self, count: int) -> tuple[ValueType, ...]:
         kinds = tuple(kind for kind, _, _ in _parameters(self.params))

@@ -112,7 +112,6 @@ class Application:
         self._receipts: deque[AttestedCall] = deque(maxlen=_KEPT_RECEIPTS)
         self._calls = 0
         self._unsettled: list[_Answered] = []
-        self._settle_now = False
 
     def begin(self, session: bytes) -> None:
         """Note the name of the connection, for receipts."""
@@ -124,7 +123,8 @@ class Application:
 
     def handle(self, request: Request, number: int = 0) -> Reply:
         """The reply to the request of that number; never raises but for what `settle` raises."""
-        self.settle()
+        if len(self._unsettled) >= _UNSETTLED:
+            self._settled()
         try:
             self._access.check(request)
             if type(request) is CallRequest:
@@ -141,8 +141,10 @@ class Application:
         Whoever sends replies calls this once a reply is on its way: the client need not wait for it. Raises
         MemoryError where there is no room for it.
         """
-        if self._settle_now:
-            self._settled()
+        if self._unsettled:
+            _, _, request, reply, _ = self._unsettled[-1]
+            if len(self._unsettled) >= _UNSETTLED or not is_small(request, reply):
+                self._settled()
 
     def _settled(self) -> History:
         """The history with every call in it."""
@@ -153,7 +155,6 @@ class Application:
             call = AttestedCall(number, self._calls, digest, request, reply, fuel_used, history)
             self._receipts.append(call.frozen(self._session))
         self._unsettled.clear()
-        self._settle_now = False
         return self._history
 
     def interrupt(self, why: str) -> None:
@@ -233,7 +234,6 @@ class Application:
         except Exception as error:
             reply = self._error_reply(error)
         self._unsettled.append((number, program.digest, request, reply, self._programs.fuel_used))
-        self._settle_now = len(self._unsettled) >= _UNSETTLED or not is_small(request, reply)
         return reply
 
     def _call(self, program: Program, request: CallRequest) -> CallResult:

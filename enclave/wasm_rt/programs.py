@@ -13,7 +13,8 @@ from schannel.messages import ErrorCode, RunRequest, RunResult
 from schannel.receipts import RUN_FUNCTION
 from schannel.wire import Buffer
 from tinywasm import binary, text
-from tinywasm.instance import Module, instantiate, invoke
+from tinywasm.engine import backend
+from tinywasm.instance import Module, instantiate
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.module import Extern, ModuleInstance
 from tinywasm.wasi import MemoryTree, Wasi, WasiConfig, run_command
@@ -81,6 +82,7 @@ class Programs:
             )
         )
         self.store = tinywasm.Store(self._engine)
+        self._backend = backend(self.store)
         self._programs: dict[str, Program] = {}
         self._running = False
         self.fuel_used = 0
@@ -142,7 +144,7 @@ class Programs:
         """Call a function with raw arguments that it takes; WasmError if it traps."""
         granted = self._begin(fuel, timeout_ms)
         try:
-            return invoke(self.store, function, arguments)
+            return self._backend.call(function, arguments)
         finally:
             self._end(granted)
 

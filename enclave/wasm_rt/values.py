@@ -49,11 +49,16 @@ class Signature:
 
     def to_raw(self, arguments: Sequence[Value]) -> list[Any] | None:
         """Arguments as the engine takes them; None where they do not fit this type."""
-        if self._params != tuple([kind for kind, _ in arguments]):
+        if len(arguments) != len(self._params):
             return None
+        raw = []
+        for (kind, bits), parameter in zip(arguments, self._params, strict=True):
+            if kind != parameter:
+                return None
+            raw.append(bits)
         if self._integers_in:
-            return [bits for _, bits in arguments]
-        return [convert(bits) for convert, (_, bits) in zip(self._to_raw, arguments, strict=True)]
+            return raw
+        return [convert(bits) for convert, bits in zip(self._to_raw, raw, strict=True)]
 
     def from_raw(self, results: Sequence[Any]) -> tuple[Value, ...]:
         """Results as they travel."""
