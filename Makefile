@@ -5,10 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOG := $(VENV)/install.log
 SUITE := spec-tests/spec spec-tests/testsuite
-GENERATED := tinywasm/engine/native/_loop.c tinywasm/validation/_bodies.c
+GENERATED := tinywasm/engine/native/_loop.c tinywasm/validation/_bodies.c host/wasm_host/_pump.c
 # An extension that is older than these refuses to run, so a changed one is built again.
 BUILT_FROM := setup.cfg pyproject.toml setup.py $(filter-out $(GENERATED), \
-	$(foreach folder,tinywasm/engine/native tinywasm/validation,$(wildcard $(folder)/*.pyx $(folder)/*.[ch])))
+	$(foreach folder,tinywasm/engine/native tinywasm/validation host/wasm_host,$(wildcard $(folder)/*.pyx $(folder)/*.[ch])))
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lint spec suite fuzz guided agree sanitize bench soak coverage demo-file install clean
@@ -82,7 +82,7 @@ install: ## install the commands for this user, or with PREFIX=/some/folder ther
 
 clean: ## remove .venv and whatever was built
 	rm -rf $(VENV) build dist wasm-demo.pyz $(GENERATED) *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
-	find tinywasm -name '*.so' -delete
+	find tinywasm host -name '*.so' -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/confidential: $(BUILT_FROM) | $(BIN)/python
