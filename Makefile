@@ -5,10 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOG := $(VENV)/install.log
 SUITE := spec-tests/spec spec-tests/testsuite
-GENERATED := tinywasm/engine/native/_loop.c tinywasm/validation/_bodies.c channel/schannel/_fast.c
+GENERATED := tinywasm/engine/native/_loop.c tinywasm/validation/_bodies.c channel/schannel/_fast.c \
+	host/wasm_host/_pump.c
+C_FOLDERS := tinywasm/engine/native tinywasm/validation channel/schannel host/wasm_host
 # An extension that is older than these refuses to run, so a changed one is built again.
 BUILT_FROM := setup.cfg pyproject.toml setup.py $(filter-out $(GENERATED), \
-	$(foreach folder,tinywasm/engine/native tinywasm/validation channel/schannel,$(wildcard $(folder)/*.pyx $(folder)/*.[ch])))
+	$(foreach folder,$(C_FOLDERS),$(wildcard $(folder)/*.pyx $(folder)/*.[ch])))
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lint spec suite fuzz guided agree sanitize bench soak coverage demo-file install clean
@@ -82,7 +84,7 @@ install: ## install the commands for this user, or with PREFIX=/some/folder ther
 
 clean: ## remove .venv and whatever was built
 	rm -rf $(VENV) build dist wasm-demo.pyz $(GENERATED) *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
-	find tinywasm channel -name '*.so' -delete
+	find tinywasm channel host -name '*.so' -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/confidential: $(BUILT_FROM) | $(BIN)/python

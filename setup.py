@@ -5,7 +5,7 @@ from setuptools import Extension, setup
 try:
     from Cython.Build import cythonize
 except ImportError:
-    print("tinywasm: Cython is not here, building without the native engine and the fast validation")
+    print("tinywasm: Cython is not here, building without the native engine and all else that is in C")
     extensions = []
 else:
     native = "tinywasm/engine/native/"
@@ -48,6 +48,7 @@ else:
                 ],
             ),
             Extension("schannel._fast", sources=["channel/schannel/_fast.pyx"], extra_compile_args=["-O2"]),
+            Extension("wasm_host._pump", sources=["host/wasm_host/_pump.pyx"], extra_compile_args=["-O2"]),
         ],
         language_level=3,
     )

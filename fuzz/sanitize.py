@@ -1,12 +1,12 @@
-"""Run the native engine under the address and undefined-behaviour sanitizers of gcc (`make sanitize`).
+"""Run the extensions under the address and undefined-behaviour sanitizers of gcc (`make sanitize`).
 
     python -m fuzz.sanitize [--modules N]
 
 Builds the package with instrumented extensions in build/sanitize and runs there: the official suite,
-where it is found, and again with small windows (`small_windows`); the tests of the engines; mutants, which
-try the validator's C code as well; N generated modules on both engines; and these again, and the suite's
-garbage collection, with a collection at every allocation. The first finding ends it, with the sanitizer's
-report. Memory that the extensions' own C code allocated and lost is reported at the end.
+where it is found, and again with small windows (`small_windows`); the tests of the engines and of the host's
+relay; mutants, which try the validator's C code as well; N generated modules on both engines; and these
+again, and the suite's garbage collection, with a collection at every allocation. The first finding ends it,
+with the sanitizer's report. Memory that the extensions' own C code allocated and lost is reported at the end.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LEAKS = BUILD / "leaks"
 # How a report of anything but a leak begins.
 ERRORS = ("ERROR: AddressSanitizer", "runtime error:")
 STACK = 1 << 30
-EXTENSIONS = ("_loop", "_bodies")
+EXTENSIONS = ("_loop", "_bodies", "_fast", "_pump")
 TESTS = ["test_engines", "test_engine", "test_native_numerics", "test_wide_frames", "test_windows"]
 
 
@@ -86,6 +86,7 @@ def steps() -> Iterator[tuple[str, list[str]]]:
         yield "the official suite, with small windows", ["fuzz.small_windows", "tinywasm", "wast", *scripts]
     tests = [f"tests/tinywasm/{name}.py" for name in TESTS]
     yield "tests of the engines", [*pytest, *tests]
+    yield "tests of the relay", [*pytest, "tests/wasm_host/test_relay.py"]
     yield "mutants of modules", [*pytest, "fuzz/test_execution.py", "fuzz/test_acceptance.py"]
     yield "generated modules", generated
     if scripts:

@@ -278,7 +278,7 @@ def test_receipts_are_verified_and_replayed(running: Host, folder: Path) -> None
     for field, item in (
         ("request", [2, "00" * 20]),
         ("reply", top["request"]),
-        ("receipt", top["receipt"][:-2] + "00"),
+        ("receipt", top["receipt"][:-2] + f"{int(top['receipt'][-2:], 16) ^ 1:02x}"),
     ):
         (folder / "changed").write_text(json.dumps({**top, field: item}))
         assert client(running, folder, "verify-receipt", "changed", *trust).returncode == 1

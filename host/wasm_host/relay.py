@@ -2,20 +2,31 @@
 
 One thread does it for all sessions: it is on the way of every call, twice, and waking a task of asyncio costs
 several times what passing the bytes on does. What belongs to a session is touched by that thread alone.
+
+Where the extension `_pump` is built it passes on what is plain, without the interpreter lock and with a short
+busy wait; all else is decided here, with it and without it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import os
 import select
 import socket
 import threading
 import time
+from array import array
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ._pump import Pump
+
+_INTERFACE = 1
+"""Of the extension that this is written for."""
 
 _GRACE = 5.0
 """Seconds for what is still to be passed on once one side has ended."""
@@ -23,17 +34,49 @@ _GRACE = 5.0
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-@dataclass(slots=True)
+_UP, _DOWN, _LAST = range(3)
+"""Where a session's counters hold what."""
+
+
+def _load() -> tuple[type[Pump] | None, str]:
+    """The extension's wait, or why it cannot be used."""
+    try:
+        built = importlib.import_module("wasm_host._pump")
+    except ModuleNotFoundError:
+        return None, "the extension was not built"
+    except ImportError as error:
+        return None, f"the extension does not load: {error}"
+    if getattr(built, "INTERFACE", 0) != _INTERFACE:
+        return None, "the extension was built from other sources; build it again"
+    return built.Pump, ""
+
+
+_Pump, pump_unavailable_because = _load()
+
+
 class Traffic:
-    """Bytes passed on, ``up`` to the enclave and ``down`` to the client, and when the last of them were."""
+    """Bytes passed on, and when the last of them were: the relay's thread writes, any other may read."""
 
-    relayed: dict[str, int] = field(default_factory=lambda: {"up": 0, "down": 0})
-    last: float = field(default_factory=time.monotonic)
+    __slots__ = ("counts",)
 
-    def add(self, direction: str, size: int) -> None:
+    def __init__(self) -> None:
+        self.counts = array("Q", (0, 0, time.monotonic_ns()))
+        """Bytes up, bytes down, and a time in nanoseconds, where the extension finds them."""
+
+    @property
+    def relayed(self) -> dict[str, int]:
+        """Bytes, ``up`` to the enclave and ``down`` to the client."""
+        return {"up": self.counts[_UP], "down": self.counts[_DOWN]}
+
+    @property
+    def last(self) -> float:
+        """When the last of them were passed on, in seconds of the monotonic clock."""
+        return self.counts[_LAST] / 1e9
+
+    def add(self, direction: int, size: int) -> None:
         """Note that `size` bytes were passed on."""
-        self.relayed[direction] += size
-        self.last = time.monotonic()
+        self.counts[direction] += size
+        self.counts[_LAST] = time.monotonic_ns()
 
 
 class _End:
@@ -46,7 +89,7 @@ class _End:
     def __init__(
         self,
         sock: socket.socket,
-        direction: str,
+        direction: int,
         traffic: Traffic,
         pending: bytes = b"",
         *,
@@ -96,6 +139,7 @@ class Relay:
     def __init__(self, buffer: int) -> None:
         self._buffer = memoryview(bytearray(buffer))
         self._epoll = select.epoll()
+        self._pump = _Pump(self._epoll.fileno(), self._buffer) if _Pump else None
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._wake, select.EPOLLIN)
         self._ends: dict[int, tuple[_End, _Link]] = {}
@@ -121,8 +165,8 @@ class Relay:
             enclave.close()
             raise
         enclave.setblocking(False)
-        up = _End(socket.socket(fileno=descriptor), "up", traffic, first + arrived, reading=not ended)
-        link = _Link(up, _End(enclave, "down", traffic))
+        up = _End(socket.socket(fileno=descriptor), _UP, traffic, first + arrived, reading=not ended)
+        link = _Link(up, _End(enclave, _DOWN, traffic))
         self._order(lambda: self._add(link))
         try:
             await link.ended
@@ -143,21 +187,30 @@ class Relay:
             os.eventfd_write(self._wake, 1)
 
     def _run(self) -> None:
-        poll, ends = self._epoll.poll, self._ends
+        ends = self._ends
         while self._running:
-            for descriptor, _ in poll():
+            woken = False
+            for descriptor, untaken in self._poll():
+                woken |= descriptor == self._wake
                 if descriptor in ends:
                     end, link = ends[descriptor]
                     try:
-                        self._serve(end, link)
+                        self._serve(end, link, untaken)
                     except OSError:
                         self._drop(link)
-                elif descriptor == self._wake:
-                    self._obey()
+            # At the end: what is added now may have the number of what was dropped just before.
+            if woken:
+                self._obey()
         for _, link in list(ends.values()):
             self._drop(link)
         self._epoll.close()
         os.close(self._wake)
+
+    def _poll(self) -> list[tuple[int, bytes]]:
+        """Wait; returns the descriptors to look at, with what came from them and the other did not take."""
+        if self._pump is not None:
+            return self._pump.poll()
+        return [(descriptor, b"") for descriptor, _ in self._epoll.poll()]
 
     def _obey(self) -> None:
         os.eventfd_read(self._wake)
@@ -180,13 +233,18 @@ class Relay:
     def _drop(self, link: _Link) -> None:
         for end in link.ends:
             if self._ends.pop(end.socket.fileno(), None) is not None:
+                if self._pump is not None:
+                    self._pump.forget(end.socket.fileno())
                 if end.events:
                     self._epoll.unregister(end.socket)
                 end.socket.close()
         link.note(link.ended, link.finished)
 
-    def _serve(self, end: _End, link: _Link) -> None:
-        """An end has bytes, takes bytes again, has ended or has broken."""
+    def _serve(self, end: _End, link: _Link, untaken: bytes) -> None:
+        """An end has bytes, takes bytes again, has ended or has broken; the other did not take `untaken`."""
+        if untaken:
+            self._pass_on(end, link, memoryview(untaken))
+            return
         if end.other.pending:
             self._flush(end.other, link)
         if end.pending or not end.reading:
@@ -259,6 +317,14 @@ class Relay:
         else:
             self._epoll.unregister(end.socket)
         end.events = events
+        if self._pump is None:
+            return
+        # Nothing waits in either direction: the plain case.
+        if events == select.EPOLLIN:
+            other = end.other.socket.fileno()
+            self._pump.pass_on(end.socket.fileno(), other, end.traffic.counts, end.direction)
+        else:
+            self._pump.forget(end.socket.fileno())
 
 
 async def _take_over(client: Streams) -> tuple[bytes, bool]:

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from processes import ROOT, environment
 
 from fakes import HELLO, FakeMonitor, exchange, run, serving
 from schannel.framing import Refusal, encode_refusal
+from wasm_host import relay
 from wasm_host.limits import ServerLimits
 from wasm_host.server import describe_status
 
 BUSY, STOPPING = encode_refusal(Refusal.BUSY), encode_refusal(Refusal.STOPPING)
 
 
+@pytest.mark.usefixtures("either_relay")
 def test_relays_both_ways() -> None:
     async def main() -> None:
         data = os.urandom(3 << 20)
@@ -29,6 +33,7 @@ def test_relays_both_ways() -> None:
     run(main())
 
 
+@pytest.mark.usefixtures("either_relay")
 def test_slow_reader_holds_the_sender_back() -> None:
     sent = 0
 
@@ -54,6 +59,7 @@ def test_slow_reader_holds_the_sender_back() -> None:
     run(main())
 
 
+@pytest.mark.usefixtures("either_relay")
 def test_enclave_that_hangs_up_while_its_client_sends() -> None:
     async def curt(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(await reader.readexactly(len(HELLO)))
@@ -174,3 +180,23 @@ def test_host_loads_neither_runtime_nor_cryptography(tmp_path: object) -> None:
         *(f"schannel.{name}" for name in ("framing", "storage", "errors", "release")),
     }
     assert not {name for name in loaded if name.partition(".")[0] in ("Crypto", "cryptography")}
+
+
+def test_extension_that_was_built_is_used() -> None:
+    if importlib.util.find_spec("wasm_host._pump") is None:
+        pytest.skip("the extension was not built")
+    assert relay.pump_unavailable_because == ""
+
+
+def test_extension_of_other_sources_is_not_used(tmp_path: Path) -> None:
+    code = (
+        "import sys, types; sys.modules['wasm_host._pump'] = types.ModuleType('old');"
+        "from wasm_host import relay; print(relay.pump_unavailable_because); relay.Relay(1)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=environment(tmp_path)
+    )
+    assert (done.stdout, done.stderr) == (
+        "the extension was built from other sources; build it again\n",
+        "",
+    )

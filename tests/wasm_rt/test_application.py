@@ -273,7 +273,7 @@ def test_failure_of_ours_tells_its_kind_only(
     def fail(*_: object) -> None:
         raise KeyError("a secret")
 
-    monkeypatch.setattr("wasm_rt.programs.invoke", fail)
+    monkeypatch.setattr("wasm_rt.programs.Programs.call", fail)
     reply = error(application.handle(CallRequest("main", "two")))
     assert (reply.code, reply.message) == (ErrorCode.INTERNAL, "the enclave failed: KeyError")
 
