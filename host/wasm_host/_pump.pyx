@@ -55,9 +55,9 @@ cdef enum:
     # be worth it: an event found in time earns one, none found costs one, a core that came back late costs four.
     LATE_AFTER = 30_000
     LATE = 4
-    # What there is at the start, and at most. When all is lost the wait sleeps at once for a while.
-    CREDIT = 4
-    MOST_CREDIT = 16
+    # What there is at the start, and at most: until the system has found cores for all, some come back late. When
+    # all is lost the wait sleeps at once for a while.
+    CREDIT = 32
     REST = 100_000_000
 
 cdef enum:
@@ -175,7 +175,7 @@ cdef class Pump:
             before, time = time, now()
             if time - before > LATE_AFTER:
                 self.credit -= LATE
-        self.credit = min(self.credit + (1 if count > 0 else -1), <int> MOST_CREDIT)
+        self.credit = min(self.credit + (1 if count > 0 else -1), <int> CREDIT)
         if self.credit <= 0:
             self.credit = CREDIT
             self.rest_until = time + REST
