@@ -8,13 +8,13 @@ layouts in the comments are those of `layouts`.
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport Py_INCREF
-from cpython.tuple cimport PyTuple_GET_SIZE, PyTuple_SET_ITEM
-from libc.stdint cimport uint32_t, uint64_t
+from cpython.tuple cimport PyTuple_GET_SIZE, PyTuple_New, PyTuple_SET_ITEM
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from schannel.messages import CallRequest, CallResult, MessageType
 from schannel.records import CHUNK_HEADER_SIZE, HEADER_SIZE, PADDING, RecordKind
-from schannel.values import VALUE_TYPES, Value
+from schannel.values import VALUE_TYPES, Value, ValueType
 
 cdef extern from *:
     """
@@ -25,7 +25,7 @@ cdef extern from *:
 
     /* A core that has gone to sleep takes longer to wake than a call needs. So what answers at once is waited
        for awake, but for no longer than this, and others that want the core go first. */
-    static const long long AWAKE = 100 * 1000; /* nanoseconds */
+    static const long long AWAKE = 300 * 1000; /* nanoseconds */
 
     static long long clock_now(void) {
         struct timespec now;
@@ -57,13 +57,14 @@ cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object, Py_ssize_t *) except NULL
     object PyUnicode_DecodeUTF8(const char *, Py_ssize_t, const char *)
 
-INTERFACE = 1
+INTERFACE = 2
 """Changes with the functions and what they rely on: `fast` uses no other."""
 
 cdef type _REQUEST = CallRequest, _RESULT = CallResult, _VALUE = Value
 cdef object _CALL = MessageType.CALL, _CALL_RESULT = MessageType.CALL_RESULT
 cdef int _CALL_BYTE = _CALL, _RESULT_BYTE = _CALL_RESULT, _MESSAGE = RecordKind.MESSAGE
 cdef Py_ssize_t _RECORD = PADDING, _HEAD = HEADER_SIZE, _HEADS = HEADER_SIZE + CHUNK_HEADER_SIZE
+cdef object _I32 = ValueType.I32, _I64 = ValueType.I64
 cdef list _KINDS = [VALUE_TYPES.get(number) for number in range(256)]
 
 
@@ -130,6 +131,68 @@ def receive(int descriptor, bytearray buffer not None):
     with nogil:
         size = receive_soon(descriptor, into, size)
     return None if size < 0 else PyBytes_FromStringAndSize(into, size)
+
+
+def values(tuple kinds not None, numbers):
+    """See `fast.values`."""
+    cdef Py_ssize_t at, count = PyTuple_GET_SIZE(kinds)
+    cdef int64_t number
+    if len(numbers) != count:
+        return None
+    cdef tuple made = PyTuple_New(count)
+    for at in range(count):
+        item = numbers[at]
+        kind = kinds[at]
+        if type(item) is not int:
+            return None
+        try:
+            if kind is _I32:
+                number = item
+                if number < -0x80000000 or number > 0xFFFFFFFF:
+                    return None
+                value = _named(_VALUE, (kind, <uint32_t>number))
+            elif kind is _I64:
+                value = _named(_VALUE, (kind, <uint64_t>item if item >= 0 else <uint64_t><int64_t>item))
+            else:
+                return None
+        except OverflowError:
+            return None
+        Py_INCREF(value)
+        PyTuple_SET_ITEM(made, at, value)
+    return made
+
+
+def bits(tuple kinds not None, values):
+    """See `fast.bits`."""
+    cdef list taken = []
+    if type(values) is not tuple or PyTuple_GET_SIZE(values) != PyTuple_GET_SIZE(kinds):
+        return None
+    for kind, value in zip(kinds, <tuple>values):
+        if type(value) is not _VALUE or (<tuple>value)[0] is not kind:
+            return None
+        taken.append((<tuple>value)[1])
+    return taken
+
+
+def numbers(values):
+    """See `fast.numbers`."""
+    cdef list signed = []
+    if type(values) is not tuple:
+        return None
+    for value in <tuple>values:
+        if type(value) is not _VALUE:
+            return None
+        kind, item = (<tuple>value)[0], (<tuple>value)[1]
+        try:
+            if kind is _I32:
+                signed.append(<int32_t><uint32_t>item)
+            elif kind is _I64:
+                signed.append(<int64_t><uint64_t>item)
+            else:
+                return None
+        except OverflowError:
+            return None
+    return signed
 
 
 cdef Py_ssize_t _body_size(message):

@@ -6,12 +6,13 @@ every case, and is the one that refuses. Without a compiler everything is declin
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType
 
 from .messages import CallRequest, CallResult, Message, MessageType
+from .values import Value, ValueType
 
-_INTERFACE = 1
+_INTERFACE = 2
 
 
 def _extension() -> ModuleType | None:
@@ -42,8 +43,21 @@ read: Callable[[bytes], tuple[MessageType, int, CallRequest | CallResult] | None
 )
 """The inverse of `write`: from a plaintext the message's type, the request's number and the message."""
 
+values: Callable[[tuple[ValueType | None, ...], Sequence[object]], tuple[Value, ...] | None] = (
+    _fast.values if _fast else decline
+)
+"""Values of integer types from that many integers, signed or unsigned."""
+
+bits: Callable[[tuple[ValueType | None, ...], Sequence[Value]], list[int] | None] = (
+    _fast.bits if _fast else decline
+)
+"""The bits of values that are of these types."""
+
+numbers: Callable[[Sequence[Value]], list[int] | None] = _fast.numbers if _fast else decline
+"""Values of integer types as signed integers."""
+
 receive: Callable[[int, bytearray], bytes | None] = _fast.receive if _fast else decline
 """What arrives soon at a socket of that descriptor, by way of a buffer; no bytes at the end of the stream.
 
-Soon is within a tenth of a millisecond, which is spent awake: to wake up takes as long as a small call.
+Soon is within 0.3 milliseconds, which are spent awake: to wake up takes as long as a small call.
 """

@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
+from schannel import fast
 from schannel.messages import (
     CallRequest,
     CallResult,
@@ -183,7 +184,10 @@ class Operations:
     ) -> int | float | bytes | list[int | float | bytes] | None:
         """Remember a call; returns what it gave, as `call` does."""
         self.latest = Exchange(number, request, reply)
-        values = [item.to_python() for item in _expect(reply, CallResult).values]
+        items = _expect(reply, CallResult).values
+        values: list[Any] | None = fast.numbers(items)
+        if values is None:
+            values = [item.to_python() for item in items]
         return values if len(values) > 1 else values[0] if values else None
 
     def call_values(self, request: CallRequest) -> Operation[CallResult]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from schannel import fast
 from schannel.errors import LocalError
 from schannel.messages import Value, ValueType
 
@@ -54,6 +55,8 @@ class FunctionType:
 
     def arguments_from_python(self, arguments: tuple[int | float | bytes, ...]) -> tuple[Value, ...]:
         """The arguments given as Python values: int, float, or 16 bytes for a v128; raises ArgumentError."""
+        if (plain := fast.values(_kinds(self.params), arguments)) is not None:
+            return plain
         parameters = _parameters(self.params)
         if len(parameters) != len(arguments):
             # Raises what is wrong with them.
@@ -99,6 +102,12 @@ _PARAMETERS = {
 def _parameters(types: tuple[str, ...]) -> tuple[_Parameter, ...]:
     """Those for which a value can be sent, in order; references are left out."""
     return tuple(_PARAMETERS[name] for name in types if name in _PARAMETERS)
+
+
+@lru_cache(maxsize=256)
+def _kinds(types: tuple[str, ...]) -> tuple[ValueType | None, ...]:
+    """Their types as values have them; None for references."""
+    return tuple(_PARAMETERS[name].kind if name in _PARAMETERS else None for name in types)
 
 
 def _from_python(parameter: _Parameter, item: int | float | bytes) -> Value:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from schannel import fast
 from schannel.layouts import MAX_TEXT
 from schannel.messages import ExportInfo, ExternKind
 from schannel.values import Value, ValueType, known_value
@@ -41,7 +42,7 @@ class Signature:
         self._params = tuple(_TO_BITS.get(param, (None,))[0] for param in params)
         self._to_raw = [_TO_RAW[kind] for kind in self._params if kind is not None]
         self._integers_in = all(param in _INTEGERS for param in params)
-        self._results = [_TO_BITS[result][0] for result in results if result in _TO_BITS]
+        self._results = tuple(_TO_BITS[result][0] for result in results if result in _TO_BITS)
         self._to_bits = [_TO_BITS[result][1] for result in results if result in _TO_BITS]
         self._integers_out = all(result in _INTEGERS for result in results)
         self.unshowable = next((item for item in results if item not in _TO_BITS), None)
@@ -49,19 +50,16 @@ class Signature:
 
     def to_raw(self, arguments: Sequence[Value]) -> list[Any] | None:
         """Arguments as the engine takes them; None where they do not fit this type."""
-        if len(arguments) != len(self._params):
-            return None
-        raw = []
-        for (kind, bits), parameter in zip(arguments, self._params, strict=True):
-            if kind != parameter:
-                return None
-            raw.append(bits)
-        if self._integers_in:
+        if self._integers_in and (raw := fast.bits(self._params, arguments)) is not None:
             return raw
-        return [convert(bits) for convert, bits in zip(self._to_raw, raw, strict=True)]
+        if self._params != tuple([kind for kind, _ in arguments]):
+            return None
+        return [convert(bits) for convert, (_, bits) in zip(self._to_raw, arguments, strict=True)]
 
     def from_raw(self, results: Sequence[Any]) -> tuple[Value, ...]:
         """Results as they travel."""
+        if self._integers_out and (values := fast.values(self._results, results)) is not None:
+            return values
         if not self._integers_out:
             results = [convert(raw) for convert, raw in zip(self._to_bits, results, strict=True)]
         return tuple(map(known_value, zip(self._results, results, strict=True)))
