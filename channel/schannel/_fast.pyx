@@ -12,6 +12,7 @@ from cpython.tuple cimport PyTuple_GET_SIZE, PyTuple_New, PyTuple_SET_ITEM
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
+from schannel.events import ReplyReceived, RequestReceived
 from schannel.messages import CallRequest, CallResult, MessageType
 from schannel.records import CHUNK_HEADER_SIZE, HEADER_SIZE, PADDING, RecordKind
 from schannel.values import VALUE_TYPES, Value, ValueType
@@ -61,8 +62,9 @@ INTERFACE = 2
 """Changes with the functions and what they rely on: `fast` uses no other."""
 
 cdef type _REQUEST = CallRequest, _RESULT = CallResult, _VALUE = Value
-cdef object _CALL = MessageType.CALL, _CALL_RESULT = MessageType.CALL_RESULT
-cdef int _CALL_BYTE = _CALL, _RESULT_BYTE = _CALL_RESULT, _MESSAGE = RecordKind.MESSAGE
+cdef type _RECEIVED = RequestReceived, _REPLIED = ReplyReceived
+cdef int _CALL_BYTE = MessageType.CALL, _RESULT_BYTE = MessageType.CALL_RESULT
+cdef int _MESSAGE = RecordKind.MESSAGE
 cdef Py_ssize_t _RECORD = PADDING, _HEAD = HEADER_SIZE, _HEADS = HEADER_SIZE + CHUNK_HEADER_SIZE
 cdef object _I32 = ValueType.I32, _I64 = ValueType.I64
 cdef list _KINDS = [VALUE_TYPES.get(number) for number in range(256)]
@@ -114,14 +116,14 @@ def read(bytes plaintext not None):
             return None
     try:
         if data[3] == _CALL_BYTE:
-            kind, message = _CALL, _read_request(data + _HEADS, end - _HEADS)
+            event, message = _RECEIVED, _read_request(data + _HEADS, end - _HEADS)
         elif data[3] == _RESULT_BYTE:
-            kind, message = _CALL_RESULT, _read_result(data + _HEADS, end - _HEADS)
+            event, message = _REPLIED, _read_result(data + _HEADS, end - _HEADS)
         else:
             return None
     except UnicodeDecodeError:
         return None
-    return None if message is None else (kind, _get(data + 5, 4), message)
+    return None if message is None else _named(event, (_get(data + 5, 4), message))
 
 
 def receive(int descriptor, bytearray buffer not None):

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from types import ModuleType
 
-from .messages import CallRequest, CallResult, Message, MessageType
+from .events import ReplyReceived, RequestReceived
+from .messages import Message
 from .values import Value, ValueType
 
 _INTERFACE = 2
@@ -38,10 +39,8 @@ body: Callable[[Message], bytes | None] = _fast.body if _fast else decline
 write: Callable[[int, Message], bytes | None] = _fast.write if _fast else decline
 """The plaintext of the record that carries the whole of a request of that number, or of the reply to it."""
 
-read: Callable[[bytes], tuple[MessageType, int, CallRequest | CallResult] | None] = (
-    _fast.read if _fast else decline
-)
-"""The inverse of `write`: from a plaintext the message's type, the request's number and the message."""
+read: Callable[[bytes], RequestReceived | ReplyReceived | None] = _fast.read if _fast else decline
+"""The inverse of `write`: what a plaintext brings to the end that takes such messages."""
 
 values: Callable[[tuple[ValueType | None, ...], Sequence[object]], tuple[Value, ...] | None] = (
     _fast.values if _fast else decline

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Any
 
 from . import fast, layouts
 from .ed25519_sha3 import SigningKey
@@ -32,7 +33,6 @@ from .handshake import (
 )
 from .messages import (
     RESULT,
-    Message,
     MessageType,
     Reply,
     Request,
@@ -74,6 +74,9 @@ _OPEN = State.OPEN
 
 class _Session(ABC):
     """What both ends have in common: framing, records, flow control, the close, and how to die."""
+
+    _event: type[RequestReceived | ReplyReceived]
+    """What a message is to this end."""
 
     def __init__(self, state: State, limits: Limits, rekey: RekeyInterval) -> None:
         self.state = state
@@ -203,8 +206,8 @@ class _Session(ABC):
         """A message that was expected is longer than the limit."""
 
     @abstractmethod
-    def _deliver(self, kind: MessageType, number: int, message: Message, size: int) -> Event:
-        """Note a message that was expected; `size` is what it counts for in the inbox."""
+    def _take_note(self, kind: MessageType, number: int, size: int) -> None:
+        """Note a message that was expected and is whole; `size` is what it counts for in the inbox."""
 
     def _establish(self, established: Established) -> None:
         self._writer = RecordWriter(established.sending, self._rekey)
@@ -224,9 +227,11 @@ class _Session(ABC):
         if small is None or not self._inbox.receive_small():
             self._take_any(*split(plaintext), events)
             return
-        kind, number, message = small
+        number, message = small
+        kind = message_type(message)
         if self._expects(kind, number):
-            events.append(self._deliver(kind, number, message, PADDING))
+            self._take_note(kind, number, PADDING)
+            events.append(small)
         else:
             self._inbox.held -= PADDING
 
@@ -250,7 +255,9 @@ class _Session(ABC):
         elif body is None:
             self._refuse(number)
         else:
-            events.append(self._deliver(kind, number, decode(kind, body), size))
+            message: Any = decode(kind, body)
+            self._take_note(kind, number, size)
+            events.append(self._event(number, message))
 
     def _handle_close(self, body: Buffer, events: list[Event]) -> None:
         number = layouts.CLOSE.parse(body)["reason"]
@@ -322,6 +329,8 @@ class ClientSession(_Session):
         limits: what to hold in memory for the enclave.
         rekey: when keys are replaced; the enclave's must be the same.
     """
+
+    _event = ReplyReceived
 
     def __init__(
         self,
@@ -397,11 +406,9 @@ class ClientSession(_Session):
     def _refuse(self, number: int) -> None:
         raise MessageError(f"a reply is longer than the limit of {self._limits.max_message} bytes")
 
-    def _deliver(self, kind: MessageType, number: int, message: Message, size: int) -> Event:
+    def _take_note(self, kind: MessageType, number: int, size: int) -> None:
         del self._pending[number]
         self._inbox.held -= size
-        reply: Reply = message  # type: ignore[assignment]
-        return ReplyReceived(number, reply)
 
 
 @dataclass(frozen=True, slots=True)
@@ -440,6 +447,8 @@ class EnclaveSession(_Session):
         limits: what to hold in memory for the client.
         rekey: when keys are replaced; the client's must be the same.
     """
+
+    _event = RequestReceived
 
     def __init__(
         self,
@@ -545,7 +554,5 @@ class EnclaveSession(_Session):
     def _refuse(self, number: int) -> None:
         self._queue(_ERROR, number, too_large(self._limits.max_message))
 
-    def _deliver(self, kind: MessageType, number: int, message: Message, size: int) -> Event:
+    def _take_note(self, kind: MessageType, number: int, size: int) -> None:
         self._unanswered[number] = (kind, size)
-        request: Request = message  # type: ignore[assignment]
-        return RequestReceived(number, request)

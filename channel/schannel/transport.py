@@ -99,6 +99,7 @@ class ClientConnection(_Driver):
         sock.settimeout(None)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _TICK, 0))
         self._socket = sock
+        self._descriptor = sock.fileno()
         self._buffer = bytearray(RECEIVE_SIZE)
         self._view = memoryview(self._buffer)
         self._reading = select.poll()
@@ -207,22 +208,21 @@ class ClientConnection(_Driver):
     def _exchange(self, deadline: float | None) -> None:
         """Receive once, then send what that released."""
         try:
-            self._receive(self._next_bytes(deadline))
+            data = fast.receive(self._descriptor, self._buffer)
+            self._receive(self._wait(deadline) if data is None else data)
         except BaseException as error:
             self._hang_up(error)
             raise
         if data := self._session.data_to_send():
             self._send(data, deadline)
 
-    def _next_bytes(self, deadline: float | None) -> bytes:
+    def _wait(self, deadline: float | None) -> bytes:
         """Wait for bytes; none of them at the end of the stream."""
-        data = fast.receive(self._socket.fileno(), self._buffer)
-        while data is None:
+        while True:
             if deadline is not None and deadline - time.monotonic() < _TICK:
                 _await(self._reading, deadline)
             with suppress(BlockingIOError):
-                data = bytes(self._view[: self._socket.recv_into(self._view)])
-        return data
+                return bytes(self._view[: self._socket.recv_into(self._view)])
 
     def _send(self, data: bytes, deadline: float | None) -> None:
         pending: Buffer = data

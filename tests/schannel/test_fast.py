@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schannel import fast
-from schannel.errors import MessageError, ProtocolError
+from schannel.errors import LocalError, MessageError, ProtocolError
 from schannel.events import ReplyReceived, RequestReceived
 from schannel.flow import Inbox, Limits
 from schannel.messages import (
@@ -53,14 +53,14 @@ def _plaintext(number: int, message: Message) -> bytes:
     return content + bytes(-len(content) % PADDING)
 
 
-def _by_the_layouts(plaintext: bytes) -> tuple[Any, int, Message] | None:
-    """The whole message of a plaintext by the general path; None where that refuses, or it is no message."""
+def _by_the_layouts(plaintext: bytes) -> tuple[int, Message] | None:
+    """A plaintext's number and whole message by the general path; None where that refuses, or it is none."""
     try:
         kind, chunk = split(plaintext)
         if kind is not RecordKind.MESSAGE or (whole := Inbox(Limits()).receive_chunk(chunk)) is None:
             return None
         assert whole.body is not None
-        return whole.type, whole.number, decode(whole.type, whole.body)
+        return whole.number, decode(whole.type, whole.body)
     except ProtocolError:
         return None
 
@@ -76,7 +76,9 @@ def test_it_writes_and_reads_what_the_layouts_do(number: int, message: CallReque
     assert fast.body(message) == b"".join(encode(message))
     if len(plaintext) == PADDING:
         assert fast.write(number, message) == plaintext
-        assert fast.read(plaintext) == (message_type(message), number, message)
+        event = RequestReceived if isinstance(message, CallRequest) else ReplyReceived
+        read = fast.read(plaintext)
+        assert (type(read), read) == (event, event(number, message))  # type: ignore[arg-type]
     else:
         assert fast.write(number, message) is None
         assert fast.read(plaintext) is None
@@ -101,8 +103,8 @@ def test_whatever_it_reads_the_layouts_read(
         assert read == general
     elif general is not None:
         # Only messages of other types, and vectors, are left to the layouts.
-        plain = isinstance(general[2], CallRequest | CallResult)
-        assert not plain or any(value.type is ValueType.V128 for value in _values(general[2]))
+        plain = isinstance(general[1], CallRequest | CallResult)
+        assert not plain or any(value.type is ValueType.V128 for value in _values(general[1]))
 
 
 def _values(message: Any) -> tuple[Value, ...]:
@@ -210,6 +212,46 @@ def test_a_message_in_progress_lets_no_small_one_in(make_pair: Any) -> None:
     pair.client.send_request(CallRequest("main", "f"))
     with pytest.raises(MessageError):
         pair.enclave.receive_data(pair.client.data_to_send())
+
+
+INTEGERS = (ValueType.I32, ValueType.I64)
+MAKE = {ValueType.I32: Value.i32, ValueType.I64: Value.i64}
+
+
+@built
+@given(st.lists(st.tuples(st.sampled_from(INTEGERS), st.integers(-(2**65), 2**65)), max_size=5))
+def test_integers_become_values_and_back(pairs: list[tuple[ValueType, int]]) -> None:
+    kinds, numbers = tuple(kind for kind, _ in pairs), tuple(number for _, number in pairs)
+    try:
+        expected = tuple(MAKE[kind](number) for kind, number in pairs)
+    except LocalError:
+        assert fast.values(kinds, numbers) is None
+        return
+    made = fast.values(kinds, numbers)
+    assert made == fast.values(kinds, list(numbers)) == expected
+    assert all(type(value) is Value for value in made or ())
+    assert fast.bits(kinds, expected) == [value.bits for value in expected]
+    assert fast.numbers(expected) == [value.to_python() for value in expected]
+
+
+@built
+def test_what_are_no_integers_is_left_to_python() -> None:
+    one, half = Value.i32(1), Value.f64(0.5)
+    for kinds, numbers in [
+        ((ValueType.I32,), (True,)),
+        ((ValueType.I32,), (1.0,)),
+        ((ValueType.F64,), (1,)),
+        ((None,), (1,)),
+        ((ValueType.I32,), ()),
+        ((), (1,)),
+    ]:
+        assert fast.values(kinds, numbers) is None
+    assert fast.bits((ValueType.I64,), (one,)) is None
+    assert fast.bits((), (one,)) is None
+    assert fast.bits((ValueType.I32,), [one]) is None
+    assert fast.bits((ValueType.I32,), ((ValueType.I32, 1),)) is None  # type: ignore[arg-type]
+    assert fast.numbers((one, half)) is None
+    assert fast.numbers([one]) is None
 
 
 @built
