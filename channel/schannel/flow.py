@@ -165,6 +165,11 @@ class Inbox:
         """Whether `grant` is worth asking."""
 
     @property
+    def in_progress(self) -> bool:
+        """Whether a message has begun and not ended."""
+        return self._current is not None
+
+    @property
     def buffered(self) -> int:
         """Bytes held for the peer now, rounded up as they cost."""
         return self.held + (0 if self._current is None else _cost(len(self._body)))
@@ -177,7 +182,7 @@ class Inbox:
             MessageError: malformed or out of turn.
         """
         size = len(chunk)
-        self._charge((HEADER_SIZE + size + PADDING - 1) & -PADDING)
+        self.charge((HEADER_SIZE + size + PADDING - 1) & -PADDING)
         if size < CHUNK_HEADER_SIZE:
             raise MessageError("malformed chunk")
         type_number, last, number = CHUNK_HEAD.unpack_from(chunk)
@@ -203,16 +208,17 @@ class Inbox:
         body, self._body, self._current = self._body, bytearray(), None
         return self._hold(kind, number, memoryview(body))
 
-    def receive_small(self) -> bool:
-        """Take a whole message that came in a record of the smallest size, which is what it counts for.
+    def charge(self, cost: int) -> None:
+        """Take what a chunk costs, in bytes of plaintext, out of the credit that was granted.
 
-        False where it is not to be had like that, and has to be taken as any chunk. Raises FlowControlError.
+        Raises:
+            FlowControlError: it is more than was granted.
         """
-        if self._current is not None or self._limits.max_message < PADDING:
-            return False
-        self._charge(PADDING)
-        self.held += PADDING
-        return True
+        self._credit -= cost
+        if self._credit < 0:
+            raise FlowControlError("the peer sent more than it was granted")
+        if self._credit <= self._limits.window >> 1:
+            self.credit_is_low = True
 
     def grant(self) -> int:
         """Bytes to grant now, counted as granted; 0 while it is not worth a record."""
@@ -224,14 +230,6 @@ class Inbox:
         self._credit += due
         self.credit_is_low = False
         return due
-
-    def _charge(self, cost: int) -> None:
-        """Take what a chunk costs out of the credit that was granted."""
-        self._credit -= cost
-        if self._credit < 0:
-            raise FlowControlError("the peer sent more than it was granted")
-        if self._credit <= self._limits.window >> 1:
-            self.credit_is_low = True
 
     def _skip(self, kind: MessageType, number: int, *, last: bool) -> Assembled | None:
         """Pass over the pieces of a message that is too long; the first time, tell."""

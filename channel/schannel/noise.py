@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .errors import HandshakeError, LocalError, NonceExhausted
+from .errors import DecryptError, HandshakeError, LocalError, NonceExhausted
 from .framing import MAX_RECORD
 from .primitives import (
     P384,
@@ -155,7 +155,10 @@ class CipherState:
         n = self.n
         if n >= MAX_NONCE:
             raise NonceExhausted(_EXHAUSTED)
-        plaintext = self._aead.decrypt(n.to_bytes(_NONCE_SIZE, "big"), ciphertext, ad)
+        try:
+            plaintext = self._aead.decrypt(n.to_bytes(_NONCE_SIZE, "big"), ciphertext, ad)
+        except self._aead.INVALID as error:
+            raise DecryptError("a ciphertext failed authentication") from error
         self.n = n + 1
         return plaintext
 

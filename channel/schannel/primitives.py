@@ -3,7 +3,7 @@
 Hashes, HMAC and randomness come from the standard library, AES-GCM and X25519 from the package
 ``cryptography`` where it is installed and from pycryptodome elsewhere (`PROVIDER` says which), P-384 and the
 arithmetic of edwards25519 from pycryptodome. Failures leave as `DecryptError` or `InvalidKey`, never as a
-library's own exceptions.
+library's own exceptions; only `Aead.decrypt`, which every record passes through, raises its `Aead.INVALID`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 
 from . import provider_pycryptodome
 from .dh import DhFunction, DhKey
+from .errors import DecryptError
 from .provider_pycryptodome import ED25519_ORDER, P384, EdwardsPoint
 
 PROVIDER = "cryptography"
@@ -104,4 +105,8 @@ def aead_decrypt(key: bytes | bytearray, nonce: bytes, ad: bytes, ciphertext: by
     Raises:
         DecryptError: the ciphertext, its nonce or `ad` is not what was encrypted under this key.
     """
-    return Aead(key).decrypt(nonce, ciphertext, ad)
+    aead = Aead(key)
+    try:
+        return aead.decrypt(nonce, ciphertext, ad)
+    except aead.INVALID as error:
+        raise DecryptError("a ciphertext failed authentication") from error

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import ClassVar
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from .dh import DhFunction
-from .errors import DecryptError
 from .wire import Buffer
 
 _KEY_SIZE = 32
@@ -19,19 +19,15 @@ _KEY_SIZE = 32
 class Aead:
     """AES-256-GCM under one key of 32 bytes, set up once."""
 
+    INVALID: ClassVar[type[Exception]] = InvalidTag
+
     def __init__(self, key: bytes | bytearray) -> None:
         cipher = AESGCM(key)
         self.encrypt: Callable[[bytes, Buffer, bytes], bytes] = cipher.encrypt
         """The ciphertext with its 16-byte tag, from nonce (12 bytes), plaintext and associated data."""
 
-        self._decrypt = cipher.decrypt
-
-    def decrypt(self, nonce: bytes, ciphertext: bytes, ad: bytes) -> bytes:
-        """The inverse of `encrypt`; DecryptError if it is not what was encrypted under this key."""
-        try:
-            return self._decrypt(nonce, ciphertext, ad)
-        except InvalidTag as error:
-            raise DecryptError("a ciphertext failed authentication") from error
+        self.decrypt: Callable[[bytes, Buffer, bytes], bytes] = cipher.decrypt
+        """The inverse of `encrypt`; INVALID if it is not what was encrypted under this key."""
 
 
 X25519 = DhFunction(

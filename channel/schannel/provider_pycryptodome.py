@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, ClassVar
 
 from Crypto.Cipher import AES
 from Crypto.Protocol.DH import import_x25519_private_key, import_x25519_public_key, key_agreement
@@ -12,7 +12,7 @@ from Crypto.PublicKey.ECC import EccKey
 from Crypto.Signature import eddsa
 
 from .dh import DhFunction
-from .errors import DecryptError, InvalidKey
+from .errors import InvalidKey
 from .wire import Buffer
 
 ED25519_ORDER = 2**252 + 27742317777372353535851937790883648493
@@ -27,6 +27,8 @@ _UNCOMPRESSED = 0x04
 class Aead:
     """AES-256-GCM under one key of 32 bytes; the library sets the cipher up for every message."""
 
+    INVALID: ClassVar[type[Exception]] = ValueError
+
     def __init__(self, key: bytes | bytearray) -> None:
         # Not a copy: whoever overwrites the key overwrites it here.
         self._key = key
@@ -40,16 +42,13 @@ class Aead:
         return ciphertext + tag
 
     def decrypt(self, nonce: bytes, ciphertext: bytes, ad: bytes) -> bytes:
-        """The inverse of `encrypt`; DecryptError if it is not what was encrypted under this key."""
+        """The inverse of `encrypt`; INVALID if it is not what was encrypted under this key."""
         if len(ciphertext) < _TAG_SIZE:
-            raise DecryptError("a ciphertext is shorter than its tag")
+            raise ValueError("a ciphertext is shorter than its tag")
         cipher = AES.new(self._key, AES.MODE_GCM, nonce=nonce)
         if ad:
             cipher.update(ad)
-        try:
-            return cipher.decrypt_and_verify(ciphertext[:-_TAG_SIZE], ciphertext[-_TAG_SIZE:])
-        except ValueError as error:
-            raise DecryptError("a ciphertext failed authentication") from error
+        return cipher.decrypt_and_verify(ciphertext[:-_TAG_SIZE], ciphertext[-_TAG_SIZE:])
 
 
 def _exchange_x25519(private: EccKey, public: bytes) -> bytes:

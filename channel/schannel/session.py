@@ -78,11 +78,15 @@ class _Session(ABC):
     _event: type[RequestReceived | ReplyReceived]
     """What a message is to this end."""
 
+    _small: MessageType
+    """Of the messages that come, what the fast path reads."""
+
     def __init__(self, state: State, limits: Limits, rekey: RekeyInterval) -> None:
         self.state = state
         """Where the session is. CLOSED: both ends closed in order. DEAD: it failed or was aborted."""
 
         self._limits = limits
+        self._takes_small = limits.max_message >= PADDING
         self._rekey = rekey
         self._parser = StreamParser()
         self._out = bytearray()
@@ -198,16 +202,15 @@ class _Session(ABC):
         """Process one piece of the beginning of the stream; False if it is not complete yet."""
 
     @abstractmethod
-    def _expects(self, kind: MessageType, number: int) -> bool:
-        """Whether a message is wanted; raises MessageError where it may not come at all."""
+    def _expects(self, kind: MessageType, number: int, size: int) -> bool:
+        """Note a message that has come, and counts for `size` bytes in the inbox; whether it is wanted.
+
+        Raises MessageError where it may not come at all.
+        """
 
     @abstractmethod
     def _refuse(self, number: int) -> None:
         """A message that was expected is longer than the limit."""
-
-    @abstractmethod
-    def _take_note(self, kind: MessageType, number: int, size: int) -> None:
-        """Note a message that was expected and is whole; `size` is what it counts for in the inbox."""
 
     def _establish(self, established: Established) -> None:
         self._writer = RecordWriter(established.sending, self._rekey)
@@ -224,16 +227,13 @@ class _Session(ABC):
         """A record of those that both ends may send while the channel is open."""
         plaintext = self._decrypt(record)
         small = fast.read(plaintext)
-        if small is None or not self._inbox.receive_small():
+        if type(small) is not self._event or not self._takes_small or self._inbox.in_progress:
             self._take_any(*split(plaintext), events)
             return
-        number, message = small
-        kind = message_type(message)
-        if self._expects(kind, number):
-            self._take_note(kind, number, PADDING)
+        self._inbox.charge(PADDING)
+        self._inbox.held += PADDING
+        if self._expects(self._small, small[0], PADDING):
             events.append(small)
-        else:
-            self._inbox.held -= PADDING
 
     def _take_any(self, kind: RecordKind, body: Buffer, events: list[Event]) -> None:
         if kind is RecordKind.MESSAGE:
@@ -250,13 +250,12 @@ class _Session(ABC):
         if whole is None:
             return
         kind, number, body, size = whole
-        if not self._expects(kind, number):
-            self._inbox.held -= size
-        elif body is None:
+        if not self._expects(kind, number, size):
+            return
+        if body is None:
             self._refuse(number)
         else:
             message: Any = decode(kind, body)
-            self._take_note(kind, number, size)
             events.append(self._event(number, message))
 
     def _handle_close(self, body: Buffer, events: list[Event]) -> None:
@@ -284,7 +283,7 @@ class _Session(ABC):
         self._out += self._writer.seal(kind, body)
 
     def _queue(self, kind: MessageType, number: int, message: Request | Reply) -> None:
-        plaintext = fast.write(number, message) if self._limits.max_message >= PADDING else None
+        plaintext = fast.write(number, message) if self._takes_small else None
         if plaintext is not None and self._writer is not None and self._outbox.take_credit(PADDING):
             try:
                 self._out += self._writer.encrypt(plaintext)
@@ -331,6 +330,7 @@ class ClientSession(_Session):
     """
 
     _event = ReplyReceived
+    _small = MessageType.CALL_RESULT
 
     def __init__(
         self,
@@ -395,20 +395,18 @@ class ClientSession(_Session):
             self._seal(RecordKind.IDENTITY, sign_identity(self._identity, self._handshake_hash))
             self._identity = None
 
-    def _expects(self, kind: MessageType, number: int) -> bool:
+    def _expects(self, kind: MessageType, number: int, size: int) -> bool:
         requested = self._pending.get(number)
         if requested is None:
             raise MessageError("a reply came to a request that is not open")
         if kind != requested | RESULT and kind is not _ERROR:
             raise MessageError("a reply is not of the type that its request asks for")
+        del self._pending[number]
+        self._inbox.held -= size
         return True
 
     def _refuse(self, number: int) -> None:
         raise MessageError(f"a reply is longer than the limit of {self._limits.max_message} bytes")
-
-    def _take_note(self, kind: MessageType, number: int, size: int) -> None:
-        del self._pending[number]
-        self._inbox.held -= size
 
 
 @dataclass(frozen=True, slots=True)
@@ -449,6 +447,7 @@ class EnclaveSession(_Session):
     """
 
     _event = RequestReceived
+    _small = MessageType.CALL
 
     def __init__(
         self,
@@ -542,17 +541,18 @@ class EnclaveSession(_Session):
         events.append(EvidenceRequired(self._claims.for_handshake(self._handshake_hash)))
         return True
 
-    def _expects(self, kind: MessageType, number: int) -> bool:
+    def _expects(self, kind: MessageType, number: int, size: int) -> bool:
         if kind & RESULT:
             raise MessageError("the client sent a reply")
         if number != self._last_number + 1:
             raise MessageError("the client's request numbers do not count up")
         self._last_number = number
         # After its own close an end says nothing more.
-        return self._close_reason is None
+        if self._close_reason is not None:
+            self._inbox.held -= size
+            return False
+        self._unanswered[number] = (kind, size)
+        return True
 
     def _refuse(self, number: int) -> None:
-        self._queue(_ERROR, number, too_large(self._limits.max_message))
-
-    def _take_note(self, kind: MessageType, number: int, size: int) -> None:
-        self._unanswered[number] = (kind, size)
+        self.send_reply(number, too_large(self._limits.max_message))

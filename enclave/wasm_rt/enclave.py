@@ -39,7 +39,6 @@ from schannel.messages import (
     PutRequest,
     ReadRequest,
     ReceiptRequest,
-    Reply,
     RunRequest,
     Value,
     WriteRequest,
@@ -182,7 +181,11 @@ class EnclaveServer:
     def _handle(self, event: Event) -> None:
         if isinstance(event, RequestReceived):
             number, request = event
-            self._reply(number, self._application.handle(request, number))
+            reply = self._application.handle(request, number)
+            try:
+                self._session.send_reply(number, reply)
+            except LocalError as error:
+                self._session.send_reply(number, ErrorReply(ErrorCode.TOO_LARGE, str(error)))
             self._flush()
             self._application.settle()
         elif isinstance(event, EvidenceRequired):
@@ -191,12 +194,6 @@ class EnclaveServer:
             self._application.begin(self._session.handshake_hash)
         elif isinstance(event, ClientIdentified):
             self._application.identify(event.public_key)
-
-    def _reply(self, number: int, reply: Reply) -> None:
-        try:
-            self._session.send_reply(number, reply)
-        except LocalError as error:
-            self._session.send_reply(number, ErrorReply(ErrorCode.TOO_LARGE, str(error)))
 
     def _wait_for_data(self) -> bytes:
         self._waiting = True

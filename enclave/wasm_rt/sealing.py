@@ -178,7 +178,11 @@ class Sealing:
                     raise MessageError("a sealed program is cut short")
                 sealed += more
                 fetched += len(more)
-            yield aead.decrypt(_nonce(index, last), bytes(sealed[:wanted]), header)
+            try:
+                segment = aead.decrypt(_nonce(index, last), bytes(sealed[:wanted]), header)
+            except aead.INVALID as error:
+                raise DecryptError("a sealed program failed authentication") from error
+            yield segment
             del sealed[:wanted]
 
     def _aead(self, header: bytes, label: Label) -> Aead:

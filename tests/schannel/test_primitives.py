@@ -58,9 +58,9 @@ def test_aes_gcm(provider: Any) -> None:
     for _ in range(2):
         assert aead.decrypt(bytes(12), sealed, b"") == bytes(16)
         for changed in (b"", sealed[:15], sealed[:-1], sealed[:-1] + b"x"):
-            with pytest.raises(DecryptError):
+            with pytest.raises(aead.INVALID):
                 aead.decrypt(bytes(12), changed, b"")
-        with pytest.raises(DecryptError):
+        with pytest.raises(aead.INVALID):
             aead.decrypt(bytes(12), sealed, b"ad")
 
 
