@@ -40,6 +40,8 @@ UPLOAD_TARGET = 100.0
 _MESSAGE = bytes(64)
 _UPLOAD = 100_000_000
 _BATCH = 100
+_SETTLED = 0.3
+"""Seconds after a connection until the host has another enclave ready, and nothing runs beside what is timed."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,11 +78,14 @@ def _measure(address: str, policy: Policy, port: int, rounds: int) -> dict[str, 
 
     with echo_connection(port) as echo, connect(address, policy) as session:
         session.deploy(PROGRAM)
+        time.sleep(_SETTLED)
         for _ in range(rounds):
             sample("echo round trip", _timed(lambda: _echo(echo), _BATCH))
             sample("round trip", _timed(lambda: session.call("add", 1, 2), _BATCH))
+        for _ in range(rounds):
             sample("echo connect", _timed(lambda: _connect_and_echo(port)))
             sample("connect", _timed(lambda: _connect_and_call(address, policy)))
+            time.sleep(_SETTLED)
         for _ in range(3):
             sample("upload", _timed(lambda: _upload(session)))
     figures = {name: statistics.median(values) for name, values in samples.items()}
