@@ -158,21 +158,18 @@ class Inbox:
         self.held = 0
         """Bytes that the complete messages count for; whoever is done with one takes off what it counts."""
 
-        self._current: tuple[MessageType, int] | None = None
+        self.current: tuple[MessageType, int] | None = None
+        """The message in progress, by its type and number."""
+
         self._body = bytearray()
         self._skipping = False
         self.credit_is_low = True
         """Whether `grant` is worth asking."""
 
     @property
-    def in_progress(self) -> bool:
-        """Whether a message has begun and not ended."""
-        return self._current is not None
-
-    @property
     def buffered(self) -> int:
         """Bytes held for the peer now, rounded up as they cost."""
-        return self.held + (0 if self._current is None else _cost(len(self._body)))
+        return self.held + (0 if self.current is None else _cost(len(self._body)))
 
     def receive_chunk(self, chunk: Buffer) -> Assembled | None:
         """Take a chunk; returns the message that it completes.
@@ -192,20 +189,20 @@ class Inbox:
         if last not in (0, 1):
             raise MessageError("a chunk's last mark is neither 0 nor 1")
         data = chunk[CHUNK_HEADER_SIZE:]
-        if self._current is None:
+        if self.current is None:
             if last and len(data) <= self._limits.max_message:
                 return self._hold(kind, number, data)
-        elif self._current != (kind, number):
+        elif self.current != (kind, number):
             raise MessageError("a message began before the one before it ended")
         if not data:
             raise MessageError("a chunk holds nothing")
         if self._skipping or len(self._body) + len(data) > self._limits.max_message:
             return self._skip(kind, number, last=last == 1)
         self._body += data
-        self._current = (kind, number)
+        self.current = (kind, number)
         if not last:
             return None
-        body, self._body, self._current = self._body, bytearray(), None
+        body, self._body, self.current = self._body, bytearray(), None
         return self._hold(kind, number, memoryview(body))
 
     def charge(self, cost: int) -> None:
@@ -234,7 +231,7 @@ class Inbox:
     def _skip(self, kind: MessageType, number: int, *, last: bool) -> Assembled | None:
         """Pass over the pieces of a message that is too long; the first time, tell."""
         told, self._skipping = self._skipping, not last
-        self._current = None if last else (kind, number)
+        self.current = None if last else (kind, number)
         self._body = bytearray()
         return None if told else Assembled(kind, number, None, 0)
 

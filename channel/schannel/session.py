@@ -226,12 +226,12 @@ class _Session(ABC):
     def _take(self, record: bytes, events: list[Event]) -> None:
         """A record of those that both ends may send while the channel is open."""
         plaintext = self._decrypt(record)
-        small = fast.read(plaintext)
-        if type(small) is not self._event or not self._takes_small or self._inbox.in_progress:
+        small, inbox = fast.read(plaintext), self._inbox
+        if type(small) is not self._event or not self._takes_small or inbox.current is not None:
             self._take_any(*split(plaintext), events)
             return
-        self._inbox.charge(PADDING)
-        self._inbox.held += PADDING
+        inbox.charge(PADDING)
+        inbox.held += PADDING
         if self._expects(self._small, small[0], PADDING):
             events.append(small)
 

@@ -194,12 +194,15 @@ class Programs:
                 ErrorCode.LIMIT_EXCEEDED,
                 f"this session has used the {limits.max_session_fuel} instructions that it may",
             )
-        granted = min(fuel or limits.max_fuel, limits.max_fuel, self.fuel_left)
-        self.fuel_is_the_last = granted == self.fuel_left
+        granted = limits.max_fuel if not 0 < fuel < limits.max_fuel else fuel
+        self.fuel_is_the_last = granted >= self.fuel_left
+        if self.fuel_is_the_last:
+            granted = self.fuel_left
         self.store.set_fuel(granted)
         self.store.interrupted = False
         self._running = True
-        call_timer.start(self._out_of_time, min(timeout_ms or limits.max_call_ms, limits.max_call_ms) / 1000)
+        within = limits.max_call_ms if not 0 < timeout_ms < limits.max_call_ms else timeout_ms
+        call_timer.start(self._out_of_time, within / 1000)
         return granted
 
     def _end(self, granted: int) -> None:

@@ -12,9 +12,6 @@ from libc.errno cimport EINTR, errno
 from libc.stdint cimport uint32_t, uint64_t
 
 
-cdef extern from "<sched.h>" nogil:
-    int sched_yield()
-
 cdef extern from "<sys/epoll.h>" nogil:
     enum: EPOLLIN
     ctypedef union epoll_data_t:
@@ -44,21 +41,8 @@ cdef extern from *:
     void put(uint64_t *place, uint64_t value) nogil
 
 
-INTERFACE = 1
+INTERFACE = 2
 """What `relay` is written for; another number is another build."""
-
-cdef enum:
-    # Nanoseconds after an event in which the wait looks again instead of sleeping. An answer, or the next call,
-    # mostly comes within them, and waking an idle core costs a tenth of a round trip.
-    BUSY = 200_000
-    # Where others have work for the cores, giving way to them costs more than waking up. So looking again has to
-    # be worth it: an event found in time earns one, none found costs one, a core that came back late costs four.
-    LATE_AFTER = 30_000
-    LATE = 4
-    # What there is at the start, and at most: until the system has found cores for all, some come back late. When
-    # all is lost the wait sleeps at once for a while.
-    CREDIT = 32
-    REST = 100_000_000
 
 cdef enum:
     EVENTS = 64
@@ -86,8 +70,6 @@ cdef class Pump:
     cdef Way *ways
     cdef int way_count
     cdef dict held
-    cdef uint64_t busy_until, rest_until
-    cdef int credit
     cdef size_t start, end  # What was taken in and not passed on, in the buffer.
     cdef epoll_event events[EVENTS]
 
@@ -100,7 +82,6 @@ cdef class Pump:
         self.bytes = <char *> PyMemoryView_GET_BUFFER(view).buf
         self.size = view.nbytes
         self.held = {}
-        self.credit = CREDIT
 
     def __dealloc__(self):
         PyMem_Free(self.ways)
@@ -154,32 +135,11 @@ cdef class Pump:
 
     cdef int _wait(self) noexcept nogil:
         """How many events there are, at least one; -1 with `errno` set."""
-        cdef int count = epoll_wait(self.epoll, self.events, EVENTS, 0)
-        cdef uint64_t time = now()
-        if count == 0 and time < self.busy_until:
-            count = self._look_again(time)
-        while count == 0 or count < 0 and errno == EINTR:
+        cdef int count
+        while True:
             count = epoll_wait(self.epoll, self.events, EVENTS, -1)
-        time = now()
-        self.busy_until = time + BUSY if time >= self.rest_until else 0
-        return count
-
-    cdef int _look_again(self, uint64_t time) noexcept nogil:
-        """The busy wait: how many events there are, 0 when its time is over."""
-        cdef uint64_t before
-        cdef int count = 0
-        while count == 0 and time < self.busy_until:
-            # Whoever has something to do on this core goes first.
-            sched_yield()
-            count = epoll_wait(self.epoll, self.events, EVENTS, 0)
-            before, time = time, now()
-            if time - before > LATE_AFTER:
-                self.credit -= LATE
-        self.credit = min(self.credit + (1 if count > 0 else -1), <int> CREDIT)
-        if self.credit <= 0:
-            self.credit = CREDIT
-            self.rest_until = time + REST
-        return count
+            if count >= 0 or errno != EINTR:
+                return count
 
     cdef bint _passed(self, const epoll_event *event) noexcept nogil:
         """Whether all that an event stands for is done; else `start` and `end` tell what is still to be sent."""

@@ -298,7 +298,6 @@ def test_it_sleeps_when_nothing_comes() -> None:
             state = Path(f"/proc/self/task/{thread.native_id}/stat")
             await one.client.send(b"x")
             await one.enclave.take(1)
-            # A busy wait is running, or is about to, whenever one looks.
             asleep = 0
             while asleep < 50:
                 await asyncio.sleep(0.001)
