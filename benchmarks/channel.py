@@ -41,7 +41,7 @@ _MESSAGE = bytes(64)
 _UPLOAD = 100_000_000
 _BATCH = 100
 _SETTLED = 0.3
-"""Seconds after a connection until the host has another enclave ready, and nothing runs beside what is timed."""
+"""Seconds after a connection until the host has another enclave ready: nothing runs beside what is timed."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

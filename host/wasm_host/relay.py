@@ -3,8 +3,8 @@
 One thread does it for all sessions: it is on the way of every call, twice, and waking a task of asyncio costs
 several times what passing the bytes on does. What belongs to a session is touched by that thread alone.
 
-Where the extension `_pump` is built it passes on what is plain, without the interpreter lock; all else is decided
-here, with it and without it.
+Where the extension `_pump` is built it passes on what is plain, without the interpreter lock; all else is
+decided here, with it and without it.
 """
 
 from __future__ import annotations
