@@ -86,7 +86,8 @@ def steps() -> Iterator[tuple[str, list[str]]]:
         yield "the official suite, with small windows", ["fuzz.small_windows", "tinywasm", "wast", *scripts]
     tests = [f"tests/tinywasm/{name}.py" for name in TESTS]
     yield "tests of the engines", [*pytest, *tests]
-    yield "tests of the relay", [*pytest, "tests/wasm_host/test_relay.py"]
+    confidential = ["tests/wasm_host/test_relay.py", "tests/schannel/test_fast.py"]
+    yield "tests of the relay and of small calls", [*pytest, *confidential]
     yield "mutants of modules", [*pytest, "fuzz/test_execution.py", "fuzz/test_acceptance.py"]
     yield "generated modules", generated
     if scripts:
