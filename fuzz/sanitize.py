@@ -66,6 +66,8 @@ def _environment(modules: int) -> dict[str, str]:
         "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
         # Python's own allocator would hide where one of its objects ends.
         "PYTHONMALLOC": "malloc",
+        # It loads its libraries in a way that the address sanitizer does not stand.
+        "PYCRYPTODOME_DISABLE_DEEPBIND": "1",
         "PYTHONPATH": f"{BUILD / 'lib'}{os.pathsep}{ROOT}",
         # Or the packages beside this folder would come first, with extensions that are not instrumented.
         "PYTHONSAFEPATH": "1",
