@@ -437,12 +437,13 @@ _FORMS: dict[MessageType, _Form] = {
     MessageType.FORGET_RESULT: _Form(ForgetResult, layouts.FORGET_RESULT),
     MessageType.ERROR: _Form(ErrorReply, layouts.ERROR, code=(int, ErrorCode), backtrace=_FRAMES),
 }
-_TYPES: dict[type[Message], MessageType] = {form.cls: number for number, form in _FORMS.items()}
+MESSAGE_TYPES: dict[type[Message], MessageType] = {form.cls: number for number, form in _FORMS.items()}
+"""The type byte of each kind of message."""
 
 
 def message_type(message: Message) -> MessageType:
     """The type byte of a message."""
-    return _TYPES[type(message)]
+    return MESSAGE_TYPES[type(message)]
 
 
 def result_type(request: MessageType) -> MessageType:

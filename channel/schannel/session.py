@@ -32,13 +32,13 @@ from .handshake import (
     verify_identity,
 )
 from .messages import (
+    MESSAGE_TYPES,
     RESULT,
     MessageType,
     Reply,
     Request,
     decode,
     encode,
-    message_type,
     too_large,
 )
 from .policy import Policy, verify_evidence
@@ -361,7 +361,7 @@ class ClientSession(_Session):
         number = self._last_number + 1
         if number > _MAX_NUMBER:
             raise LocalError("this session has run out of request numbers")
-        kind = message_type(request)
+        kind = MESSAGE_TYPES[type(request)]
         self._queue(kind, number, request)
         self._last_number = number
         self._pending[number] = kind
@@ -489,7 +489,7 @@ class EnclaveSession(_Session):
         if number not in self._unanswered:
             raise LocalError(f"request {number} is not waiting for a reply")
         requested, size = self._unanswered[number]
-        kind = message_type(reply)
+        kind = MESSAGE_TYPES[type(reply)]
         if kind != requested | RESULT and kind is not _ERROR:
             raise LocalError(f"{type(reply).__name__} does not answer a {requested.name} request")
         self._queue(kind, number, reply)

@@ -112,8 +112,12 @@ class Operations:
 
     def __init__(self) -> None:
         self._functions: dict[str, dict[str, FunctionType]] = {}
-        self.latest: Exchange | None = None
+        self._latest: tuple[int, CallRequest | RunRequest, Reply] | None = None
+
+    @property
+    def latest(self) -> Exchange | None:
         """The latest call or run."""
+        return None if self._latest is None else Exchange(*self._latest)
 
     def deploy(self, program: Buffer, module: str, progress: Progress | None) -> Operation[bytes]:
         """Send a program; returns the SHA-256 of what arrived."""
@@ -183,8 +187,8 @@ class Operations:
         self, number: int, request: CallRequest, reply: Reply
     ) -> int | float | bytes | list[int | float | bytes] | None:
         """Remember a call; returns what it gave, as `call` does."""
-        self.latest = Exchange(number, request, reply)
-        items = _expect(reply, CallResult).values
+        self._latest = (number, request, reply)
+        items = (reply if type(reply) is CallResult else _expect(reply, CallResult)).values
         values: list[Any] | None = fast.numbers(items)
         if values is None:
             values = [item.to_python() for item in items]
@@ -271,7 +275,7 @@ class Operations:
         self, request: CallRequest | RunRequest, kind: type[_Kind], watch: Watch | None = None
     ) -> Operation[_Kind]:
         number, reply = yield Ask(request, watch)
-        self.latest = Exchange(number, request, reply)
+        self._latest = (number, request, reply)
         return _expect(reply, kind)
 
 

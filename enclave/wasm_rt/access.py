@@ -27,6 +27,9 @@ class Access:
     def __init__(self, configuration: Configuration) -> None:
         self._deployers = frozenset(map(bytes.fromhex, configuration.deployers))
         self._callers = frozenset(map(bytes.fromhex, configuration.callers))
+        self.restricted = bool(self._deployers or self._callers)
+        """Whether there is anything that some client may not do."""
+
         self.client = b""
         """The public key that the client has proved to own; empty for an anonymous one."""
 

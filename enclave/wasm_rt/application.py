@@ -126,7 +126,8 @@ class Application:
         if len(self._unsettled) >= _UNSETTLED:
             self._settled()
         try:
-            self._access.check(request)
+            if self._access.restricted:
+                self._access.check(request)
             if type(request) is CallRequest:
                 return self._attested(request, number)
             return self._answer(request, number)

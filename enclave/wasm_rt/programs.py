@@ -198,7 +198,7 @@ class Programs:
         self.fuel_is_the_last = granted >= self.fuel_left
         if self.fuel_is_the_last:
             granted = self.fuel_left
-        self.store.set_fuel(granted)
+        self.store.fuel = granted
         self.store.interrupted = False
         self._running = True
         within = limits.max_call_ms if not 0 < timeout_ms < limits.max_call_ms else timeout_ms
@@ -208,7 +208,7 @@ class Programs:
     def _end(self, granted: int) -> None:
         call_timer.stop()
         self._running = False
-        self.fuel_used = granted - self.store.get_fuel()
+        self.fuel_used = granted - (self.store.fuel or 0)
         self.fuel_left -= self.fuel_used
 
     def _out_of_time(self) -> None:
