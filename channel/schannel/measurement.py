@@ -155,7 +155,7 @@ def build_image(
 
     Args:
         folders: the folder of each of our packages and of each of `dependencies`.
-        native: whether tinywasm's compiled extension is part of the runtime.
+        native: whether our packages' compiled extensions are part of it.
         dependencies: third-party packages whose digests go into the application; None for what is installed.
         python: the enclave's interpreter; None for the one in use.
 
@@ -172,7 +172,7 @@ def build_image(
     listed = installed_dependencies() if dependencies is None else dependencies
     application = {DEPENDENCIES_ENTRY: _dependency_lines(folders, listed)}
     for name in APPLICATION_PACKAGES:
-        application |= package_entries(name, _folder(folders, name))
+        application |= package_entries(name, _folder(folders, name), extensions=native)
     return EnclaveImage(loader.read_bytes(), canonical_archive(runtime), canonical_archive(application))
 
 

@@ -44,7 +44,7 @@ def test_archives_depend_on_names_and_contents_only() -> None:
 @pytest.fixture
 def folders(tmp_path: Path) -> dict[str, Path]:
     """Four small packages; importing any would raise."""
-    native = "loop" + EXTENSION_SUFFIXES[0]
+    native, fast = "loop" + EXTENSION_SUFFIXES[0], "fast" + EXTENSION_SUFFIXES[0]
     contents = {
         "tinywasm": {
             "__init__.py": "raise SystemExit",
@@ -53,7 +53,13 @@ def folders(tmp_path: Path) -> dict[str, Path]:
             "loop.pyx": "source",
         },
         "wasm_rt": {"__init__.py": "raise SystemExit", "loader.py": "load"},
-        "schannel": {"__init__.py": "", "py.typed": "", "__pycache__/x.py": "stale", "x.so.bak": ""},
+        "schannel": {
+            "__init__.py": "",
+            "py.typed": "",
+            "__pycache__/x.py": "stale",
+            "x.so.bak": "",
+            fast: "elf",
+        },
         "dependency": {"__init__.py": "raise SystemExit"},
     }
     for package, files in contents.items():
@@ -70,17 +76,20 @@ def _names(archive: bytes) -> list[str]:
 
 def test_image_holds_what_python_can_import(folders: dict[str, Path]) -> None:
     image = build_image(folders, dependencies=["dependency"])
-    native = "tinywasm/loop" + EXTENSION_SUFFIXES[0]
+    native, fast = "tinywasm/loop" + EXTENSION_SUFFIXES[0], "schannel/fast" + EXTENSION_SUFFIXES[0]
     assert image.loader == b"load"
     assert _names(image.runtime) == ["PYTHON", "tinywasm/__init__.py", "tinywasm/engine/x.py", native]
     assert _names(image.application) == [
         "DEPENDENCIES",
         "schannel/__init__.py",
+        fast,
         "wasm_rt/__init__.py",
         "wasm_rt/loader.py",
     ]
     assert image.measurement() == measure(image.loader, image.runtime, image.application)
-    assert native not in _names(build_image(folders, native=False, dependencies=[]).runtime)
+    python_only = build_image(folders, native=False, dependencies=[])
+    assert native not in _names(python_only.runtime)
+    assert fast not in _names(python_only.application)
 
 
 def test_any_change_gives_another_measurement(folders: dict[str, Path]) -> None:
