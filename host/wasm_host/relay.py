@@ -179,6 +179,9 @@ class Relay:
         if self._thread.is_alive():
             self._order(self._stop)
             self._thread.join()
+            # Not in the thread: it may obey before it is woken, and would have closed what is to wake it.
+            self._epoll.close()
+            os.close(self._wake)
 
     def _order(self, action: Callable[[], None]) -> None:
         """Have the relay's thread do something."""
@@ -203,8 +206,6 @@ class Relay:
                 self._obey()
         for _, link in list(ends.values()):
             self._drop(link)
-        self._epoll.close()
-        os.close(self._wake)
 
     def _poll(self) -> list[tuple[int, bytes]]:
         """Wait; returns the descriptors to look at, with what came from them and the other did not take."""

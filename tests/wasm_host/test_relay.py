@@ -291,6 +291,23 @@ def test_relay_that_closes_ends_its_sessions() -> None:
     run(main())
 
 
+def test_it_may_stop_before_it_is_woken_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    running = relay.Relay(1024)
+    running.start()
+    (thread,) = (thread for thread in threading.enumerate() if thread.name == "relay")
+    wake = os.eventfd_write
+
+    def wake_late(descriptor: int, value: int) -> None:
+        # As if it was awake when the order came: it has obeyed before it is woken.
+        wake(descriptor, value)
+        thread.join(20)
+        wake(descriptor, value)
+
+    monkeypatch.setattr(os, "eventfd_write", wake_late)
+    running.close()
+    assert not thread.is_alive()
+
+
 def test_it_sleeps_when_nothing_comes() -> None:
     async def main() -> None:
         async with relaying() as relay, session(relay) as one:
