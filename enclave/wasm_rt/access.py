@@ -45,8 +45,12 @@ class Access:
             raise self._refusal("use programs", request)
 
     def check_owner(self, owner: bytes) -> None:
-        """Raise RequestError unless this client may use the programs that `owner` had kept."""
-        if owner != self.client and owner not in self._deployers:
+        """Raise RequestError unless this client may use the programs that `owner` had kept.
+
+        With deployers these are the deployers' alone, also where the client is the owner: it may have had a
+        program kept under a configuration that let it.
+        """
+        if not (owner in self._deployers if self._deployers else owner == self.client):
             raise RequestError(
                 ErrorCode.NOT_ALLOWED, "the enclave's configuration does not name that owner as a deployer"
             )

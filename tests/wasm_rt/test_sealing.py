@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -12,16 +12,27 @@ import pytest
 
 from schannel.errors import MessageError
 from schannel.messages import (
+    CallRequest,
     DeployRequest,
+    DeployResult,
     ErrorCode,
     ErrorReply,
     ForgetRequest,
     ForgetResult,
+    GetRequest,
+    InfoRequest,
+    PutRequest,
+    PutResult,
+    ReadRequest,
+    ReceiptRequest,
     Reply,
+    Request,
     RestoreRequest,
     RestoreResult,
+    RunRequest,
     SealRequest,
     SealResult,
+    WriteRequest,
 )
 from schannel.storage import OWNER_SIZE, REQUEST_SIZE, Operation, Status, decode_request, encode_answer
 from wasm_rt.application import Application
@@ -222,6 +233,88 @@ def test_rights() -> None:
             code(application(store, b"", **rights).handle(DeployRequest("m", PROGRAM)))
             is ErrorCode.NOT_ALLOWED
         )
+
+
+DEPLOYER, CALLER, STRANGER, ANONYMOUS = OWNER, OTHER, b"\x03" * 32, b""
+EVERYBODY = {DEPLOYER, CALLER, STRANGER, ANONYMOUS}
+WITH_A_KEY = EVERYBODY - {ANONYMOUS}
+NAMED = {DEPLOYER, CALLER}
+REQUESTS: dict[str, Callable[[bytes], Request]] = {
+    "deploy": lambda client: DeployRequest("main", PROGRAM),
+    "seal": lambda client: SealRequest("new", PROGRAM),
+    "restore own": lambda client: RestoreRequest("own", "main"),
+    "restore own by key": lambda client: RestoreRequest("own", "main", 0, client),
+    "restore a deployer's": lambda client: RestoreRequest("own", "main", 0, DEPLOYER),
+    "restore a stranger's": lambda client: RestoreRequest("own", "main", 0, STRANGER),
+    "call": lambda client: CallRequest("there", "one"),
+    "run": lambda client: RunRequest("command"),
+    "write": lambda client: WriteRequest("there", 0, b"x"),
+    "read": lambda client: ReadRequest("there", 0, 1),
+    "put": lambda client: PutRequest("file", b"x"),
+    "get": lambda client: GetRequest("there"),
+    "info": lambda client: InfoRequest("there"),
+    "receipt": lambda client: ReceiptRequest(),
+    "forget": lambda client: ForgetRequest("own"),
+}
+USES = {"call", "run", "write", "read", "put", "get", "info", "receipt"}
+OWN = {"restore own", "restore own by key"}
+ALLOWED: dict[tuple[str, ...], dict[str, set[bytes]]] = {
+    (): {
+        "deploy": EVERYBODY,
+        "seal": WITH_A_KEY,
+        **dict.fromkeys(OWN, WITH_A_KEY),
+        "restore a deployer's": {DEPLOYER},
+        "restore a stranger's": {STRANGER},
+        **dict.fromkeys(USES, EVERYBODY),
+    },
+    ("deployers",): {
+        "deploy": {DEPLOYER},
+        "seal": {DEPLOYER},
+        **{kind: {DEPLOYER} for kind in OWN},
+        "restore a deployer's": EVERYBODY,
+        "restore a stranger's": set(),
+        **dict.fromkeys(USES, EVERYBODY),
+    },
+    ("callers",): {
+        "deploy": EVERYBODY,
+        "seal": WITH_A_KEY,
+        **{kind: {CALLER} for kind in OWN},
+        "restore a deployer's": set(),
+        "restore a stranger's": set(),
+        **{kind: {CALLER} for kind in USES},
+    },
+    ("deployers", "callers"): {
+        "deploy": {DEPLOYER},
+        "seal": {DEPLOYER},
+        **{kind: {DEPLOYER} for kind in OWN},
+        "restore a deployer's": NAMED,
+        "restore a stranger's": set(),
+        **dict.fromkeys(USES, NAMED),
+    },
+}
+
+
+@pytest.mark.parametrize("named", ALLOWED, ids=lambda named: " and ".join(named) or "nobody named")
+@pytest.mark.parametrize("kind", REQUESTS)
+@pytest.mark.parametrize("client", sorted(EVERYBODY), ids=["anonymous", "deployer", "caller", "stranger"])
+def test_who_may_do_what(named: tuple[str, ...], kind: str, client: bytes) -> None:
+    """Everybody had a program kept before there were rights: what runs then is the deployers' alone."""
+    keys = {"deployers": (DEPLOYER.hex(),), "callers": (CALLER.hex(),)}
+    with storage() as store:
+        for owner in WITH_A_KEY:
+            assert isinstance(application(store, owner).handle(SealRequest("own", PROGRAM)), SealResult)
+        made = application(store, DEPLOYER, **{name: keys[name] for name in named})
+        if named != ("callers",):
+            for name in ("there", "command"):
+                assert isinstance(made.handle(DeployRequest(name, PROGRAM)), DeployResult)
+            assert isinstance(made.handle(PutRequest("there", b"x")), PutResult)
+        made.identify(client)
+        reply = made.handle(REQUESTS[kind](client))
+    refused = isinstance(reply, ErrorReply) and reply.code is ErrorCode.NOT_ALLOWED
+    allowed = ALLOWED[named].get(kind, WITH_A_KEY)
+    assert refused == (client not in allowed), reply
+    if kind.startswith("restore"):
+        assert refused == (not isinstance(reply, RestoreResult)), reply
 
 
 @pytest.mark.parametrize("head", [b"\xff" * REQUEST_SIZE, bytes(REQUEST_SIZE)])
