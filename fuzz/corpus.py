@@ -30,12 +30,12 @@ _NOT_TEXT = ("binary", "quote", "instance", "definition")
 
 def has_suite() -> bool:
     """Whether the official suite is there."""
-    return bool(find_suite())
+    return bool(find_suite().scripts)
 
 
 @cache
 def _scripts() -> Sequence[Path]:
-    suite = [script.path for script in find_suite() if not unsupported(script.path)]
+    suite = [script.path for script in find_suite().scripts if not unsupported(script.path)]
     return [HERE / "snippets.wast", *suite]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from locate import find_suite, missing
+from locate import Suite, find_suite
 
 # The submodules hold Python files that are no tests of ours.
 collect_ignore = ["spec", "testsuite"]
@@ -16,7 +16,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "script" in metafunc.fixturenames:
-        suite = metafunc.config.getoption("--suite")
-        none = pytest.param(None, marks=pytest.mark.skip(reason=missing(suite)), id="no-suite")
-        cases = [pytest.param(script, id=script.name) for script in find_suite(suite)] or [none]
+        suite = find_suite(metafunc.config.getoption("--suite"))
+        cases = [pytest.param(script, id=script.name) for script in suite.scripts]
+        if suite.missing:
+            cases.append(pytest.param(None, marks=pytest.mark.skip(reason=suite.missing), id="missing"))
         metafunc.parametrize("script", cases)
+
+
+@pytest.fixture
+def chosen_suite(request: pytest.FixtureRequest) -> Suite:
+    """The suite that this run is about."""
+    return find_suite(request.config.getoption("--suite"))

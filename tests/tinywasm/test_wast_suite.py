@@ -20,6 +20,9 @@ from tinywasm.wast.suite import config_for, scripts, unsupported
         ("suite/proposals/threads/atomic.wast", "the proposal threads"),
         ("suite/proposals/custom-descriptors/exact.wast", "the proposal custom-descriptors"),
         ("suite/legacy/exceptions/core/throw.wast", "legacy exception handling"),
+        ("mirror/legacy/try_delegate.wast", "legacy exception handling"),
+        ("mirror/throw.wast", None),
+        ("legacy/mine.wast", None),
     ],
 )
 def test_unsupported_folders_have_a_reason(path: str, reason: str | None) -> None:

@@ -9,16 +9,19 @@ from pathlib import Path
 from tinywasm.config import Config
 from tinywasm.instructions import Feature
 
+# A folder, or scripts where they lie flat.
+_LEGACY = ("exceptions", "rethrow.wast", "throw.wast", "try_catch.wast", "try_delegate.wast")
+
 
 def unsupported(path: Path) -> str | None:
     """Why the scripts at `path` are beyond us, or None where they are not.
 
-    The suite keeps the exception handling of old in `legacy/exceptions`, and each proposal in a folder of
-    its own below `proposals`.
+    The suite keeps the exception handling of old in `legacy/exceptions`, its mirror in `legacy`, and each
+    proposal in a folder of its own below `proposals`.
     """
     parts = path.resolve().parts
     for parent, part in pairwise(parts):
-        if (parent, part) == ("legacy", "exceptions"):
+        if parent == "legacy" and part in _LEGACY:
             return "legacy exception handling is not part of WebAssembly 3.0"
         if parent == "proposals" and part not in {feature.value for feature in Feature}:
             return f"the proposal {part} is not implemented"
