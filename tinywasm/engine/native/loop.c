@@ -271,9 +271,17 @@ static uint32_t window_base(const Code *code, uint32_t word) {
 /* As the memory of an access: its index does not fit and stands in the word before. */
 #define FAR_MEMORY 0xFFFF
 
+/* Lowering puts the two words together. Were anything else there, its immediate would be a wild pointer:
+   every access to no memory is out of bounds instead. */
+static Memory *far_memory(const Instance *instance, const Instr *before) {
+    static Memory none;
+    if (before->op != OP_wide_memory || before->imm >= instance->memory_count) return &none;
+    return instance->memories[before->imm];
+}
+
 #define ADDRESS_X(address, static_offset, width) \
     uint64_t at; \
-    Memory *chosen = instance->memories[unlikely(pc->c == FAR_MEMORY) ? pc[-1].imm : pc->c]; \
+    Memory *chosen = unlikely(pc->c == FAR_MEMORY) ? far_memory(instance, pc - 1) : instance->memories[pc->c]; \
     if (unlikely(__builtin_add_overflow((uint64_t)(address), static_offset, &at) || !inside(at, width, chosen->size))) goto trap_memory; \
     uint8_t *place = chosen->base + at;
 

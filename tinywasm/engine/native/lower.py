@@ -612,6 +612,9 @@ _DEFINES = frozenset(
     for name in ("global_get", "struct_get", "array_get", *FUSED.values(), *FUSED_CONSTANTS.values())
 }
 
+# Loads that also move the local in their slot `c`.
+_MOVING = frozenset(opcode for name, opcode in OPCODES.items() if name.endswith("__u"))
+
 _Lower = Callable[[_Builder, Instruction, tuple[Any, ...]], None]
 
 
@@ -643,7 +646,7 @@ def _loop(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
 def _if(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
     b.count()
     condition = b.pop()
-    if condition.kind == SLOT and b.defines(condition.value):
+    if condition.kind == SLOT and b.defines(condition.value) and not _moves_operand(b, b.words[-1]):
         # The rest goes home before the word that made the condition, which stays last to melt.
         word, position = b.words.pop(), b.positions.pop()
         b.settle_all()
@@ -656,6 +659,13 @@ def _if(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
     b.test(condition, False, lambda name, x, y, bits: b.jump(name, skip, x, y, bits))
     label.else_patch = skip.patches[0]
     b.lead()
+
+
+def _moves_operand(b: _Builder, word: list[int]) -> bool:
+    """Whether a word changes a local that an operand still stands for."""
+    if word[0] not in _MOVING:
+        return False
+    return any(operand.kind == LOCAL and operand.value == word[3] for operand in b.stack[b.settled :])
 
 
 def _reset(b: _Builder, label: Label, widths: tuple[int, ...]) -> None:
@@ -1068,14 +1078,21 @@ def _access(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
         address = Operand(LOCAL, 0, address.home, 1)
     elif len(imm) == 1 and offset <= 0xFFFFFFFF and address.kind == SLOT and b.defines(address.value):
         op, _, base, _, addend = b.words[-1]
-        if op == _ADD:
+        if op == _ADD and not _displaces(value, base):
             # The constant that the address was made with goes into the access.
             b.remove_last()
             name += "__a"
             address = Operand(LOCAL, base, address.home, 1)
             offset |= (addend & 0xFFFFFFFF) << 32
     third = argument.memory
-    if short and "__" not in name and len(imm) == 1 and b.moved(address) and offset <= 0xFFFFFFFF:
+    if (
+        short
+        and "__" not in name
+        and len(imm) == 1
+        and offset <= 0xFFFFFFFF
+        and b.moved(address)
+        and not _displaces(value, b.words[-1][2])
+    ):
         # The word that moved a local on to the address goes into the access, which writes the local.
         _, third, base, _, addend = b.remove_last()
         name += "__u"
@@ -1093,13 +1110,24 @@ def _access(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
         _far_memory(b, argument.memory)
 
 
+def _displaces(value: Operand | None, slot: int) -> bool:
+    """Whether a constant that is brought home takes the place of what lies in `slot`."""
+    if value is None or value.kind not in (CONST, CONST128):
+        return False
+    return value.home <= slot < value.home + value.width
+
+
 def _far_memory(b: _Builder, memory: int) -> None:
-    """Give the access that was just emitted a memory whose index is too large for it."""
+    """Give the access that was just emitted a memory whose index is too large for it.
+
+    Nothing comes between the two words, so the access is not moved either.
+    """
     access, position = b.words.pop(), b.positions.pop()
     access[3] = _FAR_MEMORY
     b.emit("wide_memory", imm=memory)
     b.words.append(access)
     b.positions.append(position)
+    b.barrier = len(b.words)
 
 
 def _load_lane(b: _Builder, name: str, address: Operand, vector: Operand, memory: int, offset: int) -> None:
