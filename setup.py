@@ -21,7 +21,7 @@ else:
             ),
             Extension(
                 "tinywasm.engine.native._loop",
-                sources=[native + "_loop.pyx", native + "loop.c", native + "heap.c"],
+                sources=[native + "_loop.pyx", native + "loop.c", native + "heap.c", native + "stack.c"],
                 depends=[
                     native + header
                     for header in (

@@ -76,6 +76,9 @@ class InstanceExports(Mapping[str, Any]):
         return len(self._instance.exports)
 
 
+_INHERITED = frozenset(dir(Mapping))
+
+
 class Exports(Mapping[str, Any]):
     """An instance's exports as attributes or by item; functions are called without naming the store.
 
@@ -86,7 +89,7 @@ class Exports(Mapping[str, Any]):
     def __init__(self, exports: InstanceExports) -> None:
         self.__exports = exports
         # The rest comes when it is first asked for; these would never be.
-        for name in exports.keys() & dir(Mapping):
+        for name in _INHERITED.intersection(exports):
             self.__dict__[name] = self[name]
 
     def __call__(self, store: Storelike) -> InstanceExports:

@@ -191,6 +191,10 @@ cdef extern from "native.h" nogil:
         int (*prepare)(Store *, Func *) noexcept
         int (*call_host)(Store *, Func *, uint64_t *) noexcept
         int (*poll)(Store *) noexcept
+    int tw_borrow_stack(Store *store)
+    void tw_return_stack(Store *store)
+    int tw_go_deeper(Store *store, const uint64_t *end)
+    void tw_free_idle_stacks()
     int tw_run(Store *store, Func *func, uint64_t *fp)
     int tw_memory_open(Memory *memory, uint64_t size)
     int64_t tw_memory_grow(Memory *memory, uint64_t pages)
@@ -219,8 +223,6 @@ _TRAPS = list(TrapCode)
 cdef unsigned long _main_thread = threading.main_thread().ident
 # The order is that of `enum heap_kind`.
 _HEAP_NUMBERS = {heap: number for number, heap in enumerate(AbstractHeap)}
-# A stack of this many slots is reserved, and takes memory only where it was used.
-DEF STACK_SLOTS = 8 << 20
 _PAGE = 65536
 
 
@@ -440,15 +442,7 @@ cdef class NativeStore:
         self.funcs = {}
         self.kept = []
         self.thrown_tags = set()
-        self.c.stack = <uint64_t *>_reserve(STACK_SLOTS * 8, PROT_READ | PROT_WRITE)
-        if self.c.stack == NULL:
-            raise MemoryError("no address space for the native engine's stack")
-        self.c.stack_end = self.c.stack + STACK_SLOTS - 64
-        self.c.top = self.c.stack
         self.c.max_depth = config.max_call_depth
-        self.c.frames = <Frame *>calloc(config.max_call_depth + 2, sizeof(Frame))
-        if self.c.frames == NULL:
-            raise MemoryError("no memory for the native engine's frames")
         self.c.python = <void *>self
         self.c.release = _release_gil
         self.c.acquire = _acquire_gil
@@ -457,12 +451,11 @@ cdef class NativeStore:
         self.c.poll = _poll
 
     def __dealloc__(self):
-        if self.c.stack != NULL:
+        if self.c.budget != NULL:
             tw_free_objects(&self.c)
             self._release()
-            munmap(self.c.stack, STACK_SLOTS * 8)
+        tw_return_stack(&self.c)
         _give_back(self.c.budget, 0)
-        free(self.c.frames)
         free(self.c.instances)
         free(self.c.globals)
         free(self.c.tables)
@@ -693,7 +686,8 @@ cdef class NativeStore:
 
     cdef uint64_t *enter(self, Func *func) except NULL:
         """Claim the store for this thread; where the arguments go. Each has its `leave`."""
-        cdef uint64_t *base = self.c.top
+        cdef uint64_t *base
+        cdef uint64_t *end
         cdef unsigned long me = PyThread_get_thread_ident()
         if self.nested == 0:
             self.running = me
@@ -701,12 +695,16 @@ cdef class NativeStore:
             if self.c.interrupted:
                 self.c.interrupted = 0
                 self.owner.poll()
+            if self.c.stack == NULL and tw_borrow_stack(&self.c) != 0:
+                raise MemoryError("no address space for the native engine's stack")
         else:
             self.guard()
         if self.metered:
             # Also in a nested call: the host function may have set it.
             self.c.fuel = self.owner.fuel
-        if base + func.head.type.param_slots + func.head.type.result_slots + 64 > self.c.stack_end:
+        base = self.c.top
+        end = base + func.head.type.param_slots + func.head.type.result_slots + 64
+        if end > self.c.stack_end and not tw_go_deeper(&self.c, end):
             raise StackExhausted
         # A collection, or a call out of a finalizer, must find the values below the top.
         self.c.top = base + func.head.type.param_slots
@@ -716,6 +714,8 @@ cdef class NativeStore:
     cdef int leave(self, uint64_t *base) except -1:
         self.c.top = base
         self.nested -= 1
+        if self.nested == 0:
+            tw_return_stack(&self.c)
         if self.c.unreferenced != NULL:
             self._release()
         return 0

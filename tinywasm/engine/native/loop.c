@@ -198,6 +198,10 @@ static int array_init(Segment *segment, int refs, const uint64_t *s) {
     return 0;
 }
 
+static inline int fits_stack(Store *store, const uint64_t *end) {
+    return likely(end <= store->stack_end) || tw_go_deeper(store, end);
+}
+
 /* The clause of `code` that takes `exn` thrown at `word`, or NULL. */
 static const Clause *find_clause(const Code *code, const Instance *instance, uint32_t word, const Exn *exn) {
     for (uint32_t i = 0; i < code->handler_count; i++) {
@@ -325,7 +329,7 @@ int tw_run(Store *store, Func *func, uint64_t *fp) {
         int status = store->prepare(store, func);
         if (status != STATUS_DONE) return status;
     }
-    if (fp + func->code->frame_slots > store->stack_end) { store->trap = TRAP_STACK_EXHAUSTED; return STATUS_TRAP; }
+    if (!fits_stack(store, fp + func->code->frame_slots)) { store->trap = TRAP_STACK_EXHAUSTED; return STATUS_TRAP; }
     store->depth++;
     if (func->code->zeros) memset(fp + func->code->param_slots, 0, func->code->zeros * 8);
     pc = func->code->words;
@@ -367,7 +371,8 @@ int tw_run(Store *store, Func *func, uint64_t *fp) {
 enter: {
         Code *code = callee->code;
         if (unlikely(!code)) goto enter_slowly;
-        if (unlikely(store->depth >= store->max_depth || args + code->frame_slots > store->stack_end))
+        if (unlikely(store->depth >= store->depth_mark || args + code->frame_slots > store->stack_end) &&
+            (!tw_go_deeper(store, args + code->frame_slots) || store->depth >= store->max_depth))
             FAIL(TRAP_STACK_EXHAUSTED);
         store->frames[store->depth++] = (Frame){pc, fp, func};
         func = callee;
@@ -413,7 +418,7 @@ enter_slowly: {
 replace: {
         Code *code = callee->code;
         if (unlikely(!code)) goto replace_slowly;
-        if (unlikely(fp + code->frame_slots > store->stack_end)) FAIL(TRAP_STACK_EXHAUSTED);
+        if (!fits_stack(store, fp + code->frame_slots)) FAIL(TRAP_STACK_EXHAUSTED);
         memmove(fp, args, code->param_slots * 8);
         func = callee;
         for (uint32_t i = 0; i < code->zeros; i++) fp[code->param_slots + i] = 0;

@@ -160,6 +160,9 @@ typedef struct Frame {
     Func *func;
 } Frame;
 
+/* What a store runs on: see `stack.c`. */
+typedef struct Stack Stack;
+
 enum status { STATUS_DONE, STATUS_TRAP, STATUS_THROWN, STATUS_PYTHON };
 
 /* What the instances of one store share.
@@ -168,9 +171,12 @@ enum status { STATUS_DONE, STATUS_TRAP, STATUS_THROWN, STATUS_PYTHON };
    lets it go (`thread_state` is then not NULL), and callbacks and the end of the run take it back. */
 typedef struct Store {
     Budget *budget;
+    /* Borrowed while a call is under way, else NULL. At `stack_end` and `depth_mark` the loop asks
+       `tw_go_deeper`. */
+    Stack *borrowed;
     uint64_t *stack, *stack_end, *top;
     Frame *frames;
-    int64_t depth, max_depth;
+    int64_t depth, depth_mark, max_depth;
     int64_t fuel;
     int trap;
     uint64_t element; /* the table index of an uninitialized element */
@@ -198,6 +204,14 @@ typedef struct Store {
 
 /* Run `func` with its arguments at `fp`; results are left there. Returns a `status`. */
 int tw_run(Store *store, Func *func, uint64_t *fp);
+
+/* -1 where there is no address space for one. */
+int tw_borrow_stack(Store *store);
+void tw_return_stack(Store *store);
+/* Whether a frame that ends at `end` still fits, now that the marks have been passed. */
+int tw_go_deeper(Store *store, const uint64_t *end);
+/* Give back the address space of the stacks that no store has borrowed. */
+void tw_free_idle_stacks(void);
 
 static inline int tw_fits(const Budget *budget, uint64_t bytes) {
     return bytes == 0 || (budget->used <= budget->limit && bytes <= budget->limit - budget->used);
