@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import configparser
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import tinywasm
+from schannel.extra import PACKAGES
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = configparser.ConfigParser()
@@ -69,5 +72,87 @@ def test_the_host_imports_nothing_of_the_channel_but_framing() -> None:
         "schannel.framing",
         "schannel.storage",
         "schannel.errors",
+        "schannel.extra",
         "schannel.release",
     }
+
+
+COMMANDS = {
+    name: module
+    for name, module, _ in (
+        line.replace("=", ":").replace(" ", "").split(":")
+        for line in CONFIG["options.entry_points"]["console_scripts"].strip().splitlines()
+    )
+}
+CONFIDENTIAL = [
+    line.split()[0] for line in CONFIG["options.extras_require"]["confidential"].strip().splitlines()
+]
+
+
+def _bare(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run an interpreter that has our packages and the standard library, and nothing else."""
+    parents = [str(folder.parent) for folder in FOLDERS.values()]
+    return subprocess.run(
+        [sys.executable, "-S", *arguments],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(parents)},
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        ("wasm-host", ["wasm_host"]),
+        ("wasm-host", ["wasm_host", "measure"]),
+        ("wasm-host", ["wasm_host", "--check"]),
+        ("wasm-client", ["wasm_client", "keygen"]),
+        ("wasm-client", ["wasm_client", "--help"]),
+        ("wasm-client-demo", ["wasm_client.demo"]),
+    ],
+)
+def test_commands_name_the_extra_that_is_missing(program: str, words: list[str]) -> None:
+    told = _bare("-m", *words)
+    assert (told.returncode, told.stdout) == (2, "")
+    line = f"{program}: the package pycryptodome is not installed; it comes with the extra `confidential`: "
+    assert told.stderr.startswith(line)
+    assert "pip install 'tinywasm[confidential]'" in told.stderr
+    assert told.stderr.count("\n") == 1, "no traceback"
+
+
+@pytest.mark.parametrize(("name", "module"), COMMANDS.items(), ids=COMMANDS.keys())
+def test_installed_commands_start_without_any_extra(name: str, module: str) -> None:
+    code = f"import sys; sys.argv[0] = {name!r}; from {module} import main; sys.exit(main())"
+    told = _bare("-c", code, "--version")
+    if told.returncode == 0:
+        assert told.stdout.startswith(f"{name} ")
+    else:
+        assert told.stderr.startswith(f"{name}: the package ") and told.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_package_of_the_extra_is_named_when_it_is_missing(package: str) -> None:
+    command = f"start('any', lambda: __import__('{package}.any'))"
+    told = _bare("-c", f"import sys; from schannel.extra import start; sys.exit({command})")
+    assert told.returncode == 2
+    assert told.stderr.startswith(f"any: the package {PACKAGES[package]} is not installed")
+    assert told.stderr.count("\n") == 1
+
+
+def test_the_extra_has_the_packages_that_are_explained() -> None:
+    assert sorted(PACKAGES.values()) == sorted(CONFIDENTIAL)
+
+
+def test_other_missing_modules_are_not_blamed_on_the_extra() -> None:
+    code = "from schannel.extra import start; start('any', lambda: __import__('nowhere'))"
+    assert "No module named 'nowhere'" in _bare("-c", code).stderr
+
+
+@pytest.mark.parametrize(
+    "module", ["wasm_rt.enclave", "wasm_rt.monitor", "wasm_rt.replay", "schannel.session"]
+)
+def test_importing_what_needs_the_extra_names_it(module: str) -> None:
+    last = _bare("-c", f"import {module}").stderr.splitlines()[-1]
+    assert last.startswith("ModuleNotFoundError: the package pycryptodome is not installed; it comes with")

@@ -12,10 +12,15 @@ import hashlib
 import hmac
 import os
 
-from . import provider_pycryptodome
+from . import extra
 from .dh import DhFunction, DhKey
 from .errors import DecryptError
-from .provider_pycryptodome import ED25519_ORDER, P384, EdwardsPoint
+
+try:
+    from . import provider_pycryptodome
+    from .provider_pycryptodome import ED25519_ORDER, P384, EdwardsPoint
+except ModuleNotFoundError as error:
+    raise extra.explained(error) from error
 
 PROVIDER = "cryptography"
 """The library behind `Aead` and `X25519`."""

@@ -15,12 +15,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from schannel.simulation import simulation_policy
+from schannel.extra import start
 
-from .cli import Job, guarded, run
-from .commands import DEFAULT_ADDRESS
 from .errors import ClientError
-from .operations import DEFAULT_MODULE
 
 _EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "calculator.wat"
 _ANY_PORT = "127.0.0.1:0"
@@ -34,12 +31,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="wasm-client-demo", description=__doc__)
     parser.add_argument("program", nargs="?", type=Path, default=_EXAMPLE, help="a .wasm or .wat file")
     options = parser.parse_args(arguments)
-    return guarded(lambda: _run_with_host(options.program))
+    return start(parser.prog, lambda: _demonstrate(options.program))
 
 
-def _run_with_host(program: Path) -> int:
-    with running_host() as address:
-        return run(address, simulation_policy(), Job(programs=[(DEFAULT_MODULE, program)]))
+def _demonstrate(program: Path) -> int:
+    # Imported here, where a missing package is told in a line.
+    from schannel.simulation import simulation_policy
+
+    from .cli import Job, guarded, run
+    from .operations import DEFAULT_MODULE
+
+    def run_with_host() -> int:
+        with running_host() as address:
+            return run(address, simulation_policy(), Job(programs=[(DEFAULT_MODULE, program)]))
+
+    return guarded(run_with_host)
 
 
 @contextmanager
@@ -49,6 +55,8 @@ def running_host() -> Iterator[str]:
     Raises:
         ClientError: it does not start; what it said is on standard error.
     """
+    from .commands import DEFAULT_ADDRESS
+
     process, address = _start(DEFAULT_ADDRESS)
     if address is None and process.wait() == _ADDRESS_IN_USE:
         print(f"{DEFAULT_ADDRESS} is taken: another port is used", file=sys.stderr)

@@ -15,6 +15,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
+from schannel.extra import require
 from schannel.release import installed_version
 
 from .check import check_isolation, report
@@ -35,6 +36,8 @@ _MEBIBYTE, _SECONDS_OF_A_DAY = 1 << 20, 86_400.0
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = _parser().parse_args(arguments)
+    # The monitor needs it, a process of its own that could only say so with a traceback.
+    require("Crypto")
     configure_logs(_PROGRAM, verbose=options.verbose, as_json=options.log_format == "json")
     files = EnclaveFiles(options.loader, options.runtime, options.eapp, options.configuration)
     try:
