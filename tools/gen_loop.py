@@ -99,15 +99,10 @@ SCALARS: dict[ValType, tuple[str, str, str]] = {
     F64: ("double", "RF64", "WF64"),
     V128: ("v128", "RV", "WV"),
 }
-_COMMUTATIVE = ("add", "mul", "and", "or", "xor", "eq", "ne")
 
 
 def numeric_rows() -> list[Instruction]:
     return [row for row in TABLE if row.operator is not None]
-
-
-def _suffix(row: Instruction) -> str:
-    return row.name.split(".", 1)[1]
 
 
 def _scalar(row: Instruction) -> bool:
@@ -121,11 +116,7 @@ def constant_forms() -> list[Instruction]:
 
 def compares() -> list[Instruction]:
     """Comparisons of two scalars, and tests against zero, that melt into branches."""
-    return [
-        row
-        for row in numeric_rows()
-        if _scalar(row) and row.results == (I32,) and _suffix(row)[:2] in ("eq", "ne", "lt", "gt", "le", "ge")
-    ]
+    return [row for row in numeric_rows() if "compares" in row.traits]
 
 
 def constant_compares() -> list[Instruction]:
@@ -211,11 +202,6 @@ class Pair:
 PAIRS = [Pair(*line.split(), *([""] if line.count(" ") == 1 else [])) for line in LINES.strip().splitlines()]
 
 
-def traps(row: Instruction) -> bool:
-    suffix = _suffix(row)
-    return suffix[:4] in ("div_", "rem_") or (suffix.startswith("trunc_f") and V128 not in row.params)
-
-
 def access_rows() -> list[Instruction]:
     return [row for row in TABLE if row.immediates and row.immediates[0].startswith("memarg")]
 
@@ -257,9 +243,7 @@ def python_source() -> str:
     lines += ["}", "", "# Operators that have a form with a constant as second operand."]
     lines += _python_set("CONSTANT_FORMS", (row.operator for row in constant_forms()))
     commutative = (
-        row.operator
-        for row in constant_forms()
-        if _suffix(row) in _COMMUTATIVE and row.params[0] in (I32, I64)
+        row.operator for row in constant_forms() if "commutes" in row.traits and row.params[0] in (I32, I64)
     )
     lines += ["", *_python_set("COMMUTATIVE", commutative), ""]
     lines += ["# Comparisons: opcode -> (branch if, branch unless, kind of the constant in the immediate)."]
@@ -373,12 +357,12 @@ def _numeric_arm(row: Instruction) -> Arm:
         arguments.append("(const uint8_t *)(pc + 1)")
     elif row.immediates:
         arguments.append("(unsigned)pc->imm")
-    if traps(row):
+    if "traps" in row.traits:
         arguments.append("&trap")
     return Arm(
         reads,
         value=f"{row.operator}({', '.join(arguments)})",
-        check="CHECK_TRAP;" if traps(row) else "",
+        check="CHECK_TRAP;" if "traps" in row.traits else "",
         tail="pc++; NEXT;" if row.immediates == ("shuffle",) else "NEXT;",
         **_writing(row.results[0]),
     )
@@ -403,11 +387,11 @@ _CONSTANTS: dict[ValType, str] = {
 
 
 def _constant_arm(row: Instruction) -> Arm:
-    extra = ", &trap" if traps(row) else ""
+    extra = ", &trap" if "traps" in row.traits else ""
     return Arm(
         {"b": SCALARS[row.params[0]][1]},
         value=f"{row.operator}($b, {_CONSTANTS[row.params[1]]}{extra})",
-        check="CHECK_TRAP;" if traps(row) else "",
+        check="CHECK_TRAP;" if "traps" in row.traits else "",
         **_writing(row.results[0]),
     )
 

@@ -1,10 +1,15 @@
+import itertools
+import struct
 from collections import Counter
+from typing import Any
 
 import pytest
 
 from tinywasm.code import READ, WRITE
-from tinywasm.instructions import AT, BY_CODE, BY_NAME, TABLE, Feature, Instruction
-from tinywasm.types import NumType, RefType
+from tinywasm.errors import Trap, TrapCode
+from tinywasm.instructions import AT, BY_CODE, BY_NAME, TABLE, Arity, Feature, Instruction, Role
+from tinywasm.numerics import OPERATORS
+from tinywasm.types import F32, F64, I32, I64, V128, NumType, RefType, ValType
 
 STANDARD = [row for row in TABLE if row.feature is None]
 
@@ -44,6 +49,8 @@ def test_rows_are_consistent(row: Instruction) -> None:
     assert all(kind in READ and kind in WRITE for kind in row.immediates)
     assert not row.rule or (row.params, row.results) == ((), ())
     assert all(t is AT or isinstance(t, NumType | RefType) for t in row.params + row.results)
+    if not row.rule:
+        assert (row.takes, row.leaves) == (Arity(len(row.params), None), Arity(len(row.results), None))
     if row.operator:
         assert row.operator.isidentifier()
         assert not row.rule
@@ -59,3 +66,48 @@ def test_the_constant_instructions() -> None:
         *("struct.new", "struct.new_default", "array.new", "array.new_default", "array.new_fixed"),
         *("any.convert_extern", "extern.convert_any"),
     }
+
+
+def test_blocks_open_and_close_by_their_roles() -> None:
+    assert {row.name for row in TABLE if row.role is Role.OPENS} == {
+        row.name for row in TABLE if "block" in row.immediates
+    }
+    assert [row.name for row in TABLE if row.role in (Role.DIVIDES, Role.CLOSES)] == ["else", "end"]
+
+
+SAMPLES: dict[ValType, list[Any]] = {
+    I32: [0, 1, 2, 7, 31, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF],
+    I64: [0, 1, 2, 7, 63, 0x7FFFFFFFFFFFFFFF, 1 << 63, (1 << 64) - 1],
+    F32: [0.0, -0.0, 1.5, -3.25, 1e38, float("inf"), float("-inf"), float("nan")],
+    F64: [0.0, -0.0, 1.5, -3.25, 1e300, float("inf"), float("-inf"), float("nan")],
+    V128: [
+        bytes(16),
+        bytes(range(16)),
+        b"\xff" * 16,
+        struct.pack("<2d", float("nan"), -0.0),
+        b"\x80\x7f" * 8,
+    ],
+}
+NUMERIC = [row for row in TABLE if row.operator and not row.immediates]
+
+
+def outcome(row: Instruction, *operands: Any) -> Any:
+    try:
+        result = OPERATORS[row.operator or ""](*operands)
+    except Trap as trap:
+        return trap.code
+    return struct.pack("<d", result) if isinstance(result, float) else result
+
+
+@pytest.mark.parametrize("row", NUMERIC, ids=str)
+def test_numeric_traits_are_true(row: Instruction) -> None:
+    found = [
+        (operands, outcome(row, *operands))
+        for operands in itertools.product(*(SAMPLES[t] for t in row.params))
+    ]
+    assert ("traps" in row.traits) == any(isinstance(each, TrapCode) for _, each in found)
+    if "compares" in row.traits:
+        assert {each for _, each in found} == {0, 1}
+    if len(row.params) == 2 and row.params[0] == row.params[1] and "relaxed" not in row.name:
+        commutes = all(each == outcome(row, *operands[::-1]) for operands, each in found)
+        assert commutes == ("commutes" in row.traits)

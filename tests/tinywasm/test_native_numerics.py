@@ -30,7 +30,6 @@ NATIVE = Path(__file__).parents[2] / "tinywasm" / "engine" / "native"
 OPTIONS = "-std=gnu11 -O1 -ffp-contract=off -fno-math-errno -fno-trapping-math -Wall -Wextra -Werror"
 ROWS = [row for row in TABLE if row.operator]
 C_TYPES = {"i32": "uint32_t", "i64": "uint64_t", "f32": "float", "f64": "double", "v128": "v128"}
-TRAPPING = re.compile(r"i(32|64)\.(div|rem|trunc_f)")
 # An operand, an immediate or a result takes 16 bytes, whatever its type.
 CELL = 16
 
@@ -159,7 +158,7 @@ def wrapper(row: Instruction) -> str:
         arguments += [f"&r{index}" for index in range(len(row.results))]
         lines.append(f"{row.operator}({', '.join(arguments)});")
     else:
-        arguments += ["&trap"] if TRAPPING.match(row.name) else []
+        arguments += ["&trap"] if "traps" in row.traits else []
         lines.append(f"r0 = {row.operator}({', '.join(arguments)});")
     outputs = [*(f"r{index}" for index in range(len(row.results))), "trap"]
     lines += [f"memcpy(out + {CELL * i}, &{output}, sizeof {output});" for i, output in enumerate(outputs)]

@@ -43,7 +43,7 @@ from tinywasm.code import (
     read_vector,
 )
 from tinywasm.errors import DecodeError
-from tinywasm.instructions import Feature
+from tinywasm.instructions import Feature, Role
 from tinywasm.leb128 import read_u32, read_unsigned
 from tinywasm.module import (
     EXTERN_KINDS,
@@ -394,9 +394,9 @@ def _read_expr(data: bytes, pos: int) -> tuple[Expr, int]:
     start, depth = pos, 1
     while depth:
         row, _, pos = read_instruction(data, pos)
-        if row.name == "end":
+        if row.role is Role.CLOSES:
             depth -= 1
-        elif "block" in row.immediates:
+        elif row.role is Role.OPENS:
             depth += 1
     return Expr(data, start, pos), pos
 

@@ -36,22 +36,10 @@ MULTI_MEMORY = "multi-memory"
 MULTI_VALUE = "multi-value"
 MUTABLE_GLOBALS = "mutable-global"
 REFERENCES = "reference-types"
-SATURATING = "nontrapping-float-to-int-conversion"
-SIGN_EXTENSION = "sign-extension-ops"
-SIMD, RELAXED_SIMD = "simd", "relaxed-simd"
-TAIL_CALLS = "tail-call"
+SIMD = "simd"
 TYPED_FUNCTIONS = "function-references"
 
 _PAGE = 65536
-_BY_CODE: dict[int, tuple[str, ...]] = {
-    **dict.fromkeys((0x08, 0x0A, 0x1F), (EXCEPTIONS,)),
-    **dict.fromkeys((0x12, 0x13), (TAIL_CALLS,)),
-    **dict.fromkeys((0x14, 0xD4, 0xD5, 0xD6), (TYPED_FUNCTIONS,)),
-    0x15: (TAIL_CALLS, TYPED_FUNCTIONS),
-    **dict.fromkeys((0x1C, 0x25, 0x26, 0xD0, 0xD1, 0xD2), (REFERENCES,)),
-    **dict.fromkeys(range(0xC0, 0xC5), (SIGN_EXTENSION,)),
-    0xD3: (GC,),
-}
 _EXTENDED_CONSTANTS = {f"{type}.{name}" for type in ("i32", "i64") for name in ("add", "sub", "mul")}
 
 
@@ -151,7 +139,7 @@ def _of_code(module: DecodedModule) -> Iterator[str]:
             if row.name in _EXTENDED_CONSTANTS:
                 yield EXTENDED_CONST
     for row in rows.values():
-        yield from _of_row(row)
+        yield from row.proposals
 
 
 def _of_block(types: list[SubType], block: Any) -> Iterator[str]:
@@ -170,17 +158,3 @@ def _constants(module: DecodedModule) -> Iterator[Expr]:
         yield from (item for item in segment.init if isinstance(item, Expr))
     offsets = [*(each.offset for each in module.elems), *(each.offset for each in module.datas)]
     yield from (offset for offset in offsets if offset is not None)
-
-
-def _of_row(row: Instruction) -> Iterable[str]:
-    if row.feature is not None:
-        return (row.feature.value,)
-    match row.prefix:
-        case None:
-            return _BY_CODE.get(row.code, ())
-        case 0xFB:
-            return (GC,)
-        case 0xFC:
-            return (SATURATING,) if row.code < 8 else (BULK,) if row.code < 15 else (REFERENCES,)
-        case _:
-            return (RELAXED_SIMD,) if row.code >= 0x100 else (SIMD,)

@@ -19,7 +19,7 @@ from tinywasm import numerics
 from tinywasm.code import BlockType, Cast, Catch, MemArg, instructions
 from tinywasm.engine import steps
 from tinywasm.errors import StackExhausted
-from tinywasm.instructions import BY_NAME, TABLE, Instruction
+from tinywasm.instructions import BY_NAME, TABLE, Instruction, Role
 from tinywasm.matching import close_ref
 from tinywasm.module import Expr
 from tinywasm.numerics.floats import f32_from_bits, f64_from_bits
@@ -167,10 +167,11 @@ class _Builder:
         skipped = 0
         for position, row, immediates in instructions(body.code, body.start, body.end):
             if self.dead:
-                if row.name in _OPENERS:
+                role = row.role
+                if role is Role.OPENS:
                     skipped += 1
-                if row.name not in ("end", "else") or skipped:
-                    skipped -= row.name == "end"
+                if role not in (Role.CLOSES, Role.DIVIDES) or skipped:
+                    skipped -= role is Role.CLOSES
                     continue
             self.position = position
             _LOWER[row.ordinal](self, row, immediates)
@@ -288,7 +289,6 @@ class _Builder:
         return defined, defined.composite.field.storage
 
 
-_OPENERS = ("block", "loop", "if", "try_table")
 _Lower = Callable[[_Builder, Instruction, tuple[Any, ...]], None]
 
 # Structured control
@@ -478,12 +478,12 @@ def _call_ref(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
 # Plain instructions: bound to what they act on
 
 
-def _plain(step: steps.Step, pops: int, pushes: int, bind: Callable[[_Builder, Any], Any]) -> _Lower:
+def _plain(step: steps.Step, bind: Callable[[_Builder, Any], Any]) -> _Lower:
     """An instruction of a fixed stack effect, whose step takes what `bind` makes of its immediates."""
 
     def lower_plain(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
         b.count()
-        b.step(step, bind(b, imm), pops, pushes)
+        b.step(step, bind(b, imm), row.takes.fixed, row.leaves.fixed)
 
     return lower_plain
 
@@ -612,86 +612,84 @@ _HAND: dict[str, _Lower] = {
     "return_call": _call,
     "return_call_indirect": _call_indirect,
     "return_call_ref": _call_ref,
-    "drop": _plain(steps.drop, 1, 0, _nothing),
-    "select": _plain(steps.select, 3, 1, _nothing),
-    "local.get": _plain(steps.local_get, 0, 1, _first),
-    "local.set": _plain(steps.local_set, 1, 0, _first),
-    "local.tee": _plain(steps.local_tee, 1, 1, _first),
-    "global.get": _plain(steps.global_get, 0, 1, _global),
-    "global.set": _plain(steps.global_set, 1, 0, _global),
-    "table.get": _plain(steps.table_get, 1, 1, _table),
-    "table.set": _plain(steps.table_set, 2, 0, _table),
-    "table.size": _plain(steps.table_size, 0, 1, _table),
-    "table.grow": _plain(steps.table_grow, 2, 1, _table),
-    "table.fill": _plain(steps.table_fill, 3, 0, _table),
+    "drop": _plain(steps.drop, _nothing),
+    "select": _plain(steps.select, _nothing),
+    "local.get": _plain(steps.local_get, _first),
+    "local.set": _plain(steps.local_set, _first),
+    "local.tee": _plain(steps.local_tee, _first),
+    "global.get": _plain(steps.global_get, _global),
+    "global.set": _plain(steps.global_set, _global),
+    "table.get": _plain(steps.table_get, _table),
+    "table.set": _plain(steps.table_set, _table),
+    "table.size": _plain(steps.table_size, _table),
+    "table.grow": _plain(steps.table_grow, _table),
+    "table.fill": _plain(steps.table_fill, _table),
     "table.copy": _plain(
-        steps.table_copy, 3, 0, lambda b, imm: (b.instance.tables[imm[0]], b.instance.tables[imm[1]])
+        steps.table_copy, lambda b, imm: (b.instance.tables[imm[0]], b.instance.tables[imm[1]])
     ),
-    "table.init": _plain(
-        steps.table_init, 3, 0, lambda b, imm: (b.instance, imm[0], b.instance.tables[imm[1]])
-    ),
-    "elem.drop": _plain(steps.elem_drop, 0, 0, _segment),
-    "memory.size": _plain(steps.memory_size, 0, 1, _memory),
-    "memory.grow": _plain(steps.memory_grow, 1, 1, _memory),
-    "memory.fill": _plain(steps.memory_fill, 3, 0, _memory),
+    "table.init": _plain(steps.table_init, lambda b, imm: (b.instance, imm[0], b.instance.tables[imm[1]])),
+    "elem.drop": _plain(steps.elem_drop, _segment),
+    "memory.size": _plain(steps.memory_size, _memory),
+    "memory.grow": _plain(steps.memory_grow, _memory),
+    "memory.fill": _plain(steps.memory_fill, _memory),
     "memory.copy": _plain(
-        steps.memory_copy, 3, 0, lambda b, imm: (b.instance.memories[imm[0]], b.instance.memories[imm[1]])
+        steps.memory_copy, lambda b, imm: (b.instance.memories[imm[0]], b.instance.memories[imm[1]])
     ),
     "memory.init": _plain(
-        steps.memory_init, 3, 0, lambda b, imm: (b.instance, imm[0], b.instance.memories[imm[1]])
+        steps.memory_init, lambda b, imm: (b.instance, imm[0], b.instance.memories[imm[1]])
     ),
-    "data.drop": _plain(steps.data_drop, 0, 0, _segment),
-    "i32.const": _plain(steps.constant, 0, 1, _mask(32)),
-    "i64.const": _plain(steps.constant, 0, 1, _mask(64)),
-    "f32.const": _plain(steps.constant, 0, 1, lambda b, imm: f32_from_bits(imm[0])),
-    "f64.const": _plain(steps.constant, 0, 1, lambda b, imm: f64_from_bits(imm[0])),
-    "v128.const": _plain(steps.constant, 0, 1, _first),
-    "ref.null": _plain(steps.constant, 0, 1, _nothing),
-    "ref.func": _plain(steps.constant, 0, 1, _ref_func),
-    "ref.is_null": _plain(steps.ref_is_null, 1, 1, _nothing),
-    "ref.as_non_null": _plain(steps.ref_as_non_null, 1, 1, _nothing),
-    "ref.eq": _plain(steps.ref_eq, 2, 1, _nothing),
-    "ref.test": _plain(steps.ref_test, 1, 1, _wanted),
-    "ref.cast": _plain(steps.ref_cast, 1, 1, _wanted),
-    "ref.i31": _plain(steps.ref_i31, 1, 1, _nothing),
-    "i31.get_s": _plain(steps.i31_get_s, 1, 1, _nothing),
-    "i31.get_u": _plain(steps.i31_get_u, 1, 1, _nothing),
+    "data.drop": _plain(steps.data_drop, _segment),
+    "i32.const": _plain(steps.constant, _mask(32)),
+    "i64.const": _plain(steps.constant, _mask(64)),
+    "f32.const": _plain(steps.constant, lambda b, imm: f32_from_bits(imm[0])),
+    "f64.const": _plain(steps.constant, lambda b, imm: f64_from_bits(imm[0])),
+    "v128.const": _plain(steps.constant, _first),
+    "ref.null": _plain(steps.constant, _nothing),
+    "ref.func": _plain(steps.constant, _ref_func),
+    "ref.is_null": _plain(steps.ref_is_null, _nothing),
+    "ref.as_non_null": _plain(steps.ref_as_non_null, _nothing),
+    "ref.eq": _plain(steps.ref_eq, _nothing),
+    "ref.test": _plain(steps.ref_test, _wanted),
+    "ref.cast": _plain(steps.ref_cast, _wanted),
+    "ref.i31": _plain(steps.ref_i31, _nothing),
+    "i31.get_s": _plain(steps.i31_get_s, _nothing),
+    "i31.get_u": _plain(steps.i31_get_u, _nothing),
     # Both sides share one representation, see `runtime.heap.heap_type_of`.
     "any.convert_extern": _nop,
     "extern.convert_any": _nop,
     "struct.new": _struct_new,
-    "struct.new_default": _plain(steps.struct_new_default, 0, 1, _struct_new_default),
-    "struct.get": _plain(steps.struct_get, 1, 1, _struct_width),
-    "struct.get_s": _plain(steps.struct_get_s, 1, 1, _struct_width),
-    "struct.get_u": _plain(steps.struct_get, 1, 1, _struct_width),
-    "struct.set": _plain(steps.struct_set, 2, 0, _struct_mask),
-    "array.new": _plain(steps.array_new, 2, 1, _array_new),
-    "array.new_default": _plain(steps.array_new_default, 1, 1, _array_new_default),
+    "struct.new_default": _plain(steps.struct_new_default, _struct_new_default),
+    "struct.get": _plain(steps.struct_get, _struct_width),
+    "struct.get_s": _plain(steps.struct_get_s, _struct_width),
+    "struct.get_u": _plain(steps.struct_get, _struct_width),
+    "struct.set": _plain(steps.struct_set, _struct_mask),
+    "array.new": _plain(steps.array_new, _array_new),
+    "array.new_default": _plain(steps.array_new_default, _array_new_default),
     "array.new_fixed": _array_new_fixed,
-    "array.new_data": _plain(steps.array_new_data, 2, 1, _array_new_data),
-    "array.new_elem": _plain(steps.array_new_elem, 2, 1, _array_new_elem),
-    "array.get": _plain(steps.array_get, 2, 1, _array_mask),
-    "array.get_s": _plain(steps.array_get_s, 2, 1, _array_width),
-    "array.get_u": _plain(steps.array_get, 2, 1, _array_mask),
-    "array.set": _plain(steps.array_set, 3, 0, _array_mask),
-    "array.len": _plain(steps.array_len, 1, 1, _nothing),
-    "array.fill": _plain(steps.array_fill, 4, 0, _array_mask),
-    "array.copy": _plain(steps.array_copy, 5, 0, _nothing),
-    "array.init_data": _plain(steps.array_init_data, 4, 0, _array_init_data),
-    "array.init_elem": _plain(steps.array_init_elem, 4, 0, lambda b, imm: (b.instance, imm[1])),
+    "array.new_data": _plain(steps.array_new_data, _array_new_data),
+    "array.new_elem": _plain(steps.array_new_elem, _array_new_elem),
+    "array.get": _plain(steps.array_get, _array_mask),
+    "array.get_s": _plain(steps.array_get_s, _array_width),
+    "array.get_u": _plain(steps.array_get, _array_mask),
+    "array.set": _plain(steps.array_set, _array_mask),
+    "array.len": _plain(steps.array_len, _nothing),
+    "array.fill": _plain(steps.array_fill, _array_mask),
+    "array.copy": _plain(steps.array_copy, _nothing),
+    "array.init_data": _plain(steps.array_init_data, _array_init_data),
+    "array.init_elem": _plain(steps.array_init_elem, lambda b, imm: (b.instance, imm[1])),
 }
 
 
 def _numeric(row: Instruction) -> _Lower:
     operator = numerics.OPERATORS[row.operator or ""]
-    pops, pushes = len(row.params), len(row.results)
+    taken = row.takes.fixed
     if row.immediates:
-        step: steps.Step = steps.unary_lane if pops == 1 else steps.binary_lane
-        return _plain(step, pops, pushes, lambda b, imm: (operator, imm[0]))
-    if pushes > 1:
-        return _plain(steps.several, pops, pushes, lambda b, imm: (operator, pops))
-    step = (steps.unary, steps.binary, steps.ternary)[pops - 1]
-    return _plain(step, pops, pushes, lambda b, imm: operator)
+        step: steps.Step = steps.unary_lane if taken == 1 else steps.binary_lane
+        return _plain(step, lambda b, imm: (operator, imm[0]))
+    if row.leaves.fixed > 1:
+        return _plain(steps.several, lambda b, imm: (operator, taken))
+    step = (steps.unary, steps.binary, steps.ternary)[taken - 1]
+    return _plain(step, lambda b, imm: operator)
 
 
 def _place(b: _Builder, imm: Any) -> Any:
@@ -704,7 +702,7 @@ def _handler(row: Instruction) -> _Lower:
         return _numeric(row)
     step = steps.LOADS_AND_STORES.get(row.name)
     if step is not None:
-        return _plain(step, len(row.params), len(row.results), _place)
+        return _plain(step, _place)
     return _HAND[row.name]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tinywasm.code import BlockType, Cast, Catch, MemArg, instructions
-from tinywasm.instructions import Instruction
+from tinywasm.instructions import Instruction, Role
 from tinywasm.module import Expr
 from tinywasm.text import spelling
 from tinywasm.text.spelling import TypeSpelling
@@ -53,16 +53,16 @@ class CodePrinter:
         """The instructions, indented by their depth, without the `end` of the expression itself."""
         depth = 0
         for position, row, immediates in instructions(expr.code, expr.start, expr.end):
-            if row.name == "end":
+            if row.role is Role.CLOSES:
                 if not self._labels:
                     return
                 self._leave()
-            if row.name in ("end", "else"):
+            if row.role in (Role.CLOSES, Role.DIVIDES):
                 depth -= 1
             hint = self.names.hints.get(position - expr.start) if row.name in ("if", "br_if") else None
             prefix = "" if hint is None else f'(@metadata.code.branch_hint "\\{hint:02x}") '
             yield "  " * max(0, min(depth, _DEEPEST_INDENT)) + prefix + self._instruction(row, immediates)
-            if row.name == "else" or "block" in row.immediates:
+            if row.role in (Role.OPENS, Role.DIVIDES):
                 depth += 1
 
     def _instruction(self, row: Instruction, immediates: tuple[Any, ...]) -> str:

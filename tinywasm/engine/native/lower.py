@@ -32,7 +32,7 @@ from tinywasm.engine.native.opcodes import (
     PAIRED,
 )
 from tinywasm.errors import StackExhausted
-from tinywasm.instructions import TABLE, Instruction
+from tinywasm.instructions import TABLE, Instruction, Role
 from tinywasm.module import Expr, Function
 from tinywasm.types import (
     F32,
@@ -249,12 +249,12 @@ class _Builder:
         skipped = 0
         lowerings = self.lowerings()
         for position, row, immediates in instructions(body.code, body.start, body.end):
-            name = row.name
             if self.dead:
-                if name in ("block", "loop", "if", "try_table"):
+                role = row.role
+                if role is Role.OPENS:
                     skipped += 1
-                if name not in ("end", "else") or skipped:
-                    skipped -= name == "end"
+                if role not in (Role.CLOSES, Role.DIVIDES) or skipped:
+                    skipped -= role is Role.CLOSES
                     continue
             self.position = position
             lowerings[row.ordinal](self, row, immediates)
@@ -1140,13 +1140,13 @@ def _load_lane(b: _Builder, name: str, address: Operand, vector: Operand, memory
     b.emit(name, result, scratch, memory, offset)
 
 
-def _in_row(opcode: str, fields: Callable[[_Builder, Any], dict[str, int]], results: int) -> _Lower:
+def _in_row(opcode: str, fields: Callable[[_Builder, Any], dict[str, int]]) -> _Lower:
     """An instruction that takes its operands from consecutive slots and leaves its results there."""
 
     def lower_in_row(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
         b.count()
-        b.emit(opcode, b.settle_top(_ARITY[row.name]), **fields(b, imm))
-        for _ in range(results):
+        b.emit(opcode, b.settle_top(row.takes.fixed), **fields(b, imm))
+        for _ in range(row.leaves.fixed):
             b.push(1)
 
     return lower_in_row
@@ -1292,28 +1292,6 @@ def _array_new_fixed(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> Non
     b.push(1)
 
 
-_ARITY = {
-    "memory.grow": 1,
-    "memory.fill": 3,
-    "memory.copy": 3,
-    "memory.init": 3,
-    "data.drop": 0,
-    "table.grow": 2,
-    "table.fill": 3,
-    "table.copy": 3,
-    "table.init": 3,
-    "elem.drop": 0,
-    "struct.new_default": 0,
-    "array.new": 2,
-    "array.new_default": 1,
-    "array.new_data": 2,
-    "array.new_elem": 2,
-    "array.fill": 4,
-    "array.copy": 5,
-    "array.init_data": 4,
-    "array.init_elem": 4,
-}
-
 _HAND: dict[str, _Lower] = {
     "unreachable": _unreachable,
     "nop": _nop,
@@ -1352,19 +1330,19 @@ _HAND: dict[str, _Lower] = {
     "f64.const": _const(64),
     "v128.const": _const128,
     "memory.size": _source("memory_size", _imm),
-    "memory.grow": _in_row("memory_grow", _imm, 1),
-    "memory.fill": _in_row("memory_fill", _imm, 0),
-    "memory.copy": _in_row("memory_copy", _pair, 0),
-    "memory.init": _in_row("memory_init", _pair, 0),
-    "data.drop": _in_row("data_drop", _imm, 0),
+    "memory.grow": _in_row("memory_grow", _imm),
+    "memory.fill": _in_row("memory_fill", _imm),
+    "memory.copy": _in_row("memory_copy", _pair),
+    "memory.init": _in_row("memory_init", _pair),
+    "data.drop": _in_row("data_drop", _imm),
     "table.get": _single("table_get", _imm),
     "table.set": _table_set,
     "table.size": _source("table_size", _imm),
-    "table.grow": _in_row("table_grow", _imm, 1),
-    "table.fill": _in_row("table_fill", _imm, 0),
-    "table.copy": _in_row("table_copy", _pair, 0),
-    "table.init": _in_row("table_init", _pair, 0),
-    "elem.drop": _in_row("elem_drop", _imm, 0),
+    "table.grow": _in_row("table_grow", _imm),
+    "table.fill": _in_row("table_fill", _imm),
+    "table.copy": _in_row("table_copy", _pair),
+    "table.init": _in_row("table_init", _pair),
+    "elem.drop": _in_row("elem_drop", _imm),
     "ref.null": _ref_null,
     "ref.func": _source("ref_func", _imm),
     # A reference is a number to the loop: null is zero, and equal references are equal numbers.
@@ -1379,25 +1357,25 @@ _HAND: dict[str, _Lower] = {
     "any.convert_extern": _nop,
     "extern.convert_any": _nop,
     "struct.new": _struct_new,
-    "struct.new_default": _in_row("struct_new_default", _imm, 1),
+    "struct.new_default": _in_row("struct_new_default", _imm),
     "struct.get": _struct_get,
     "struct.get_s": _struct_get,
     "struct.get_u": _struct_get,
     "struct.set": _struct_set,
-    "array.new": _in_row("array_new", _imm, 1),
-    "array.new_default": _in_row("array_new_default", _imm, 1),
+    "array.new": _in_row("array_new", _imm),
+    "array.new_default": _in_row("array_new_default", _imm),
     "array.new_fixed": _array_new_fixed,
-    "array.new_data": _in_row("array_new_data", _pair, 1),
-    "array.new_elem": _in_row("array_new_elem", _pair, 1),
+    "array.new_data": _in_row("array_new_data", _pair),
+    "array.new_elem": _in_row("array_new_elem", _pair),
     "array.get": _array_get,
     "array.get_s": _array_get,
     "array.get_u": _array_get,
     "array.set": _array_set,
     "array.len": _single("array_len", _none),
-    "array.fill": _in_row("array_fill", _imm, 0),
-    "array.copy": _in_row("array_copy", _none, 0),
-    "array.init_data": _in_row("array_init_data", _pair, 0),
-    "array.init_elem": _in_row("array_init_elem", _pair, 0),
+    "array.fill": _in_row("array_fill", _imm),
+    "array.copy": _in_row("array_copy", _none),
+    "array.init_data": _in_row("array_init_data", _pair),
+    "array.init_elem": _in_row("array_init_elem", _pair),
 }
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tinywasm.code import Cast
 from tinywasm.engine.lower import MAX_OPERANDS
 from tinywasm.engine.native.lower import (
     _LOWER,
@@ -30,7 +31,7 @@ from tinywasm.engine.native.lower import (
     _Lower,
 )
 from tinywasm.errors import StackExhausted
-from tinywasm.instructions import TABLE, Instruction
+from tinywasm.instructions import TABLE, Instruction, Role
 from tinywasm.module import Expr
 from tinywasm.types import DefinedType, FuncType, StructType, ValType
 from tinywasm.validation import Context
@@ -187,13 +188,9 @@ class WindowBuilder(_Builder):
         return operand.home
 
 
-def _indirect(b: WindowBuilder, imm: tuple[Any, ...]) -> int:
-    return len(_signature(b.context.types[imm[0]]).params) + 1
-
-
-def _signature(type: DefinedType) -> FuncType:
+def _params(type: DefinedType) -> int:
     assert isinstance(type.composite, FuncType)
-    return type.composite
+    return len(type.composite.params)
 
 
 def _fields(b: WindowBuilder, imm: tuple[Any, ...]) -> int:
@@ -202,52 +199,31 @@ def _fields(b: WindowBuilder, imm: tuple[Any, ...]) -> int:
     return len(composite.fields)
 
 
-def _block_params(b: WindowBuilder, imm: tuple[Any, ...]) -> int:
-    return len(b.block_widths(imm[0])[0])
+def _carried(b: WindowBuilder, imm: tuple[Any, ...]) -> int:
+    """What a branch takes along; all labels of a table take as much as its last."""
+    target = imm[0]
+    depth = target if isinstance(target, int) else target.label if isinstance(target, Cast) else target[1]
+    return len(b.labels[-1 - depth].branch)
 
 
-def _carried(b: WindowBuilder, depth: int) -> int:
-    """What a branch to a label takes along, and the operand that decides whether it is taken."""
-    return len(b.labels[-1 - depth].branch) + 1
-
-
-# How many operands the instructions take that have no fixed number of them.
-_TAKEN: dict[str, Callable[[WindowBuilder, Any], int]] = {
-    "block": _block_params,
-    "loop": _block_params,
-    "try_table": _block_params,
-    "if": lambda b, imm: _block_params(b, imm) + 1,
-    "br": lambda b, imm: _carried(b, imm[0]),
-    "br_if": lambda b, imm: _carried(b, imm[0]),
-    "br_table": lambda b, imm: _carried(b, imm[0][1]),
-    "br_on_null": lambda b, imm: _carried(b, imm[0]),
-    "br_on_non_null": lambda b, imm: _carried(b, imm[0]),
-    "br_on_cast": lambda b, imm: _carried(b, imm[0].label),
-    "br_on_cast_fail": lambda b, imm: _carried(b, imm[0].label),
-    "return": lambda b, imm: len(b.results),
-    "call": lambda b, imm: len(_signature(b.context.funcs[imm[0]]).params),
-    "return_call": lambda b, imm: len(_signature(b.context.funcs[imm[0]]).params),
-    "call_indirect": _indirect,
-    "return_call_indirect": _indirect,
-    "call_ref": _indirect,
-    "return_call_ref": _indirect,
-    "throw": lambda b, imm: len(_signature(b.context.tags[imm[0]]).params),
-    "struct.new": _fields,
-    "array.new_fixed": lambda b, imm: imm[1],
+# How many operands stand for what a row repeats.
+_REPEATED: dict[str, Callable[[WindowBuilder, Any], int]] = {
+    "block": lambda b, imm: len(b.block_widths(imm[0])[0]),
+    "label": _carried,
+    "result": lambda b, imm: len(b.results),
+    "func": lambda b, imm: _params(b.context.funcs[imm[0]]),
+    "type": lambda b, imm: _params(b.context.types[imm[0]]),
+    "tag": lambda b, imm: _params(b.context.tags[imm[0]]),
+    "field": _fields,
+    "count": lambda b, imm: int(imm[1]),
 }
-_OPENERS = ("block", "loop", "if", "try_table")
-
-
-def _fixed(b: WindowBuilder, imm: Any) -> int:
-    """As many as any other instruction takes."""
-    return 5
 
 
 def _through_windows(row: Instruction, lower: _Lower) -> _Lower:
-    taken = _TAKEN.get(row.name, _fixed)
+    takes = row.takes
 
     def lower_in_reach(b: Any, row: Instruction, imm: tuple[Any, ...]) -> None:
-        b.reach(taken(b, imm))
+        b.reach(takes.fixed + (_REPEATED[takes.repeated](b, imm) if takes.repeated else 0))
         lower(b, row, imm)
 
     def lower_opener(b: Any, row: Instruction, imm: tuple[Any, ...]) -> None:
@@ -258,9 +234,9 @@ def _through_windows(row: Instruction, lower: _Lower) -> _Lower:
         b.come_to(b.labels[-1])
         lower(b, row, imm)
 
-    if row.name in ("end", "else"):
+    if row.role in (Role.CLOSES, Role.DIVIDES):
         return lower_end
-    return lower_opener if row.name in _OPENERS else lower_in_reach
+    return lower_opener if row.role is Role.OPENS else lower_in_reach
 
 
 _THROUGH_WINDOWS: list[_Lower] = [
