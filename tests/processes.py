@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
@@ -10,13 +11,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from schannel.policy import Policy
 from schannel.simulation import STATE_VARIABLES, simulation_policy
+from wasm_host.monitor import BOOT, INTERPRETER_OPTIONS, package_folders
 
 ROOT = Path(__file__).resolve().parent.parent
 CALCULATOR = ROOT / "examples" / "calculator.wat"
@@ -73,20 +75,24 @@ class Host:
 
 @contextmanager
 def host(
-    state: Path, *options: str, policy: Policy | None = None, temporary: Path | None = None
+    state: Path,
+    *options: str,
+    policy: Policy | None = None,
+    interpreter: str = sys.executable,
+    environ: Mapping[str, str] | None = None,
 ) -> Iterator[Host]:
-    """Run a wasm-host, with a folder of its own for temporary files; it is stopped, or killed, at the end."""
+    """Run a wasm-host, with `environ` in its environment; it is stopped, or killed, at the end."""
     state.mkdir(exist_ok=True)
     log = state / f"host-{time.monotonic_ns()}.log"
     with log.open("w") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "wasm_host", "-v", "-a", "127.0.0.1:0", *_QUIET, *options],
+            [interpreter, "-m", "wasm_host", "-v", "-a", "127.0.0.1:0", *_QUIET, *options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
             cwd=state,
-            env=environment(state) | ({"TMPDIR": str(temporary)} if temporary else {}),
+            env=environment(state) | dict(environ or {}),
             start_new_session=True,
         )
     try:
@@ -96,6 +102,33 @@ def host(
         yield Host(process, line.split()[-1], state, accepted, log)
     finally:
         stop(process)
+
+
+def run_monitor(
+    state: Path, *options: str, code: str = BOOT, folders: str | None = None
+) -> dict[str, object]:
+    """The first message of a monitor's process, which then ends because its host hangs up."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    process = subprocess.Popen(
+        [
+            *(sys.executable, *INTERPRETER_OPTIONS, "-c", code, folders or package_folders()),
+            *(f"--control={theirs.fileno()}", *options),
+        ],
+        pass_fds=[theirs.fileno()],
+        env=environment(state),
+        cwd=state,
+    )
+    theirs.close()
+    try:
+        with ours:
+            ours.settimeout(60)
+            message: dict[str, object] = json.loads(ours.recv(65536))
+        process.wait(20)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    return message
 
 
 def stop(process: subprocess.Popen[str]) -> None:

@@ -432,7 +432,7 @@ def test_nothing_outside_holds_what_is_inside(tmp_path: Path) -> None:
     program = b'(module (func (export "%s") (param i64) (result i64) local.get 0))' % canary
     temporary = tmp_path / "temporary"
     temporary.mkdir()
-    with host(tmp_path / "state", "--log-format", "json", temporary=temporary) as started:
+    with host(tmp_path / "state", "--log-format", "json", environ={"TMPDIR": str(temporary)}) as started:
         client = ClientSession(started.policy, identity=identity_key(os.urandom(32)))
         with ClientConnection.connect(started.target, client) as connection:
             connection.request(DeployRequest(canary.decode(), program), 20)

@@ -1,32 +1,30 @@
 """The enclave hash of an installed release: Keystone's measurement over three files in a canonical form.
 
-Packages are found and read, never imported, so a client can measure its own installation. What a host has to
-reproduce is only file contents: names are sorted, and no time, owner or path outside of a package takes part.
+Packages are read, never imported, so a client can measure its own installation. What a host has to reproduce
+is only file contents: names are sorted, and no time, owner or path outside of a package takes part.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.machinery import EXTENSION_SUFFIXES
-from pathlib import Path
 
 from .errors import LocalError
+from .packages import (
+    APPLICATION_PACKAGES,
+    OUR_PACKAGES,
+    RUNTIME_PACKAGES,
+    installed_dependencies,
+    package_folder,
+    read_packages,
+)
 from .primitives import digest
 
 PAGE_SIZE = 4096
 """Bytes of a page."""
-
-RUNTIME_PACKAGES = ("tinywasm",)
-APPLICATION_PACKAGES = ("schannel", "wasm_rt")
-DEPENDENCIES = ("Crypto",)
-OPTIONAL_DEPENDENCIES = ("cryptography", "_cffi_backend")
-"""Third-party packages that the application runs with, the latter where they are installed; their digests are
-part of the application."""
 
 LOADER = ("wasm_rt", "loader.py")
 """Package and file of the code that locks the process down and loads the rest."""
@@ -75,62 +73,6 @@ def python_tag() -> str:
     return f"{sys.implementation.name}-{version.major}.{version.minor}.{version.micro}"
 
 
-def package_folder(name: str) -> Path:
-    """Where an installed package's files are, found without importing it; of a compiled module, its file.
-
-    Raises:
-        LocalError: there is no such package, or it is not a folder of files.
-    """
-    try:
-        spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError) as error:
-        raise LocalError(f"package {name} cannot be found") from error
-    if spec is not None and spec.origin is not None:
-        if spec.submodule_search_locations:
-            return Path(spec.origin).parent
-        if spec.origin.endswith(tuple(EXTENSION_SUFFIXES)):
-            return Path(spec.origin)
-    raise LocalError(f"package {name} is not installed as a folder of files")
-
-
-def installed_dependencies() -> tuple[str, ...]:
-    """The third-party packages that an enclave made from this installation runs with."""
-    optional = [name for name in OPTIONAL_DEPENDENCIES if importlib.util.find_spec(name) is not None]
-    # A part of the optional ones is of no use.
-    return (*DEPENDENCIES, *(optional if len(optional) == len(OPTIONAL_DEPENDENCIES) else ()))
-
-
-def package_entries(name: str, folder: Path, *, extensions: bool = True) -> dict[str, bytes]:
-    """The files of a package that Python can import, under their archive names.
-
-    Compiled extensions for other interpreters, caches and data are left out; with `extensions` false, so are
-    all compiled extensions.
-
-    Raises:
-        LocalError: the folder holds no such files, or a symbolic link.
-    """
-    if folder.is_file():
-        return {folder.name: folder.read_bytes()}
-    suffixes = (".py", *EXTENSION_SUFFIXES) if extensions else (".py",)
-    entries = {
-        f"{name}/{path.relative_to(folder).as_posix()}": path.read_bytes()
-        for path in _files(folder, suffixes)
-    }
-    if not entries:
-        raise LocalError(f"package {name} has no files in {folder}")
-    return entries
-
-
-def _files(folder: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
-    for path in folder.rglob("*"):
-        if "__pycache__" in path.parts:
-            continue
-        if path.is_symlink():
-            raise LocalError(f"{path} is a symbolic link: what it points to is not part of the package")
-        if path.name.endswith(suffixes) and path.is_file():
-            yield path
-
-
 @dataclass(frozen=True, slots=True)
 class EnclaveImage:
     """The three files of an enclave, in the form in which they are measured and loaded."""
@@ -145,53 +87,56 @@ class EnclaveImage:
 
 
 def build_image(
-    folders: Mapping[str, Path],
+    packages: Mapping[str, Mapping[str, bytes]],
     *,
     native: bool = True,
     dependencies: Sequence[str] | None = None,
     python: str | None = None,
 ) -> EnclaveImage:
-    """Build the three files from the folders of the packages.
+    """Build the three files from the packages' entries.
 
     Args:
-        folders: the folder of each of our packages and of each of `dependencies`.
+        packages: what `package_entries` gives for each of our packages and for each of `dependencies`.
         native: whether our packages' compiled extensions are part of it.
         dependencies: third-party packages whose digests go into the application; None for what is installed.
         python: the enclave's interpreter; None for the one in use.
 
     Raises:
-        LocalError: a package is missing or empty.
+        LocalError: a package is missing, or one of them has no loader.
     """
     package, file = LOADER
-    loader = _folder(folders, package) / file
-    if not loader.is_file():
+    loader = _package(packages, package).get(f"{package}/{file}")
+    if loader is None:
         raise LocalError(f"package {package} has no {file}")
     runtime = {PYTHON_ENTRY: (python or python_tag()).encode()}
     for name in RUNTIME_PACKAGES:
-        runtime |= package_entries(name, _folder(folders, name), extensions=native)
+        runtime |= _ours(packages, name, native)
     listed = installed_dependencies() if dependencies is None else dependencies
-    application = {DEPENDENCIES_ENTRY: _dependency_lines(folders, listed)}
+    lines = [f"{name} {dependency_digest(_package(packages, name)).hex()}\n" for name in sorted(listed)]
+    application = {DEPENDENCIES_ENTRY: "".join(lines).encode()}
     for name in APPLICATION_PACKAGES:
-        application |= package_entries(name, _folder(folders, name), extensions=native)
-    return EnclaveImage(loader.read_bytes(), canonical_archive(runtime), canonical_archive(application))
+        application |= _ours(packages, name, native)
+    return EnclaveImage(loader, canonical_archive(runtime), canonical_archive(application))
 
 
 def installed_image(*, native: bool = True, dependencies: Sequence[str] | None = None) -> EnclaveImage:
     """`build_image` from what is installed for the interpreter in use."""
     listed = installed_dependencies() if dependencies is None else dependencies
-    folders = {name: package_folder(name) for name in (*RUNTIME_PACKAGES, *APPLICATION_PACKAGES, *listed)}
-    return build_image(folders, native=native, dependencies=listed)
+    folders = {name: package_folder(name) for name in (*OUR_PACKAGES, *listed)}
+    return build_image(read_packages(folders), native=native, dependencies=listed)
 
 
-def _dependency_lines(folders: Mapping[str, Path], dependencies: Sequence[str]) -> bytes:
-    lines = []
-    for name in sorted(dependencies):
-        archive = canonical_archive(package_entries(name, _folder(folders, name)))
-        lines.append(f"{name} {digest('SHA3-512', archive).hex()}\n")
-    return "".join(lines).encode()
+def dependency_digest(entries: Mapping[str, bytes]) -> bytes:
+    """What the application file says of a third-party package: SHA3-512 of its canonical archive."""
+    return digest("SHA3-512", canonical_archive(entries))
 
 
-def _folder(folders: Mapping[str, Path], name: str) -> Path:
-    if name not in folders:
-        raise LocalError(f"the folder of package {name} is not given")
-    return folders[name]
+def _ours(packages: Mapping[str, Mapping[str, bytes]], name: str, native: bool) -> dict[str, bytes]:
+    entries = _package(packages, name)
+    return {entry: content for entry, content in entries.items() if native or entry.endswith(".py")}
+
+
+def _package(packages: Mapping[str, Mapping[str, bytes]], name: str) -> Mapping[str, bytes]:
+    if name not in packages:
+        raise LocalError(f"the files of package {name} are not given")
+    return packages[name]

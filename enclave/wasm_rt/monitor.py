@@ -34,18 +34,22 @@ from schannel.measurement import (
     DEPENDENCIES_ENTRY,
     PYTHON_ENTRY,
     EnclaveImage,
-    installed_dependencies,
-    installed_image,
-    package_folder,
+    build_image,
+    canonical_archive,
     python_tag,
 )
 from schannel.monitor_keys import Monitor
+from schannel.packages import OUR_PACKAGES
 from schannel.simulation import monitor_measurement, state_directory
 
 from . import monitor_link
 from .configuration import Configuration
 from .device import load_device_key
+from .loader import sealed_memory
 from .sandbox import die_with_parent
+
+Packages = Mapping[str, Mapping[str, bytes]]
+"""Each package's files, as `schannel.packages.read_packages` gives them."""
 
 _MAX_DATAGRAM = 65536
 _ENCRYPTED = 1
@@ -55,7 +59,7 @@ _DESCRIPTORS = 2
 MAX_LINES, MAX_ANSWERS = 16, 16
 """Lines that an enclave may log, and reports and keys that it may have: one and two are what it needs."""
 
-# Everything that this line does not do is done by measured code.
+# Everything that these lines do not do is done by measured code.
 _BOOT = """
 import sys
 files = []
@@ -67,9 +71,16 @@ exec(compile(files[0], "<measured>/wasm_rt/loader.py", "exec"), names)
 names["main"](int(sys.argv[1]), *files, *sys.argv[5:7])
 """
 
+INTERPRETER_OPTIONS = ("-I", "-S", "-B", "-X", "pycache_prefix=/dev/null/none")
+"""No environment, no working directory, no site-packages with their `.pth` files, and no cached bytecode, not
+even of the standard library: nothing can be below that path."""
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point of the monitor's process: serve the host until it hangs up."""
+
+def main(packages: Packages, arguments: Sequence[str] | None = None) -> int:
+    """Entry point of the monitor's process: serve the host until it hangs up.
+
+    `packages` are the files that this process runs, and that enclaves are to run.
+    """
     parser = argparse.ArgumentParser(prog="wasm-rt-monitor")
     parser.add_argument("--control", type=int, required=True)
     for name in ("loader", "runtime", "application", "configuration"):
@@ -80,7 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     control = socket.socket(fileno=options.control)
     try:
         settings = read_settings(options.configuration)
-        server = _boot(control, options.loader, options.runtime, options.application, settings)
+        given = (options.loader, options.runtime, options.application)
+        server = _boot(control, packages, given, settings)
     except (LocalError, OSError, RuntimeError) as error:
         _send(control, {"error": str(error)})
         return 1
@@ -110,20 +122,17 @@ def read_settings(path: Path | None) -> dict[str, Any]:
 
 def _boot(
     control: socket.socket,
-    loader: Path | None,
-    runtime: Path | None,
-    application: Path | None,
+    packages: Packages,
+    given: Sequence[Path | None],
     settings: Mapping[str, Any],
 ) -> MonitorServer:
-    installed = installed_image()
-    image = EnclaveImage(
-        loader.read_bytes() if loader else installed.loader,
-        runtime.read_bytes() if runtime else installed.runtime,
-        application.read_bytes() if application else installed.application,
-    )
+    dependencies = {name: files for name, files in packages.items() if name not in OUR_PACKAGES}
+    installed = build_image(packages, dependencies=tuple(dependencies))
+    made = (installed.loader, installed.runtime, installed.application)
+    image = EnclaveImage(*(path.read_bytes() if path else own for path, own in zip(given, made, strict=True)))
     check_environment(image, installed)
     # Started before the device key is read: what enclaves are forked from never had it.
-    zygote, zygote_control = start_zygote(image, settings)
+    zygote, zygote_control = start_zygote(image, dependencies, settings)
     monitor = Monitor.boot(load_device_key(state_directory()), monitor_measurement(installed))
     return MonitorServer(control, zygote_control, zygote, monitor, image.measurement())
 
@@ -156,23 +165,22 @@ def _entry(archive: bytes, name: str, what: str) -> bytes:
 
 
 def start_zygote(
-    image: EnclaveImage, settings: Mapping[str, Any]
+    image: EnclaveImage, dependencies: Packages, settings: Mapping[str, Any]
 ) -> tuple[subprocess.Popen[bytes], socket.socket]:
     """Start the process that enclaves are forked from, out of the measured bytes; returns its control socket.
 
     `settings` is what differs from the configuration's defaults.
-
-    Raises:
-        RuntimeError: it ended before it was ready.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    files = [_in_memory(content) for content in (image.loader, image.runtime, image.application)]
-    descriptors = [theirs.fileno(), *files]
-    folders = {name: str(package_folder(name)) for name in installed_dependencies()}
-    given = [json.dumps(folders), json.dumps(settings)]
+    files = [sealed_memory("measured", part) for part in (image.loader, image.runtime, image.application)]
+    archives = {
+        name: sealed_memory(name, canonical_archive(entries)) for name, entries in dependencies.items()
+    }
+    descriptors = [theirs.fileno(), *files, *archives.values()]
+    given = [json.dumps(archives), json.dumps(settings)]
     try:
         zygote = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-B", "-c", _BOOT, *map(str, descriptors), *given],
+            [sys.executable, *INTERPRETER_OPTIONS, "-c", _BOOT, *map(str, descriptors[:4]), *given],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             cwd="/",
@@ -181,17 +189,9 @@ def start_zygote(
         )
     finally:
         theirs.close()
-        for descriptor in files:
+        for descriptor in descriptors[1:]:
             os.close(descriptor)
     return zygote, ours
-
-
-def _in_memory(content: bytes) -> int:
-    descriptor = os.memfd_create("measured", os.MFD_CLOEXEC)
-    with open(descriptor, "wb", closefd=False) as file:
-        file.write(content)
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    return descriptor
 
 
 @dataclass(slots=True)

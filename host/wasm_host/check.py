@@ -9,17 +9,19 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-from .monitor import MonitorError, package_parents
+from .monitor import INTERPRETER_OPTIONS, LOAD, MonitorError, package_folders
 
 _TIMEOUT = 60.0
 
 # In a process of its own: the host imports neither the enclave's code nor what that code imports.
-_PROBE = """
-import json, sys
-sys.path[:0] = sys.argv[1].split(":")
+_PROBE = (
+    LOAD
+    + """
+import json
 from wasm_rt.sandbox import probe_layers
 print(json.dumps(probe_layers()))
 """
+)
 
 
 def check_isolation() -> dict[str, str]:
@@ -31,7 +33,7 @@ def check_isolation() -> dict[str, str]:
     if sys.platform != "linux":
         raise MonitorError("enclaves are Linux processes: this machine cannot run any")
     done = subprocess.run(
-        [sys.executable, "-I", "-B", "-c", _PROBE, ":".join(package_parents())],
+        [sys.executable, *INTERPRETER_OPTIONS, "-c", _PROBE, package_folders()],
         capture_output=True,
         text=True,
         timeout=_TIMEOUT,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.util
 import json
 import logging
 import os
@@ -20,23 +19,42 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Self
 
+from schannel.errors import LocalError
+from schannel.packages import installed_packages
+
 from .logs import log_event
 
 _MAX_DATAGRAM = 65536
-_PACKAGES = ("tinywasm", "schannel", "wasm_rt")
 _START_TIMEOUT = 60.0
 _STOP_TIMEOUT = 5.0
 
 _PASSED_ON = ("TINYWASM_STATE_DIR", "XDG_STATE_HOME", "HOME")
 """All of the environment that the monitor sees: where the simulated device's key is."""
 
-BOOT = """
-import sys
-sys.path[:0] = sys.argv.pop(1).split(":")
-from wasm_rt.monitor import main
-sys.exit(main())
+INTERPRETER_OPTIONS = ("-I", "-S", "-B", "-X", "pycache_prefix=/dev/null/none")
+"""No environment, no working directory, no site-packages with their `.pth` files, and no cached bytecode:
+nothing can be below that path."""
+
+LOAD = """
+import os, sys
+from json import loads
+folders = sys.argv.pop(1)
+with open(os.path.join(loads(folders)["wasm_rt"], "loader.py"), "rb") as file:
+    loader = file.read()
+names = {"__name__": "wasm_rt.loader"}
+exec(compile(loader, "<measured>/wasm_rt/loader.py", "exec"), names)
+packages = names["boot"](folders, loader)
 """
-"""Starts the monitor from the folders given first, without the caller's environment or working directory."""
+"""Reads the packages from the folders given first; from then on nothing else is run."""
+
+BOOT = (
+    LOAD
+    + """
+from wasm_rt.monitor import main
+sys.exit(main(packages))
+"""
+)
+"""Starts the monitor."""
 
 
 class Stop(Enum):
@@ -143,7 +161,7 @@ class MonitorProcess:
         arguments = [f"--control={theirs.fileno()}", *files.options()]
         with theirs:
             process = subprocess.Popen(
-                [sys.executable, "-I", "-B", "-c", BOOT, ":".join(package_parents()), *arguments],
+                [sys.executable, *INTERPRETER_OPTIONS, "-c", BOOT, package_folders(), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 cwd="/",
@@ -261,16 +279,13 @@ class MonitorProcess:
             future.exception()
 
 
-def package_parents() -> list[str]:
-    """Where the monitor finds the packages: found without importing them.
+def package_folders() -> str:
+    """Where the monitor finds the packages, found without importing them: a JSON object.
 
     Raises:
         MonitorError: one is not installed.
     """
-    parents: list[str] = []
-    for name in _PACKAGES:
-        spec = importlib.util.find_spec(name)
-        if spec is None or spec.origin is None:
-            raise MonitorError(f"the package {name} is not installed")
-        parents.append(str(Path(spec.origin).absolute().parent.parent))
-    return list(dict.fromkeys(parents))
+    try:
+        return json.dumps({name: str(path.absolute()) for name, path in installed_packages().items()})
+    except LocalError as error:
+        raise MonitorError(str(error)) from error

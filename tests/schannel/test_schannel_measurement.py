@@ -13,15 +13,8 @@ from pathlib import Path
 import pytest
 
 from schannel.errors import LocalError
-from schannel.measurement import (
-    build_image,
-    canonical_archive,
-    installed_image,
-    measure,
-    package_entries,
-    package_folder,
-    python_tag,
-)
+from schannel.measurement import build_image, canonical_archive, installed_image, measure, python_tag
+from schannel.packages import package_entries, package_folder, read_packages
 
 
 def test_measure_pads_to_pages() -> None:
@@ -75,7 +68,7 @@ def _names(archive: bytes) -> list[str]:
 
 
 def test_image_holds_what_python_can_import(folders: dict[str, Path]) -> None:
-    image = build_image(folders, dependencies=["dependency"])
+    image = build_image(read_packages(folders), dependencies=["dependency"])
     native, fast = "tinywasm/loop" + EXTENSION_SUFFIXES[0], "schannel/fast" + EXTENSION_SUFFIXES[0]
     assert image.loader == b"load"
     assert _names(image.runtime) == ["PYTHON", "tinywasm/__init__.py", "tinywasm/engine/x.py", native]
@@ -87,14 +80,14 @@ def test_image_holds_what_python_can_import(folders: dict[str, Path]) -> None:
         "wasm_rt/loader.py",
     ]
     assert image.measurement() == measure(image.loader, image.runtime, image.application)
-    python_only = build_image(folders, native=False, dependencies=[])
+    python_only = build_image(read_packages(folders), native=False, dependencies=[])
     assert native not in _names(python_only.runtime)
     assert fast not in _names(python_only.application)
 
 
 def test_any_change_gives_another_measurement(folders: dict[str, Path]) -> None:
     def measurement(python: str | None = None) -> bytes:
-        return build_image(folders, dependencies=["dependency"], python=python).measurement()
+        return build_image(read_packages(folders), dependencies=["dependency"], python=python).measurement()
 
     seen = [measurement()]
     os.utime(folders["tinywasm"] / "__init__.py", (1, 1))
@@ -112,10 +105,10 @@ def test_any_change_gives_another_measurement(folders: dict[str, Path]) -> None:
 
 def test_missing_parts_are_named(folders: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(LocalError, match="Crypto"):
-        build_image(folders)
+        build_image(read_packages(folders))
     (folders["wasm_rt"] / "loader.py").unlink()
     with pytest.raises(LocalError, match=r"loader\.py"):
-        build_image(folders, dependencies=[])
+        build_image(read_packages(folders), dependencies=[])
     (tmp_path / "empty").mkdir()
     with pytest.raises(LocalError, match="no files"):
         package_entries("empty", tmp_path / "empty")
@@ -124,11 +117,11 @@ def test_missing_parts_are_named(folders: dict[str, Path], tmp_path: Path) -> No
 def test_symbolic_links_are_refused(folders: dict[str, Path]) -> None:
     (folders["schannel"] / "link.py").symlink_to(folders["wasm_rt"] / "loader.py")
     with pytest.raises(LocalError, match="symbolic link"):
-        build_image(folders, dependencies=[])
+        build_image(read_packages(folders), dependencies=[])
     (folders["schannel"] / "link.py").unlink()
     (folders["schannel"] / "subpackage").symlink_to(folders["dependency"])
     with pytest.raises(LocalError, match="symbolic link"):
-        build_image(folders, dependencies=[])
+        build_image(read_packages(folders), dependencies=[])
 
 
 def test_packages_are_found_but_not_imported(

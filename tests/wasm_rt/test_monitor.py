@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from processes import FOLDERS, environment
+from processes import run_monitor
 
 from schannel.ed25519_sha3 import ED25519_SHA3
 from schannel.errors import LocalError
@@ -24,7 +24,6 @@ from schannel.evidence import Claims, Isolation, Report
 from schannel.measurement import PYTHON_ENTRY, canonical_archive, installed_image, python_tag
 from schannel.monitor_keys import Monitor
 from schannel.simulation import read_public_key, simulation_policy, state_directory
-from wasm_host.monitor import BOOT
 from wasm_rt import monitor, monitor_link
 from wasm_rt.device import load_device_key
 from wasm_rt.monitor_link import MonitorLink, MonitorRefused, answer_request
@@ -235,29 +234,6 @@ class TestEnvironment:
         image = installed_image()
         with pytest.raises(LocalError, match=message):
             monitor.check_environment(replace(image, **{part: content}), image)
-
-
-def run_monitor(tmp_path: Path, *options: str) -> dict[str, object]:
-    """The first message of a monitor's process, which then ends because its host hangs up."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    folders = os.pathsep.join(map(str, FOLDERS))
-    process = subprocess.Popen(
-        [sys.executable, "-I", "-c", BOOT, folders, f"--control={theirs.fileno()}", *options],
-        pass_fds=[theirs.fileno()],
-        env=environment(tmp_path),
-        cwd=tmp_path,
-    )
-    theirs.close()
-    try:
-        with ours:
-            ours.settimeout(60)
-            message: dict[str, object] = json.loads(ours.recv(65536))
-        process.wait(20)
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-    return message
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="enclaves are Linux processes")
