@@ -62,7 +62,6 @@ _WORDS = {
     "allocation size too large": TrapCode.ALLOCATION_TOO_LARGE,
     "GC heap out of memory": TrapCode.ALLOCATION_TOO_LARGE,
 }
-_NULLS = {code for code in TrapCode if code.name.startswith("NULL_")}
 
 
 def _engine() -> wasmtime.Engine:
@@ -81,9 +80,7 @@ def _ours(error: Trap | WasmException) -> TrapCode | str:
         return "thrown"
     code = error.code
     assert code is not None
-    if code is TrapCode.UNDEFINED_ELEMENT:
-        return TrapCode.TABLE_OUT_OF_BOUNDS
-    return TrapCode.NULL_REFERENCE if code in _NULLS else code
+    return code
 
 
 def _theirs(error: Exception) -> TrapCode | str:

@@ -34,8 +34,8 @@ def _run(script: Path, engine: str = "auto") -> str:
 _reference = cache(_run)
 
 
-def test_there_are_ten() -> None:
-    assert len(SCRIPTS) == 10
+def test_there_are_twelve() -> None:
+    assert len(SCRIPTS) == 12
 
 
 @pytest.mark.parametrize("engine", ["python", "native"])

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import dataclass, field, replace
+from operator import index
 from typing import Any, Protocol
 from weakref import WeakSet
 
 from tinywasm.instructions import Feature
+from tinywasm.unique import Unique
 
 # All of WebAssembly 3.0 is always there, so these names of wasmtime-py's can only be confirmed.
 _ALWAYS_ON = frozenset(
@@ -18,6 +20,8 @@ _ALWAYS_ON = frozenset(
         "relaxed_simd", "relaxed_simd_deterministic", "exceptions", "function_references", "gc",
     )
 )  # fmt: skip
+# The most that each number may be: more could not be counted in bytes, or be kept ready for.
+_MOST = {"max_call_depth": 1 << 24, "max_memory_pages": (1 << 48) - 1, "max_table_elements": (1 << 32) - 1}
 _SPELLED = {"wasm_wide_arithmetic": "wide_arithmetic", "wasm_custom_page_sizes": "custom_page_sizes"}
 
 
@@ -31,14 +35,17 @@ class Config:
     `consume_fuel`: stores start with no fuel and every instruction costs one unit.
     `epoch_interruption`: stores start with an epoch deadline of 0, so that none runs without a call of
     `Store.set_epoch_deadline`.
-    `max_call_depth`: activations of Wasm functions at a time; one more traps as stack exhaustion.
+    `max_call_depth`: activations of Wasm functions at a time; one more traps as stack exhaustion. At most
+    2**24.
     `max_memory_pages`: a memory never grows past this number of 64 KiB pages, whatever its type says.
-    `max_table_elements`: the same for tables.
+    At most 2**48 - 1.
+    `max_table_elements`: the same for tables. At most 2**32 - 1.
     `debug_info`: frames of traps have source lines: of the text format, or from the DWARF line tables in
     a module's `.debug_line` section. They are read at the first trap; nothing runs slower.
 
     Setting a `wasm_...` attribute that wasmtime-py has raises `ValueError` where that feature cannot be
-    switched so: everything in WebAssembly 3.0 is on.
+    switched so: everything in WebAssembly 3.0 is on. Every other value that an option cannot have raises
+    `TypeError` or `ValueError` as well.
     """
 
     engine: str = field(default_factory=lambda: os.environ.get("TINYWASM_ENGINE", "auto"))
@@ -59,7 +66,8 @@ class Config:
             if value:
                 raise ValueError("wasm_threads cannot be switched on: threads are not supported")
         else:
-            object.__setattr__(self, _SPELLED.get(name, name), value)
+            name = _SPELLED.get(name, name)
+            object.__setattr__(self, name, _checked(name, value) if name in self.__slots__ else value)
 
     @property
     def features(self) -> frozenset[Feature]:
@@ -71,11 +79,23 @@ class Config:
         return frozenset(feature for feature, on in chosen.items() if on)
 
 
+def _checked(name: str, value: Any) -> Any:
+    if name in _MOST:
+        value = index(value)
+        if not 0 <= value <= _MOST[name]:
+            raise ValueError(f"{name} takes 0 to {_MOST[name]}")
+        return value
+    kind = str if name == "engine" else bool
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} takes a {kind.__name__}, not {value!r}")
+    return value
+
+
 class _Watcher(Protocol):
     def epoch_advanced(self) -> None: ...
 
 
-class Engine:
+class Engine(Unique):
     """Shared by modules and stores that belong together; it keeps a copy of the configuration."""
 
     def __init__(self, config: Config | None = None) -> None:

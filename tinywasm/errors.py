@@ -6,6 +6,8 @@ test suite can compare them; details follow after a colon.
 
 from __future__ import annotations
 
+import copy
+import copyreg
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +23,11 @@ class WasmError(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Python's own way calls the constructor with `args`, which are not what the constructors here take.
+        make = copyreg.__newobj__  # type: ignore[attr-defined]
+        return make, (type(self), *self.args), self.__dict__
 
 
 class ParseError(WasmError):
@@ -75,30 +82,35 @@ class LinkError(WasmError):
 
 
 class TrapCode(enum.Enum):
-    """Why execution trapped; the value is the specification's wording."""
+    """Why execution trapped, by wasmtime-py's names; the value is the specification's wording."""
 
     UNREACHABLE = "unreachable"
     STACK_OVERFLOW = "call stack exhausted"
     MEMORY_OUT_OF_BOUNDS = "out of bounds memory access"
     TABLE_OUT_OF_BOUNDS = "out of bounds table access"
-    UNDEFINED_ELEMENT = "undefined element"
     INDIRECT_CALL_TO_NULL = "uninitialized element"
     BAD_SIGNATURE = "indirect call type mismatch"
     INTEGER_OVERFLOW = "integer overflow"
     INTEGER_DIVISION_BY_ZERO = "integer divide by zero"
     BAD_CONVERSION_TO_INTEGER = "invalid conversion to integer"
     NULL_REFERENCE = "null reference"
-    NULL_FUNCTION_REFERENCE = "null function reference"
-    NULL_STRUCTURE_REFERENCE = "null structure reference"
-    NULL_ARRAY_REFERENCE = "null array reference"
-    NULL_I31_REFERENCE = "null i31 reference"
-    NULL_EXCEPTION_REFERENCE = "null exception reference"
     CAST_FAILURE = "cast failure"
     ARRAY_OUT_OF_BOUNDS = "out of bounds array access"
     ALLOCATION_TOO_LARGE = "allocation too large"
     OUT_OF_FUEL = "all fuel consumed"
     INTERRUPT = "interrupted"
     EXIT = "program exited"
+
+
+# Wordings of the specification's that tell apart what has one code.
+FINER_WORDINGS = {
+    "undefined element": TrapCode.TABLE_OUT_OF_BOUNDS,
+    "null function reference": TrapCode.NULL_REFERENCE,
+    "null structure reference": TrapCode.NULL_REFERENCE,
+    "null array reference": TrapCode.NULL_REFERENCE,
+    "null i31 reference": TrapCode.NULL_REFERENCE,
+    "null exception reference": TrapCode.NULL_REFERENCE,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,10 +198,29 @@ class ExitTrap(Trap):
 class WasmException(WasmError):
     """A `throw` that no `try_table` caught; a host function raises it to throw into Wasm.
 
-    `tag` is the `Tag`, `values` the exception's arguments.
+    `tag` is the `Tag`, `values` the exception's arguments. Pickled, it loses what belongs to a store of
+    this process: `tag` comes back as None, and so does each value that is neither a number nor bytes.
     """
 
     def __init__(self, tag: Any, values: Sequence[Any]) -> None:
         super().__init__("uncaught exception")
         self.tag = tag
         self.values = tuple(values)
+
+    def __copy__(self) -> WasmException:
+        return self._with(dict(self.__dict__))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> WasmException:
+        # A tag is an identity, and its copy would be no tag of the store.
+        kept = {"tag": self.tag, "values": self.values}
+        return self._with({**copy.deepcopy({**self.__dict__, **dict.fromkeys(kept)}, memo), **kept})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        make, args, state = super().__reduce__()
+        values = tuple(value if isinstance(value, int | float | bytes) else None for value in self.values)
+        return make, args, {**state, "tag": None, "values": values}
+
+    def _with(self, state: dict[str, Any]) -> WasmException:
+        same = type(self).__new__(type(self), *self.args)
+        same.__dict__.update(state)
+        return same

@@ -35,9 +35,11 @@ from tinywasm.types import (
     TableType,
     TagType,
 )
+from tinywasm.unique import Unique
 from tinywasm.validation import Context, validate
 
 Namespace = Mapping[str, Mapping[str, Extern]]
+Bind = Callable[[ModuleInstance], None]
 
 
 def is_binary(source: bytes | bytearray) -> bool:
@@ -45,7 +47,7 @@ def is_binary(source: bytes | bytearray) -> bool:
     return source[:1] in (b"", b"\0")
 
 
-class Module:
+class Module(Unique):
     """A validated module, ready to be instantiated any number of times.
 
     `syntax` is its decoded form, `context` what validation found out.
@@ -150,16 +152,21 @@ def invoke(store: Store, func: FuncInstance, args: Sequence[Any]) -> list[Any]:
     return backend(store).call(func, args)
 
 
-def instantiate(store: Store, module: Module, namespace: Namespace) -> ModuleInstance:
+def instantiate(
+    store: Store, module: Module, namespace: Namespace, before_start: Bind | None = None
+) -> ModuleInstance:
     """Link by name and type, initialise, and run the start function (section 4.7.2).
 
-    Raises `LinkError` for a missing or mismatched import, and whatever initialisation traps with;
-    segments written before the trap stay written.
+    `before_start` gets the instance before any code of it runs. Raises `LinkError` for a missing or
+    mismatched import, and whatever initialisation traps with; segments written before the trap stay
+    written.
     """
-    return instantiate_with(store, module, _resolve(module, namespace))
+    return instantiate_with(store, module, _resolve(module, namespace), before_start)
 
 
-def instantiate_with(store: Store, module: Module, externs: Sequence[Extern]) -> ModuleInstance:
+def instantiate_with(
+    store: Store, module: Module, externs: Sequence[Extern], before_start: Bind | None = None
+) -> ModuleInstance:
     """As `instantiate`, with one external value for each import, in order."""
     _check_imports(module, externs)
     store.limits.count("instances")
@@ -171,8 +178,10 @@ def instantiate_with(store: Store, module: Module, externs: Sequence[Extern]) ->
     for export in module.syntax.exports:
         instance.exports[export.name] = instance.space(export.kind)[export.index]
     _run_segments(engine, instance)
+    if before_start is not None:
+        before_start(instance)
     if module.syntax.start is not None:
-        engine.call(instance.funcs[module.syntax.start], [])
+        engine.call(instance.funcs[module.syntax.start], [], caller=instance)
     return instance
 
 

@@ -10,7 +10,10 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Union
+from operator import index
+from typing import Any, TypeVar, Union
+
+from tinywasm.unique import Unique
 
 
 class AbstractHeap(enum.Enum):
@@ -96,7 +99,7 @@ F64 = NumType("f64", 0x7C)
 V128 = NumType("v128", 0x7B)
 
 
-class DefinedType:
+class DefinedType(Unique):
     """A closed type definition: one member of a canonical recursive type group.
 
     Made by `matching.canonicalise` only, which interns groups: two defined types are equal if and
@@ -114,6 +117,9 @@ class DefinedType:
     def __str__(self) -> str:
         return str(self.composite)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> DefinedType:
+        return self
+
 
 HeapType = Union[AbstractHeap, int, DefinedType]  # noqa: UP007  (DefinedType has no `|` at run time with int)
 
@@ -126,8 +132,8 @@ def heap_name(heap: HeapType) -> str:
 
 
 def _composite_name(defined: DefinedType) -> str:
-    kind = {FuncType: "func", StructType: "struct", ArrayType: "array"}[type(defined.composite)]
-    return f"{kind} type"
+    kinds: dict[type, str] = {FuncType: "func", StructType: "struct", ArrayType: "array"}
+    return f"{kinds.get(type(getattr(defined, 'composite', None)), 'undefined')} type"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -210,11 +216,19 @@ class FuncType:
     results: Sequence[ValType] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "params", tuple(self.params))
-        object.__setattr__(self, "results", tuple(self.results))
+        object.__setattr__(self, "params", _value_types(self.params))
+        object.__setattr__(self, "results", _value_types(self.results))
 
     def __str__(self) -> str:
         return f"[{' '.join(map(str, self.params))}] -> [{' '.join(map(str, self.results))}]"
+
+
+def _value_types(types: Sequence[ValType]) -> tuple[ValType, ...]:
+    types = tuple(types)
+    for type in types:
+        if not isinstance(type, ValType):
+            raise TypeError(f"expected a ValType, not {type!r}")
+    return types
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +266,9 @@ class RecGroup:
     subtypes: tuple[SubType, ...]
 
 
+_Kind = TypeVar("_Kind")
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Size limits: of memories in pages, of tables in elements. `max` None means no limit."""
@@ -259,8 +276,25 @@ class Limits:
     min: int
     max: int | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "min", index(self.min))
+        if self.max is not None:
+            object.__setattr__(self, "max", index(self.max))
+
     def __str__(self) -> str:
         return f"{self.min}" if self.max is None else f"{self.min} {self.max}"
+
+
+def _expect(value: Any, kind: type[_Kind]) -> _Kind:
+    if not isinstance(value, kind):
+        raise TypeError(f"expected a {kind.__name__}, not {value!r}")
+    return value
+
+
+def _address(address: Any) -> NumType:
+    if address is not I32 and address is not I64:
+        raise TypeError(f"an address type is i32 or i64, not {address!r}")
+    return _expect(address, NumType)
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -285,9 +319,13 @@ class MemoryType:
     ) -> None:
         if isinstance(address, bool):
             address = I64 if address or is_64 else I32
-        object.__setattr__(self, "limits", limits)
-        object.__setattr__(self, "address", address)
-        object.__setattr__(self, "page_size", page_size if page_size_log2 is None else 1 << page_size_log2)
+        if page_size_log2 is not None:
+            if not 0 <= page_size_log2 < 64:
+                raise ValueError("page_size_log2 is 16, or 0 with custom-page-sizes")
+            page_size = 1 << page_size_log2
+        object.__setattr__(self, "limits", _expect(limits, Limits))
+        object.__setattr__(self, "address", _address(address))
+        object.__setattr__(self, "page_size", index(page_size))
 
     @property
     def is_64(self) -> bool:
@@ -309,6 +347,12 @@ class TableType:
     limits: Limits
     address: NumType = field(default=I32)
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.element, RefType):
+            raise TypeError(f"a table holds references, such as ValType.funcref(), not {self.element!r}")
+        _expect(self.limits, Limits)
+        _address(self.address)
+
     def __str__(self) -> str:
         return f"{self.address} {self.limits} {self.element}"
 
@@ -317,6 +361,10 @@ class TableType:
 class GlobalType:
     content: ValType
     mutable: bool = False
+
+    def __post_init__(self) -> None:
+        _expect(self.content, ValType)
+        _expect(self.mutable, bool)
 
     def __str__(self) -> str:
         return f"(mut {self.content})" if self.mutable else str(self.content)
@@ -330,10 +378,9 @@ class TagType:
 
     @property
     def functype(self) -> FuncType:
-        """The type of the exceptions' values, as parameters."""
+        """The type of the exceptions' values, as parameters. Raises `TypeError` for any other."""
         functype = self.type.composite if isinstance(self.type, DefinedType) else self.type
-        assert isinstance(functype, FuncType)
-        return functype
+        return _expect(functype, FuncType)
 
     def __str__(self) -> str:
         return f"tag {self.type}"

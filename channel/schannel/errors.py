@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copyreg
 from enum import Enum
+from typing import Any
 
 
 class ProtocolError(Exception):
@@ -16,6 +18,11 @@ class ProtocolError(Exception):
         if type(self) is ProtocolError:
             raise TypeError("ProtocolError is abstract: raise LocalError or RemoteError")
         super().__init__(message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Python's own way calls the constructor with `args`, which are not what the constructors here take.
+        make = copyreg.__newobj__  # type: ignore[attr-defined]
+        return make, (type(self), *self.args), self.__dict__
 
 
 class LocalError(ProtocolError):

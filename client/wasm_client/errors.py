@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from schannel.errors import ChannelTimeout, EvidenceError, PolicyError, RemoteError, Truncated
 from schannel.framing import Refused
@@ -12,6 +14,11 @@ from schannel.messages import ErrorCode, TraceFrame
 
 class ClientError(Exception):
     """Whatever goes wrong between this program and its enclave."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Python's own way calls the constructor with `args`, which are not what the constructors here take.
+        make = copyreg.__newobj__  # type: ignore[attr-defined]
+        return make, (type(self), *self.args), self.__dict__
 
 
 class CannotConnect(ClientError):

@@ -108,6 +108,9 @@ class _Stop(Exception):
         super().__init__(reason.shown)
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type[_Stop], tuple[CloseReason]]:
+        return type(self), (self.reason,)
+
 
 class _Silent(TimeoutError):
     """The client has sent nothing for too long."""

@@ -11,3 +11,6 @@ class RequestError(Exception):
     def __init__(self, code: ErrorCode, message: str) -> None:
         super().__init__(message)
         self.reply = ErrorReply(code, message)
+
+    def __reduce__(self) -> tuple[type[RequestError], tuple[ErrorCode, str]]:
+        return type(self), (self.reply.code, self.reply.message)

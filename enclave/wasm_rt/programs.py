@@ -231,9 +231,8 @@ class Programs:
             return instantiate(self.store, program.module, self._namespace())
         # Outside of a run there is nowhere for output to go.
         linked = Wasi(self._wasi(b"")).imports()
-        instance = instantiate(self.store, program.module, {**self._namespace(), **linked.namespace})
-        linked.bind(instance)
-        return instance
+        namespace = {**self._namespace(), **linked.namespace}
+        return instantiate(self.store, program.module, namespace, linked.bind)
 
     def _namespace(self) -> Mapping[str, Mapping[str, Extern]]:
         return {

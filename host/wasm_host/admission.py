@@ -21,6 +21,9 @@ class TurnedAway(Exception):
         super().__init__(refusal.shown)
         self.refusal = refusal
 
+    def __reduce__(self) -> tuple[type[TurnedAway], tuple[Refusal]]:
+        return type(self), (self.refusal,)
+
 
 def network_of(address: str) -> str:
     """What counts as one address: of IPv6 the first 64 bits, since who has one has all that begin so."""

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from tinywasm.errors import Trap, TrapCode
+from tinywasm.errors import FINER_WORDINGS, Trap, TrapCode
 from tinywasm.instructions import TABLE, Instruction
 from tinywasm.numerics import OPERATORS
 from tinywasm.numerics.floats import f32_from_bits, f32_to_bits, f64_from_bits, f64_to_bits
@@ -246,5 +246,6 @@ def test_twins_agree(library: ctypes.CDLL, row: Instruction) -> None:
 def test_trap_codes_are_positions() -> None:
     codes = re.findall(r"^    TRAP_(\w+)", (NATIVE / "trap.h").read_text(), re.MULTILINE)
     # Only a host function ends a program with an exit status.
-    assert codes == ["NONE", *[RENAMED.get(code.name, code.name) for code in TrapCode][:-1]]
+    finer = [wording.upper().replace(" ", "_") for wording in FINER_WORDINGS]
+    assert codes == ["NONE", *[RENAMED.get(code.name, code.name) for code in TrapCode][:-1], *finer]
     assert list(TrapCode)[-1] is TrapCode.EXIT

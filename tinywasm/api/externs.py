@@ -14,6 +14,7 @@ from tinywasm.engine import backend, native_available
 from tinywasm.errors import Trap, TrapCode, WasmError
 from tinywasm.matching import define
 from tinywasm.types import GlobalType, MemoryType, TableType, TagType
+from tinywasm.validation import check_own_type
 
 if TYPE_CHECKING or sys.version_info >= (3, 12) or not native_available:
 
@@ -37,14 +38,16 @@ class Memory(Handle, _Buffered, kind="memory"):
     showed before. `memory[i]` and `memory[i:j]` read and write bytes by index and slice.
     """
 
+    __slots__ = ()
+
     def __init__(self, store: Storelike, ty: MemoryType) -> None:
         """A memory of zeros of type `ty`.
 
-        Raises `Trap` (ALLOCATION_TOO_LARGE) where the configuration or the store's limits do not allow it.
+        Raises `ValidationError` for a type that no module could declare, and `Trap` (ALLOCATION_TOO_LARGE)
+        where the configuration or the store's limits do not allow the size.
         """
-        if not isinstance(ty, MemoryType):
-            raise TypeError(f"expected a MemoryType, not {ty!r}")
         owner = store_of(store)
+        check_own_type(ty, MemoryType, owner.engine.config.features)
         self._bind(owner, backend(owner).memory(ty))
 
     def type(self, store: Storelike) -> MemoryType:
@@ -134,15 +137,17 @@ class Memory(Handle, _Buffered, kind="memory"):
 class Table(Handle, kind="table"):
     """A table of references. `table[i]` reads and writes an element, as a list does."""
 
+    __slots__ = ()
+
     def __init__(self, store: Storelike, ty: TableType, init: Any) -> None:
         """A table of type `ty` with `init` in all its elements.
 
-        Raises `TypeError` for an `init` of another type, and `Trap` (ALLOCATION_TOO_LARGE) where the
-        configuration or the store's limits do not allow the size.
+        Raises `ValidationError` for a type that no module could declare, `TypeError` for an `init` of
+        another type, and `Trap` (ALLOCATION_TOO_LARGE) where the configuration or the store's limits do not
+        allow the size.
         """
-        if not isinstance(ty, TableType):
-            raise TypeError(f"expected a TableType, not {ty!r}")
         owner = store_of(store)
+        check_own_type(ty, TableType, owner.engine.config.features)
         self._bind(owner, backend(owner).table(ty, to_raw(owner, ty.element)(init)))
 
     def type(self, store: Storelike) -> TableType:
@@ -202,11 +207,16 @@ class Table(Handle, kind="table"):
 class Global(Handle, kind="global"):
     """A global variable."""
 
+    __slots__ = ()
+
     def __init__(self, store: Storelike, ty: GlobalType, val: Any) -> None:
-        """Raises `TypeError` for a value of another type, `OverflowError` for an integer out of range."""
-        if not isinstance(ty, GlobalType):
-            raise TypeError(f"expected a GlobalType, not {ty!r}")
+        """A global of type `ty` with the value `val`.
+
+        Raises `ValidationError` for a type that no module could declare, `TypeError` for a value of another
+        type, and `OverflowError` for an integer out of range.
+        """
         owner = store_of(store)
+        check_own_type(ty, GlobalType, owner.engine.config.features)
         self._bind(owner, backend(owner).glob(ty, to_raw(owner, ty.content)(val)))
 
     def type(self, store: Storelike) -> GlobalType:
@@ -230,11 +240,15 @@ class Global(Handle, kind="global"):
 class Tag(Handle, kind="tag"):
     """The identity of a kind of exceptions: `raise WasmException(tag, values)` in a host function throws."""
 
+    __slots__ = ()
+
     def __init__(self, store: Storelike, ty: TagType) -> None:
-        """A new tag, different from any other; `ty` holds the types of the exceptions' values."""
-        if not isinstance(ty, TagType):
-            raise TypeError(f"expected a TagType, not {ty!r}")
+        """A new tag, different from any other; `ty` holds the types of the exceptions' values.
+
+        Raises `ValidationError` for a type that no module could declare.
+        """
         owner = store_of(store)
+        check_own_type(ty, TagType, owner.engine.config.features)
         self._bind(owner, backend(owner).tag(TagType(define(ty.functype))))
 
     def type(self, store: Storelike) -> TagType:

@@ -13,6 +13,8 @@ from tinywasm.errors import WasmException
 from tinywasm.runtime.func import FuncInstance, host_function
 from tinywasm.runtime.store import Store
 from tinywasm.types import FuncType, RefType, ValType
+from tinywasm.unique import Unique
+from tinywasm.validation import check_own_type
 
 _Raw = Sequence[Any]
 
@@ -29,12 +31,16 @@ class Func(Handle, kind="func"):
 
         `func` takes and returns Python values: nothing, one, or a sequence of several. With
         `access_caller` a `Caller` comes before its arguments. An exception that it raises comes out of
-        the call from Python as itself; a `WasmException` can be caught by Wasm.
-        Raises `TypeError` for a type that is no `FuncType`.
+        the call from Python as itself; a `WasmException` can be caught by Wasm, and comes out as a new
+        one of the same tag and values. A `RecursionError` comes out as `StackExhausted` where it is Wasm
+        and host functions calling each other that used Python's stack up.
+        Raises `TypeError` for what is no `FuncType` or cannot be called, and `ValidationError` for a type
+        that no module could declare.
         """
-        if not isinstance(ty, FuncType):
-            raise TypeError(f"expected a FuncType, not {ty!r}")
         owner = store_of(store)
+        check_own_type(ty, FuncType, owner.engine.config.features)
+        if not callable(func):
+            raise TypeError(f"expected a callable, not {func!r}")
         adapt = _with_caller if access_caller else _plain
         converters = signature(owner, ty)
         raw = host_function(ty, adapt(owner, converters, func))
@@ -79,7 +85,7 @@ class Func(Handle, kind="func"):
         return f"<Func {self._raw.name or ''}{self._raw.signature}>"
 
 
-class BoundFunc:
+class BoundFunc(Unique):
     """A function of `Instance.exports`, called without naming its store. `func` is the `Func`."""
 
     __slots__ = ()
@@ -98,10 +104,14 @@ class BoundFunc:
 
 
 class _PlainBoundFunc(BoundFunc):
-    __slots__ = ("func",)
+    __slots__ = ("_func",)
 
     def __init__(self, func: Func) -> None:
-        self.func = func
+        self._func = func
+
+    @property
+    def func(self) -> Func:  # type: ignore[override]  # the other one has an attribute
+        return self._func
 
 
 if native_available:
@@ -259,22 +269,24 @@ def _with_caller(store: Store, signature: Signature, func: Callable[..., Any]) -
 def _shown(store: Store, thrown: WasmException) -> WasmException:
     """The exception for Python: its tag a `Tag`, its values Python values."""
     converters = [from_raw(store, param) for param in thrown.tag.type.functype.params]
-    thrown.tag = wrap(store, thrown.tag)
-    thrown.values = tuple(convert(raw) for convert, raw in zip(converters, thrown.values, strict=True))
-    return thrown
+    values = [convert(raw) for convert, raw in zip(converters, thrown.values, strict=True)]
+    return WasmException(wrap(store, thrown.tag), values)
 
 
 def _hidden(store: Store, thrown: WasmException) -> WasmException:
-    """The exception for an engine. Raises `TypeError` where tag and values do not fit."""
-    if not isinstance(thrown.tag, Handle):
+    """The exception for an engine; the host function's own stays as it is, and may be raised again.
+
+    Raises `TypeError` where tag and values do not fit.
+    """
+    if not isinstance(thrown.tag, Handle) or thrown.tag._raw.kind != "tag":
         raise TypeError(f"a WasmException takes a Tag, not {thrown.tag!r}")
     thrown.tag._check(store)
+    given = tuple(thrown.values)
     params = thrown.tag._raw.type.functype.params
-    if len(params) != len(thrown.values):
-        raise TypeError(f"the exception should have {len(params)} values, not {len(thrown.values)}")
-    values = [to_raw(store, param)(value) for param, value in zip(params, thrown.values, strict=True)]
-    thrown.tag, thrown.values = thrown.tag._raw, tuple(values)
-    return thrown
+    if len(params) != len(given):
+        raise TypeError(f"the exception should have {len(params)} values, not {len(given)}")
+    values = [to_raw(store, param)(value) for param, value in zip(params, given, strict=True)]
+    return WasmException(thrown.tag._raw, values)
 
 
 def unwrap(store: Store, item: Any) -> Any:

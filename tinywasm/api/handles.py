@@ -6,9 +6,10 @@ from typing import Any, ClassVar, Self
 
 from tinywasm.errors import WasmError
 from tinywasm.runtime.store import Store
+from tinywasm.unique import Unique
 
 
-class StoreView:
+class StoreView(Unique):
     """Stands for a store while a host function runs: see `Caller`."""
 
     def __init__(self, store: Store) -> None:
@@ -34,19 +35,21 @@ def store_of(storelike: Storelike) -> Store:
     raise TypeError(f"expected a Store or a Caller, not {storelike!r}")
 
 
-class Handle:
+class Handle(Unique):
     """A runtime object (`_raw`) for Python programs, usable with its own store alone.
 
     Two handles are equal where they stand for the same object.
     """
 
-    __slots__ = ("_raw", "_store")
+    __slots__ = ("__weakref__", "_raw", "_store")
     _raw: Any
     _store: Store
     _kinds: ClassVar[dict[str, type[Handle]]] = {}
 
-    def __init_subclass__(cls, kind: str) -> None:
-        Handle._kinds[kind] = cls
+    def __init_subclass__(cls, kind: str = "") -> None:
+        # An embedder's own subclass has no kind: what the runtime hands out is of ours.
+        if kind:
+            Handle._kinds[kind] = cls
 
     @classmethod
     def _of(cls, store: Store, raw: Any) -> Self:

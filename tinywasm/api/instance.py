@@ -6,15 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tinywasm import instance as linking
+from tinywasm.api.externs import Global
 from tinywasm.api.func import Func, bind, unwrap
 from tinywasm.api.handles import Storelike, store_of, wrap
 from tinywasm.errors import WasmError
 from tinywasm.instance import Module
 from tinywasm.runtime.module import ModuleInstance
 from tinywasm.runtime.store import Store
+from tinywasm.unique import Unique
 
 
-class Instance:
+class Instance(Unique):
     """A module's instance: its functions can be called.
 
     `store` is where it lives and `module` what it was made of.
@@ -39,9 +41,17 @@ class Instance:
         return instance
 
     def _bind(self, module: Module, raw: ModuleInstance) -> None:
-        self.module = module
-        self.store: Store = raw.store
+        self._module = module
+        self._store: Store = raw.store
         self._exports = Exports(InstanceExports(raw))
+
+    @property
+    def module(self) -> Module:
+        return self._module
+
+    @property
+    def store(self) -> Store:
+        return self._store
 
     @property
     def exports(self) -> Exports:
@@ -49,8 +59,10 @@ class Instance:
         return self._exports
 
 
-class InstanceExports(Mapping[str, Any]):
+class InstanceExports(Unique, Mapping[str, Any]):
     """An instance's exports by name or position, as handles whose methods take the store."""
+
+    __slots__ = ("_found", "_instance")
 
     def __init__(self, raw: ModuleInstance) -> None:
         self._instance = raw
@@ -69,6 +81,9 @@ class InstanceExports(Mapping[str, Any]):
             found = self._found[name] = wrap(self._instance.store, self._instance.exports[name])
         return found
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._instance.exports
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._instance.exports)
 
@@ -79,15 +94,17 @@ class InstanceExports(Mapping[str, Any]):
 _INHERITED = frozenset(dir(Mapping))
 
 
-class Exports(Mapping[str, Any]):
+class Exports(Unique, Mapping[str, Any]):
     """An instance's exports as attributes or by item; functions are called without naming the store.
 
     An export goes before a method of this class that has its name. A name that is no Python identifier,
     or that a class must not redefine (`__len__`), is looked up by item.
     """
 
+    __exports: InstanceExports
+
     def __init__(self, exports: InstanceExports) -> None:
-        self.__exports = exports
+        self.__dict__["_Exports__exports"] = exports
         # The rest comes when it is first asked for; these would never be.
         for name in _INHERITED.intersection(exports):
             self.__dict__[name] = self[name]
@@ -102,12 +119,25 @@ class Exports(Mapping[str, Any]):
         found = self.__exports[name]
         return bind(found) if isinstance(found, Func) else found
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        is_global = isinstance(self.__exports.get(name), Global)
+        hint = f": exports.{name}.set_value(store, value) sets the global" if is_global else ""
+        raise AttributeError(f"exports cannot be set{hint}")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError("exports cannot be deleted")
+
     def __getattr__(self, name: str) -> Any:
+        if name == "_Exports__exports":
+            raise AttributeError("these Exports are of no instance")
         if name not in self.__exports:
             names = ", ".join(self.__exports) or "nothing"
             raise AttributeError(f"the module exports no {name!r}; it exports {names}")
         found = self.__dict__[name] = self[name]
         return found
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.__exports
 
     def __dir__(self) -> Sequence[str]:
         return [*super().__dir__(), *self.__exports]

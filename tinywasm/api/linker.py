@@ -16,6 +16,8 @@ from tinywasm.instance import Module
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.store import Store
 from tinywasm.types import DefinedType, FuncType, ImportType
+from tinywasm.unique import Unique
+from tinywasm.validation import check_own_type
 from tinywasm.wasi import Wasi, WasiConfig, WasiImports
 from tinywasm.wasi.abi import MODULE
 from tinywasm.wasi.registry import FUNCTIONS
@@ -24,7 +26,7 @@ from tinywasm.wasi.registry import FUNCTIONS
 _Definition = Callable[[Store], Handle]
 
 
-class Linker:
+class Linker(Unique):
     """Definitions by two names, and instantiation of modules that import them.
 
     `allow_shadowing`: whether a name may be defined again, False at first.
@@ -52,8 +54,9 @@ class Linker:
         self, module: str, name: str, ty: FuncType, func: Callable[..., Any], access_caller: bool = False
     ) -> None:
         """Define a host function for any store; see `Func`. Raises as `define`."""
-        if not isinstance(ty, FuncType):
-            raise TypeError(f"expected a FuncType, not {ty!r}")
+        check_own_type(ty, FuncType, self.engine.config.features)
+        if not callable(func):
+            raise TypeError(f"expected a callable, not {func!r}")
         self._define(module, name, lambda store: Func(store, ty, func, access_caller))
 
     def define_instance(self, store: Storelike, name: str, instance: Instance) -> None:
@@ -103,8 +106,10 @@ class Linker:
 
     def define_unknown_imports_as_traps(self, module: Module) -> None:
         """Define every function that `module` imports and nobody defined as one that traps when called."""
+        if not isinstance(module, Module):
+            raise TypeError(f"expected a Module, not {module!r}")
         for wanted, type in zip(module.imports, linking.import_types(module), strict=True):
-            if (wanted.module, wanted.name) not in self._definitions and isinstance(type, DefinedType):
+            if isinstance(type, DefinedType) and not self._defines(wanted.module, wanted.name):
                 self._define(wanted.module, wanted.name, _trap(type, _unknown(wanted)))
 
     def instantiate(self, store: Storelike, module: Module) -> Instance:
@@ -112,6 +117,8 @@ class Linker:
 
         Raises `LinkError` for an import that is not defined or has another type, and as `Instance`.
         """
+        if not isinstance(module, Module):
+            raise TypeError(f"expected a Module, not {module!r}")
         owner = store_of(store)
         wasi = _wasi_imports(owner) if self._wasi and self._wants_wasi(module) else None
         externs = []
@@ -123,9 +130,7 @@ class Linker:
                 externs.append(wasi.functions[wanted.name])
             else:
                 raise LinkError(_unknown(wanted))
-        instance = linking.instantiate_with(owner, module, externs)
-        if wasi:
-            wasi.bind(instance)
+        instance = linking.instantiate_with(owner, module, externs, wasi.bind if wasi else None)
         return Instance._of(module, instance)
 
     def _wants_wasi(self, module: Module) -> bool:
@@ -159,9 +164,11 @@ class Linker:
         self._definitions[module, name] = definition
 
     def _refuse_taken(self, module: str, name: str) -> None:
-        taken = (module, name) in self._definitions or (self._wasi and module == MODULE and name in FUNCTIONS)
-        if taken and not self.allow_shadowing:
+        if not self.allow_shadowing and self._defines(module, name):
             raise LinkError(f"import of `{module}::{name}` defined twice")
+
+    def _defines(self, module: str, name: str) -> bool:
+        return (module, name) in self._definitions or (self._wasi and module == MODULE and name in FUNCTIONS)
 
 
 def _unknown(wanted: ImportType) -> str:

@@ -25,6 +25,8 @@ class Val:
     __slots__ = ("_type", "_value")
 
     def __init__(self, type: ValType, value: Any) -> None:
+        if not isinstance(type, ValType):
+            raise TypeError(f"expected a ValType, not {type!r}")
         self._type = type
         self._value = value
 
@@ -119,10 +121,15 @@ def _content(type: ValType, value: Any, wanted: str) -> Any:
     raise TypeError(f"{type} takes {wanted}, not {reprlib.repr(value)}")
 
 
+def _integer(value: Any) -> int:
+    """An `int` and no subclass, whose arithmetic may be anything."""
+    return value if type(value) is int else int.__index__(index(value))
+
+
 def to_i32(value: Any) -> int:
     """Integers may be given signed or unsigned, bool and NumPy's among them; so for i64."""
     try:
-        number: int = index(value)
+        number = _integer(value)
     except TypeError:
         return to_i32(_content(I32, value, "an integer"))
     if -0x8000_0000 <= number <= 0xFFFF_FFFF:
@@ -132,7 +139,7 @@ def to_i32(value: Any) -> int:
 
 def to_i64(value: Any) -> int:
     try:
-        number: int = index(value)
+        number = _integer(value)
     except TypeError:
         return to_i64(_content(I64, value, "an integer"))
     if -0x8000_0000_0000_0000 <= number <= 0xFFFF_FFFF_FFFF_FFFF:
@@ -160,8 +167,11 @@ def to_f32(value: Any) -> float:
 
 
 def to_v128(value: Any) -> bytes:
-    if isinstance(value, bytes | bytearray | memoryview) and len(value) == 16:
-        return bytes(value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        # Not `len`, which counts a view's items, whatever their size.
+        view = memoryview(value)
+        if view.nbytes == 16:
+            return view.tobytes()
     if isinstance(value, Val):
         return to_v128(_content(V128, value, "16 bytes"))
     raise TypeError(f"{V128} takes 16 bytes, not {reprlib.repr(value)}")

@@ -95,9 +95,7 @@ class Launch:
             _note_unused(options)
             return instantiate(self.store, self.module, {})
         linked = self._resources.enter_context(Wasi(_wasi(options, argv))).imports()
-        instance = instantiate(self.store, self.module, linked.namespace)
-        linked.bind(instance)
-        return instance
+        return instantiate(self.store, self.module, linked.namespace, linked.bind)
 
     def __enter__(self) -> Launch:
         return self

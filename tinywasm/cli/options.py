@@ -28,6 +28,10 @@ class InFile(ValueError):
 
     def __init__(self, path: Path, error: WasmError) -> None:
         super().__init__(f"{path}: {error}")
+        self.path, self.error = path, error
+
+    def __reduce__(self) -> tuple[type[InFile], tuple[Path, WasmError]]:
+        return type(self), (self.path, self.error)
 
 
 @contextmanager

@@ -41,9 +41,14 @@ class Backend(Protocol):
     def constant(self, instance: ModuleInstance, expr: Expr, type: ValType) -> Any:
         """The value of a constant expression of closed type `type`."""
 
-    def call(self, func: FuncInstance, args: Sequence[Any]) -> list[Any]:
-        """Call a function. Raises `Trap`, `WasmException` for an uncaught throw, what a host raises, and
-        `WasmError` while another thread's call is under way."""
+    def call(
+        self, func: FuncInstance, args: Sequence[Any], caller: ModuleInstance | None = None
+    ) -> list[Any]:
+        """Call a function, for `caller` where it is a start function.
+
+        Raises `Trap`, `WasmException` for an uncaught throw, what a host raises, and
+        `WasmError` while another thread's call is under way.
+        """
 
     def caller(self) -> ModuleInstance | None:
         """The instance whose code calls the host function under way, asked when that begins."""

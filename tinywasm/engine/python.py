@@ -26,6 +26,7 @@ from tinywasm.engine.lower import (
     lower,
     lower_constant,
 )
+from tinywasm.engine.recursion import used_up_by_nesting
 from tinywasm.errors import Frame, StackExhausted, Trap, TrapCode, WasmError, WasmException
 from tinywasm.module import DecodedModule, Expr
 from tinywasm.runtime.func import FuncInstance
@@ -66,6 +67,8 @@ class PythonBackend:
         self.config = store.engine.config
         # Free, or held by the thread whose call is under way, once for each nested one.
         self._use = threading.RLock()
+        # Calls from Python under way, each but the first from a host function of the one before.
+        self.nested = 0
 
     def memory(self, type: MemoryType) -> MemoryInstance:
         self.store.limits.count_memory(type)
@@ -98,18 +101,22 @@ class PythonBackend:
             step(stack, imm)
         return stack[-1]
 
-    def call(self, func: FuncInstance, args: Sequence[Any]) -> list[Any]:
+    def call(
+        self, func: FuncInstance, args: Sequence[Any], caller: ModuleInstance | None = None
+    ) -> list[Any]:
         if func.host is not None:
-            self.store.caller = None
+            self.store.caller = caller
             return list(func.host(*args))
         if not self._use.acquire(blocking=False):
             raise WasmError("the store is in use by another thread")
         base, profile = self.store.depth, self.store.profile
         activations = [] if profile is None else Activations(profile)
+        self.nested += 1
         try:
             self.store.poll()
             return _run(self.store, func, list(args), activations)
         finally:
+            self.nested -= 1
             self.store.depth = base
             if isinstance(activations, Activations):
                 activations.close()
@@ -135,8 +142,10 @@ def _call_host(
     store.caller = caller.module if caller else None
     try:
         return func.host(*args)
-    except RecursionError:
-        raise StackExhausted from None
+    except RecursionError as error:
+        if used_up_by_nesting(error, store.backend.nested):
+            raise StackExhausted from error
+        raise
 
 
 def _run(store: Store, func: FuncInstance, stack: list[Any], activations: list[_Activation]) -> list[Any]:
@@ -176,7 +185,7 @@ def _run(store: Store, func: FuncInstance, stack: list[Any], activations: list[_
             else:
                 callee = block.arg if block.arg is not None else stack.pop()
                 if callee is None:
-                    raise Trap(TrapCode.NULL_FUNCTION_REFERENCE)
+                    raise Trap(TrapCode.NULL_REFERENCE, "null function reference")
                 split = len(stack) - callee.params
                 args = stack[split:]
                 if kind == CALL:

@@ -380,7 +380,7 @@ def fetch_indirect(stack: Stack, imm: tuple[TableInstance, DefinedType]) -> None
     table, expected = imm
     index = stack[-1]
     if index >= len(table.elements):
-        raise Trap(TrapCode.UNDEFINED_ELEMENT)
+        raise Trap(TrapCode.TABLE_OUT_OF_BOUNDS, "undefined element")
     func: FuncInstance | None = table.elements[index]
     if func is None:
         message = f"{TrapCode.INDIRECT_CALL_TO_NULL.value} {index}"
@@ -450,7 +450,7 @@ def ref_i31(stack: Stack, imm: None) -> None:
 
 def i31_get_u(stack: Stack, imm: None) -> None:
     if stack[-1] is None:
-        raise Trap(TrapCode.NULL_I31_REFERENCE)
+        raise Trap(TrapCode.NULL_REFERENCE, "null i31 reference")
     stack[-1] = stack[-1].value
 
 
@@ -485,7 +485,7 @@ def struct_new_default(stack: Stack, imm: tuple[ResourceLimits, DefinedType, tup
 
 def _struct(value: StructInstance | None) -> StructInstance:
     if value is None:
-        raise Trap(TrapCode.NULL_STRUCTURE_REFERENCE)
+        raise Trap(TrapCode.NULL_REFERENCE, "null structure reference")
     return value
 
 
@@ -510,7 +510,7 @@ def _sign_extend(value: int, width: int) -> int:
 
 def _array(value: ArrayInstance | None) -> ArrayInstance:
     if value is None:
-        raise Trap(TrapCode.NULL_ARRAY_REFERENCE)
+        raise Trap(TrapCode.NULL_REFERENCE, "null array reference")
     return value
 
 
@@ -649,5 +649,5 @@ def throw(stack: Stack, imm: tuple[TagInstance, int]) -> None:
 def throw_ref(stack: Stack, imm: None) -> None:
     exception: ExceptionInstance | None = stack.pop()
     if exception is None:
-        raise Trap(TrapCode.NULL_EXCEPTION_REFERENCE)
+        raise Trap(TrapCode.NULL_REFERENCE, "null exception reference")
     raise WasmException(exception.tag, exception.values)

@@ -12,6 +12,7 @@ from tinywasm import matching
 from tinywasm.errors import Trap, TrapCode
 from tinywasm.runtime.limits import Lease
 from tinywasm.types import AbstractHeap, DefinedType, HeapType, RefType, TagType
+from tinywasm.unique import Unique
 
 # A single array holds at most this many elements; Python's lists take 8 bytes for each.
 MAX_ARRAY_LENGTH = 1 << 26
@@ -25,7 +26,7 @@ class I31:
     value: int
 
 
-class StructInstance:
+class StructInstance(Unique):
     heap = AbstractHeap.STRUCT
     __slots__ = ("fields", "lease", "type")
 
@@ -35,7 +36,7 @@ class StructInstance:
         self.fields = fields
 
 
-class ArrayInstance:
+class ArrayInstance(Unique):
     heap = AbstractHeap.ARRAY
     __slots__ = ("elements", "lease", "type")
 
@@ -60,7 +61,7 @@ class TagInstance:
         self.type = type
 
 
-class ExceptionInstance:
+class ExceptionInstance(Unique):
     """A caught exception as `exnref` holds it."""
 
     heap = AbstractHeap.EXN

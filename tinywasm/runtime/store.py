@@ -11,9 +11,10 @@ from tinywasm.config import Engine
 from tinywasm.errors import Interrupted, OutOfFuel, WasmError
 from tinywasm.runtime.limits import ResourceLimits
 from tinywasm.types import FuncType
+from tinywasm.unique import Unique
 
 
-class Store:
+class Store(Unique):
     """Owns the instances made in it, and their fuel, time, limits and call depth.
 
     A store is used by one thread at a time: a call while another thread's is under way raises

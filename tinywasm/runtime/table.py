@@ -22,10 +22,14 @@ class TableInstance:
         self.lease = lease
         self.type = type
         self.limit = max_elements
-        if type.limits.min > max_elements:
-            size = type.limits.min
-            raise Trap(TrapCode.ALLOCATION_TOO_LARGE, f"allocation too large: table of {size} elements")
-        self.elements: list[Any] = [init] * type.limits.min
+        size = type.limits.min
+        try:
+            if size > max_elements:
+                raise MemoryError
+            self.elements: list[Any] = [init] * size
+        except MemoryError:
+            message = f"allocation too large: table of {size} elements"
+            raise Trap(TrapCode.ALLOCATION_TOO_LARGE, message) from None
 
     def __len__(self) -> int:
         return len(self.elements)
@@ -49,7 +53,10 @@ class TableInstance:
             return -1
         if self.lease and not self.lease.extend(8 * count):
             return -1
-        self.elements.extend([value] * count)
+        try:
+            self.elements.extend([value] * count)
+        except MemoryError:
+            return -1
         return old
 
     def check(self, index: int, count: int) -> None:

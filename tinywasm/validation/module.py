@@ -21,11 +21,9 @@ from tinywasm.module import (
     Table,
 )
 from tinywasm.types import (
-    I32,
     DefinedType,
     FuncType,
     GlobalType,
-    Limits,
     MemoryType,
     StructType,
     TableType,
@@ -33,18 +31,14 @@ from tinywasm.types import (
     ValType,
 )
 from tinywasm.validation import bodies
-from tinywasm.validation.code import FLAGS, validate_code
+from tinywasm.validation.code import validate_code
 from tinywasm.validation.const import validate_const
 from tinywasm.validation.context import Context
+from tinywasm.validation.externs import check_arity, check_memory, check_table_limits
 from tinywasm.validation.stack import Body, is_defaultable
 
-# Section 7.3 allows such limits; these are the JavaScript embedding's. Without them two bytes of code
-# could stand for any number of operands.
-MAX_PARAMS: Final = 1000
-MAX_RESULTS: Final = 1000
+# Section 7.3 allows such a limit; this is the JavaScript embedding's.
 MAX_FIELDS: Final = 10_000
-
-_PAGE: Final = 65536
 
 
 class _At:
@@ -127,22 +121,11 @@ class _Validator:
         return self.context.types[index]
 
     def _table_type(self, table: TableType) -> TableType:
-        limit = (1 << 32) - 1 if table.address is I32 else (1 << 64) - 1
-        _check_limits(table.limits, limit, f"table size must be at most {limit}")
+        check_table_limits(table)
         return TableType(close_ref(table.element, self.context.types), table.limits, table.address)
 
     def _memory_type(self, memory: MemoryType) -> MemoryType:
-        if memory.page_size not in (1, _PAGE):
-            raise ValidationError(f"invalid custom page size {memory.page_size}, must be 1 or {_PAGE}")
-        if memory.page_size != _PAGE and Feature.CUSTOM_PAGE_SIZES not in self.features:
-            raise ValidationError(
-                f"invalid custom page size {memory.page_size}: the custom-page-sizes proposal is off,"
-                f" {FLAGS[Feature.CUSTOM_PAGE_SIZES]} switches it on"
-            )
-        bits = 32 if memory.address is I32 else 64
-        limit = min((1 << bits) // memory.page_size, (1 << bits) - 1)
-        shown = "65536 pages (4GiB)" if limit == _PAGE else f"{limit} pages"
-        _check_limits(memory.limits, limit, f"memory size must be at most {shown}")
+        check_memory(memory, self.features)
         return memory
 
     def _global_type(self, globaltype: GlobalType) -> GlobalType:
@@ -309,22 +292,9 @@ class _Validator:
         validate_code(self.body, function.body)
 
 
-def _check_limits(limits: Limits, most: int, message: str) -> None:
-    """Section 3.2.11."""
-    if limits.min > most or (limits.max is not None and limits.max > most):
-        raise ValidationError(message)
-    if limits.max is not None and limits.min > limits.max:
-        raise ValidationError("size minimum must not be greater than maximum")
-
-
 def _check_size(defined: DefinedType) -> None:
     composite = defined.composite
-    counts: list[tuple[int, int, str]] = []
     if isinstance(composite, FuncType):
-        counts.append((len(composite.params), MAX_PARAMS, "parameters"))
-        counts.append((len(composite.results), MAX_RESULTS, "results"))
-    elif isinstance(composite, StructType):
-        counts.append((len(composite.fields), MAX_FIELDS, "fields"))
-    for count, most, what in counts:
-        if count > most:
-            raise ValidationError(f"type has {count} {what}, more than the limit of {most}")
+        check_arity(composite)
+    elif isinstance(composite, StructType) and len(composite.fields) > MAX_FIELDS:
+        raise ValidationError(f"type has {len(composite.fields)} fields, more than the limit of {MAX_FIELDS}")

@@ -99,6 +99,9 @@ class WasiError(Exception):
         super().__init__(errno.name)
         self.errno = errno
 
+    def __reduce__(self) -> tuple[type[WasiError], tuple[Errno]]:
+        return type(self), (self.errno,)
+
 
 def _host_numbers() -> dict[int, Errno]:
     names = {Errno.TOOBIG: "E2BIG"}

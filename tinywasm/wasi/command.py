@@ -25,8 +25,8 @@ def run_command(
     with Wasi(wasi) as world:
         linked = world.imports()
         try:
-            instance = instantiate(store, module, {**(imports or {}), **linked.namespace})
-            linked.bind(instance)
+            namespace = {**(imports or {}), **linked.namespace}
+            instance = instantiate(store, module, namespace, linked.bind)
             start = instance.exports.get(_START)
             if not isinstance(start, FuncInstance) or start.params or start.results:
                 raise LinkError(

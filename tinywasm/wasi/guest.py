@@ -221,7 +221,7 @@ class Guest:
         if self._memory is None:
             raise LinkError(
                 'a WASI function was called that needs the memory which the module exports as "memory": '
-                "the module exports none, or its start function calls WASI"
+                "the module exports none"
             )
         return self._memory
 

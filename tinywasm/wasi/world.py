@@ -39,7 +39,7 @@ _STANDARD = (
 class WasiImports:
     """The functions of preview 1 for one instance.
 
-    Link `namespace`, instantiate, then `bind` the instance: the functions work on its memory.
+    Link `namespace` and instantiate with `bind` as `before_start`: the functions work on its memory.
     """
 
     def __init__(self, guest: Guest) -> None:
@@ -55,7 +55,8 @@ class WasiImports:
 
     def bind(self, instance: ModuleInstance) -> None:
         """Make the functions work on the memory that `instance` exports as `memory`."""
-        self._guest.bind(instance.store, instance.exports.get("memory"))
+        exported = instance.exports.get("memory")
+        self._guest.bind(instance.store, exported if exported and exported.kind == "memory" else None)
 
 
 class Wasi:

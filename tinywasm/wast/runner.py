@@ -69,6 +69,9 @@ class _Refuted(Exception):
         self.expected = expected
         self.got = got
 
+    def __reduce__(self) -> tuple[type[_Refuted], tuple[str, str]]:
+        return type(self), (self.expected, self.got)
+
 
 class ScriptRunner:
     """The state of one script: its store, its modules and instances by name, and what is registered.

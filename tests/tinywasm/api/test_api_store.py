@@ -210,7 +210,7 @@ def test_the_caller_is_the_instance_that_calls(store: Store) -> None:
     two.tail()
     host(store)
     # The first is the start function itself, and the last a call from Python.
-    assert names == [None, 1, 1, 1, None]
+    assert names == [1, 1, 1, 1, None]
 
 
 def test_instance_in_the_middle_is_the_caller_of_its_own_calls(store: Store) -> None:

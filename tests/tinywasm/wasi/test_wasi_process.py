@@ -210,8 +210,7 @@ def _guest_of(text: str, engine: str) -> tuple[Store, dict[str, object]]:
     store = Store(Engine(Config(engine=engine)))
     module = Module(store.engine, text)
     imports = Wasi(WasiConfig()).imports()
-    instance = instantiate(store, module, imports.namespace)
-    imports.bind(instance)
+    instance = instantiate(store, module, imports.namespace, imports.bind)
     return store, dict(instance.exports)
 
 
@@ -222,9 +221,15 @@ def test_without_an_exported_memory_only_what_needs_none_works(engine: str) -> N
         invoke(store, exports["fill"], [])  # type: ignore[arg-type]
 
 
-def test_a_start_function_comes_before_the_memory(engine: str) -> None:
-    with pytest.raises(LinkError, match="start function"):
-        _guest_of(START % ('(memory (export "memory") 1)', "(start $start)"), engine)
+def test_a_start_function_has_the_memory(engine: str) -> None:
+    _, exports = _guest_of(START % ('(memory (export "memory") 1)', "(start $start)"), engine)
+    assert bytes(exports["memory"].data[:8]) != bytes(8)  # type: ignore[attr-defined]
+
+
+def test_an_export_named_memory_that_is_none_is_no_memory(engine: str) -> None:
+    store, exports = _guest_of(START % ('(func (export "memory"))', ""), engine)
+    with pytest.raises(LinkError, match='exports as "memory"'):
+        invoke(store, exports["fill"], [])  # type: ignore[arg-type]
 
 
 def test_instances_share_descriptors_but_not_memory(engine: str) -> None:
@@ -234,8 +239,7 @@ def test_instances_share_descriptors_but_not_memory(engine: str) -> None:
     memories = []
     for _ in range(2):
         imports = wasi.imports()
-        instance = instantiate(store, Module(store.engine, text), imports.namespace)
-        imports.bind(instance)
+        instance = instantiate(store, Module(store.engine, text), imports.namespace, imports.bind)
         memories.append((instance.exports["memory"], instance.exports["fill"]))
     assert invoke(store, memories[1][1], []) == [0]  # type: ignore[arg-type]
     assert bytes(memories[0][0].data[:8]) == bytes(8)  # type: ignore[union-attr]

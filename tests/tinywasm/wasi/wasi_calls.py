@@ -212,8 +212,7 @@ class TinywasmCalls(Calls):
         self.store = Store(module.engine)
         self.wasi = Wasi(config)
         imports = self.wasi.imports()
-        self.instance = instantiate(self.store, module, imports.namespace)
-        imports.bind(self.instance)
+        self.instance = instantiate(self.store, module, imports.namespace, imports.bind)
         self.memory: Any = self.instance.exports["memory"]
 
     def raw(self, name: str, *args: int) -> Any:

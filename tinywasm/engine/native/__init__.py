@@ -10,7 +10,7 @@ import importlib
 
 from tinywasm.engine.native.opcodes import DIGEST
 
-_INTERFACE = 5
+_INTERFACE = 6
 
 
 def _reason() -> str:

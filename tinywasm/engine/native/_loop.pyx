@@ -33,7 +33,9 @@ cdef extern from "Python.h":
     object PyObject_CallNoArgs(object callable)
 
 
+from tinywasm.engine.recursion import used_up_by_nesting
 from tinywasm.errors import (
+    FINER_WORDINGS,
     Interrupted,
     LinkError,
     OutOfFuel,
@@ -210,7 +212,7 @@ cdef extern from "native.h" nogil:
 
 TABLE_DIGEST = tw_table_digest().decode()
 # Raised with every change of what this module offers to Python: see `native_available`.
-INTERFACE = 5
+INTERFACE = 6
 
 
 def collect_first_at(uint64_t allocated):
@@ -219,7 +221,8 @@ def collect_first_at(uint64_t allocated):
     tw_first_threshold = allocated
 
 
-_TRAPS = list(TrapCode)
+_TRAPS = [(code, code.value) for code in TrapCode if code is not TrapCode.EXIT]
+_TRAPS += [(code, wording) for wording, code in FINER_WORDINGS.items()]
 cdef unsigned long _main_thread = threading.main_thread().ident
 # The order is that of `enum heap_kind`.
 _HEAP_NUMBERS = {heap: number for number, heap in enumerate(AbstractHeap)}
@@ -421,6 +424,7 @@ cdef class NativeStore:
     cdef list kept
     cdef set thrown_tags
     cdef object pending
+    cdef object python_caller
     cdef object lower
     cdef unsigned long running
     cdef int nested
@@ -478,20 +482,22 @@ cdef class NativeStore:
         return 0
 
     def caller(self):
-        """The function whose code calls the host function under way; None where Python calls it."""
+        """The instance whose code calls the host function under way; None where Python calls it."""
         cdef Func *func
         if self.c.depth <= self.python_depth:
-            return None
+            return self.python_caller
         func = self.c.frames[self.c.depth].func
-        return <object>func.python if func.python != NULL else None
+        return (<object>func.python).module if func.python != NULL else None
 
-    def call_host(self, instance, args):
-        """Call a host function from Python: no frame that is there by then is its caller."""
-        before, self.python_depth = self.python_depth, self.c.depth
+    def call_host(self, instance, args, caller):
+        """Call a host function from Python: no frame that is there by then is its caller, but `caller` is."""
+        cdef int64_t depth = self.python_depth
+        before = self.python_caller
+        self.python_depth, self.python_caller = self.c.depth, caller
         try:
             return list(instance.host(*args))
         finally:
-            self.python_depth = before
+            self.python_depth, self.python_caller = depth, before
 
     def collect(self):
         """Collect now."""
@@ -743,8 +749,8 @@ cdef class NativeStore:
             error, self.pending = self.pending, None
             # Not where it was caught: with no Python stack left, making the trap may raise the next one,
             # which can go on from here but not from a function that the loop calls.
-            if isinstance(error, RecursionError):
-                raise StackExhausted from None
+            if isinstance(error, RecursionError) and used_up_by_nesting(error, self.nested):
+                raise StackExhausted from error
             if isinstance(error, Trap):
                 error.frames = [*error.frames, *self._frames(base, depth)]
             raise error
@@ -752,7 +758,7 @@ cdef class NativeStore:
             exn = self.c.thrown
             self.c.thrown = NULL
             raise self._exception(exn)
-        code = _TRAPS[self.c.trap - 1]
+        code, wording = _TRAPS[self.c.trap - 1]
         special = {
             TrapCode.STACK_OVERFLOW: StackExhausted,
             TrapCode.OUT_OF_FUEL: OutOfFuel,
@@ -767,7 +773,7 @@ cdef class NativeStore:
         elif code is TrapCode.ALLOCATION_TOO_LARGE:
             trap = self.refusal()
         else:
-            trap = Trap(code)
+            trap = Trap(code, wording)
         trap.frames = self._frames(base, depth)
         raise trap
 
@@ -1154,7 +1160,7 @@ cdef class NativeTable:
         self.c.size = size
         self.c.elements = <uint64_t *>calloc(size or 1, 8)
         if self.c.elements == NULL:
-            raise MemoryError
+            raise Trap(TrapCode.ALLOCATION_TOO_LARGE, f"allocation too large: table of {size} elements")
         store.write_reference(type.element, init, &ref)
         self.c.capacity = size
         for index in range(self.c.size):

@@ -97,14 +97,15 @@ class NativeBackend:
         code = _loop.NativeCode(lower_constant(instance.context, expr, type))
         return instance.native.evaluate(code, define(FuncType((), (type,))))
 
-    def call(self, func: FuncInstance, args: Sequence[Any]) -> list[Any]:
-        call = self.native.call if func.host is None else self.native.call_host
-        results: list[Any] = call(func, args)
-        return results
+    def call(
+        self, func: FuncInstance, args: Sequence[Any], caller: ModuleInstance | None = None
+    ) -> list[Any]:
+        if func.host is None:
+            return self.native.call(func, args)
+        return self.native.call_host(func, args, caller)
 
     def caller(self) -> ModuleInstance | None:
-        func: FuncInstance | None = self.native.caller()
-        return func.module if func else None
+        return self.native.caller()
 
     def collect(self) -> None:
         self.native.collect()
