@@ -103,6 +103,7 @@ def _start(state: Path, clients: int, errors: IO[str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [
             *(sys.executable, "-m", "wasm_host", "-a", "127.0.0.1:0", "--max-enclaves", str(clients)),
+            *("--max-enclaves-per-address", str(clients)),
             *("--max-per-address", str(4 * clients), "--max-connections", str(4 * clients)),
             *("--max-wait", "120", "--max-drain", "5", "-v", "--log-format", "json"),
         ],

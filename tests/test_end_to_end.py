@@ -33,6 +33,7 @@ from processes import (
 )
 
 from schannel.ed25519_sha3 import ED25519_SHA3
+from schannel.endings import Ending
 from schannel.measurement import canonical_archive, installed_image
 from schannel.messages import InfoRequest, InfoResult
 from schannel.monitor_keys import derive_monitor_key
@@ -229,12 +230,8 @@ def test_host_in_between_sees_only_ciphertext(running: Host) -> None:
         assert text not in running.log.read_bytes()
 
 
-def _sent_before_refusal(running: Host, **changes: object) -> tuple[NotVerified, int]:
-    policy = replace(running.policy, **changes)  # type: ignore[arg-type]
-    with Proxy(running.target) as proxy:
-        with pytest.raises(NotVerified) as caught:
-            connect(proxy.address, policy)
-        return caught.value, len(proxy.seen["up"])
+OFFER, CLOSE = 8 + 2 + 32, 2 + 256 + 16
+"""Bytes of the prologue with an ephemeral key, and of a record that closes."""
 
 
 @pytest.mark.parametrize(
@@ -251,10 +248,17 @@ def _sent_before_refusal(running: Host, **changes: object) -> tuple[NotVerified,
 def test_client_refuses_before_it_sends_anything(
     running: Host, rule: str, changes: dict[str, object]
 ) -> None:
-    error, sent = _sent_before_refusal(running, **changes)
-    assert error.rule == rule
-    assert rule in str(error)
-    assert sent == 8 + 2 + 32, "the prologue and an ephemeral key, nothing else"
+    """What it sends then is a close, which says that it refuses: see what the enclave makes of it."""
+    policy = replace(running.policy, **changes)  # type: ignore[arg-type]
+    before = running.log.read_text().count(Ending.REFUSED.shown)
+    with Proxy(running.target) as proxy:
+        with pytest.raises(NotVerified, match=rule) as caught:
+            connect(proxy.address, policy)
+        assert caught.value.rule == rule
+        wait_until(
+            lambda: running.log.read_text().count(Ending.REFUSED.shown) > before, 20, "the enclave's end"
+        )
+        assert len(proxy.seen["up"]) == OFFER + CLOSE
 
 
 def test_no_policy_is_no_trust(running: Host) -> None:
@@ -304,7 +308,7 @@ def test_killed_enclave_hurts_only_its_client(running: Host) -> None:
         with pytest.raises(ConnectionLost):
             victim.call("add", 1, 1)
         assert bystander.call("add", 1, 1) == 2
-        running.wait_for_log("was ended by SIGKILL")
+        running.wait_for_log("the enclave was ended by SIGKILL")
     with connect(running.address, running.policy) as later:
         later.deploy(CALCULATOR.read_bytes())
         assert later.call("add", 2, 2) == 4

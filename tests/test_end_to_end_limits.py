@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from processes import Host, host, signal_process, wait_until
 
+from schannel.endings import Ending
 from schannel.messages import ErrorCode
 from wasm_client import ConnectionLost, RequestFailed, Session, connect, connect_async
 
@@ -66,7 +67,7 @@ def test_time_of_a_session(tmp_path: Path) -> None:
 def test_idle_session(tmp_path: Path) -> None:
     with host(tmp_path, "--max-idle", "2.5") as running:
         session = deployed(running)
-        running.wait_for_log("ended with status 0")
+        running.wait_for_log(Ending.DONE.shown)
         time.sleep(0.5)
         lost(session, "the enclave closed the session: nothing had passed for too long")
 

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from processes import CALCULATOR, Host, Proxy, host, wait_until
 
+from schannel.endings import Ending
 from wasm_client import ClientError, connect
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="enclaves are Linux processes")
@@ -71,14 +72,14 @@ class Attack:
 
 def _endings(running: Host) -> list[str]:
     """How sessions ended; those whose first message never came whole did so without an enclave."""
-    ends = r": (?:enclave \d+ )?(ended with status \d+|was ended by \w+|left before|does not begin)"
-    return re.findall(ends, running.log.read_text())
+    ends = r": (?:enclave \d+ has ended: )(.*)|(left before|does not begin)"
+    return [ended or left for ended, left in re.findall(ends, running.log.read_text())]
 
 
 def test_untouched_session_works(running: Host) -> None:
     with Proxy(running.target, records=True) as proxy:
         assert list(talk(proxy.address, running)) == [2, 2]
-    wait_until(lambda: _endings(running)[-1:] == ["ended with status 0"], 10, "an orderly end")
+    wait_until(lambda: _endings(running)[-1:] == [Ending.DONE.shown], 10, "an orderly end")
 
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -99,4 +100,4 @@ def test_any_change_ends_the_session(running: Host, kind: str, direction: str, i
     assert all(answer == 2 for answer in answers)
     assert len(answers) < 2, "nothing came after the change"
     wait_until(lambda: len(_endings(running)) == before + 1, 15, "the end of the enclave")
-    assert _endings(running)[-1] != "ended with status 0"
+    assert _endings(running)[-1] not in (Ending.DONE.shown, Ending.FAILED.shown)

@@ -72,6 +72,7 @@ def test_the_host_imports_nothing_of_the_channel_but_framing() -> None:
         "schannel.framing",
         "schannel.storage",
         "schannel.errors",
+        "schannel.endings",
         "schannel.extra",
         "schannel.packages",
         "schannel.release",

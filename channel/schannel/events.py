@@ -17,6 +17,7 @@ class CloseReason(IntEnum):
     IDLE = 2
     TIME = 3
     MEMORY = 4
+    REFUSED = 5
 
     @property
     def shown(self) -> str:
@@ -30,6 +31,7 @@ _REASONS = {
     CloseReason.IDLE: "nothing had passed for too long",
     CloseReason.TIME: "the time that the host gives a session is over",
     CloseReason.MEMORY: "the host's memory is used up, and this session had the most of it",
+    CloseReason.REFUSED: "the client's policy does not accept the enclave",
 }
 
 

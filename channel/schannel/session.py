@@ -9,7 +9,7 @@ from typing import Any
 
 from . import fast, layouts
 from .ed25519_sha3 import SigningKey
-from .errors import LocalError, MessageError, ProtocolError, Truncated
+from .errors import LocalError, MessageError, PolicyError, ProtocolError, Truncated
 from .events import (
     ClientIdentified,
     CloseReason,
@@ -126,7 +126,8 @@ class _Session(ABC):
 
         Raises:
             RemoteError: the peer, or somebody between, broke the protocol. The session is dead, its keys are
-                erased, and nothing more is sent: not even why.
+                erased, and nothing more is sent: not even why. Only where a client's policy refuses the
+                enclave, one record is left to be sent: the close that says so.
             LocalError: the session is dead already.
         """
         if self.state is State.DEAD:
@@ -347,6 +348,7 @@ class ClientSession(_Session):
         self._handshake = ClientHandshake(suite)
         self._out += self._handshake.start()
         self._parser.refusable = True
+        self._farewell = b""
         self._pending: dict[int, MessageType] = {}
         self._last_number = 0
 
@@ -372,6 +374,8 @@ class ClientSession(_Session):
         self._handshake.erase()
         self._identity = None
         super().abort()
+        self._out += self._farewell
+        self._farewell = b""
 
     def _step(self, events: list[Event]) -> bool:
         if self.state is State.HANDSHAKE:
@@ -388,7 +392,13 @@ class ClientSession(_Session):
     def _verify(self, kind: RecordKind, body: Buffer, events: list[Event]) -> None:
         if kind is not RecordKind.EVIDENCE:
             raise MessageError("the enclave's first record is not its evidence")
-        events.append(verify_evidence(body, self._policy, self._handshake_hash))
+        try:
+            events.append(verify_evidence(body, self._policy, self._handshake_hash))
+        except PolicyError:
+            if self._writer is not None:
+                refused = layouts.CLOSE.build({"reason": CloseReason.REFUSED})
+                self._farewell = self._writer.seal(RecordKind.CLOSE, refused)
+            raise
         self.state = _OPEN
         self._beginning = False
         if self._identity is not None:
@@ -463,6 +473,11 @@ class EnclaveSession(_Session):
         self._handshake: EnclaveHandshake | None = None
         self._unanswered: dict[int, tuple[MessageType, int]] = {}
         self._last_number = 0
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether an authentic record has come: until then, the client need not have the keys at all."""
+        return not self._beginning
 
     def send_evidence(self, report: bytes) -> None:
         """Answer `EvidenceRequired` with the monitor's report, raw or compact.

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from . import fast
-from .errors import ChannelTimeout, LocalError, Truncated
+from .errors import ChannelTimeout, LocalError, ProtocolError, Truncated
 from .events import CloseReason, EnclaveVerified, Event, PeerClosed, ReplyReceived
 from .messages import Reply, Request
 from .session import ClientSession, State
@@ -29,6 +29,9 @@ DEFAULT_TIMEOUT = 30.0
 
 _TICK = 1
 """Seconds for which the kernel waits for bytes without being asked again."""
+
+_LEAVE = 2.0
+"""Seconds for the enclave's own close where the caller has an error of its own to tell."""
 
 _QUIET = 0.5
 """Seconds without a word from the enclave after which a request is sent only when it is still there."""
@@ -73,6 +76,15 @@ class _Driver:
     def is_open(self) -> bool:
         """Whether requests may be sent."""
         return self._session.state is State.OPEN
+
+    @property
+    def _can_close(self) -> bool:
+        """Whether a close can go out now: behind a large message it would take as long as that."""
+        return self.is_open and not self._session.unsent
+
+    def _last_words(self) -> bytes:
+        """What is still to be sent of a session that has failed: a client says when its policy refuses."""
+        return self._session.data_to_send() if self._session.state is State.DEAD else b""
 
     def _was_quiet(self) -> bool:
         """Whether the enclave may have closed meanwhile: sending to it then would lose the reason."""
@@ -188,6 +200,13 @@ class ClientConnection(_Driver):
         finally:
             self.abort()
 
+    def leave(self) -> None:
+        """Close in order if that can be done at once; never raises: the caller has an error to tell."""
+        if self._can_close:
+            with suppress(ProtocolError):
+                self.close(_LEAVE)
+        self.abort()
+
     def abort(self) -> None:
         """Erase the keys and close the socket without a word."""
         if self._session.state is not State.CLOSED:
@@ -203,7 +222,7 @@ class ClientConnection(_Driver):
         if error is None:
             self.close()
         else:
-            self.abort()
+            self.leave()
 
     def _exchange(self, deadline: float | None) -> None:
         """Receive once, then send what that released."""
@@ -240,6 +259,9 @@ class ClientConnection(_Driver):
 
     def _hang_up(self, error: BaseException) -> None:
         """Whatever interrupts input or output leaves a stream that cannot go on."""
+        if words := self._last_words():
+            with suppress(OSError):
+                self._socket.send(words, socket.MSG_DONTWAIT)
         self.abort()
         if isinstance(error, TimeoutError):
             raise ChannelTimeout("the enclave did not answer in time") from error
@@ -324,6 +346,14 @@ class AsyncClientConnection(_Driver):
         finally:
             self.abort()
 
+    async def leave(self) -> None:
+        """As `ClientConnection.leave`."""
+        if self._can_close:
+            with suppress(ProtocolError, TimeoutError):
+                async with asyncio.timeout(_LEAVE):
+                    await self.close()
+        self.abort()
+
     def abort(self) -> None:
         """Erase the keys and close the socket without a word."""
         if self._session.state is not State.CLOSED:
@@ -342,6 +372,7 @@ class AsyncClientConnection(_Driver):
                 self.abort()
                 raise Truncated("the connection broke") from error
             except BaseException:
+                self._writer.write(self._last_words())
                 self.abort()
                 raise
 

@@ -166,7 +166,7 @@ class AsyncSession:
         if error is None:
             await self.close()
         else:
-            self._connection.abort()
+            await self._connection.leave()
 
     async def _do(self, operation: Operation[_T]) -> _T:
         answer: object = None

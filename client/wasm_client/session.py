@@ -251,7 +251,7 @@ class Session:
         if error is None:
             self.close()
         else:
-            self.abort()
+            self._connection.leave()
 
     def _do(self, operation: Operation[_T]) -> _T:
         answer: object = None

@@ -1,7 +1,9 @@
 """One enclave: locks itself down, then serves one client's session until it ends.
 
-The channel's time limit for an idle client is set before the process is locked down: changing it is a system
-call that is refused then. Other waits are polled.
+Until an authentic record has come, the client need not have the keys at all: anybody can send a public key
+and then nothing. So the time limit of the handshake lasts from the first byte until then. The channel's time
+limit for an idle client is set before the process is locked down: changing it is a system call that is
+refused then. Other waits are polled.
 """
 
 from __future__ import annotations
@@ -17,12 +19,14 @@ from types import FrameType
 
 from schannel import fast
 from schannel.ed25519_sha3 import ED25519_SHA3, SEED_SIZE
-from schannel.errors import LocalError, ProtocolError
+from schannel.endings import Ending
+from schannel.errors import LocalError, RemoteError, Truncated
 from schannel.events import (
     ClientIdentified,
     CloseReason,
     Event,
     EvidenceRequired,
+    PeerClosed,
     ReplyReceived,
     RequestReceived,
 )
@@ -56,7 +60,6 @@ from .monitor_link import MonitorLink, MonitorRefused
 from .sealing import IDENTIFIER, Sealing
 from .storage_link import StorageLink
 
-EXIT_DONE, EXIT_FAILED = 0, 1
 STOP_SIGNALS = {
     CloseReason.SHUTDOWN: signal.SIGTERM,
     CloseReason.IDLE: signal.SIGHUP,
@@ -76,8 +79,8 @@ def run(
     storage: StorageLink,
     configuration: Configuration,
     inherited: Isolation,
-) -> int:
-    """Become an enclave: the process's exit status when its session is over.
+) -> Ending:
+    """Become an enclave; returns how its session ended.
 
     `inherited` names the layers of isolation that the process was forked into.
     """
@@ -90,15 +93,13 @@ def run(
         server = EnclaveServer(channel, link, storage, configuration, inherited | isolated.active)
         for number in STOP_SIGNALS.values():
             signal.signal(number, server.terminate)
-        server.serve()
-    except (ProtocolError, MonitorRefused, OSError) as error:
-        link.log(f"session ended: {error}")
+        return server.serve()
+    except (MonitorRefused, LocalError, OSError) as error:
+        link.log(f"the enclave failed: {error}")
     except Exception as error:
         # Its text may hold anything: only the kind may leave the enclave.
-        link.log(f"enclave failed: {type(error).__name__}")
-    else:
-        return EXIT_DONE
-    return EXIT_FAILED
+        link.log(f"the enclave failed: {type(error).__name__}")
+    return Ending.FAILED
 
 
 class _Stop(Exception):
@@ -137,11 +138,11 @@ class EnclaveServer:
         self._session = EnclaveSession(claims, limits=Limits(max_message=configuration.max_message))
         self._buffer = bytearray(_RECEIVE_SIZE)
         self._view = memoryview(self._buffer)
-        self._attested = False
         # None until the first byte: an enclave may be started long before it has a client.
         self._deadline: float | None = None
         self._stopping: CloseReason | None = None
         self._waiting = False
+        self._refused = False
 
     def terminate(self, number: int, _frame: FrameType | None) -> None:
         """Signal handler: end the call under way, close the session with the reason, return from `serve`."""
@@ -151,13 +152,12 @@ class EnclaveServer:
         if self._waiting:
             raise _Stop(self._stopping)
 
-    def serve(self) -> None:
-        """Answer requests until the client closes.
+    def serve(self) -> Ending:
+        """Answer requests until the session is over; returns how it ended.
 
         Raises:
-            ProtocolError: the client, or somebody between, broke the protocol.
-            TimeoutError: the client was silent for too long, or does not read.
             MonitorRefused: there is no evidence to show.
+            LocalError, OSError: a mistake or failure of the enclave's own.
         """
         try:
             while not self._receive():
@@ -166,7 +166,16 @@ class EnclaveServer:
             self._close(stop.reason)
         except _Silent:
             self._close(CloseReason.IDLE)
-            raise
+            return Ending.SILENT
+        except TimeoutError:
+            # It does not read: it would not read a close either.
+            return Ending.SILENT
+        except (Truncated, ConnectionError):
+            return Ending.LEFT
+        except RemoteError as error:
+            self._link.log(f"what came from the client is not valid: {error}")
+            return Ending.BROKEN
+        return Ending.REFUSED if self._refused else Ending.DONE
 
     def _receive(self) -> bool:
         """Wait for bytes and deal with them; whether the session is over."""
@@ -175,11 +184,16 @@ class EnclaveServer:
             self._session.receive_eof()
             return True
         events = self._session.receive_data(data)
-        # A client that has closed waits for no reply any more.
-        for event in () if self._session.peer_closed else events:
+        if self._session.peer_closed:
+            self._refused = PeerClosed(CloseReason.REFUSED) in events
+            # A client that has closed waits for no reply any more, and may not wait for our close either.
+            with contextlib.suppress(OSError):
+                self._flush()
+            return True
+        for event in events:
             self._handle(event)
         self._flush()
-        return self._session.peer_closed
+        return False
 
     def _handle(self, event: Event) -> None:
         if isinstance(event, RequestReceived):
@@ -193,7 +207,6 @@ class EnclaveServer:
             self._application.settle()
         elif isinstance(event, EvidenceRequired):
             self._session.send_evidence(self._link.attest(event.data))
-            self._attested = True
             self._application.begin(self._session.handshake_hash)
         elif isinstance(event, ClientIdentified):
             self._application.identify(event.public_key)
@@ -203,8 +216,8 @@ class EnclaveServer:
         try:
             if self._stopping:
                 raise _Stop(self._stopping)
-            # An attested client's time limit is the socket's own.
-            if not self._attested and not self._ready(select.POLLIN):
+            # The time limit of a client that has the keys is the socket's own.
+            if not self._session.confirmed and not self._ready(select.POLLIN):
                 raise _Silent(_SILENT)
             if self._deadline is None:
                 self._deadline = time.monotonic() + self._configuration.handshake_ms / 1000
@@ -230,14 +243,17 @@ class EnclaveServer:
         left: float | None = self._configuration.idle_ms
         if self._deadline is None:
             left = None
-        elif not self._attested:
-            left = max(self._deadline - time.monotonic(), 0) * 1000
+        elif not self._session.confirmed:
+            left = (self._deadline - time.monotonic()) * 1000
+            # However much there is to read: bytes that trickle in must not extend the time.
+            if left <= 0:
+                return False
         poller = select.poll()
         poller.register(self._channel, event)
         return bool(poller.poll(left))
 
     def _close(self, reason: CloseReason) -> None:
-        with contextlib.suppress(ProtocolError, OSError):
+        with contextlib.suppress(LocalError, OSError):
             self._session.close(reason)
             self._flush()
 

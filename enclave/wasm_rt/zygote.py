@@ -18,6 +18,7 @@ import signal
 import socket
 from typing import NoReturn
 
+from schannel.endings import Ending
 from schannel.events import CloseReason
 from schannel.evidence import Isolation
 
@@ -124,7 +125,7 @@ class Zygote:
         self._send({"started": number, "pid": pid})
 
     def _become_enclave(self, channel: int, storage: int, link: int) -> NoReturn:
-        status = enclave.EXIT_FAILED
+        status = Ending.FAILED
         try:
             status = enclave.run(
                 socket.socket(fileno=channel),

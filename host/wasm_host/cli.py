@@ -95,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
 
 _LIMITS = {
     "enclaves": "clients that are served at a time",
+    "enclaves_per_address": "of these, clients from one address; 0: a quarter",
     "waiting": "clients that wait for an enclave",
     "wait": "how long one waits",
     "connections": "open connections, of all clients",

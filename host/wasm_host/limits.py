@@ -14,9 +14,10 @@ MAX_ENCLAVES = 16
 class ServerLimits:
     """Counts, and times in seconds.
 
-    At most `enclaves` clients are served at a time; of the others at most `waiting` wait, each no longer than
-    `wait`. `connections` counts all that are open, `per_address` those from one address. A client has
-    `handshake` for its first message, before which it costs no enclave. A session is closed in which for
+    At most `enclaves` clients are served at a time, and of those from one address at most
+    `enclaves_per_address`, where 0 stands for a quarter of all; of the others at most `waiting` wait, each no
+    longer than `wait`. `connections` counts all that are open, `per_address` those from one address. A client
+    has `handshake` for its first message, before which it costs no enclave. A session is closed in which for
     `idle` nothing has passed, or that has lasted for `session`; and the one that has most, when all enclaves
     together have more than `memory` mebibytes. Of sealed programs `kept` mebibytes are stored,
     `kept_per_client` of one client, and what nobody uses for `kept_days` is removed. `buffer` is what is kept
@@ -26,10 +27,11 @@ class ServerLimits:
     """
 
     enclaves: int = MAX_ENCLAVES
+    enclaves_per_address: int = 0
     waiting: int = 64
     wait: float = 10.0
     connections: int = 256
-    per_address: int = 64
+    per_address: int = 16
     handshake: float = 10.0
     idle: float = 900.0
     session: float = 86_400.0
@@ -41,3 +43,8 @@ class ServerLimits:
     drain: float = 10.0
     grace: float = 2.0
     pool: int = 2
+
+    @property
+    def share(self) -> int:
+        """Enclaves that clients from one address may have at a time."""
+        return self.enclaves_per_address or -(-self.enclaves // 4)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from schannel.endings import Ending
 from schannel.framing import LENGTH_SIZE, MAGIC, PROLOGUE_SIZE, Refusal, encode_refusal
 
 from .admission import Admission, TurnedAway
@@ -33,11 +34,18 @@ _MAX_REFUSING = 64
 _MAX_FIRST_MESSAGE = 1024
 """Bytes of a client's first record: in every suite it is one public key."""
 
+KILLED, FAILED = "killed", Ending.FAILED.name.lower()
+"""How sessions end that should not: an enclave that does not end is killed by the host."""
+
 _T = TypeVar("_T")
 
 
 class NotOurs(Exception):
-    """A client that does not speak the protocol, or left before it had said anything."""
+    """Nobody to serve: `reason` is "foreign" for another protocol, and "left" for who hung up too early."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class Server:
@@ -126,7 +134,11 @@ class Server:
             self._metrics.refused[error.refusal.name.lower()] += 1
             log_event(logging.WARNING, "refused", f"{peer}: told that the host {error}", peer=peer)
             await self._refuse((reader, writer), error.refusal)
-        except (NotOurs, OSError, MonitorError) as error:
+        except NotOurs as error:
+            self._metrics.refused[error.reason] += 1
+            log_event(logging.INFO, "not_served", f"{peer}: {error}", peer=peer)
+        except (OSError, MonitorError) as error:
+            self._metrics.refused["failed"] += 1
             log_event(logging.WARNING, "failed", f"{peer}: {error}", peer=peer)
         finally:
             self._connections.discard(task)
@@ -137,7 +149,7 @@ class Server:
             first = await self._unless_draining(first_message(client[0], self._limits.handshake))
             since = time.monotonic()
             async with contextlib.AsyncExitStack() as stack:
-                await self._unless_draining(stack.enter_async_context(self._admission.place()))
+                await self._unless_draining(stack.enter_async_context(self._admission.place(address)))
                 enclave = await self._pool.take()
                 self._metrics.waits += 1
                 self._metrics.wait_seconds += time.monotonic() - since
@@ -219,16 +231,16 @@ class Server:
         """Wait for an enclave whose channel is closed; end it when it goes on without its client."""
         ended = asyncio.shield(enclave.ended)
         try:
-            status = await asyncio.wait_for(ended, self._grace)
+            how, shown = ending_of(await asyncio.wait_for(ended, self._grace))
         except TimeoutError:
             self._monitor.kill_enclave(enclave)
-            status = await enclave.ended
-        how = "killed" if os.WIFSIGNALED(status) else "failed" if status else "done"
+            await enclave.ended
+            how, shown = KILLED, "the enclave did not end when asked, and was killed"
         self._metrics.enclaves_ended[how] += 1
         log_event(
-            logging.INFO,
+            logging.WARNING if how in (KILLED, FAILED) else logging.INFO,
             "session_ended",
-            f"{peer}: enclave {enclave.number} {describe_status(status)}",
+            f"{peer}: enclave {enclave.number} has ended: {shown}",
             peer=peer,
             enclave=enclave.number,
             how=how,
@@ -265,22 +277,31 @@ async def first_message(reader: asyncio.StreamReader, seconds: float) -> bytes:
         async with asyncio.timeout(seconds):
             prologue = await reader.readexactly(PROLOGUE_SIZE)
             if not prologue.startswith(MAGIC):
-                raise NotOurs("does not speak this protocol")
+                raise NotOurs("foreign", "does not speak this protocol")
             prefix = await reader.readexactly(LENGTH_SIZE)
             size = int.from_bytes(prefix, "big")
             if not 0 < size <= _MAX_FIRST_MESSAGE:
-                raise NotOurs("does not begin as a client does")
+                raise NotOurs("foreign", "does not begin as a client does")
             return prologue + prefix + await reader.readexactly(size)
     except asyncio.IncompleteReadError as error:
-        raise NotOurs("left before it had said anything") from error
+        raise NotOurs("left", "left before its first message was complete") from error
+    except ConnectionError as error:
+        raise NotOurs("left", "broke off before its first message was complete") from error
     except TimeoutError as error:
         raise TurnedAway(Refusal.SLOW) from error
 
 
-def describe_status(status: int) -> str:
-    """How a process ended, for people, from its wait status."""
+def ending_of(status: int) -> tuple[str, str]:
+    """How a session ended, for metrics and for people, from the wait status of its enclave's process."""
     if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        name = f"signal {number}"
         with contextlib.suppress(ValueError):
-            return f"was ended by {signal.Signals(os.WTERMSIG(status)).name}"
-        return f"was ended by signal {os.WTERMSIG(status)}"
-    return f"ended with status {os.waitstatus_to_exitcode(status)}"
+            name = signal.Signals(number).name
+        return FAILED, f"the enclave was ended by {name}"
+    code = os.waitstatus_to_exitcode(status)
+    try:
+        ending = Ending(code)
+    except ValueError:
+        return FAILED, f"the enclave failed with status {code}"
+    return ending.name.lower(), ending.shown

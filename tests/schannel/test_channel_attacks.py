@@ -22,6 +22,7 @@ from schannel.errors import (
     RemoteError,
     Truncated,
 )
+from schannel.events import CloseReason, PeerClosed
 from schannel.flow import INITIAL_CREDIT
 from schannel.framing import MAGIC, encode_record
 from schannel.handshake import ClientHandshake, EnclaveHandshake, Suite, encode_prologue, identity_key
@@ -34,11 +35,16 @@ CALL = CallRequest("m", "f")
 
 def _fails(session: Any, stream: bytes, error: type[RemoteError] = RemoteError) -> RemoteError:
     """The stream, or its end, must kill the session without an event or an answer."""
+    failure = _dies(session, stream, error)
+    assert session.data_to_send() == b""
+    return failure
+
+
+def _dies(session: Any, stream: bytes, error: type[RemoteError]) -> RemoteError:
     with pytest.raises(error) as failure:
         assert session.receive_data(stream) == []
         session.receive_eof()
     assert session.state is State.DEAD
-    assert session.data_to_send() == b""
     with pytest.raises(LocalError):
         session.receive_data(b"")
     return failure.value
@@ -205,9 +211,15 @@ def test_evidence_of_another_enclave(make_pair: Any) -> None:
     pair = make_pair()
     (required,) = pair.enclave.receive_data(pair.client.data_to_send())
     pair.enclave.send_evidence(pair.monitor.attest(b"\x06" * 64, required.data).to_raw())
-    error = _fails(pair.client, pair.enclave.data_to_send(), PolicyError)
+    error = _dies(pair.client, pair.enclave.data_to_send(), PolicyError)
     assert isinstance(error, PolicyError)
     assert error.rule == "enclave.measurements"
+    # One record, which says that and nothing else.
+    said = pair.client.data_to_send()
+    assert len(pair.split(said)) == 1 and pair.client.data_to_send() == b""
+    assert not pair.enclave.confirmed
+    assert pair.enclave.receive_data(said) == [PeerClosed(CloseReason.REFUSED)]
+    assert pair.enclave.confirmed
 
 
 def test_evidence_that_never_comes(make_pair: Any) -> None:

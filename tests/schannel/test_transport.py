@@ -129,9 +129,17 @@ def test_one_deadline_however_slowly_bytes_come(start: Start, policy: Policy) ->
     assert time.monotonic() - begun < 1.5
 
 
-def test_an_error_inside_the_block_hangs_up(start: Start, policy: Policy) -> None:
+def test_an_error_inside_the_block_closes_in_order(start: Start, policy: Policy) -> None:
     session = ClientSession(policy)
     with pytest.raises(ZeroDivisionError), ClientConnection.connect(start(), session, timeout=5):
+        raise ZeroDivisionError
+    assert session.state is State.CLOSED
+
+
+def test_an_error_with_much_left_to_send_hangs_up(start: Start, policy: Policy) -> None:
+    session = ClientSession(policy)
+    with pytest.raises(ZeroDivisionError), ClientConnection.connect(start(), session, timeout=5):
+        session.send_request(DeployRequest("m", bytes(8 << 20)))
         raise ZeroDivisionError
     assert session.state is State.DEAD
 

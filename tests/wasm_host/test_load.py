@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -21,9 +23,9 @@ from wasm_host.monitor import Stop
 
 @contextlib.asynccontextmanager
 async def client(
-    address: tuple[str, int], sent: bytes = HELLO
+    address: tuple[str, int], sent: bytes = HELLO, *, source: str = "127.0.0.1"
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    reader, writer = await asyncio.open_connection(*address)
+    reader, writer = await asyncio.open_connection(*address, local_addr=(source, 0))
     writer.write(sent)
     if sent == HELLO:
         assert await asyncio.wait_for(reader.readexactly(len(HELLO)), 20) == HELLO
@@ -77,6 +79,66 @@ def test_what_counts_as_one_address(address: str, other: str, one: bool) -> None
             assert one and turned.refusal is Refusal.ADDRESS
 
 
+def test_one_address_takes_no_more_than_its_share() -> None:
+    """Of the enclaves by default a quarter; its other clients wait, and not in the way of others."""
+
+    async def main() -> None:
+        monitor = FakeMonitor()
+        limits = ServerLimits(enclaves=8, wait=0.5, pool=0)
+        async with (
+            running_server(monitor, limits) as (_, address, metrics),
+            contextlib.AsyncExitStack() as stack,
+        ):
+            for _ in range(2):
+                await stack.enter_async_context(client(address))
+            waiting = [await stack.enter_async_context(client(address, HELLO + b"?")) for _ in range(10)]
+            await until(lambda: metrics.waiting == 10)
+            assert metrics.sessions == 2
+            for number in range(2, 5):
+                async with client(address, source=f"127.0.0.{number}"):
+                    assert metrics.sessions == 3, "another address is served at once"
+            for reader, _ in waiting:
+                assert await hear(reader) == encode_refusal(Refusal.ADDRESS)
+            assert metrics.refused["address"] == 10
+
+    run(main())
+
+
+def test_many_addresses_share_the_rest() -> None:
+    async def main() -> None:
+        limits = ServerLimits(enclaves=8, wait=0.3, pool=0)
+        async with (
+            running_server(FakeMonitor(), limits) as (_, address, metrics),
+            contextlib.AsyncExitStack() as stack,
+        ):
+            for number in range(8):
+                source = f"127.0.1.{1 + number // 2}"
+                await stack.enter_async_context(client(address, source=source))
+            assert metrics.sessions == 8
+            async with client(address, HELLO + b"?", source="127.0.1.9") as (reader, _):
+                assert await hear(reader) == encode_refusal(Refusal.BUSY)
+
+    run(main())
+
+
+def test_share_that_is_given_back_is_taken() -> None:
+    async def main() -> None:
+        limits = ServerLimits(enclaves=4, wait=20, pool=0)
+        async with running_server(FakeMonitor(), limits) as (_, address, metrics):
+            async with client(address):
+                late = asyncio.create_task(exchange(address, b"late"))
+                await until(lambda: metrics.waiting == 1)
+            assert await late == HELLO + b"late"
+            await until(lambda: metrics.open_connections == 0)
+
+    run(main())
+
+
+@pytest.mark.parametrize(("enclaves", "named", "share"), [(16, 0, 4), (1, 0, 1), (5, 0, 2), (16, 3, 3)])
+def test_share_of_one_address(enclaves: int, named: int, share: int) -> None:
+    assert ServerLimits(enclaves=enclaves, enclaves_per_address=named).share == share
+
+
 @pytest.mark.parametrize("sent", [b"", MAGIC, HELLO[:-1], MAGIC + bytes(4) + b"\x04\x00" + bytes(1000)])
 def test_slow_first_message(sent: bytes) -> None:
     async def main() -> None:
@@ -107,12 +169,31 @@ def test_slow_first_message(sent: bytes) -> None:
 def test_another_protocol(sent: bytes) -> None:
     async def main() -> None:
         monitor = FakeMonitor()
-        async with serving(monitor) as address, client(address, sent) as (reader, _):
+        async with running_server(monitor) as (_, address, metrics), client(address, sent) as (reader, _):
             with contextlib.suppress(ConnectionError):
                 assert await hear(reader) == b""
             assert not monitor.tasks
+            assert metrics.refused == {"foreign": 1}
 
     run(main())
+
+
+@pytest.mark.parametrize("sent", [b"", HELLO[:10]])
+def test_client_that_leaves_at_once(sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """Whether it hangs up in order or resets the connection, before or after it was accepted."""
+
+    async def main() -> None:
+        async with running_server(FakeMonitor()) as (server, address, metrics):
+            for reset in (False, True) * 3:
+                with socket.create_connection(address) as leaving:
+                    leaving.sendall(sent)
+                    if reset:
+                        leaving.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            await until(lambda: metrics.refused["left"] == 6)
+            assert not server._connections and not metrics.open_connections
+
+    run(main())
+    assert not [record for record in caplog.records if record.name == "asyncio"], caplog.text
 
 
 def test_session_in_which_nothing_passes_is_closed() -> None:
@@ -211,7 +292,9 @@ def test_hung_enclave_costs_only_its_own_client() -> None:
 
     async def main() -> None:
         monitor = FakeMonitor(hang)
-        async with serving(monitor, ServerLimits(enclaves=2, grace=0.1, pool=0)) as address:
+        async with serving(
+            monitor, ServerLimits(enclaves=2, enclaves_per_address=2, grace=0.1, pool=0)
+        ) as address:
             async with client(address) as (_, writer), client(address) as (reader, other):
                 writer.write(b"hang")
                 other.write(b"alive")

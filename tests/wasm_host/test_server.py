@@ -15,10 +15,11 @@ import pytest
 from processes import ROOT, environment
 
 from fakes import HELLO, FakeMonitor, exchange, run, serving
+from schannel.endings import Ending
 from schannel.framing import Refusal, encode_refusal
 from wasm_host import relay
 from wasm_host.limits import ServerLimits
-from wasm_host.server import describe_status
+from wasm_host.server import ending_of
 
 BUSY, STOPPING = encode_refusal(Refusal.BUSY), encode_refusal(Refusal.STOPPING)
 
@@ -158,10 +159,19 @@ def test_monitor_that_is_gone_costs_a_connection() -> None:
     run(main())
 
 
-def test_describe_status() -> None:
-    assert describe_status(0) == "ended with status 0"
-    assert describe_status(1 << 8) == "ended with status 1"
-    assert describe_status(signal.SIGKILL) == "was ended by SIGKILL"
+def test_only_failures_of_enclaves_count_as_failures() -> None:
+    ends = {ending: ending_of(ending << 8) for ending in Ending}
+    assert {ending: how for ending, (how, _) in ends.items()} == {
+        Ending.DONE: "done",
+        Ending.FAILED: "failed",
+        Ending.LEFT: "left",
+        Ending.REFUSED: "refused",
+        Ending.SILENT: "silent",
+        Ending.BROKEN: "broken",
+    }
+    assert all(shown == ending.shown for ending, (_, shown) in ends.items())
+    assert ending_of(99 << 8) == ("failed", "the enclave failed with status 99")
+    assert ending_of(signal.SIGKILL) == ("failed", "the enclave was ended by SIGKILL")
 
 
 def test_host_loads_neither_runtime_nor_cryptography(tmp_path: object) -> None:
@@ -177,7 +187,10 @@ def test_host_loads_neither_runtime_nor_cryptography(tmp_path: object) -> None:
     ours = {name for name in loaded if name.partition(".")[0] in ("tinywasm", "schannel", "wasm_rt")}
     assert ours == {
         "schannel",
-        *(f"schannel.{name}" for name in ("framing", "storage", "errors", "release")),
+        *(
+            f"schannel.{name}"
+            for name in ("framing", "storage", "errors", "endings", "extra", "packages", "release")
+        ),
     }
     assert not {name for name in loaded if name.partition(".")[0] in ("Crypto", "cryptography")}
 

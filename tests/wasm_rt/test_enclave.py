@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
 from schannel.ed25519_sha3 import ED25519_SHA3
-from schannel.errors import ChannelTimeout, ProtocolError, RemoteError, Truncated
+from schannel.endings import Ending
+from schannel.errors import ChannelTimeout, PolicyError, ProtocolError, RemoteError, Truncated
 from schannel.evidence import Isolation
 from schannel.messages import (
     CallRequest,
@@ -122,7 +125,7 @@ def test_serves_and_ends_in_order() -> None:
             assert connection.request(PutRequest("a", b"b")) == PutResult(1)
             refused = connection.request(SealRequest("label", SPIN))
             assert isinstance(refused, ErrorReply) and refused.code is ErrorCode.NOT_ALLOWED
-        assert child.wait() == enclave.EXIT_DONE
+        assert child.wait() == Ending.DONE
         assert child.said == []
 
 
@@ -138,7 +141,7 @@ def test_reply_that_is_too_large_becomes_an_error() -> None:
             assert not isinstance(deployed, ErrorReply)
             reply = connection.request(InfoRequest("main"))
             assert isinstance(reply, ErrorReply) and reply.code is ErrorCode.TOO_LARGE
-        assert child.wait() == enclave.EXIT_DONE
+        assert child.wait() == Ending.DONE
 
 
 @pytest.mark.parametrize("junk", [b"GET / HTTP/1.1\r\n\r\n", bytes(64), b"TWSC\1\1\0\0\0\0", b"\xff" * 200])
@@ -146,8 +149,8 @@ def test_junk_ends_it_without_a_word(junk: bytes) -> None:
     with enclave_process(Configuration()) as child:
         child.channel.sendall(junk)
         assert child.channel.recv(100) == b""
-        assert child.wait() == enclave.EXIT_FAILED
-        assert child.said and child.said[0].startswith("session ended: ")
+        assert child.wait() == Ending.BROKEN
+        assert child.said and child.said[0].startswith("what came from the client is not valid: ")
 
 
 def test_silent_client_is_given_up() -> None:
@@ -159,18 +162,48 @@ def test_silent_client_is_given_up() -> None:
         child.channel.send(b"T")
         child.channel.settimeout(20)
         assert child.channel.recv(100) == b""
-        assert child.wait() == enclave.EXIT_FAILED
-        assert child.said == ["session ended: the client is silent"]
+        assert child.wait() == Ending.SILENT
+        assert child.said == []
 
 
-def test_trickling_client_is_given_up() -> None:
-    with enclave_process(Configuration(handshake_ms=300)) as child:
-        start = ClientSession(POLICY).data_to_send()
-        with pytest.raises(OSError):
-            for byte in start * 100:
+LARGEST = b"\xff\xff"
+
+
+@pytest.mark.parametrize(
+    ("whole", "trickle"),
+    [(0, b"TWSC"), (8, b"\0\x20"), (20, b"k"), (42, b""), (42, LARGEST), (42, LARGEST + bytes(60_000))],
+    ids=["prologue", "length", "key", "after the key", "a record's length", "a record"],
+)
+@pytest.mark.parametrize("pause", [0.0001, 0.05], ids=["always something to read", "now and then"])
+def test_client_without_keys_is_given_up(whole: int, trickle: bytes, pause: float) -> None:
+    """Whatever it sends, however slowly: the handshake's time is over when no authentic record has come."""
+    with enclave_process(Configuration(handshake_ms=400)) as child:
+        child.channel.sendall(ClientSession(POLICY).data_to_send()[:whole])
+        started = time.monotonic()
+        with contextlib.suppress(OSError):
+            for byte in trickle:
                 child.channel.sendall(bytes([byte]))
-                threading.Event().wait(0.05)
-        assert child.wait() == enclave.EXIT_FAILED
+                threading.Event().wait(pause)
+        assert child.wait() == Ending.SILENT
+        assert time.monotonic() - started < 10
+        assert child.said == []
+
+
+@pytest.mark.parametrize("junk", [b"\0\x20" + bytes(32), b"\1\x10" + bytes(272), b"\0\1x"])
+def test_junk_after_the_key_ends_it_at_once(junk: bytes) -> None:
+    with enclave_process(Configuration()) as child:
+        child.channel.sendall(ClientSession(POLICY).data_to_send() + junk)
+        assert child.wait() == Ending.BROKEN
+
+
+def test_client_that_says_nothing_after_its_credit_is_served_later() -> None:
+    """An anonymous client proves by granting credit that it has the keys: its person may take their time."""
+    with enclave_process(Configuration(handshake_ms=300)) as child:
+        with ClientConnection(child.channel, ClientSession(POLICY)) as connection:
+            connection.handshake()
+            threading.Event().wait(0.6)
+            assert not isinstance(connection.request(DeployRequest("main", SPIN), 10), ErrorReply)
+        assert child.wait() == Ending.DONE
 
 
 def test_idle_client_is_told() -> None:
@@ -180,7 +213,7 @@ def test_idle_client_is_told() -> None:
         threading.Event().wait(0.5)
         with pytest.raises(Truncated):
             connection.request(DeployRequest("main", SPIN), 10)
-        assert child.wait() == enclave.EXIT_FAILED
+        assert child.wait() == Ending.SILENT
 
 
 def test_calls_end_in_time_in_a_process_forked_from_one_that_made_calls() -> None:
@@ -207,24 +240,44 @@ def test_client_that_does_not_read_is_given_up() -> None:
         for _ in range(4):
             session.send_request(InfoRequest("main"))
         child.channel.sendall(session.data_to_send())
-        assert child.wait() == enclave.EXIT_FAILED
-        assert child.said == ["session ended: the client does not read"]
+        assert child.wait() == Ending.SILENT
+        assert child.said == []
 
 
-def test_cut_connection_is_an_error() -> None:
+def test_cut_connection_is_no_close() -> None:
     with enclave_process(Configuration()) as child:
         connection = ClientConnection(child.channel, ClientSession(POLICY))
         connection.handshake()
         connection.abort()
-        assert child.wait() == enclave.EXIT_FAILED
-        assert child.said == ["session ended: the stream ended without the peer's authenticated close"]
+        assert child.wait() == Ending.LEFT
+        assert child.said == []
+
+
+def test_client_whose_policy_refuses_says_so() -> None:
+    policy = replace(POLICY, enclave_measurements=frozenset({b"\3" * 64}))
+    with enclave_process(Configuration()) as child:
+        with pytest.raises(PolicyError):
+            ClientConnection(child.channel, ClientSession(policy)).handshake()
+        assert child.wait() == Ending.REFUSED
+        assert child.said == []
+
+
+def test_client_with_an_error_of_its_own_closes_in_order() -> None:
+    with enclave_process(Configuration()) as child:
+        with (
+            pytest.raises(KeyError),
+            ClientConnection(child.channel, ClientSession(POLICY)) as connection,
+        ):
+            connection.handshake()
+            raise KeyError
+        assert child.wait() == Ending.DONE
 
 
 def test_no_evidence_without_a_monitor() -> None:
     with enclave_process(Configuration(), answer=False) as child:
         with pytest.raises(RemoteError):
             ClientConnection(child.channel, ClientSession(POLICY)).handshake(10)
-        assert child.wait() == enclave.EXIT_FAILED
+        assert child.wait() == Ending.FAILED
 
 
 @pytest.mark.parametrize("busy", [False, True])
@@ -244,7 +297,7 @@ def test_asked_to_end_it_closes_the_session(busy: bool) -> None:
             threading.Event().wait(0.3)
             connection.request(CallRequest("main", "one"), 10)
         assert not isinstance(caught.value, ChannelTimeout)
-        assert child.wait() == enclave.EXIT_DONE
+        assert child.wait() == Ending.DONE
 
 
 def test_warm_up_fails_loudly(monkeypatch: pytest.MonkeyPatch) -> None:
