@@ -21,7 +21,8 @@ else:
             ),
             Extension(
                 "tinywasm.engine.native._loop",
-                sources=[native + "_loop.pyx", native + "loop.c", native + "heap.c", native + "stack.c"],
+                sources=[native + "_loop.pyx"]
+                + [native + name for name in ("loop.c", "bulk.c", "heap.c", "stack.c")],
                 depends=[
                     native + header
                     for header in (

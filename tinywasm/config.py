@@ -32,7 +32,8 @@ class Config:
     `engine`: "python", "native", or "auto", which takes native where it is built; the default comes from
     the environment variable TINYWASM_ENGINE.
     `wide_arithmetic`, `custom_page_sizes`: proposals beyond WebAssembly 3.0.
-    `consume_fuel`: stores start with no fuel and every instruction costs one unit.
+    `consume_fuel`: stores start with no fuel and every instruction costs one unit, a bulk
+    instruction another one for each whole 64 bytes that it writes.
     `epoch_interruption`: stores start with an epoch deadline of 0, so that none runs without a call of
     `Store.set_epoch_deadline`.
     `max_call_depth`: activations of Wasm functions at a time; one more traps as stack exhaustion. At most

@@ -17,7 +17,7 @@ from typing import Any
 
 from tinywasm import numerics
 from tinywasm.code import BlockType, Cast, Catch, MemArg, instructions
-from tinywasm.engine import steps
+from tinywasm.engine import bulk, steps
 from tinywasm.errors import StackExhausted
 from tinywasm.instructions import BY_NAME, TABLE, Instruction, Role
 from tinywasm.matching import close_ref
@@ -46,6 +46,8 @@ GOTO, IF, UNWIND, TABLE_BRANCH, CALL, TAIL_CALL, RETURN = range(7)
 # A frame of more locals than this, or of more operands, is refused as stack exhaustion.
 MAX_LOCALS = 1_000_000
 MAX_OPERANDS = 1_000_000
+# Code without loops looks at the interrupt flag after so many instructions.
+MAX_UNPOLLED = 4096
 
 
 class Block:
@@ -152,6 +154,7 @@ class _Builder:
         self.blocks: list[Block] = []
         self.labels: list[_Label] = []
         self.position = 0
+        self.unpolled = 0
         self.dead = False
         self.block = self.leader = self.new_block()
         store = instance.store
@@ -207,6 +210,7 @@ class _Builder:
         self.height += pushes - pops
 
     def poll(self) -> None:
+        self.unpolled = 0
         self.step(steps.poll, self.instance.store, 0, 0)
 
     def count(self) -> None:
@@ -215,6 +219,9 @@ class _Builder:
         if not self.leader.cost:
             self.leader.charged_from = self.position
         self.leader.cost += 1
+        self.unpolled += 1
+        if self.unpolled > MAX_UNPOLLED and self.func is not None:
+            self.poll()
 
     def enter(self, block: Block, height: int, *, lead: bool = True) -> None:
         """Go on in `block` with `height` operands."""
@@ -516,21 +523,37 @@ def _table(b: _Builder, imm: Any) -> Any:
     return b.instance.tables[imm[0]]
 
 
+def _memories(b: _Builder, imm: Any) -> Any:
+    return b.instance.store, b.instance.memories[imm[0]], b.instance.memories[imm[1]]
+
+
+def _tables(b: _Builder, imm: Any) -> Any:
+    return b.instance.store, b.instance.tables[imm[0]], b.instance.tables[imm[1]]
+
+
+def _store_and(bind: Callable[[_Builder, Any], Any]) -> Callable[[_Builder, Any], Any]:
+    return lambda b, imm: (b.instance.store, bind(b, imm))
+
+
 def _segment(b: _Builder, imm: Any) -> Any:
     return b.instance, imm[0]
+
+
+def _struct_size(struct: StructType) -> int:
+    return sum(16 if field.storage is V128 else 8 for field in struct.fields)
 
 
 def _struct_new(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
     b.count()
     defined, struct = b.struct(imm[0])
-    masks = tuple(steps.storage_mask(field.storage) for field in struct.fields)
-    b.step(steps.struct_new, (b.instance.store.limits, defined, masks), len(masks), 1)
+    masks = tuple(bulk.storage_mask(field.storage) for field in struct.fields)
+    b.step(bulk.struct_new, (b.instance.store, defined, _struct_size(struct), masks), len(masks), 1)
 
 
 def _struct_new_default(b: _Builder, imm: Any) -> Any:
     defined, struct = b.struct(imm[0])
     values = tuple(default_value(field.storage) for field in struct.fields)
-    return b.instance.store.limits, defined, values
+    return b.instance.store, defined, _struct_size(struct), values
 
 
 def _struct_width(b: _Builder, imm: Any) -> Any:
@@ -539,11 +562,11 @@ def _struct_width(b: _Builder, imm: Any) -> Any:
 
 
 def _struct_mask(b: _Builder, imm: Any) -> Any:
-    return imm[1], steps.storage_mask(b.struct(imm[0])[1].fields[imm[1]].storage)
+    return imm[1], bulk.storage_mask(b.struct(imm[0])[1].fields[imm[1]].storage)
 
 
 def _array_mask(b: _Builder, imm: Any) -> int:
-    return steps.storage_mask(b.array(imm[0])[1])
+    return bulk.storage_mask(b.array(imm[0])[1])
 
 
 def _array_width(b: _Builder, imm: Any) -> int:
@@ -552,19 +575,21 @@ def _array_width(b: _Builder, imm: Any) -> int:
 
 
 def _array_new(b: _Builder, imm: Any) -> Any:
-    defined, storage = b.array(imm[0])
-    return b.instance.store.limits, defined, steps.storage_mask(storage)
+    return b.instance.store, *b.array(imm[0])
 
 
 def _array_new_default(b: _Builder, imm: Any) -> Any:
     defined, storage = b.array(imm[0])
-    return b.instance.store.limits, defined, default_value(storage)
+    return b.instance.store, defined, bulk.storage_size(storage), default_value(storage)
 
 
 def _array_new_fixed(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
     b.count()
-    limits, defined, mask = _array_new(b, imm)
-    b.step(steps.array_new_fixed, (limits, defined, imm[1], mask), imm[1], 1)
+    b.step(bulk.array_new_fixed, (*_array_new(b, imm), imm[1]), imm[1], 1)
+
+
+def _array_storage(b: _Builder, imm: Any) -> Any:
+    return b.instance.store, b.array(imm[0])[1]
 
 
 def _array_new_data(b: _Builder, imm: Any) -> Any:
@@ -622,22 +647,16 @@ _HAND: dict[str, _Lower] = {
     "table.get": _plain(steps.table_get, _table),
     "table.set": _plain(steps.table_set, _table),
     "table.size": _plain(steps.table_size, _table),
-    "table.grow": _plain(steps.table_grow, _table),
-    "table.fill": _plain(steps.table_fill, _table),
-    "table.copy": _plain(
-        steps.table_copy, lambda b, imm: (b.instance.tables[imm[0]], b.instance.tables[imm[1]])
-    ),
-    "table.init": _plain(steps.table_init, lambda b, imm: (b.instance, imm[0], b.instance.tables[imm[1]])),
+    "table.grow": _plain(bulk.table_grow, _store_and(_table)),
+    "table.fill": _plain(bulk.table_fill, _store_and(_table)),
+    "table.copy": _plain(bulk.table_copy, _tables),
+    "table.init": _plain(bulk.table_init, lambda b, imm: (b.instance, imm[0], b.instance.tables[imm[1]])),
     "elem.drop": _plain(steps.elem_drop, _segment),
     "memory.size": _plain(steps.memory_size, _memory),
     "memory.grow": _plain(steps.memory_grow, _memory),
-    "memory.fill": _plain(steps.memory_fill, _memory),
-    "memory.copy": _plain(
-        steps.memory_copy, lambda b, imm: (b.instance.memories[imm[0]], b.instance.memories[imm[1]])
-    ),
-    "memory.init": _plain(
-        steps.memory_init, lambda b, imm: (b.instance, imm[0], b.instance.memories[imm[1]])
-    ),
+    "memory.fill": _plain(bulk.memory_fill, _store_and(_memory)),
+    "memory.copy": _plain(bulk.memory_copy, _memories),
+    "memory.init": _plain(bulk.memory_init, lambda b, imm: (b.instance, imm[0], b.instance.memories[imm[1]])),
     "data.drop": _plain(steps.data_drop, _segment),
     "i32.const": _plain(steps.constant, _mask(32)),
     "i64.const": _plain(steps.constant, _mask(64)),
@@ -658,25 +677,25 @@ _HAND: dict[str, _Lower] = {
     "any.convert_extern": _nop,
     "extern.convert_any": _nop,
     "struct.new": _struct_new,
-    "struct.new_default": _plain(steps.struct_new_default, _struct_new_default),
+    "struct.new_default": _plain(bulk.struct_new_default, _struct_new_default),
     "struct.get": _plain(steps.struct_get, _struct_width),
     "struct.get_s": _plain(steps.struct_get_s, _struct_width),
     "struct.get_u": _plain(steps.struct_get, _struct_width),
     "struct.set": _plain(steps.struct_set, _struct_mask),
-    "array.new": _plain(steps.array_new, _array_new),
-    "array.new_default": _plain(steps.array_new_default, _array_new_default),
+    "array.new": _plain(bulk.array_new, _array_new),
+    "array.new_default": _plain(bulk.array_new_default, _array_new_default),
     "array.new_fixed": _array_new_fixed,
-    "array.new_data": _plain(steps.array_new_data, _array_new_data),
-    "array.new_elem": _plain(steps.array_new_elem, _array_new_elem),
+    "array.new_data": _plain(bulk.array_new_data, _array_new_data),
+    "array.new_elem": _plain(bulk.array_new_elem, _array_new_elem),
     "array.get": _plain(steps.array_get, _array_mask),
     "array.get_s": _plain(steps.array_get_s, _array_width),
     "array.get_u": _plain(steps.array_get, _array_mask),
     "array.set": _plain(steps.array_set, _array_mask),
     "array.len": _plain(steps.array_len, _nothing),
-    "array.fill": _plain(steps.array_fill, _array_mask),
-    "array.copy": _plain(steps.array_copy, _nothing),
-    "array.init_data": _plain(steps.array_init_data, _array_init_data),
-    "array.init_elem": _plain(steps.array_init_elem, lambda b, imm: (b.instance, imm[1])),
+    "array.fill": _plain(bulk.array_fill, _array_storage),
+    "array.copy": _plain(bulk.array_copy, _array_storage),
+    "array.init_data": _plain(bulk.array_init_data, _array_init_data),
+    "array.init_elem": _plain(bulk.array_init_elem, lambda b, imm: (b.instance, imm[1])),
 }
 
 

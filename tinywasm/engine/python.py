@@ -141,11 +141,14 @@ def _call_host(
     store.depth = depth
     store.caller = caller.module if caller else None
     try:
-        return func.host(*args)
+        results = func.host(*args)
     except RecursionError as error:
         if used_up_by_nesting(error, store.backend.nested):
             raise StackExhausted from error
         raise
+    if store.interrupted:
+        store.poll()
+    return results
 
 
 def _run(store: Store, func: FuncInstance, stack: list[Any], activations: list[_Activation]) -> list[Any]:

@@ -10,26 +10,24 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+from tinywasm.engine.bulk import as_array
 from tinywasm.errors import Trap, TrapCode, WasmException
 from tinywasm.numerics.floats import f32_from_bits, f32_to_bits
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.globals import GlobalInstance
 from tinywasm.runtime.heap import (
     I31,
-    ArrayInstance,
     ExceptionInstance,
     StructInstance,
     TagInstance,
-    check_array_length,
     is_instance,
 )
-from tinywasm.runtime.limits import ResourceLimits
 from tinywasm.runtime.memory import MemoryInstance
 from tinywasm.runtime.module import ModuleInstance
 from tinywasm.runtime.profile import Profile, Record
 from tinywasm.runtime.store import Store
 from tinywasm.runtime.table import TableInstance
-from tinywasm.types import F32, F64, I32, I64, V128, DefinedType, PackedType, RefType, StorageType
+from tinywasm.types import DefinedType, RefType
 
 Stack = list[Any]
 Step = Callable[[Stack, Any], None]
@@ -313,22 +311,6 @@ def memory_grow(stack: Stack, memory: MemoryInstance) -> None:
     stack[-1] = memory.failure if old < 0 else old
 
 
-def memory_fill(stack: Stack, memory: MemoryInstance) -> None:
-    count, value, target = stack.pop(), stack.pop(), stack.pop()
-    memory.fill(target, value, count)
-
-
-def memory_copy(stack: Stack, imm: tuple[MemoryInstance, MemoryInstance]) -> None:
-    count, source, target = stack.pop(), stack.pop(), stack.pop()
-    imm[0].copy(target, imm[1], source, count)
-
-
-def memory_init(stack: Stack, imm: tuple[ModuleInstance, int, MemoryInstance]) -> None:
-    instance, segment, memory = imm
-    count, source, target = stack.pop(), stack.pop(), stack.pop()
-    memory.init(target, instance.datas[segment], source, count)
-
-
 def data_drop(stack: Stack, imm: tuple[ModuleInstance, int]) -> None:
     imm[0].datas[imm[1]] = b""
 
@@ -347,28 +329,6 @@ def table_set(stack: Stack, table: TableInstance) -> None:
 
 def table_size(stack: Stack, table: TableInstance) -> None:
     stack.append(len(table.elements))
-
-
-def table_grow(stack: Stack, table: TableInstance) -> None:
-    count = stack.pop()
-    old = table.grow(count, stack[-1])
-    stack[-1] = table.failure if old < 0 else old
-
-
-def table_fill(stack: Stack, table: TableInstance) -> None:
-    count, value, target = stack.pop(), stack.pop(), stack.pop()
-    table.fill(target, value, count)
-
-
-def table_copy(stack: Stack, imm: tuple[TableInstance, TableInstance]) -> None:
-    count, source, target = stack.pop(), stack.pop(), stack.pop()
-    imm[0].copy(target, imm[1], source, count)
-
-
-def table_init(stack: Stack, imm: tuple[ModuleInstance, int, TableInstance]) -> None:
-    instance, segment, table = imm
-    count, source, target = stack.pop(), stack.pop(), stack.pop()
-    table.init(target, instance.elems[segment], source, count)
 
 
 def elem_drop(stack: Stack, imm: tuple[ModuleInstance, int]) -> None:
@@ -462,27 +422,6 @@ def i31_get_s(stack: Stack, imm: None) -> None:
 # Aggregates: a packed field holds its unsigned value
 
 
-def storage_mask(storage: StorageType) -> int:
-    """The mask that `storage` applies to a value, or 0 for none."""
-    return (1 << storage.value) - 1 if isinstance(storage, PackedType) else 0
-
-
-def struct_new(stack: Stack, imm: tuple[ResourceLimits, DefinedType, tuple[int, ...]]) -> None:
-    """The immediate has the fields' masks, 0 for unpacked ones."""
-    limits, defined, masks = imm
-    count = len(masks)
-    lease = limits.lease_object(count)
-    fields = stack[len(stack) - count :]
-    del stack[len(stack) - count :]
-    values = [v & m if m else v for v, m in zip(fields, masks, strict=True)]
-    stack.append(StructInstance(defined, values, lease))
-
-
-def struct_new_default(stack: Stack, imm: tuple[ResourceLimits, DefinedType, tuple[Any, ...]]) -> None:
-    limits, defined, values = imm
-    stack.append(StructInstance(defined, list(values), limits.lease_object(len(values))))
-
-
 def _struct(value: StructInstance | None) -> StructInstance:
     if value is None:
         raise Trap(TrapCode.NULL_REFERENCE, "null structure reference")
@@ -508,81 +447,9 @@ def _sign_extend(value: int, width: int) -> int:
     return value | (_M32 << width & _M32) if value >> (width - 1) else value
 
 
-def _array(value: ArrayInstance | None) -> ArrayInstance:
-    if value is None:
-        raise Trap(TrapCode.NULL_REFERENCE, "null array reference")
-    return value
-
-
-def array_new(stack: Stack, imm: tuple[ResourceLimits, DefinedType, int]) -> None:
-    limits, defined, mask = imm
-    count = stack.pop()
-    check_array_length(count)
-    lease = limits.lease_object(count)
-    value = stack[-1]
-    stack[-1] = ArrayInstance(defined, [value & mask if mask else value] * count, lease)
-
-
-def array_new_default(stack: Stack, imm: tuple[ResourceLimits, DefinedType, Any]) -> None:
-    limits, defined, value = imm
-    check_array_length(stack[-1])
-    lease = limits.lease_object(stack[-1])
-    stack[-1] = ArrayInstance(defined, [value] * stack[-1], lease)
-
-
-def array_new_fixed(stack: Stack, imm: tuple[ResourceLimits, DefinedType, int, int]) -> None:
-    limits, defined, count, mask = imm
-    lease = limits.lease_object(count)
-    elements = stack[len(stack) - count :]
-    del stack[len(stack) - count :]
-    stack.append(ArrayInstance(defined, [v & mask for v in elements] if mask else elements, lease))
-
-
-_ELEMENT_FORMS = {
-    PackedType.I8: ("B", 1),
-    PackedType.I16: ("H", 2),
-    I32: ("I", 4),
-    I64: ("Q", 8),
-    F64: ("d", 8),
-}
-
-
-def _elements(segment: bytes, storage: StorageType, source: int, count: int) -> list[Any]:
-    """`count` array elements from byte `source` of a data segment (section 4.6.9, array.new_data)."""
-    form, size = _ELEMENT_FORMS.get(storage, ("", 16 if storage is V128 else 4))
-    if source + count * size > len(segment):
-        raise Trap(TrapCode.MEMORY_OUT_OF_BOUNDS)
-    raw = bytes(segment[source : source + count * size])
-    if form:
-        return list(struct.unpack(f"<{count}{form}", raw))
-    if storage is F32:
-        return [f32_from_bits(bits) for bits in struct.unpack(f"<{count}I", raw)]
-    return [raw[at : at + 16] for at in range(0, len(raw), 16)]
-
-
-def array_new_data(stack: Stack, imm: tuple[ModuleInstance, DefinedType, StorageType, int]) -> None:
-    instance, defined, storage, segment = imm
-    count = stack.pop()
-    elements = _elements(instance.datas[segment], storage, stack[-1], count)
-    stack[-1] = ArrayInstance(defined, elements, instance.store.limits.lease_object(count))
-
-
-def _references(segment: list[Any], source: int, count: int) -> list[Any]:
-    if source + count > len(segment):
-        raise Trap(TrapCode.TABLE_OUT_OF_BOUNDS)
-    return segment[source : source + count]
-
-
-def array_new_elem(stack: Stack, imm: tuple[ModuleInstance, DefinedType, int]) -> None:
-    instance, defined, segment = imm
-    count = stack.pop()
-    elements = _references(instance.elems[segment], stack[-1], count)
-    stack[-1] = ArrayInstance(defined, elements, instance.store.limits.lease_object(count))
-
-
 def array_get(stack: Stack, imm: int) -> None:
     index = stack.pop()
-    array = _array(stack[-1])
+    array = as_array(stack[-1])
     array.check(index, 1)
     stack[-1] = array.elements[index]
 
@@ -594,47 +461,13 @@ def array_get_s(stack: Stack, width: int) -> None:
 
 def array_set(stack: Stack, mask: int) -> None:
     value, index = stack.pop(), stack.pop()
-    array = _array(stack.pop())
+    array = as_array(stack.pop())
     array.check(index, 1)
     array.elements[index] = value & mask if mask else value
 
 
 def array_len(stack: Stack, imm: None) -> None:
-    stack[-1] = len(_array(stack[-1]).elements)
-
-
-def array_fill(stack: Stack, mask: int) -> None:
-    count, value, index = stack.pop(), stack.pop(), stack.pop()
-    array = _array(stack.pop())
-    array.check(index, count)
-    array.elements[index : index + count] = [value & mask if mask else value] * count
-
-
-def array_copy(stack: Stack, imm: None) -> None:
-    count, source_index = stack.pop(), stack.pop()
-    source = stack.pop()
-    index = stack.pop()
-    target = _array(stack.pop())
-    source = _array(source)
-    target.check(index, count)
-    source.check(source_index, count)
-    target.elements[index : index + count] = source.elements[source_index : source_index + count]
-
-
-def array_init_data(stack: Stack, imm: tuple[ModuleInstance, StorageType, int]) -> None:
-    instance, storage, segment = imm
-    count, source, index = stack.pop(), stack.pop(), stack.pop()
-    array = _array(stack.pop())
-    array.check(index, count)
-    array.elements[index : index + count] = _elements(instance.datas[segment], storage, source, count)
-
-
-def array_init_elem(stack: Stack, imm: tuple[ModuleInstance, int]) -> None:
-    instance, segment = imm
-    count, source, index = stack.pop(), stack.pop(), stack.pop()
-    array = _array(stack.pop())
-    array.check(index, count)
-    array.elements[index : index + count] = _references(instance.elems[segment], source, count)
+    stack[-1] = len(as_array(stack[-1]).elements)
 
 
 # Exceptions

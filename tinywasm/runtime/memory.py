@@ -76,19 +76,8 @@ class MemoryInstance:
         if address + size > len(self.data):
             raise Trap(TrapCode.MEMORY_OUT_OF_BOUNDS)
 
-    def copy(self, target: int, source_memory: MemoryInstance, source: int, count: int) -> None:
-        """`memory.copy`: overlapping ranges as if through a buffer."""
-        self.check(target, count)
-        source_memory.check(source, count)
-        self.data[target : target + count] = source_memory.data[source : source + count]
-
-    def fill(self, target: int, byte: int, count: int) -> None:
-        """`memory.fill`."""
-        self.check(target, count)
-        self.data[target : target + count] = bytes([byte & 0xFF]) * count
-
     def init(self, target: int, segment: bytes, source: int, count: int) -> None:
-        """`memory.init` from the bytes of a data segment."""
+        """Write an active data segment."""
         self.check(target, count)
         if source + count > len(segment):
             raise Trap(TrapCode.MEMORY_OUT_OF_BOUNDS)

@@ -13,6 +13,9 @@ from tinywasm.runtime.limits import ResourceLimits
 from tinywasm.types import FuncType
 from tinywasm.unique import Unique
 
+# The same as in engine/native/bulk.c.
+BYTES_A_UNIT = 64
+
 
 class Store(Unique):
     """Owns the instances made in it, and their fuel, time, limits and call depth.
@@ -55,7 +58,7 @@ class Store(Unique):
         return self._data
 
     def set_fuel(self, fuel: int) -> None:
-        """Give the store `fuel` units, one for each instruction.
+        """Give the store `fuel` units, one for each instruction and for 64 bytes that a bulk one writes.
 
         Raises `WasmError` where the configuration does not meter, `OverflowError` beyond 64 bits.
         """
@@ -78,6 +81,12 @@ class Store(Unique):
         if self.fuel < units:
             raise OutOfFuel
         self.fuel -= units
+
+    def pay(self, size: int) -> None:
+        """Where fuel is metered, pay for `size` bytes that a bulk instruction is about to write: a unit for
+        each whole 64. Raises `OutOfFuel`."""
+        if self.fuel is not None and size >= BYTES_A_UNIT:
+            self.charge(size // BYTES_A_UNIT)
 
     def interrupt(self) -> None:
         """End the call under way, or else the next one, with `Interrupted`. May come from any thread."""

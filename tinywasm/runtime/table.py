@@ -45,18 +45,29 @@ class TableInstance:
         """What `table.grow` answers when refused: -1 in the address type."""
         return 0xFFFFFFFFFFFFFFFF if self.type.address is I64 else 0xFFFFFFFF
 
+    def refuses(self, count: int) -> bool:
+        """Whether it may not grow by so many elements."""
+        size = len(self.elements) + count
+        top = self.type.limits.max
+        if (top is not None and size > top) or size > max(self.limit, len(self.elements)):
+            return True
+        return self.lease is not None and not self.lease.limits.fits(8 * count)
+
+    def take(self, count: int) -> None:
+        """Count elements that were added against what the store may take."""
+        if self.lease:
+            self.lease.extend(8 * count)
+
     def grow(self, count: int, value: Any) -> int:
         """The old size, or -1 where growth is refused."""
         old = len(self.elements)
-        top = self.type.limits.max
-        if (top is not None and old + count > top) or old + count > max(self.limit, old):
-            return -1
-        if self.lease and not self.lease.extend(8 * count):
+        if self.refuses(count):
             return -1
         try:
             self.elements.extend([value] * count)
         except MemoryError:
             return -1
+        self.take(count)
         return old
 
     def check(self, index: int, count: int) -> None:
@@ -72,19 +83,8 @@ class TableInstance:
         self.check(index, 1)
         self.elements[index] = value
 
-    def copy(self, target: int, source_table: TableInstance, source: int, count: int) -> None:
-        """`table.copy`: overlapping ranges as if through a buffer."""
-        self.check(target, count)
-        source_table.check(source, count)
-        self.elements[target : target + count] = source_table.elements[source : source + count]
-
-    def fill(self, target: int, value: Any, count: int) -> None:
-        """`table.fill`."""
-        self.check(target, count)
-        self.elements[target : target + count] = [value] * count
-
     def init(self, target: int, segment: Sequence[Any], source: int, count: int) -> None:
-        """`table.init` from the references of an element segment."""
+        """Write an active element segment."""
         self.check(target, count)
         if source + count > len(segment):
             raise Trap(TrapCode.TABLE_OUT_OF_BOUNDS)

@@ -10,7 +10,7 @@ import importlib
 
 from tinywasm.engine.native.opcodes import DIGEST
 
-_INTERFACE = 6
+_INTERFACE = 7
 
 
 def _reason() -> str:

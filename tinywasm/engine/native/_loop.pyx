@@ -79,6 +79,7 @@ cdef extern from "native.h" nogil:
     enum:
         KIND_FUNC, KIND_STRUCT, KIND_ARRAY, KIND_EXN, KIND_HOST
         STATUS_DONE, STATUS_TRAP, STATUS_THROWN, STATUS_PYTHON
+        TRAP_PYTHON, TRAP_ALLOCATION_TOO_LARGE, TRAP_INTERRUPT
     ctypedef struct TypeInfo:
         int kind
         uint32_t depth
@@ -123,6 +124,7 @@ cdef extern from "native.h" nogil:
         uint32_t window_count
         Handler *handlers
         Window *windows
+        int32_t jumps
         uint64_t calls, own
     ctypedef struct Func:
         Object head
@@ -176,6 +178,8 @@ cdef extern from "native.h" nogil:
         int64_t fuel
         int trap
         uint64_t element, refused
+        int failure
+        int busy
         int interrupted
         int main_thread
         Exn *thrown
@@ -200,19 +204,19 @@ cdef extern from "native.h" nogil:
     int tw_run(Store *store, Func *func, uint64_t *fp)
     int tw_memory_open(Memory *memory, uint64_t size)
     int64_t tw_memory_grow(Memory *memory, uint64_t pages)
-    int64_t tw_table_grow(Table *table, uint64_t count, uint64_t value)
+    int64_t tw_table_enlarge(Table *table, uint64_t count, uint64_t value)
     Object *tw_new_exn(Store *store, Tag *tag)
     Object *tw_new_host(Store *store, void *python)
     int tw_is_instance(uint64_t ref, TypeInfo *concrete, int heap, int nullable)
     uint64_t tw_first_threshold
-    void tw_collect(Store *store)
+    int tw_collect(Store *store)
     void tw_free_objects(Store *store)
     const char *tw_table_digest()
 
 
 TABLE_DIGEST = tw_table_digest().decode()
 # Raised with every change of what this module offers to Python: see `native_available`.
-INTERFACE = 6
+INTERFACE = 7
 
 
 def collect_first_at(uint64_t allocated):
@@ -336,6 +340,8 @@ cdef class NativeCode:
                 clause = &handler.clauses[number]
                 clause.tag, clause.with_ref, clause.target, clause.height = tag, with_ref, target, height
                 clause.base = base
+        zeros = lowered.zeros + lowered.frame_slots - lowered.near_slots
+        self.code.jumps = 1 + zeros // 8 + self.code.word_count // 64
         self.code.window_count = len(lowered.windows)
         self.code.windows = <Window *>calloc(len(lowered.windows) or 1, sizeof(Window))
         for index, (start, base) in enumerate(lowered.windows):
@@ -476,9 +482,12 @@ cdef class NativeStore:
             host = following
 
     cdef int guard(self) except -1:
-        """Raises `WasmError` while another thread runs: what that works on must not change under it."""
+        """Raises `WasmError` while another thread runs, or this one's signal handler came in the middle of an
+        instruction: what is worked on must not change meanwhile."""
         if self.nested and self.running != PyThread_get_thread_ident():
             raise WasmError("the store is in use by another thread")
+        if self.c.busy:
+            raise WasmError("the store is in use: a signal handler came in the middle of an instruction")
         return 0
 
     def caller(self):
@@ -502,8 +511,16 @@ cdef class NativeStore:
     def collect(self):
         """Collect now."""
         self.guard()
-        tw_collect(&self.c)
+        self.c.failure = tw_collect(&self.c)
+        self._settle()
+        if self.c.failure:
+            raise self.refusal()
         self._release()
+
+    cdef _settle(self):
+        """After whatever may have collected, which lets go of the interpreter's lock where it takes long."""
+        if self.c.thread_state != NULL:
+            _acquire_gil(&self.c)
 
     def limit_total(self, limit):
         """The most bytes that memories, tables and objects may take together; None for no limit."""
@@ -515,13 +532,20 @@ cdef class NativeStore:
             self.collect()
         if not tw_fits(self.c.budget, bytes):
             self.c.refused = 0
+            self.c.failure = TRAP_ALLOCATION_TOO_LARGE
             raise self.refusal()
         self.c.budget.holders += 1
         budget[0] = self.c.budget
         return 0
 
     cdef object refusal(self):
-        """The trap of an allocation that was refused."""
+        """What is raised for an allocation that failed."""
+        if self.c.failure == TRAP_PYTHON:
+            error, self.pending = self.pending, None
+            return error
+        if self.c.failure == TRAP_INTERRUPT:
+            self.owner.acknowledge()
+            return Interrupted()
         code = TrapCode.ALLOCATION_TOO_LARGE
         if self.c.refused:
             return Trap(code, f"{code.value}: array of {self.c.refused} elements")
@@ -590,6 +614,7 @@ cdef class NativeStore:
         if type(value) is I31:
             return <uint64_t>(value.value & 0x7FFFFFFF) << 1 | 1
         object = tw_new_host(&self.c, <void *>value)
+        self._settle()
         if object == NULL:
             raise self.refusal()
         Py_INCREF(value)
@@ -771,6 +796,7 @@ cdef class NativeStore:
         elif code is TrapCode.INDIRECT_CALL_TO_NULL:
             trap = Trap(code, f"{code.value} {self.c.element}")
         elif code is TrapCode.ALLOCATION_TOO_LARGE:
+            self.c.failure = TRAP_ALLOCATION_TOO_LARGE
             trap = self.refusal()
         else:
             trap = Trap(code, wording)
@@ -806,6 +832,7 @@ cdef class NativeStore:
         """Bring a `WasmException` of a host function into the loop."""
         cdef NativeTag tag = error.tag
         cdef Exn *exn = <Exn *>tw_new_exn(&self.c, &tag.tag)
+        self._settle()
         if exn == NULL:
             raise self.refusal()
         # The tag may belong to an instance of another store, which may go before the exception.
@@ -843,6 +870,7 @@ cdef int _prepare(Store *c, Func *func) noexcept:
     try:
         if store.metered:
             store.owner.fuel = c.fuel
+        store.owner.poll()
         owned = store.funcs[<object>func.python]
         owned.code = store.lower(owned.python)
         func.code = &owned.code.code
@@ -1214,7 +1242,7 @@ cdef class NativeTable:
         if count > self.c.max:
             return -1
         self.store.write_reference(self.type.element, value, &ref)
-        return tw_table_grow(&self.c, count, ref)
+        return tw_table_enlarge(&self.c, count, ref)
 
     def init(self, target, segment, source, count):
         cdef uint64_t place

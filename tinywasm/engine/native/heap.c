@@ -23,14 +23,18 @@ static uint64_t object_bytes(const Object *object) {
 }
 
 static Object *allocate(Store *store, uint64_t bytes, int kind, TypeInfo *type) {
+    store->failure = TRAP_ALLOCATION_TOO_LARGE;
     if (store->threshold == 0) store->threshold = tw_first_threshold;
-    if (store->allocated + bytes > store->threshold) tw_collect(store);
-    else if (!tw_fits(store->budget, bytes)) tw_collect(store);
+    if (store->allocated + bytes > store->threshold || !tw_fits(store->budget, bytes)) {
+        int trap = tw_collect(store);
+        if (trap) { store->failure = trap; return NULL; }
+    }
     if (!tw_fits(store->budget, bytes)) { store->refused = 0; return NULL; }
     Object *object = calloc(1, bytes);
     if (!object) return NULL;
     store->budget->used += bytes;
     object->kind = (uint8_t)kind;
+    object->marked = store->collection; /* a sweep under way is not to take it */
     object->type = type;
     object->next = store->objects;
     store->objects = object;
@@ -43,9 +47,14 @@ Object *tw_new_struct(Store *store, TypeInfo *type) {
     return allocate(store, sizeof(Struct) + type->slots * 8, KIND_STRUCT, type);
 }
 
-Object *tw_new_array(Store *store, TypeInfo *type, uint64_t length) {
+int tw_array_too_long(Store *store, uint64_t length) {
     store->refused = length;
-    if (length > MAX_ARRAY_LENGTH) return NULL;
+    return length > MAX_ARRAY_LENGTH;
+}
+
+Object *tw_new_array(Store *store, TypeInfo *type, uint64_t length) {
+    store->failure = TRAP_ALLOCATION_TOO_LARGE;
+    if (tw_array_too_long(store, length)) return NULL;
     Object *object = allocate(store, sizeof(Array) + length * type->element_size, KIND_ARRAY, type);
     if (object) ((Array *)object)->length = length;
     return object;
@@ -97,14 +106,28 @@ int tw_is_instance(uint64_t ref, TypeInfo *concrete, int heap, int nullable) {
     }
 }
 
-/* The set of live addresses, for the conservative scan, and the marker's stack. */
+/* The set of live addresses, for the conservative scan, and the marker's stack. `stopped` is the trap code
+   of what broke the collection off: all that follows is then skipped. */
 typedef struct Marker {
+    Store *store;
     Object **set;
     uint64_t mask;
     Object **pending;
     uint64_t count, capacity;
     int failed;
+    int stopped;
+    uint32_t steps;
 } Marker;
+
+/* Steps between two looks whether the run shall end. */
+#define STEPS_A_LOOK 2048
+
+/* After each object or reference. A collection that Python asks for outside of a run is not broken off. */
+static int stopped(Marker *marker) {
+    if (++marker->steps % STEPS_A_LOOK == 0 && !marker->stopped && marker->store->depth > 0)
+        marker->stopped = tw_pause(marker->store);
+    return marker->stopped;
+}
 
 static uint64_t hash(const Object *object, uint64_t mask) {
     return (((uintptr_t)object >> 4) * UINT64_C(0x9E3779B97F4A7C15) >> 20) & mask;
@@ -117,8 +140,8 @@ static int known(const Marker *marker, const Object *object) {
 }
 
 static void push(Marker *marker, Object *object) {
-    if (object->marked) return;
-    object->marked = 1;
+    if (object->marked == marker->store->collection) return;
+    object->marked = marker->store->collection;
     if (marker->count == marker->capacity) {
         uint64_t capacity = marker->capacity ? marker->capacity * 2 : 1024;
         Object **grown = realloc(marker->pending, capacity * sizeof *grown);
@@ -141,14 +164,18 @@ static void mark_guess(Marker *marker, uint64_t bits) {
     if (known(marker, object)) push(marker, object);
 }
 
+static void mark_refs(Marker *marker, const uint64_t *refs, uint64_t count) {
+    for (uint64_t i = 0; i < count && !stopped(marker); i++) mark_ref(marker, refs[i]);
+}
+
 static void mark_children(Marker *marker, Object *object) {
     if (object->kind == KIND_STRUCT) {
         Struct *instance = (Struct *)object;
-        for (uint32_t i = 0; i < object->type->slots; i++)
+        for (uint32_t i = 0; i < object->type->slots && !stopped(marker); i++)
             if (object->type->kinds[i] == 'r') mark_ref(marker, instance->fields[i]);
     } else if (object->kind == KIND_ARRAY && object->type->element == 'r') {
         Array *array = (Array *)object;
-        for (uint64_t i = 0; i < array->length; i++) mark_ref(marker, ((uint64_t *)array->elements)[i]);
+        mark_refs(marker, (uint64_t *)array->elements, array->length);
     } else if (object->kind == KIND_EXN) {
         Exn *exn = (Exn *)object;
         uint32_t slot = 0;
@@ -160,29 +187,29 @@ static void mark_children(Marker *marker, Object *object) {
 }
 
 static void mark_roots(Store *store, Marker *marker) {
-    for (Object *object = store->objects; object; object = object->next)
+    for (Object *object = store->objects; object && !stopped(marker); object = object->next)
         if (object->pins) push(marker, object);
-    for (uint64_t *slot = store->stack; slot < store->top; slot++) mark_guess(marker, *slot);
+    for (uint64_t *slot = store->stack; slot < store->top && !stopped(marker); slot++) mark_guess(marker, *slot);
     if (store->thrown) push(marker, &store->thrown->head);
-    for (uint64_t i = 0; i < store->global_count; i++)
+    for (uint64_t i = 0; i < store->global_count && !stopped(marker); i++)
         if (store->globals[i]->is_ref) mark_ref(marker, store->globals[i]->value[0]);
     for (uint64_t i = 0; i < store->table_count; i++)
-        for (uint64_t j = 0; j < store->tables[i]->size; j++) mark_ref(marker, store->tables[i]->elements[j]);
+        mark_refs(marker, store->tables[i]->elements, store->tables[i]->size);
     for (uint64_t i = 0; i < store->instance_count; i++) {
         Instance *instance = store->instances[i];
         for (uint64_t j = 0; j < instance->elem_count; j++)
-            for (uint64_t k = 0; k < instance->elems[j].length; k++) mark_ref(marker, instance->elems[j].refs[k]);
+            mark_refs(marker, instance->elems[j].refs, instance->elems[j].length);
     }
 }
 
 static int build_set(Store *store, Marker *marker) {
     uint64_t count = 0, size = 1024;
-    for (Object *object = store->objects; object; object = object->next) count++;
+    for (Object *object = store->objects; object && !stopped(marker); object = object->next) count++;
     while (size < count * 2) size *= 2;
     marker->set = calloc(size, sizeof *marker->set);
     if (!marker->set) return 0;
     marker->mask = size - 1;
-    for (Object *object = store->objects; object; object = object->next) {
+    for (Object *object = store->objects; object && !stopped(marker); object = object->next) {
         uint64_t at = hash(object, marker->mask);
         while (marker->set[at]) at = (at + 1) & marker->mask;
         marker->set[at] = object;
@@ -190,47 +217,76 @@ static int build_set(Store *store, Marker *marker) {
     return 1;
 }
 
-static void sweep(Store *store) {
-    Object **link = &store->objects;
-    store->budget->used -= store->allocated;
-    store->allocated = 0;
+static void discard(Store *store, Object *object) {
+    if (object->kind == KIND_HOST) {
+        object->next = (Object *)store->unreferenced;
+        store->unreferenced = (Host *)object;
+    } else {
+        free(object);
+    }
+}
+
+/* Free what was not marked, from where the last sweep was broken off. */
+static void sweep(Store *store, Marker *marker) {
+    Object **link = store->unswept;
     while (*link) {
+        if (stopped(marker)) { store->unswept = link; return; }
         Object *object = *link;
-        if (object->marked) {
-            object->marked = 0;
-            store->allocated += object_bytes(object);
+        if (object->marked == store->collection) {
             link = &object->next;
             continue;
         }
         *link = object->next;
-        if (object->kind == KIND_HOST) {
-            object->next = (Object *)store->unreferenced;
-            store->unreferenced = (Host *)object;
-        } else {
-            free(object);
-        }
+        uint64_t bytes = object_bytes(object);
+        store->allocated -= bytes;
+        store->budget->used -= bytes;
+        discard(store, object);
     }
-    store->budget->used += store->allocated;
+    store->unswept = NULL;
 }
 
-/* Without memory for the marker nothing is freed, and the heap grows instead. */
-void tw_collect(Store *store) {
-    Marker marker = {0};
-    if (build_set(store, &marker)) {
-        mark_roots(store, &marker);
-        while (marker.count && !marker.failed) mark_children(&marker, marker.pending[--marker.count]);
-        if (marker.failed)
-            for (Object *object = store->objects; object; object = object->next) object->marked = 1;
-        sweep(store);
+/* Marks count for one collection only, so that those of one that was broken off need not be taken back. */
+static void begin(Store *store) {
+    if (++store->collection) return;
+    store->collection = 1;
+    for (Object *object = store->objects; object; object = object->next) object->marked = 0;
+}
+
+/* Without memory for the marker nothing is freed, and the heap grows instead. A collection that is broken
+   off while it marks leaves all as it was; one that sweeps goes on where it was, before the next begins. */
+int tw_collect(Store *store) {
+    Marker marker = {.store = store};
+    store->busy = 1;
+    if (store->unswept) sweep(store, &marker);
+    if (!marker.stopped) {
+        begin(store);
+        if (build_set(store, &marker)) {
+            mark_roots(store, &marker);
+            while (marker.count && !marker.failed && !stopped(&marker))
+                mark_children(&marker, marker.pending[--marker.count]);
+            if (!marker.failed && !marker.stopped) {
+                store->unswept = &store->objects;
+                sweep(store, &marker);
+            }
+        }
     }
+    store->busy = 0;
     free(marker.set);
     free(marker.pending);
+    if (marker.stopped) return marker.stopped;
     store->threshold = store->allocated * 2 > tw_first_threshold ? store->allocated * 2 : tw_first_threshold;
     if (tw_first_threshold == 0) store->threshold = 0;
+    return 0;
 }
 
 /* Everything, whoever holds it; host references go to `unreferenced`. */
 void tw_free_objects(Store *store) {
-    for (Object *object = store->objects; object; object = object->next) object->marked = 0;
-    sweep(store);
+    store->budget->used -= store->allocated;
+    store->allocated = 0;
+    store->unswept = NULL;
+    while (store->objects) {
+        Object *object = store->objects;
+        store->objects = object->next;
+        discard(store, object);
+    }
 }

@@ -17,9 +17,15 @@
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
-/* Jumps between two looks at the interrupt flag, and looks between two at Python's signals. */
+/* What `budget` counts down between two looks at the interrupt flag: jumps, and what takes as long as a
+   jump does. Bulk work counts by its bytes, a host function about as much as it takes at least. Code
+   without jumps counts by its length: what lies behind a jump was perhaps run, and will have been before
+   a jump leads back over it. */
 #define POLL_JUMPS 16384
-#define POLLS_A_SIGNAL_CHECK 64
+#define BYTES_A_JUMP 16
+#define WORDS_A_JUMP_SHIFT 6
+#define HOST_CALL_JUMPS 256
+#define ALLOCATION_JUMPS 8
 
 const char *tw_table_digest(void) { return TABLE_DIGEST; }
 
@@ -44,158 +50,13 @@ int64_t tw_memory_grow(Memory *memory, uint64_t pages) {
     return (int64_t)old;
 }
 
-int64_t tw_table_grow(Table *table, uint64_t count, uint64_t value) {
-    uint64_t old = table->size;
-    if (count > table->max - old || !tw_fits(table->budget, count * 8)) return -1;
-    if (old + count > table->capacity) {
-        uint64_t capacity = (old + count) + (old + count) / 2;
-        if (capacity > SIZE_MAX / sizeof *table->elements) return -1;
-        uint64_t *grown = realloc(table->elements, capacity * sizeof *grown);
-        if (!grown) return -1;
-        table->elements = grown;
-        table->capacity = capacity;
-    }
-    for (uint64_t i = 0; i < count; i++) table->elements[old + i] = value;
-    table->size = old + count;
-    table->budget->used += count * 8;
-    return (int64_t)old;
-}
-
-static inline int inside(uint64_t start, uint64_t count, uint64_t size) {
-    return start <= size && count <= size - start;
-}
-
 static inline float imm_f32(uint64_t imm) { return f32_reinterpret_i32((uint32_t)imm); }
 static inline double imm_f64(uint64_t imm) { return f64_reinterpret_i64(imm); }
 
 static inline v128 read_vector(const uint64_t *slot) { v128 v; memcpy(&v, slot, 16); return v; }
 
-static uint64_t packed(char kind, uint64_t value) {
-    return kind == 'b' ? value & 0xFF : kind == 'h' ? value & 0xFFFF : value;
-}
-
 static uint64_t sign_extended(uint64_t value, unsigned bits) {
     return bits == 8 ? (uint32_t)(int8_t)value : (uint32_t)(int16_t)value;
-}
-
-static void array_write(Array *array, uint64_t index, const uint64_t *value) {
-    memcpy(array->elements + index * array->head.type->element_size, value, array->head.type->element_size);
-}
-
-/* Bulk instructions: operands from `s` on, in order. They return a trap code. */
-
-static int memory_fill(Memory *m, const uint64_t *s) {
-    if (!inside(s[0], s[2], m->size)) return TRAP_MEMORY_OUT_OF_BOUNDS;
-    memset(m->base + s[0], (int)(s[1] & 0xFF), s[2]);
-    return 0;
-}
-
-static int memory_copy(Memory *to, Memory *from, const uint64_t *s) {
-    if (!inside(s[0], s[2], to->size) || !inside(s[1], s[2], from->size)) return TRAP_MEMORY_OUT_OF_BOUNDS;
-    memmove(to->base + s[0], from->base + s[1], s[2]);
-    return 0;
-}
-
-static int memory_init(Memory *m, const Segment *data, const uint64_t *s) {
-    if (!inside(s[0], s[2], m->size) || !inside(s[1], s[2], data->length)) return TRAP_MEMORY_OUT_OF_BOUNDS;
-    if (s[2]) memcpy(m->base + s[0], data->bytes + s[1], s[2]);
-    return 0;
-}
-
-static int table_fill(Table *t, const uint64_t *s) {
-    if (!inside(s[0], s[2], t->size)) return TRAP_TABLE_OUT_OF_BOUNDS;
-    for (uint64_t i = 0; i < s[2]; i++) t->elements[s[0] + i] = s[1];
-    return 0;
-}
-
-static int table_copy(Table *to, Table *from, const uint64_t *s) {
-    if (!inside(s[0], s[2], to->size) || !inside(s[1], s[2], from->size)) return TRAP_TABLE_OUT_OF_BOUNDS;
-    if (s[2]) memmove(to->elements + s[0], from->elements + s[1], s[2] * 8);
-    return 0;
-}
-
-static int table_init(Table *t, const Segment *elem, const uint64_t *s) {
-    if (!inside(s[0], s[2], t->size) || !inside(s[1], s[2], elem->length)) return TRAP_TABLE_OUT_OF_BOUNDS;
-    if (s[2]) memcpy(t->elements + s[0], elem->refs + s[1], s[2] * 8);
-    return 0;
-}
-
-/* Aggregates. A constructor returns a trap code and leaves the reference at `s`. */
-
-static int struct_new(Store *store, TypeInfo *type, uint64_t *s, int with_values) {
-    Struct *object = (Struct *)tw_new_struct(store, type);
-    if (!object) return TRAP_ALLOCATION_TOO_LARGE;
-    if (with_values)
-        for (uint32_t i = 0; i < type->slots; i++) object->fields[i] = packed(type->kinds[i], s[i]);
-    s[0] = (uint64_t)(uintptr_t)object;
-    return 0;
-}
-
-static int array_new(Store *store, TypeInfo *type, uint64_t *s, const uint64_t *value, uint64_t length) {
-    Array *array = (Array *)tw_new_array(store, type, length);
-    if (!array) return TRAP_ALLOCATION_TOO_LARGE;
-    if (value)
-        for (uint64_t i = 0; i < length; i++) array_write(array, i, value);
-    s[0] = (uint64_t)(uintptr_t)array;
-    return 0;
-}
-
-static int array_new_fixed(Store *store, TypeInfo *type, uint64_t *s, uint64_t length) {
-    Array *array = (Array *)tw_new_array(store, type, length);
-    if (!array) return TRAP_ALLOCATION_TOO_LARGE;
-    uint32_t stride = type->element_size == 16 ? 2 : 1;
-    for (uint64_t i = 0; i < length; i++) array_write(array, i, s + i * stride);
-    s[0] = (uint64_t)(uintptr_t)array;
-    return 0;
-}
-
-static int array_new_data(Store *store, TypeInfo *type, const Segment *data, uint64_t *s) {
-    uint64_t size = type->element_size;
-    if (!inside(s[0], s[1] * size, data->length)) return TRAP_MEMORY_OUT_OF_BOUNDS;
-    Array *array = (Array *)tw_new_array(store, type, s[1]);
-    if (!array) return TRAP_ALLOCATION_TOO_LARGE;
-    if (s[1]) memcpy(array->elements, data->bytes + s[0], s[1] * size);
-    s[0] = (uint64_t)(uintptr_t)array;
-    return 0;
-}
-
-static int array_new_elem(Store *store, TypeInfo *type, const Segment *elem, uint64_t *s) {
-    if (!inside(s[0], s[1], elem->length)) return TRAP_TABLE_OUT_OF_BOUNDS;
-    Array *array = (Array *)tw_new_array(store, type, s[1]);
-    if (!array) return TRAP_ALLOCATION_TOO_LARGE;
-    if (s[1]) memcpy(array->elements, elem->refs + s[0], s[1] * 8);
-    s[0] = (uint64_t)(uintptr_t)array;
-    return 0;
-}
-
-static int array_fill(TypeInfo *type, const uint64_t *s) {
-    Array *array = (Array *)(uintptr_t)s[0];
-    if (!array) return TRAP_NULL_ARRAY_REFERENCE;
-    uint64_t count = s[type->element_size == 16 ? 4 : 3];
-    if (!inside(s[1], count, array->length)) return TRAP_ARRAY_OUT_OF_BOUNDS;
-    for (uint64_t i = 0; i < count; i++) array_write(array, s[1] + i, s + 2);
-    return 0;
-}
-
-static int array_copy(const uint64_t *s) {
-    Array *to = (Array *)(uintptr_t)s[0], *from = (Array *)(uintptr_t)s[2];
-    if (!to || !from) return TRAP_NULL_ARRAY_REFERENCE;
-    if (!inside(s[1], s[4], to->length) || !inside(s[3], s[4], from->length)) return TRAP_ARRAY_OUT_OF_BOUNDS;
-    uint64_t size = to->head.type->element_size;
-    memmove(to->elements + s[1] * size, from->elements + s[3] * size, s[4] * size);
-    return 0;
-}
-
-static int array_init(Segment *segment, int refs, const uint64_t *s) {
-    Array *array = (Array *)(uintptr_t)s[0];
-    if (!array) return TRAP_NULL_ARRAY_REFERENCE;
-    if (!inside(s[1], s[3], array->length)) return TRAP_ARRAY_OUT_OF_BOUNDS;
-    uint64_t size = array->head.type->element_size;
-    if (!inside(s[2], refs ? s[3] : s[3] * size, segment->length))
-        return refs ? TRAP_TABLE_OUT_OF_BOUNDS : TRAP_MEMORY_OUT_OF_BOUNDS;
-    const void *source = refs ? (const void *)(segment->refs + s[2]) : (const void *)(segment->bytes + s[2]);
-    if (s[3]) memcpy(array->elements + s[1] * size, source, s[3] * size);
-    return 0;
 }
 
 static inline int fits_stack(Store *store, const uint64_t *end) {
@@ -243,7 +104,13 @@ static uint32_t window_base(const Code *code, uint32_t word) {
 #define DISPATCH goto *labels[pc->op]
 #endif
 #define NEXT do { pc++; DISPATCH; } while (0)
-#define JUMP do { pc += (int32_t)pc->imm; if (unlikely(--budget < 0)) goto poll; DISPATCH; } while (0)
+#define PASS(words) (budget -= 1 - ((int32_t)(words) >> WORDS_A_JUMP_SHIFT))
+#define JUMP do { \
+        int32_t distance = (int32_t)pc->imm; \
+        pc += distance; \
+        if (unlikely(PASS(distance) < 0)) goto poll; \
+        DISPATCH; \
+    } while (0)
 #define FAIL(code) do { trap = (code); goto trapped; } while (0)
 #define CHECK_TRAP do { if (unlikely(trap)) goto trapped; } while (0)
 #define TRY(call) do { trap = (call); CHECK_TRAP; } while (0)
@@ -286,8 +153,11 @@ static Memory *far_memory(const Instance *instance, const Instr *before) {
 #define ADDRESS_X(address, static_offset, width) \
     uint64_t at; \
     Memory *chosen = unlikely(pc->c == FAR_MEMORY) ? far_memory(instance, pc - 1) : instance->memories[pc->c]; \
-    if (unlikely(__builtin_add_overflow((uint64_t)(address), static_offset, &at) || !inside(at, width, chosen->size))) goto trap_memory; \
+    if (unlikely(__builtin_add_overflow((uint64_t)(address), static_offset, &at) || !tw_inside(at, width, chosen->size))) goto trap_memory; \
     uint8_t *place = chosen->base + at;
+
+/* The bytes of as many references as slot `i` says. */
+#define REFERENCES(i) (R64(i) > UINT64_MAX / 8 ? UINT64_MAX : R64(i) * 8)
 
 /* Locals of the loop that follow the instance. */
 #define LOAD_MEMORY do { \
@@ -299,6 +169,32 @@ static Memory *far_memory(const Instance *instance, const Instr *before) {
 #define SAVE do { \
         store->frames[store->depth] = (Frame){pc, fp, func}; \
         store->top = fp + func->code->near_slots; \
+    } while (0)
+
+/* An instruction that works through so many bytes: at once where they are few, else in pieces. */
+#define BULK(bytes, call) do { \
+        uint64_t size_ = (bytes); \
+        if (likely(size_ <= TW_PIECE && (int64_t)(size_ / BYTES_A_JUMP) <= budget)) { \
+            budget -= (int)(size_ / BYTES_A_JUMP); \
+            TRY(call); \
+            NEXT; \
+        } \
+        SAVE; \
+        budget = POLL_JUMPS; \
+        TRY(tw_pause(store)); \
+        TRY(call); \
+        LOAD_MEMORY; \
+        NEXT; \
+    } while (0)
+
+/* The same for one that allocates, which may collect and scans the frames. */
+#define ALLOCATE(bytes, call) do { \
+        uint64_t jumps_ = ALLOCATION_JUMPS + (bytes) / BYTES_A_JUMP; \
+        SAVE; \
+        if (unlikely((int64_t)jumps_ > budget)) { budget = POLL_JUMPS; TRY(tw_pause(store)); } \
+        else budget -= (int)jumps_; \
+        TRY(call); \
+        NEXT; \
     } while (0)
 
 #define HOLD_GIL do { if (store->thread_state) store->acquire(store); } while (0)
@@ -317,7 +213,6 @@ int tw_run(Store *store, Func *func, uint64_t *fp) {
     uint8_t *memory;
     uint64_t memory_size;
     int budget = POLL_JUMPS;
-    int polls = 0;
     int trap = 0;
     Func *callee;
     uint64_t *args;
@@ -380,7 +275,7 @@ enter: {
         for (uint32_t i = 0; i < code->zeros; i++) fp[code->param_slots + i] = 0;
         pc = code->words;
         if (unlikely(callee->instance != instance)) { instance = callee->instance; LOAD_MEMORY; }
-        if (unlikely(--budget < 0)) goto poll;
+        if (unlikely((budget -= code->jumps) < 0)) goto poll;
         DISPATCH;
     }
 enter_slowly: {
@@ -394,7 +289,9 @@ enter_slowly: {
             return status;
         }
         if (!callee->host) goto enter;
-        NEXT;
+        pc++;
+        if (unlikely((budget -= HOST_CALL_JUMPS) < 0 || store->interrupted)) goto poll;
+        DISPATCH;
     }
 
     OP(return_call) { callee = instance->funcs[pc->imm]; args = fp + pc->a; goto replace; }
@@ -424,7 +321,7 @@ replace: {
         for (uint32_t i = 0; i < code->zeros; i++) fp[code->param_slots + i] = 0;
         pc = code->words;
         if (unlikely(callee->instance != instance)) { instance = callee->instance; LOAD_MEMORY; }
-        if (unlikely(--budget < 0)) goto poll;
+        if (unlikely((budget -= code->jumps) < 0)) goto poll;
         DISPATCH;
     }
 replace_slowly: {
@@ -443,6 +340,7 @@ replace_slowly: {
             return status;
         }
         if (!callee->host) goto replace;
+        budget -= HOST_CALL_JUMPS;
         memmove(fp, args, callee->head.type->result_slots * 8);
         goto leave;
     }
@@ -462,18 +360,9 @@ leave: {
 
 poll: {
         budget = POLL_JUMPS;
-        if (unlikely(store->interrupted)) {
-            store->interrupted = 0;
-            FAIL(TRAP_INTERRUPT);
-        }
-        if (store->main_thread && ++polls % POLLS_A_SIGNAL_CHECK == 0) {
-            SAVE;
-            HOLD_GIL;
-            int status = store->poll(store);
-            LOAD_MEMORY;
-            if (status != STATUS_DONE) return status;
-        }
-        if (!store->thread_state) store->release(store);
+        SAVE;
+        TRY(tw_look(store));
+        LOAD_MEMORY;
         DISPATCH;
     }
 
@@ -485,11 +374,18 @@ poll: {
         int64_t old = tw_memory_grow(m, R64(pc->a));
         W64(pc->a, m->is64 ? (uint64_t)old : (uint32_t)old);
         LOAD_MEMORY;
+        budget -= ALLOCATION_JUMPS;
         NEXT;
     }
-    OP(memory_fill) { TRY(memory_fill(instance->memories[pc->imm], fp + pc->a)); NEXT; }
-    OP(memory_copy) { TRY(memory_copy(instance->memories[(uint32_t)pc->imm], instance->memories[pc->imm >> 32], fp + pc->a)); NEXT; }
-    OP(memory_init) { TRY(memory_init(instance->memories[pc->imm >> 32], &instance->datas[(uint32_t)pc->imm], fp + pc->a)); NEXT; }
+    OP(memory_fill) { BULK(R64(pc->a + 2), tw_memory_fill(store, pc->c, instance->memories[pc->imm], fp + pc->a)); }
+    OP(memory_copy) {
+        Memory *to = instance->memories[(uint32_t)pc->imm], *from = instance->memories[pc->imm >> 32];
+        BULK(R64(pc->a + 2), tw_memory_copy(store, pc->c, to, from, fp + pc->a));
+    }
+    OP(memory_init) {
+        Memory *to = instance->memories[pc->imm >> 32];
+        BULK(R64(pc->a + 2), tw_memory_init(store, pc->c, to, &instance->datas[(uint32_t)pc->imm], fp + pc->a));
+    }
     OP(data_drop) { instance->datas[pc->imm].length = 0; NEXT; }
     OP(table_get) {
         Table *table = instance->tables[pc->imm];
@@ -504,15 +400,16 @@ poll: {
         NEXT;
     }
     OP(table_size) { W64(pc->a, instance->tables[pc->imm]->size); NEXT; }
-    OP(table_grow) {
-        Table *table = instance->tables[pc->imm];
-        int64_t old = tw_table_grow(table, R64(pc->a + 1), R64(pc->a));
-        W64(pc->a, table->is64 ? (uint64_t)old : (uint32_t)old);
-        NEXT;
+    OP(table_grow) { BULK(REFERENCES(pc->a + 1), tw_table_grow(store, pc->c, instance->tables[pc->imm], fp + pc->a)); }
+    OP(table_fill) { BULK(REFERENCES(pc->a + 2), tw_table_fill(store, pc->c, instance->tables[pc->imm], fp + pc->a)); }
+    OP(table_copy) {
+        Table *to = instance->tables[(uint32_t)pc->imm], *from = instance->tables[pc->imm >> 32];
+        BULK(REFERENCES(pc->a + 2), tw_table_copy(store, pc->c, to, from, fp + pc->a));
     }
-    OP(table_fill) { TRY(table_fill(instance->tables[pc->imm], fp + pc->a)); NEXT; }
-    OP(table_copy) { TRY(table_copy(instance->tables[(uint32_t)pc->imm], instance->tables[pc->imm >> 32], fp + pc->a)); NEXT; }
-    OP(table_init) { TRY(table_init(instance->tables[pc->imm >> 32], &instance->elems[(uint32_t)pc->imm], fp + pc->a)); NEXT; }
+    OP(table_init) {
+        Table *to = instance->tables[pc->imm >> 32];
+        BULK(REFERENCES(pc->a + 2), tw_table_init(store, pc->c, to, &instance->elems[(uint32_t)pc->imm], fp + pc->a));
+    }
     OP(elem_drop) { instance->elems[pc->imm].length = 0; NEXT; }
 
     /* References. */
@@ -543,10 +440,16 @@ poll: {
         NEXT;
     }
 
-    /* Aggregates. SAVE before an allocation, which may collect and scans the frames. */
+    /* Aggregates. */
 
-    OP(struct_new) { SAVE; TRY(struct_new(store, instance->types[pc->imm], fp + pc->a, 1)); NEXT; }
-    OP(struct_new_default) { SAVE; TRY(struct_new(store, instance->types[pc->imm], fp + pc->a, 0)); NEXT; }
+    OP(struct_new) {
+        TypeInfo *type = instance->types[pc->imm];
+        ALLOCATE(type->slots * 8, tw_struct_new(store, pc->c, type, fp + pc->a, 1));
+    }
+    OP(struct_new_default) {
+        TypeInfo *type = instance->types[pc->imm];
+        ALLOCATE(type->slots * 8, tw_struct_new(store, pc->c, type, fp + pc->a, 0));
+    }
     OP(struct_get) {
         Struct *object = (Struct *)REF(pc->b);
         if (unlikely(!object)) FAIL(TRAP_NULL_STRUCTURE_REFERENCE);
@@ -585,25 +488,28 @@ poll: {
     }
     OP(array_new) {
         TypeInfo *type = instance->types[pc->imm];
-        SAVE;
-        TRY(array_new(store, type, fp + pc->a, fp + pc->a, R32(pc->a + (type->element_size == 16 ? 2 : 1))));
-        NEXT;
+        uint64_t length = R32(pc->a + (type->element_size == 16 ? 2 : 1));
+        ALLOCATE(length * type->element_size, tw_array_new(store, pc->c, type, fp + pc->a, 1, length));
     }
-    OP(array_new_default) { SAVE; TRY(array_new(store, instance->types[pc->imm], fp + pc->a, NULL, R32(pc->a))); NEXT; }
+    OP(array_new_default) {
+        TypeInfo *type = instance->types[pc->imm];
+        uint64_t length = R32(pc->a);
+        ALLOCATE(length * type->element_size, tw_array_new(store, pc->c, type, fp + pc->a, 0, length));
+    }
     OP(array_new_fixed) {
-        SAVE;
-        TRY(array_new_fixed(store, instance->types[(uint32_t)pc->imm], fp + pc->a, pc->imm >> 32));
-        NEXT;
+        TypeInfo *type = instance->types[(uint32_t)pc->imm];
+        uint64_t length = pc->imm >> 32;
+        ALLOCATE(length * type->element_size, tw_array_new_fixed(store, pc->c, type, fp + pc->a, length));
     }
     OP(array_new_data) {
-        SAVE;
-        TRY(array_new_data(store, instance->types[(uint32_t)pc->imm], &instance->datas[pc->imm >> 32], fp + pc->a));
-        NEXT;
+        TypeInfo *type = instance->types[(uint32_t)pc->imm];
+        Segment *data = &instance->datas[pc->imm >> 32];
+        ALLOCATE(R64(pc->a + 1) * type->element_size, tw_array_new_data(store, pc->c, type, data, fp + pc->a));
     }
     OP(array_new_elem) {
-        SAVE;
-        TRY(array_new_elem(store, instance->types[(uint32_t)pc->imm], &instance->elems[pc->imm >> 32], fp + pc->a));
-        NEXT;
+        TypeInfo *type = instance->types[(uint32_t)pc->imm];
+        Segment *elem = &instance->elems[pc->imm >> 32];
+        ALLOCATE(R64(pc->a + 1) * 8, tw_array_new_elem(store, pc->c, type, elem, fp + pc->a));
     }
     OP(array_get) {
         Array *array = (Array *)REF(pc->b);
@@ -629,7 +535,7 @@ poll: {
         if (unlikely(!array)) FAIL(TRAP_NULL_ARRAY_REFERENCE);
         uint64_t index = R64(pc->b);
         if (unlikely(index >= array->length)) FAIL(TRAP_ARRAY_OUT_OF_BOUNDS);
-        array_write(array, index, fp + pc->c);
+        tw_array_write(array, index, fp + pc->c);
         NEXT;
     }
     OP(array_len) {
@@ -638,10 +544,15 @@ poll: {
         W64(pc->a, array->length);
         NEXT;
     }
-    OP(array_fill) { TRY(array_fill(instance->types[pc->imm], fp + pc->a)); NEXT; }
-    OP(array_copy) { TRY(array_copy(fp + pc->a)); NEXT; }
-    OP(array_init_data) { TRY(array_init(&instance->datas[pc->imm >> 32], 0, fp + pc->a)); NEXT; }
-    OP(array_init_elem) { TRY(array_init(&instance->elems[pc->imm >> 32], 1, fp + pc->a)); NEXT; }
+    OP(array_fill) {
+        TypeInfo *type = instance->types[pc->imm];
+        uint64_t count = R64(pc->a + (type->element_size == 16 ? 4 : 3));
+        BULK(count * type->element_size, tw_array_fill(store, pc->c, count, fp + pc->a));
+    }
+    /* Elements have 16 bytes at most. */
+    OP(array_copy) { BULK(R64(pc->a + 4) * 16, tw_array_copy(store, pc->c, fp + pc->a)); }
+    OP(array_init_data) { BULK(R64(pc->a + 3) * 16, tw_array_init(store, pc->c, &instance->datas[pc->imm >> 32], 0, fp + pc->a)); }
+    OP(array_init_elem) { BULK(R64(pc->a + 3) * 8, tw_array_init(store, pc->c, &instance->elems[pc->imm >> 32], 1, fp + pc->a)); }
 
     /* Exceptions. */
 
@@ -649,7 +560,8 @@ poll: {
         Tag *tag = instance->tags[pc->imm];
         SAVE;
         exn = (Exn *)tw_new_exn(store, tag);
-        if (!exn) FAIL(TRAP_ALLOCATION_TOO_LARGE);
+        if (!exn) FAIL(store->failure);
+        budget -= ALLOCATION_JUMPS;
         memcpy(exn->values, fp + pc->a, tag->type->param_slots * 8);
         goto unwind;
     }
@@ -685,6 +597,12 @@ poll: {
     OP(wide_memory) NEXT;
 unwind: {
         uint32_t word = (uint32_t)(pc - func->code->words);
+        if (unlikely((budget -= 1 + (int)(func->code->handler_count / 4)) < 0)) {
+            SAVE;
+            budget = POLL_JUMPS;
+            TRY(tw_pause(store));
+            LOAD_MEMORY;
+        }
         const Clause *clause = find_clause(func->code, instance, word, exn);
         if (clause) {
             fp -= window_base(func->code, word);
@@ -696,7 +614,7 @@ unwind: {
             if (clause->with_ref) *slot = (uintptr_t)exn;
             fp += clause->base;
             pc = func->code->words + clause->target;
-            if (unlikely(--budget < 0)) goto poll;
+            if (unlikely(PASS(clause->target - word) < 0)) goto poll;
             DISPATCH;
         }
     }
@@ -717,6 +635,7 @@ trap_memory:
     trap = TRAP_MEMORY_OUT_OF_BOUNDS;
 trapped:
     SAVE;
+    if (trap == TRAP_PYTHON) return STATUS_PYTHON;
     store->trap = trap;
     return STATUS_TRAP;
 }

@@ -212,6 +212,8 @@ class _Builder:
     ) -> None:
         self.context = context
         self.profiled = profiled
+        # Field c of words whose work their operands determine: whether they pay for it.
+        self.metered = int(metered)
         # What stands at each fuel head, to be given the number of instructions behind it.
         self.counters = [name for name, wanted in (("fuel", metered), ("count", profiled)) if wanted]
         self.results = widths(signature.results)
@@ -1145,7 +1147,7 @@ def _in_row(opcode: str, fields: Callable[[_Builder, Any], dict[str, int]]) -> _
 
     def lower_in_row(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
         b.count()
-        b.emit(opcode, b.settle_top(row.takes.fixed), **fields(b, imm))
+        b.emit(opcode, b.settle_top(row.takes.fixed), c=b.metered, **fields(b, imm))
         for _ in range(row.leaves.fixed):
             b.push(1)
 
@@ -1237,7 +1239,7 @@ def _layout(b: _Builder, index: int) -> list[tuple[int, StorageType]]:
 
 def _struct_new(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
     b.count()
-    b.emit("struct_new", b.settle_top(len(_layout(b, imm[0]))), imm=imm[0])
+    b.emit("struct_new", b.settle_top(len(_layout(b, imm[0]))), c=b.metered, imm=imm[0])
     b.push(1)
 
 
@@ -1288,7 +1290,7 @@ def _array_set(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
 
 def _array_new_fixed(b: _Builder, row: Instruction, imm: tuple[Any, ...]) -> None:
     b.count()
-    b.emit("array_new_fixed", b.settle_top(imm[1]), b=0, c=0, imm=imm[0] | imm[1] << 32)
+    b.emit("array_new_fixed", b.settle_top(imm[1]), c=b.metered, imm=imm[0] | imm[1] << 32)
     b.push(1)
 
 

@@ -7,6 +7,7 @@
 #define TINYWASM_NATIVE_H
 
 #include <stdint.h>
+#include <string.h>
 
 #include "trap.h"
 
@@ -46,7 +47,7 @@ typedef struct Object {
     TypeInfo *type;
     uint32_t pins; /* how many Python objects hold it */
     uint8_t kind;
-    uint8_t marked;
+    uint16_t marked; /* the latest collection that reached it */
 } Object;
 
 typedef struct Struct {
@@ -99,6 +100,8 @@ typedef struct Code {
     uint32_t word_count, frame_slots, near_slots, param_slots, zeros, result_slots, handler_count, window_count;
     Handler *handlers;
     Window *windows;
+    /* What entering it counts toward the next look at the interrupt flag. */
+    int32_t jumps;
     /* What a profile counts: calls, and instructions as fuel counts them. */
     uint64_t calls, own;
 } Code;
@@ -181,11 +184,16 @@ typedef struct Store {
     int trap;
     uint64_t element; /* the table index of an uninitialized element */
     uint64_t refused; /* the length of an array that was not allocated */
+    int failure; /* why the latest allocation failed: a trap code */
     volatile int interrupted;
     int main_thread;
+    int busy; /* in the middle of an instruction or of a collection, where nothing may change */
+    uint32_t looks;
     Exn *thrown;
     Object *objects;
     uint64_t allocated, threshold, live_bytes;
+    uint16_t collection; /* the number of the latest one */
+    Object **unswept; /* where an interrupted one goes on to sweep; NULL where none was interrupted */
     Host *unreferenced; /* swept host references whose Python objects the next callback releases */
     Instance **instances;
     uint64_t instance_count;
@@ -217,21 +225,60 @@ static inline int tw_fits(const Budget *budget, uint64_t bytes) {
     return bytes == 0 || (budget->used <= budget->limit && bytes <= budget->limit - budget->used);
 }
 
+/* Look whether the run shall end: at the interrupt flag, and sometimes, in the main thread, at Python's
+   signals. 0, or a trap code. Lets go of the GIL. The frames must be saved: Python code may run. */
+int tw_look(Store *store);
+/* The same in the middle of an instruction or a collection: that code may not enter the store. */
+int tw_pause(Store *store);
+/* Bulk work is done in pieces of so many bytes at most, with a pause between any two. */
+#define TW_PIECE (UINT64_C(256) << 10)
+
 /* Make reserved space usable up to `size`; -1 where the system does not give that much. Space that is not
    open counts toward no limit of the process (RLIMIT_DATA). */
 int tw_memory_open(Memory *memory, uint64_t size);
 
 /* -1 where refused, else the old size. */
 int64_t tw_memory_grow(Memory *memory, uint64_t pages);
-int64_t tw_table_grow(Table *table, uint64_t count, uint64_t value);
+/* The same for a table, without a store: a call is not under way. */
+int64_t tw_table_enlarge(Table *table, uint64_t count, uint64_t value);
+
+/* The bulk instructions, and constructors of aggregates, with their operands from `s` on, in order; results
+   are left at `s`. Each returns a trap code. `metered` ones pay with fuel for the bytes that they write,
+   when everything else has been checked. */
+int tw_memory_fill(Store *, int metered, Memory *, const uint64_t *s);
+int tw_memory_copy(Store *, int metered, Memory *to, Memory *from, const uint64_t *s);
+int tw_memory_init(Store *, int metered, Memory *, const Segment *, const uint64_t *s);
+int tw_table_grow(Store *, int metered, Table *, uint64_t *s);
+int tw_table_fill(Store *, int metered, Table *, const uint64_t *s);
+int tw_table_copy(Store *, int metered, Table *to, Table *from, const uint64_t *s);
+int tw_table_init(Store *, int metered, Table *, const Segment *, const uint64_t *s);
+int tw_struct_new(Store *, int metered, TypeInfo *, uint64_t *s, int with_values);
+int tw_array_new(Store *, int metered, TypeInfo *, uint64_t *s, int with_value, uint64_t length);
+int tw_array_new_fixed(Store *, int metered, TypeInfo *, uint64_t *s, uint64_t length);
+int tw_array_new_data(Store *, int metered, TypeInfo *, const Segment *, uint64_t *s);
+int tw_array_new_elem(Store *, int metered, TypeInfo *, const Segment *, uint64_t *s);
+int tw_array_fill(Store *, int metered, uint64_t count, const uint64_t *s);
+int tw_array_copy(Store *, int metered, const uint64_t *s);
+int tw_array_init(Store *, int metered, const Segment *, int refs, const uint64_t *s);
 
 extern uint64_t tw_first_threshold;
 Object *tw_new_struct(Store *store, TypeInfo *type);
 Object *tw_new_array(Store *store, TypeInfo *type, uint64_t length);
 Object *tw_new_exn(Store *store, Tag *tag);
 Object *tw_new_host(Store *store, void *python);
-void tw_collect(Store *store);
+/* 0, or the trap code of what broke it off; `look`s only while a run is under way. */
+int tw_collect(Store *store);
+/* Whether an array of that length is refused, whatever memory there is. */
+int tw_array_too_long(Store *store, uint64_t length);
 void tw_free_objects(Store *store);
+static inline int tw_inside(uint64_t start, uint64_t count, uint64_t size) {
+    return start <= size && count <= size - start;
+}
+
+static inline void tw_array_write(Array *array, uint64_t index, const uint64_t *value) {
+    memcpy(array->elements + index * array->head.type->element_size, value, array->head.type->element_size);
+}
+
 uint64_t tw_array_read(const Array *array, uint64_t index, uint64_t *high);
 int tw_is_instance(uint64_t ref, TypeInfo *concrete, int heap, int nullable);
 const char *tw_table_digest(void);

@@ -5,6 +5,7 @@
 #define TINYWASM_TRAP_H
 
 enum trap_code {
+    TRAP_PYTHON = -1, /* no trap: a Python exception is pending */
     TRAP_NONE = 0,
     TRAP_UNREACHABLE,
     TRAP_STACK_EXHAUSTED,
