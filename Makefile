@@ -16,7 +16,7 @@ BUILT_FROM := setup.cfg pyproject.toml setup.py $(filter-out $(GENERATED), \
 .PHONY: help run test lint spec suite fuzz guided agree sanitize bench soak coverage demo-file install clean
 
 help:
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
 
 # Importing takes a moment, in which Ctrl-C is no error of ours to show.
 RUN_DEMO = import signal; signal.signal(signal.SIGINT, signal.SIG_DFL); from wasm_client.demo import main; \
@@ -103,10 +103,8 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 comma := ,
-# pip's output is of interest only where it fails.
 define install
-echo "Installing $(1) into $(VENV) ..."; \
-$(BIN)/python -m pip install --disable-pip-version-check -e '$(1)' >$(LOG) 2>&1 || { cat $(LOG) >&2; exit 1; }; \
+$(BIN)/python tools/install.py '$(1)' $(LOG) || exit 1; \
 $(BIN)/python -c 'from tinywasm.engine import native_available as built; built or print("The native engine was not built (is there a C compiler?): the python engine does everything.")'; \
 touch $@
 endef

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import multiprocessing
 import os
 import platform
@@ -205,6 +206,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--found", action="store_true", help="only say whether the suite is there")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     options = parser.parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Scripts have names in all alphabets.
+        sys.stdout.reconfigure(errors="backslashreplace")
     suite = find_suite(options.suite)
     if suite.missing:
         print(suite.missing, file=sys.stderr)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from tinywasm import artifact, binary, matching, text
 from tinywasm.config import Engine
 from tinywasm.engine import Backend, backend
 from tinywasm.errors import LinkError
+from tinywasm.instructions import Feature
 from tinywasm.module import (
     DecodedModule,
     Export,
@@ -47,6 +48,21 @@ def is_binary(source: bytes | bytearray) -> bool:
     return source[:1] in (b"", b"\0")
 
 
+def read_module(
+    source: bytes | str, features: Collection[Feature] = ()
+) -> tuple[DecodedModule, bytes | None]:
+    """A module in either format, and its binary form where it is given in that.
+
+    `features` are the proposals to accept beyond the standard. Raises `DecodeError` or `ParseError`.
+    """
+    if isinstance(source, str) or not is_binary(source):
+        parsed = text.parse_source(source)
+        if isinstance(parsed, DecodedModule):
+            return parsed, None
+        source = parsed
+    return binary.decode(source, features), source
+
+
 class Module(Unique):
     """A validated module, ready to be instantiated any number of times.
 
@@ -56,18 +72,16 @@ class Module(Unique):
     def __init__(self, engine: Engine, source: bytes | bytearray | str) -> None:
         """From the binary format (bytes that begin with 0) or the text format (str, or UTF-8).
 
+        Also from `(module binary "...")` and `(module quote "...")`, as scripts have them.
         Raises `DecodeError`, `ParseError` or `ValidationError`.
         """
         if not isinstance(engine, Engine):
             raise TypeError(f"expected an Engine, not {engine!r}")
         if not isinstance(source, bytes | bytearray | str):
             raise TypeError(f"expected the bytes or the text of a module, not {type(source).__name__}")
-        if isinstance(source, str) or not is_binary(source):
-            source = bytes(source) if isinstance(source, bytearray) else source
-            self._bind(engine, text.parse_module(source))
-        else:
-            source = bytes(source)
-            self._bind(engine, binary.decode(source, engine.config.features), source=source)
+        source = source if isinstance(source, str) else bytes(source)
+        syntax, encoded = read_module(source, engine.config.features)
+        self._bind(engine, syntax, source=encoded)
 
     def _bind(self, engine: Engine, syntax: DecodedModule, source: bytes | None = None) -> None:
         self.engine = engine
@@ -140,8 +154,12 @@ class Module(Unique):
 
 
 def wat2wasm(wat: str | bytes) -> bytes:
-    """Text format to binary format. Raises `ParseError`; nothing is validated."""
-    return binary.encode(text.parse_module(wat))
+    """Text format to binary format. Raises `ParseError`; nothing is validated.
+
+    Of `(module binary "...")` it is what stands there, whatever that may be.
+    """
+    parsed = text.parse_source(wat)
+    return parsed if isinstance(parsed, bytes) else binary.encode(parsed)
 
 
 def invoke(store: Store, func: FuncInstance, args: Sequence[Any]) -> list[Any]:

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tinywasm import binary
 from tinywasm.cli import main
+from tinywasm.text import parse_module
 
 CALCULATOR = """(module
   (func (export "add") (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1)))
@@ -83,7 +85,7 @@ def test_modules(command: str, output: str, capsys: pytest.CaptureFixture[str]) 
         ("run garbage.wat", "garbage.wat: malformed UTF-8 encoding (line 1, column 10)"),
         ("run noise.wasm", "noise.wasm: malformed UTF-8 encoding: neither text nor a binary module"),
         ("wat2wasm garbage.wat", "malformed UTF-8 encoding"),
-        ("wasm2wat calculator.wat", "magic header not detected"),
+        ("wasm2wat malformed.wat", "malformed.wat: unexpected token"),
         ("run missing.wat", "missing.wat: No such file or directory"),
         ("run .", ".: Is a directory"),
         ("inspect malformed.wat", "malformed.wat: unexpected token"),
@@ -123,6 +125,80 @@ def test_conversions_agree(folder: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert main(["wasm2wat", "calculator.wasm", "-o", "again.wat"]) == 0
     assert main(["wat2wasm", "again.wat", "-o", "again.wasm"]) == 0
     assert (folder / "again.wasm").read_bytes() == binary
+
+
+def test_wasm2wat_takes_text_as_every_command_does(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["wat2wasm", "calculator.wat"]) == 0
+    assert main(["wasm2wat", "calculator.wasm"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("(module")
+    assert main(["wasm2wat", "calculator.wat"]) == 0
+    assert capsys.readouterr().out == printed
+
+
+COMMANDS_WITH_A_MODULE = ("run {} --invoke f", "validate {}", "inspect {}", "wasm2wat {}", "wat2wasm {}")
+
+
+@pytest.mark.parametrize("command", COMMANDS_WITH_A_MODULE)
+@pytest.mark.parametrize("form", ["binary", "quote"])
+def test_every_command_takes_modules_as_scripts_give_them(folder: Path, form: str, command: str) -> None:
+    text = '(module (func (export "f")))'
+    content = binary.encode(parse_module(text)) if form == "binary" else text.encode()
+    quoted = "".join(f"\\{byte:02x}" for byte in content)
+    (folder / "given.wat").write_text(f';; a module\n(module $m {form} "{quoted[:30]}" "{quoted[30:]}")\n')
+    assert main(command.format("given.wat").split()) == 0
+    if command.startswith("wat2wasm"):
+        assert (folder / "given.wasm").read_bytes() == binary.encode(parse_module(text))
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (r'(module binary "\00asm\01\00\00\00\0e\00")', "malformed section id (at offset 0x8)"),
+        (r'(module quote "(func)\0a(funk)")', "unknown operator funk (line 2, column 2)"),
+        (r'(module binary "\00asm") (module)', "unexpected token"),
+        ("(module binary (func))", "unexpected token"),
+        (r'(module quote "(module quote \22\22)")', "unexpected token"),
+    ],
+)
+@pytest.mark.parametrize("command", COMMANDS_WITH_A_MODULE)
+def test_malformed_modules_as_scripts_give_them(
+    folder: Path, command: str, source: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "given.wat").write_text(source)
+    assert main(command.format("given.wat").split()) == 1
+    output, error = capsys.readouterr()
+    assert output == "" and error.startswith("tinywasm: given.wat: ") and error.count("\n") == 1
+    assert message in error
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "inspect names.wat",
+        "validate größe…",
+        "run names.wat",
+        "run exports.wat --invoke x",
+        "wasm2wat names.wat",
+    ],
+)
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_names_print_whatever_the_terminals_encoding(folder: Path, command: str, encoding: str) -> None:
+    (folder / "names.wat").write_text('(module (import "größe" "寸" (func)) (memory (export "λ…") 1))')
+    (folder / "exports.wat").write_text('(module (func (export "λ…")))')
+    done = subprocess.run(
+        [sys.executable, "-X", "utf8=0", "-m", "tinywasm", *command.split()],
+        cwd=folder,
+        env={**ENVIRONMENT, "PYTHONIOENCODING": encoding, "LC_ALL": "C.UTF-8"},
+        capture_output=True,
+        timeout=60,
+    )
+    told = (done.stdout + done.stderr).decode("utf-8" if command.startswith("wasm2wat") else encoding)
+    assert "codec" not in told and "Traceback" not in told
+    names = [name for name in ("größe", "寸", "λ…") if name in told]
+    escaped = [name for name in (r"gr\xf6\xdfe", r"\u5bf8", r"\u03bb\u2026") if name in told]
+    assert names or escaped
+    assert done.returncode == (0 if command.split()[0] in ("inspect", "wasm2wat") else 1)
 
 
 @pytest.mark.usefixtures("folder")

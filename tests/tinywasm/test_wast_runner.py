@@ -45,6 +45,8 @@ PASSING = [
     '(invoke $m "add" (i32.const 1) (i32.const 2))',
     '(assert_return (invoke "add" (i32.const 1) (i32.const -2)) (i32.const 0xffffffff))',
     '(assert_return (invoke "nothing"))',
+    '(assert_return (invoke "func") (ref.func 13))',
+    '(assert_return (invoke "func") (either (ref.null) (ref.func 13)))',
     '(assert_return (invoke "swap" (i32.const 1) (i64.const 2)) (i64.const 2) (i32.const 1))',
     '(assert_return (get "g") (i32.const 7))',
     '(assert_return (get $m "g") (i32.const 7))',
@@ -96,6 +98,9 @@ PASSING = [
 ]
 
 FAILING = [
+    ('(assert_return (invoke "func") (ref.func 12))', "(ref.func 12)", "(ref.func 13 $func)"),
+    ('(assert_return (invoke "func") (ref.func 99))', "(ref.func 99)", "(ref.func 13 $func)"),
+    ('(assert_return (invoke "i31") (ref.func 13))', "(ref.func 13)", "(ref.i31 5)"),
     ('(invoke "div" (i32.const 0))', "success", "Trap: integer divide by zero"),
     ('(invoke "missing")', 'exported function "missing"', "no such export"),
     ('(invoke "g")', 'exported function "g"', "a global"),

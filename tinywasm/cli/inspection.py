@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tinywasm import binary, text
+from tinywasm import binary
 from tinywasm.binary.sections import Section
 from tinywasm.cli.features import features
 from tinywasm.cli.options import ALL_FEATURES, Subparsers, add_command, add_file, refusals_of
 from tinywasm.cli.output import as_json, printable, table
 from tinywasm.config import Engine
-from tinywasm.instance import Module, import_types, is_binary
+from tinywasm.instance import Module, import_types, is_binary, read_module
 from tinywasm.module import DecodedModule
 from tinywasm.types import (
     DefinedType,
@@ -69,8 +69,9 @@ def describe(path: Path) -> dict[str, Any]:
     data = path.read_bytes()
     kind = "binary" if is_binary(data) else "text"
     # The text format has no sections; those that it stands for are shown.
-    encoded = data if kind == "binary" else binary.encode(text.parse_module(data))
-    syntax = binary.decode(encoded, ALL_FEATURES.features)
+    given, source = read_module(data, ALL_FEATURES.features)
+    encoded = binary.encode(given) if source is None else source
+    syntax = binary.decode(encoded, ALL_FEATURES.features) if source is None else given
     module = Module.from_decoded(Engine(ALL_FEATURES), syntax)
     return {
         "path": str(path),

@@ -21,7 +21,7 @@ from tinywasm.cli.options import (
 from tinywasm.cli.output import as_json, printable
 from tinywasm.config import Engine
 from tinywasm.errors import DecodeError, ParseError, ValidationError, WasmError
-from tinywasm.instance import Module
+from tinywasm.instance import Module, read_module
 
 
 def add_parsers(commands: Subparsers) -> None:
@@ -82,18 +82,20 @@ def _wat2wasm(options: argparse.Namespace) -> int:
     if content.startswith(MAGIC):
         raise ValueError(f"{options.file}: is in the binary format already")
     with refusals_of(options.file):
-        module = text.parse_module(content)
+        module, encoded = read_module(content, ALL_FEATURES.features)
         Module.from_decoded(Engine(ALL_FEATURES), module)
     output: Path = options.output or options.file.with_suffix(".wasm")
-    output.write_bytes(binary.encode(module))
+    output.write_bytes(binary.encode(module) if encoded is None else encoded)
     return 0
 
 
 def _wasm2wat(options: argparse.Namespace) -> int:
     with refusals_of(options.file):
-        printed = text.print_module(binary.decode(options.file.read_bytes(), ALL_FEATURES.features))
+        module, _ = read_module(options.file.read_bytes(), ALL_FEATURES.features)
+        printed = text.print_module(module)
+    # The text format is UTF-8 wherever it goes.
     if options.output:
         options.output.write_text(printed, encoding="utf-8")
     else:
-        sys.stdout.write(printed)
+        sys.stdout.buffer.write(printed.encode())
     return 0

@@ -42,7 +42,7 @@ from tinywasm.wast.commands import (
 from tinywasm.wast.report import Failure, FileReport
 from tinywasm.wast.script import parse_script
 from tinywasm.wast.spectest import spectest
-from tinywasm.wast.values import Value, all_match
+from tinywasm.wast.values import Value, all_match, located
 
 # The class of error that each assertion on a module asks for.
 _REFUSALS: dict[str, tuple[type[WasmError], ...]] = {
@@ -160,7 +160,9 @@ class ScriptRunner:
 
     def _assert_return(self, body: AssertReturn) -> None:
         results = self._perform(body.action)
-        if not all_match(body.expected, results):
+        functions = self._instance(body.action.instance).funcs
+        expected = [located(pattern, functions) for pattern in body.expected]
+        if not all_match(expected, results):
             raise _Refuted(_listed(body.expected), _listed(results))
 
     def _assert_fails(self, body: AssertFails) -> None:

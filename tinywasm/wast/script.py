@@ -33,6 +33,7 @@ from tinywasm.wast.commands import (
 )
 from tinywasm.wast.values import (
     EitherPattern,
+    FunctionPattern,
     HostPattern,
     HostReference,
     NanPattern,
@@ -308,6 +309,8 @@ def _reference_pattern(head: str, cursor: Cursor) -> Pattern:
         return NullPattern()
     if head in ("ref.extern", "ref.host") and cursor.peek() != ")":
         return HostPattern(HostReference(cursor.unsigned(32)))
+    if head == "ref.func" and cursor.peek() != ")":
+        return FunctionPattern(cursor.unsigned(32))
     if head not in _REFERENCES:
         raise cursor.unexpected(cursor.index - 1)
     return ReferencePattern(_REFERENCES[head])

@@ -71,7 +71,7 @@ def _reference_text(raw: Any) -> str:
     if isinstance(raw, I31):
         return f"(ref.i31 {raw.value})"
     if isinstance(raw, FuncInstance):
-        return f"(ref.func {raw.name or raw.index})"
+        return f"(ref.func {raw.index} ${raw.name})" if raw.name else f"(ref.func {raw.index})"
     return f"(ref.{reference_kind(raw)})"
 
 
@@ -180,6 +180,23 @@ class ReferencePattern:
 
 
 @dataclass(frozen=True, slots=True)
+class FunctionPattern:
+    """`(ref.func n)`: the function of that index in the instance that the action is about.
+
+    `function` is that function, once the instance is known.
+    """
+
+    index: int
+    function: FuncInstance | None = None
+
+    def matches(self, value: Value) -> bool:
+        return self.function is not None and value.raw is self.function
+
+    def __str__(self) -> str:
+        return f"(ref.func {self.index})"
+
+
+@dataclass(frozen=True, slots=True)
 class EitherPattern:
     """Whatever one of several patterns takes: relaxed instructions may differ between machines."""
 
@@ -193,8 +210,24 @@ class EitherPattern:
 
 
 Pattern = Union[  # noqa: UP007  (EitherPattern names it before it exists)
-    NumberPattern, NanPattern, VectorPattern, NullPattern, HostPattern, ReferencePattern, EitherPattern
+    NumberPattern,
+    NanPattern,
+    VectorPattern,
+    NullPattern,
+    HostPattern,
+    ReferencePattern,
+    FunctionPattern,
+    EitherPattern,
 ]
+
+
+def located(pattern: Pattern, functions: Sequence[FuncInstance]) -> Pattern:
+    """The pattern with the functions that it names, of an instance's index space."""
+    if isinstance(pattern, EitherPattern):
+        return EitherPattern([located(each, functions) for each in pattern.alternatives])
+    if isinstance(pattern, FunctionPattern) and pattern.index < len(functions):
+        return FunctionPattern(pattern.index, functions[pattern.index])
+    return pattern
 
 
 def all_match(patterns: Sequence[Pattern], values: Sequence[Value]) -> bool:

@@ -82,6 +82,22 @@ def test_sources(engine: Engine, tmp_path: Path) -> None:
         Module.from_file(engine, tmp_path / "missing")
 
 
+def test_modules_as_scripts_give_them(engine: Engine, tmp_path: Path) -> None:
+    binary = wat2wasm(TEXT)
+    quoted = "".join(f"\\{byte:02x}" for byte in binary)
+    text = "".join(f"\\{byte:02x}" for byte in TEXT.encode())
+    for source in (f'(module binary "{quoted}")', f'(module $m quote "{text}")'):
+        (tmp_path / "given.wat").write_text(source)
+        assert Module.from_file(engine, tmp_path / "given.wat").exports == Module(engine, TEXT).exports
+        assert Module(engine, source.encode()).imports == Module(engine, TEXT).imports
+        assert wat2wasm(source) == binary
+    assert wat2wasm('(module binary "\\00asm" "any")') == b"\0asmany"
+    with pytest.raises(DecodeError, match="unknown binary version"):
+        Module(engine, '(module binary "\\00asm" "any!")')
+    with pytest.raises(ParseError, match="line 3, column 2"):
+        Module(engine, '(module quote "(func)\\0a\\0a(" ")")')
+
+
 def test_wrong_sources(engine: Engine) -> None:
     with pytest.raises(DecodeError):
         Module.validate(engine, b"\0asm")
