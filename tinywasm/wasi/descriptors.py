@@ -164,9 +164,19 @@ def fd_read(guest: Guest, fd: int, iovs: int, count: int, result: int) -> None:
     file = guest.table[fd].file(Rights.FD_READ)
     buffers = guest.memory.buffers(iovs, count)
     size = sum(size for _, size in buffers)
-    if size:
-        guest.wait_for(file, READABLE)
-    read_into(guest, buffers, file.read(size), result)
+    read_into(guest, buffers, _read(guest, file, size), result)
+
+
+def _read(guest: Guest, file: File, size: int) -> bytes:
+    while True:
+        if size:
+            guest.wait_for(file, READABLE)
+        try:
+            return file.read(size)
+        except BlockingIOError:
+            # Somebody else has read it meanwhile.
+            if FdFlags.NONBLOCK in file.flags:
+                raise
 
 
 @function("iiii")
@@ -183,7 +193,11 @@ def write_all(guest: Guest, file: File, data: bytes) -> int:
     left = memoryview(data)
     while left:
         guest.wait_for(file, WRITABLE)
-        left = left[file.write(left) :]
+        try:
+            left = left[file.write(left) :]
+        except BlockingIOError:
+            # Somebody else has filled it meanwhile.
+            continue
     return len(data)
 
 

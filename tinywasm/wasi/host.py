@@ -92,16 +92,22 @@ def _both(times: Times, now: Callable[[], FileStat]) -> tuple[int, int]:
 
 
 class HostFile(_HostHandle, File):
-    """A file, stream or device. One that is not `owned` stays open when the guest closes it."""
+    """A file, stream or device. One that is not `owned` stays open when the guest closes it.
 
-    def __init__(self, fd: int, *, owned: bool = True) -> None:
+    One that is `deaf` never waits in the host, whatever its flags say: who uses it waits for it.
+    """
+
+    def __init__(self, fd: int, *, owned: bool = True, deaf: bool = False) -> None:
         super().__init__(fd, owned=owned)
+        self._deaf = deaf
         self.filetype = _file_type(os.fstat(fd).st_mode)
         present = fcntl.fcntl(fd, fcntl.F_GETFL)
         for flag, number in _HOST_FLAGS.items():
             # O_SYNC contains O_DSYNC's bit, so a flag is there only with all of its bits.
             if present & number == number:
                 self.flags |= flag
+        if deaf:
+            fcntl.fcntl(fd, fcntl.F_SETFL, present | os.O_NONBLOCK)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], flags: int) -> HostFile:
@@ -115,6 +121,8 @@ class HostFile(_HostHandle, File):
         present = fcntl.fcntl(self.fd, fcntl.F_GETFL)
         for flag in (FdFlags.APPEND, FdFlags.NONBLOCK):
             present = present & ~_HOST_FLAGS[flag] | (_HOST_FLAGS[flag] if flag in flags else 0)
+        if self._deaf:
+            present |= os.O_NONBLOCK
         fcntl.fcntl(self.fd, fcntl.F_SETFL, present)
         self.flags = flags
 
@@ -200,10 +208,15 @@ class HostDirectory(_HostHandle, Directory):
         return HostDirectory(os.open(name, _SEARCH, dir_fd=self.fd))
 
     def open(self, name: bytes, mode: OpenMode) -> Handle:
-        fd = os.open(name, _open_flags(mode), 0o666, dir_fd=self.fd)
-        if stat.S_ISDIR(os.fstat(fd).st_mode):
+        # A named pipe would wait for its other end, and a device for whatever it likes: past every
+        # interruption. `path_open` waits for a pipe's reader, and `fd_read` for its writer.
+        fd = os.open(name, _open_flags(mode) | os.O_NONBLOCK, 0o666, dir_fd=self.fd)
+        kind = os.fstat(fd).st_mode
+        if stat.S_ISDIR(kind):
             return HostDirectory(fd)
-        return HostFile(fd)
+        if FdFlags.NONBLOCK not in mode.fdflags:
+            fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) & ~os.O_NONBLOCK)
+        return HostFile(fd, deaf=stat.S_ISFIFO(kind))
 
     def entries(self) -> list[Entry]:
         # A descriptor made by O_PATH cannot be read, and one that was read stands at its end.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -98,6 +99,10 @@ def path_link(
         old.directory.link(name, new.directory, new_name)
 
 
+_TRY_AGAIN = 0.02
+"""Seconds until the reader of a named pipe is looked for again."""
+
+
 @function("iiiiiIIii")
 def path_open(
     guest: Guest,
@@ -125,7 +130,7 @@ def path_open(
     with _place(guest, fd, _rights_to_open(mode), path, size, follow=follow) as place:
         _check_inherited(parent, mode, rights)
         guest.table.check_room()
-        handle = _open(place, mode)
+        handle = _open_patiently(guest, place, mode)
     opened = _descriptor(parent, handle, rights, inheriting)
     guest.memory.store(U32, result, guest.table.add(opened))
 
@@ -147,6 +152,22 @@ def _check_inherited(parent: Descriptor, mode: OpenMode, rights: int) -> None:
     missing = Rights(rights) & _DATA & ~parent.inheriting
     if missing and OFlags.DIRECTORY not in mode.oflags:
         raise WasiError(Errno.NOTCAPABLE)
+
+
+def _open_patiently(guest: Guest, place: Place, mode: OpenMode) -> Handle:
+    """Open, and wait for the reader of a named pipe that is opened to write."""
+    while True:
+        try:
+            return _open(place, mode)
+        except OSError as error:
+            if error.errno != errno.ENXIO or FdFlags.NONBLOCK in mode.fdflags or not _is_pipe(place):
+                raise
+        guest.wait((), _TRY_AGAIN)
+
+
+def _is_pipe(place: Place) -> bool:
+    # Of what can be opened, preview 1 has no name for pipes alone.
+    return place.name is not None and place.directory.stat_entry(place.name).filetype is FileType.UNKNOWN
 
 
 def _open(place: Place, mode: OpenMode) -> Handle:

@@ -26,6 +26,7 @@ from tinywasm.wasi.process import clock_time
 from tinywasm.wasi.registry import bit, enum, function
 
 MAX_SUBSCRIPTIONS = 1 << 16
+_SUBSCRIPTIONS_A_LOOK = 1024
 _MASKS = {EventType.FD_READ: READABLE, EventType.FD_WRITE: WRITABLE}
 
 
@@ -128,6 +129,8 @@ def poll_oneoff(guest: Guest, subscriptions: int, events: int, count: int, resul
     guest.memory.check(events, count * EVENT.size)
     poll = _Poll(guest)
     for index in range(count):
+        if index % _SUBSCRIPTIONS_A_LOOK == 0:
+            guest.poll()
         poll.subscribe(subscriptions + index * SUBSCRIPTION.size)
     happened = poll.run()
     for index, event in enumerate(happened):

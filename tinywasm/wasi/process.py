@@ -80,6 +80,7 @@ def clock_time_get(guest: Guest, id: int, precision: int, result: int) -> None:
 def random_get(guest: Guest, buffer: int, size: int) -> None:
     guest.memory.check(buffer, size)
     for start in range(0, size, _RANDOM_CHUNK):
+        guest.poll()
         guest.memory.write(buffer + start, os.urandom(min(_RANDOM_CHUNK, size - start)))
 
 

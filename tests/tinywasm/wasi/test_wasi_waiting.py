@@ -174,6 +174,115 @@ class TestPipes:
         pipes.close()
 
 
+class TestNamedPipes:
+    """Opening waits for nobody in the host, where an interruption would not be heard."""
+
+    @pytest.fixture
+    def pipe(self, engine: str, tmp_path: Path, plain: Plain) -> tuple[TinywasmCalls, Path]:
+        os.mkfifo(tmp_path / "fifo")
+        config = WasiConfig()
+        config.preopen_dir(tmp_path, "/")
+        return plain(config), tmp_path / "fifo"
+
+    def test_a_read_without_a_writer_obeys_the_deadline(self, pipe: tuple[TinywasmCalls, Path]) -> None:
+        guest, _ = pipe
+        guest.store.set_deadline(0.1)
+        with pytest.raises(Interrupted):
+            errno, opened = guest.open("fifo")
+            assert errno == Errno.SUCCESS
+            guest.read(opened, 1)
+
+    def test_opening_to_write_without_a_reader_obeys_the_deadline(
+        self, pipe: tuple[TinywasmCalls, Path]
+    ) -> None:
+        guest, _ = pipe
+        guest.store.set_deadline(0.1)
+        with pytest.raises(Interrupted):
+            guest.open("fifo", rights=Rights.FD_WRITE)
+
+    def test_opening_to_write_waits_for_a_reader(self, pipe: tuple[TinywasmCalls, Path]) -> None:
+        guest, path = pipe
+        read: list[bytes] = []
+        reader = threading.Thread(target=lambda: read.append(path.read_bytes()))
+        reader.start()
+        errno, opened = guest.open("fifo", rights=Rights.FD_WRITE)
+        assert errno == Errno.SUCCESS
+        assert guest.write(opened, b"x" * 90_000) == (Errno.SUCCESS, 90_000)
+        guest.raw("fd_close", opened)
+        reader.join(10)
+        assert read == [b"x" * 90_000]
+
+    def test_reading_waits_for_a_writer_and_its_end(self, pipe: tuple[TinywasmCalls, Path]) -> None:
+        guest, path = pipe
+        errno, opened = guest.open("fifo")
+        assert errno == Errno.SUCCESS
+        writer = threading.Thread(target=lambda: path.write_bytes(b"hello"))
+        writer.start()
+        assert guest.read(opened, 10) == (Errno.SUCCESS, b"hello")
+        writer.join(10)
+        assert guest.read(opened, 10) == (Errno.SUCCESS, b"")
+
+    def test_what_another_reader_took_is_waited_for(
+        self, pipe: tuple[TinywasmCalls, Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        guest, path = pipe
+        _, opened = guest.open("fifo")
+        holder = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+        os.write(holder, b"x")
+        real = HostFile.read
+
+        def late(file: HostFile, size: int) -> bytes:
+            monkeypatch.setattr(HostFile, "read", real)
+            assert os.read(holder, 1) == b"x"
+            return real(file, size)
+
+        monkeypatch.setattr(HostFile, "read", late)
+        guest.store.set_deadline(0.2)
+        with pytest.raises(Interrupted):
+            guest.read(opened, 1)
+        os.close(holder)
+
+    def test_a_guest_that_does_not_wait_is_told(self, pipe: tuple[TinywasmCalls, Path]) -> None:
+        guest, path = pipe
+        assert guest.open("fifo", rights=Rights.FD_WRITE, fdflags=FdFlags.NONBLOCK)[0] == Errno.NXIO
+        holder = os.open(path, os.O_RDWR)
+        errno, opened = guest.open("fifo", fdflags=FdFlags.NONBLOCK)
+        assert errno == Errno.SUCCESS
+        assert guest.read(opened, 1)[0] == Errno.AGAIN
+        os.close(holder)
+
+    def test_the_flags_of_a_pipe_are_those_that_were_asked_for(
+        self, pipe: tuple[TinywasmCalls, Path]
+    ) -> None:
+        guest, path = pipe
+        _, opened = guest.open("fifo")
+        assert guest.raw("fd_fdstat_get", opened, RESULT) == Errno.SUCCESS
+        assert int.from_bytes(guest.peek(RESULT + 2, 2), "little") == 0
+        assert guest.raw("fd_fdstat_set_flags", opened, FdFlags.NONBLOCK) == Errno.SUCCESS
+        holder = os.open(path, os.O_RDWR)
+        assert guest.read(opened, 1)[0] == Errno.AGAIN
+        assert guest.raw("fd_fdstat_set_flags", opened, 0) == Errno.SUCCESS
+        guest.store.set_deadline(0.1)
+        with pytest.raises(Interrupted):
+            guest.read(opened, 1)
+        os.close(holder)
+
+    def test_sockets_and_devices_are_not_waited_for(
+        self, pipe: tuple[TinywasmCalls, Path], tmp_path: Path
+    ) -> None:
+        guest, _ = pipe
+        with socket.socket(socket.AF_UNIX) as listener:
+            # A short name: the path of such a socket has 107 bytes at most.
+            before = Path.cwd()
+            os.chdir(tmp_path)
+            try:
+                listener.bind("s")
+            finally:
+                os.chdir(before)
+            assert guest.open("s")[0] == Errno.NXIO
+            assert guest.open("s", rights=Rights.FD_WRITE)[0] == Errno.NXIO
+
+
 def test_named_pipes(engine: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     # With both ends open here, opening it there does not wait.
