@@ -27,7 +27,7 @@ from schannel.measurement import (
 )
 from schannel.messages import CallRequest, CallResult, MessageType, Value
 from schannel.policy import verify_saved_evidence
-from schannel.receipts import Receipt, inputs_digest, outputs_digest
+from schannel.receipts import Receipt, message_digest
 from schannel.simulation import PUBLIC_KEY_FILE, SECRET_KEY_FILE, read_public_key
 from schannel.storage import Operation, Status, encode_answer, encode_request
 from wasm_client.errors import ArgumentError, ClientError
@@ -165,7 +165,7 @@ def _receipt_file() -> bytes:
     request, reply = CallRequest("main", "add", (Value.i32(1), Value.i32(2))), CallResult((Value.i32(3),), 5)
     receipt = Receipt(
         HANDSHAKE_HASH, 1, MessageType.CALL, DIGEST, "add",
-        inputs_digest(request), outputs_digest(reply), 0, 5, DIGEST,
+        message_digest(request), message_digest(reply), 0, 5, DIGEST,
     )  # fmt: skip
     return ReceiptFile(receipt.sign(RECEIPT_KEY), _REPORT.to_compact(), request, reply).to_json().encode()
 

@@ -141,14 +141,14 @@ ERROR = Layout("error reply", code=U8, message=TEXT, backtrace=array(U16, group(
 RECEIPT_BODY = Layout(
     "receipt",
     magic=constant(RECEIPT_MAGIC),
-    receipt_version=constant(b"\1"),
+    receipt_version=constant(b"\2"),
     session=prefixed(U8),
     counter=U64,
     kind=U8,
     module_digest=_digest,
     function=TEXT,
-    arguments_digest=_digest,
-    results_digest=_digest,
+    request_digest=_digest,
+    reply_digest=_digest,
     outcome=U8,
     fuel_used=U64,
     history=_digest,
@@ -157,15 +157,6 @@ RECEIPT_BODY = Layout(
 
 SIGNED_RECEIPT = Layout("signed receipt", body=prefixed(U16), signature=fixed(64))
 """A receipt and its signature."""
-
-ARGUMENTS = Layout("arguments", values=_values)
-"""What the digests of a call's arguments and results are made of."""
-
-RUN_INPUTS = Layout("run inputs", arguments=_texts, environment=array(U16, group(TEXT, TEXT)), stdin=_digest)
-"""What the arguments' digest of a run is made of."""
-
-RUN_OUTPUTS = Layout("run outputs", exit_code=U32, stderr=_digest, stdout=_digest)
-"""What the results' digest of a run is made of."""
 
 SEALED_HEADER = Layout(
     "sealed program",

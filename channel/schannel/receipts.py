@@ -8,31 +8,22 @@ earlier request that could have changed what a program does, with its outcome.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from . import fast, layouts
 from .ed25519_sha3 import ED25519, SigningKey
 from .errors import MessageError, ReceiptError
-from .layouts import DIGEST_SIZE
 from .messages import (
-    CallRequest,
-    CallResult,
     ErrorReply,
     MessageType,
     Reply,
     Request,
-    RunRequest,
-    RunResult,
-    Value,
     encode,
     message_type,
-    plain_values,
 )
 from .wire import Buffer
 
 _SIGNED_LABEL = b"tinywasm schannel: receipt\0"
-_EMPTY = bytes(DIGEST_SIZE)
 
 RUN_FUNCTION = "_start"
 """The function that a run calls."""
@@ -46,8 +37,8 @@ class Receipt:
     """One call or run. Digests are SHA-256, 32 bytes; `fuel_used` is in instructions.
 
     `session` is the connection's handshake hash and `counter` counts its calls and runs from 1, so that a
-    receipt stands for one call and a missing one shows. A call that failed has no results: their digest is
-    zero, and `outcome` says how it failed.
+    receipt stands for one call and a missing one shows. `request_digest` and `reply_digest` are those of
+    `message_digest`; what they cover is repeated here only where a receipt alone should say it.
     """
 
     session: bytes
@@ -55,8 +46,8 @@ class Receipt:
     kind: int
     module_digest: bytes
     function: str
-    arguments_digest: bytes
-    results_digest: bytes
+    request_digest: bytes
+    reply_digest: bytes
     outcome: int
     fuel_used: int
     history: bytes
@@ -94,41 +85,10 @@ def verify_receipt(signed: bytes, receipt_key: bytes) -> Receipt:
     return receipt
 
 
-def values_digest(values: Sequence[Value]) -> bytes:
-    """The digest of a call's arguments or results."""
-    return _sha256(layouts.ARGUMENTS.build({"values": plain_values(tuple(values))}))
-
-
-def inputs_digest(request: CallRequest | RunRequest) -> bytes:
-    """The digest of what a program was given: arguments; for a run also environment and standard input."""
-    if isinstance(request, CallRequest):
-        return values_digest(request.arguments)
-    return _sha256(
-        layouts.RUN_INPUTS.build(
-            {
-                "arguments": request.arguments,
-                "environment": request.environment,
-                "stdin": _sha256(request.stdin),
-            }
-        )
-    )
-
-
-def outputs_digest(reply: Reply) -> bytes:
-    """The digest of what a program gave back; zero where it failed."""
-    if isinstance(reply, CallResult):
-        return values_digest(reply.values)
-    if isinstance(reply, RunResult):
-        return _sha256(
-            layouts.RUN_OUTPUTS.build(
-                {
-                    "exit_code": reply.exit_code,
-                    "stderr": _sha256(reply.stderr),
-                    "stdout": _sha256(reply.stdout),
-                }
-            )
-        )
-    return _EMPTY
+def message_digest(message: Request | Reply) -> bytes:
+    """The digest of a request or reply, all of it: of its type byte and its body, as they travel."""
+    body = fast.body(message)
+    return _sha256(bytes([message_type(message)]), *(encode(message) if body is None else (body,)))
 
 
 def outcome(reply: Reply) -> int:
@@ -144,12 +104,7 @@ class History:
 
     def add(self, request: Request, reply: Reply) -> None:
         """Go on by a request that may have changed the session's state, and its outcome."""
-        state = hashlib.sha256(self.digest)
-        body = fast.body(request)
-        kind = bytes([message_type(request), outcome(reply)])
-        for part in (kind, *(encode(request) if body is None else (body,))):
-            state.update(part)
-        self.digest = state.digest()
+        self.digest = _sha256(self.digest, message_digest(request), bytes([outcome(reply)]))
 
     def add_program(self, name: str, program_digest: bytes, reply: Reply) -> None:
         """Go on by a program that was deployed under a name, however it came."""

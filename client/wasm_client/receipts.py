@@ -30,12 +30,13 @@ from schannel.messages import (
     message_type,
 )
 from schannel.policy import Policy, verify_saved_evidence
-from schannel.receipts import Receipt, inputs_digest, outcome, outputs_digest, verify_receipt
+from schannel.receipts import RUN_FUNCTION, Receipt, message_digest, outcome, verify_receipt
 
 from .errors import ClientError, NotVerified
 from .values import format_value
 
-_FORMAT = "tinywasm receipt 1"
+_FORMAT = "tinywasm receipt 2"
+_EARLIER = "tinywasm receipt 1"
 _REPLAY_TIMEOUT = 600.0
 
 
@@ -70,10 +71,15 @@ class ReceiptFile:
         """The inverse of `to_json`.
 
         Raises:
-            NotGenuine: it is no such file.
+            NotGenuine: it is not such a file, or holds more than that.
         """
         try:
             top = json.loads(text)
+            if isinstance(top, dict) and top.get("format") == _EARLIER:
+                raise NotGenuine(
+                    "this receipt was made by an earlier release, whose receipts left out limits, names and "
+                    "errors: have an enclave of this release make another"
+                )
             if not isinstance(top, dict) or top.get("format") != _FORMAT:
                 raise ValueError("another format")
             request, reply = unpack(top["request"]), unpack(top["reply"])
@@ -81,7 +87,10 @@ class ReceiptFile:
                 reply, CallResult | RunResult | ErrorReply
             ):
                 raise ValueError("not about a call")
-            return cls(bytes.fromhex(top["receipt"]), bytes.fromhex(top["evidence"]), request, reply)
+            file = cls(bytes.fromhex(top["receipt"]), bytes.fromhex(top["evidence"]), request, reply)
+            if json.dumps(json.loads(file.to_json()), sort_keys=True) != json.dumps(top, sort_keys=True):
+                raise ValueError("more than a receipt")
+            return file
         except (ValueError, KeyError, TypeError, RecursionError, MessageError) as error:
             raise NotGenuine("this file holds no receipt") from error
 
@@ -93,7 +102,11 @@ class ReceiptFile:
             NotGenuine: the receipt is not of this enclave, or of another request or reply.
         """
         try:
-            verified = verify_saved_evidence(Report.from_bytes(self.evidence), policy)
+            report = Report.from_bytes(self.evidence)
+            # The raw form has room for bytes that nobody signed.
+            if report.to_compact() != self.evidence:
+                raise NotGenuine("the evidence beside the receipt is not in its compact form")
+            verified = verify_saved_evidence(report, policy)
             receipt = verify_receipt(self.receipt, verified.receipt_key)
         except PolicyError as error:
             raise NotVerified(error.rule, f"the enclave is refused: {error}") from error
@@ -125,14 +138,15 @@ class ReceiptFile:
     def _compare(self, receipt: Receipt, verified: EnclaveVerified) -> None:
         if receipt.session != verified.handshake_hash:
             raise NotGenuine("the receipt is of another session than the evidence")
-        expected = (message_type(self.request), inputs_digest(self.request))
-        if (receipt.kind, receipt.arguments_digest) != expected or (
-            isinstance(self.request, CallRequest) and self.request.function != receipt.function
-        ):
+        function = self.request.function if isinstance(self.request, CallRequest) else RUN_FUNCTION
+        said = (receipt.request_digest, receipt.kind, receipt.function)
+        if said != (message_digest(self.request), message_type(self.request), function):
             raise NotGenuine("the receipt is of another request than the one beside it")
-        if (receipt.results_digest, receipt.outcome) != (outputs_digest(self.reply), outcome(self.reply)):
-            raise NotGenuine("the receipt is of another reply than the one beside it")
-        if not isinstance(self.reply, ErrorReply) and _fuel(self.reply) != receipt.fuel_used:
+        fuel_used = (
+            self.reply.fuel_used if isinstance(self.reply, CallResult | RunResult) else receipt.fuel_used
+        )
+        answered = (receipt.reply_digest, receipt.outcome, receipt.fuel_used)
+        if answered != (message_digest(self.reply), outcome(self.reply), fuel_used):
             raise NotGenuine("the receipt is of another reply than the one beside it")
 
 
@@ -177,17 +191,13 @@ def _compare_replay(receipt: Receipt, again: Receipt) -> None:
         raise NotGenuine(
             f"{where} the session had done before what is not here: programs, calls, files or memory"
         )
-    for field in ("results_digest", "outcome", "fuel_used"):
+    for field, shown in (("outcome", "outcome"), ("fuel_used", "fuel"), ("reply_digest", "answer")):
         if getattr(receipt, field) != getattr(again, field):
-            raise NotGenuine(f"{where} the {field.partition('_')[0]} differ when it is run again")
+            raise NotGenuine(f"{where} the {shown} differs when it is run again")
 
 
 def _texts(items: Sequence[Value | str]) -> list[str]:
     return [item if isinstance(item, str) else format_value(item) for item in items]
-
-
-def _fuel(reply: Reply) -> int:
-    return reply.fuel_used if isinstance(reply, CallResult | RunResult) else 0
 
 
 def pack(message: Request | Reply) -> list[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from schannel.messages import CallRequest, CallResult, ErrorReply, Reply, RunRequest, message_type
-from schannel.receipts import RUN_FUNCTION, Receipt, inputs_digest, outcome, outputs_digest
+from schannel.receipts import RUN_FUNCTION, Receipt, message_digest, outcome
 
 _FEW = 16
 """Values of a call that are remembered as they are; the digests of more are worked out at once."""
@@ -42,8 +42,8 @@ class AttestedCall:
             kind=message_type(self.request),
             module_digest=self.module_digest,
             function=self.request.function if isinstance(self.request, CallRequest) else RUN_FUNCTION,
-            arguments_digest=inputs_digest(self.request),
-            results_digest=outputs_digest(self.reply),
+            request_digest=message_digest(self.request),
+            reply_digest=message_digest(self.reply),
             outcome=outcome(self.reply),
             fuel_used=self.fuel_used,
             history=self.history,

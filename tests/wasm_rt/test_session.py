@@ -30,7 +30,7 @@ from schannel.messages import (
     WriteRequest,
     WriteResult,
 )
-from schannel.receipts import Receipt, inputs_digest, outputs_digest, verify_receipt
+from schannel.receipts import Receipt, message_digest, verify_receipt
 from wasm_rt.application import Application
 from wasm_rt.configuration import Configuration
 
@@ -154,8 +154,8 @@ def test_a_receipt_says_what_happened(application: Application) -> None:
     assert [item.counter for item in receipts] == [1, 2]
     assert receipts[0].session == b"\x09" * 32
     assert (receipts[0].kind, receipts[0].function) == (MessageType.CALL, "next")
-    assert receipts[0].arguments_digest == inputs_digest(call)
-    assert [item.results_digest for item in receipts] == [outputs_digest(first), outputs_digest(second)]
+    assert receipts[0].request_digest == message_digest(call)
+    assert [item.reply_digest for item in receipts] == [message_digest(first), message_digest(second)]
     assert receipts[0].fuel_used == first.fuel_used
     assert receipts[0].history != receipts[1].history
     assert code(application.handle(ReceiptRequest(99))) is ErrorCode.NOT_FOUND
@@ -200,8 +200,10 @@ def test_equal_sessions_have_equal_histories() -> None:
 def test_a_trap_has_a_receipt_too(application: Application) -> None:
     application.handle(DeployRequest("library", LIBRARY))
     application.handle(DeployRequest("user", USER))
-    application.handle(CallRequest("user", "trap"))
-    assert (receipt(application).outcome, receipt(application).results_digest) == (ErrorCode.TRAP, bytes(32))
+    trap = application.handle(CallRequest("user", "trap"))
+    assert isinstance(trap, ErrorReply) and trap.backtrace
+    said = (receipt(application).outcome, receipt(application).reply_digest)
+    assert said == (ErrorCode.TRAP, message_digest(trap))
 
 
 def test_a_changed_receipt_is_no_receipt(application: Application) -> None:
