@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from typing import Any
-from weakref import WeakSet
+from weakref import ReferenceType, ref
 
 from tinywasm.errors import Trap, TrapCode
 from tinywasm.types import MemoryType, TableType
@@ -27,20 +27,24 @@ class ResourceLimits:
         self.native: Any = None
         self.counts = {"instances": 0, "tables": 0, "memories": 0}
         self.most: dict[str, int] = {}
-        self._memories: WeakSet[Any] = WeakSet()
-        self._tables: WeakSet[Any] = WeakSet()
+        # The memories and tables that live: a set for each store, and no more, since stores are many.
+        self._growing: set[ReferenceType[Any]] = set()
 
     def set(self, memory_size: int, table_elements: int, counts: dict[str, int]) -> None:
         """Replace the limits that are given; a negative number gives none."""
         if memory_size >= 0:
             self.memory_size = memory_size
-            for memory in list(self._memories):
-                memory.limit = memory_size
+            self._limit("memory", memory_size)
         if table_elements >= 0:
             self.table_elements = table_elements
-            for table in list(self._tables):
-                table.limit = table_elements
+            self._limit("table", table_elements)
         self.most.update({kind: most for kind, most in counts.items() if most >= 0})
+
+    def _limit(self, kind: str, most: int) -> None:
+        for reference in list(self._growing):
+            extern = reference()
+            if extern is not None and extern.kind == kind:
+                extern.limit = most
 
     def set_total(self, total: int) -> None:
         """Replace the limit of everything together; a negative number gives none."""
@@ -87,13 +91,13 @@ class ResourceLimits:
 
     def hold_memory(self, memory: Any) -> None:
         """Keep a new memory's growth below the limit, now and when it changes."""
-        self._memories.add(memory)
+        self._growing.add(ref(memory, self._growing.discard))
         if self.memory_size is not None:
             memory.limit = min(memory.limit, self.memory_size)
 
     def hold_table(self, table: Any) -> None:
         """The same for a table."""
-        self._tables.add(table)
+        self._growing.add(ref(table, self._growing.discard))
         if self.table_elements is not None:
             table.limit = min(table.limit, self.table_elements)
 

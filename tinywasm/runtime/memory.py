@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+from contextlib import suppress
 
 from tinywasm.errors import Trap, TrapCode
+from tinywasm.runtime import space
 from tinywasm.runtime.limits import Lease
 from tinywasm.types import I64, Limits, MemoryType
 
 _PAGE = 65536
-# `mmap` names this flag from Python 3.13 on; the number is Linux's.
-_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)
 _OPEN = mmap.PROT_READ | mmap.PROT_WRITE
 _mprotect = ctypes.CDLL(None).mprotect
 
@@ -23,7 +23,7 @@ class MemoryInstance:
     valid when the memory grows: growing only makes `data` longer.
     """
 
-    __slots__ = ("__weakref__", "data", "lease", "limit", "space", "type")
+    __slots__ = ("__weakref__", "data", "lease", "limit", "opened", "presence", "space", "type")
     kind = "memory"
 
     def __init__(self, type: MemoryType, max_pages: int = 65536, lease: Lease | None = None) -> None:
@@ -36,8 +36,26 @@ class MemoryInstance:
         most = self.limit
         if type.limits.max is not None:
             most = min(most, type.limits.max * type.page_size)
-        self.space = _reserve(size, most)
-        self.data = self.space[:size]
+        # How far it is open, which may be farther than it reaches.
+        self.opened = 0
+        self.space = space.reserve(lambda room, opened: self._map(size, room, opened), size, most)
+        self.presence = space.presence
+        self.data = memoryview(self.space)[:size]
+
+    def _map(self, size: int, room: int, opened: bool) -> mmap.mmap | None:
+        """Zeroed address space of `room` bytes, open up to `size` or throughout; None where it is refused."""
+        try:
+            # Closed from the start, Python would give it out for reading only.
+            mapping = mmap.mmap(-1, room or 1, flags=space.FLAGS, prot=_OPEN)
+        except (OSError, ValueError, OverflowError):
+            return None
+        self.opened = len(mapping) if opened else _units(size, mapping)
+        if not opened:
+            return mapping if _protect(mapping, self.opened, len(mapping), 0) else None
+        # Where the system gives huge pages unasked, the first byte would take two megabytes.
+        with suppress(OSError, AttributeError):
+            mapping.madvise(mmap.MADV_NOHUGEPAGE)
+        return mapping
 
     @property
     def pages(self) -> int:
@@ -59,11 +77,13 @@ class MemoryInstance:
         room = min(max(self.limit, len(self.data)), len(self.space))
         if beyond or size > room:
             return -1
-        if not _protect(self.space, _units(len(self.data)), min(_units(size), len(self.space)), _OPEN):
+        end = max(self.opened, _units(size, self.space))
+        if not _protect(self.space, self.opened, end, _OPEN):
             return -1
+        self.opened = end
         if self.lease and not self.lease.extend(size - len(self.data)):
             return -1
-        self.data = self.space[:size]
+        self.data = memoryview(self.space)[:size]
         return old
 
     @property
@@ -84,36 +104,15 @@ class MemoryInstance:
         self.data[target : target + count] = segment[source : source + count]
 
 
-def _reserve(least: int, most: int) -> memoryview:
-    """Zeroed address space of at most `most` bytes, closed behind the first `least`.
-
-    Raises `Trap` where not even those can be had.
-    """
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE
-    size = max(most, least)
-    while True:
-        try:
-            space = mmap.mmap(-1, size or 1, flags=flags, prot=_OPEN)
-        except (OSError, ValueError, OverflowError):
-            if size == least:
-                message = f"allocation too large: memory of {least} bytes"
-                raise Trap(TrapCode.ALLOCATION_TOO_LARGE, message) from None
-            size = max(least, size // 2)
-        else:
-            view = memoryview(space)
-            _protect(view, _units(least), len(view), 0)
-            return view
+def _units(size: int, mapping: mmap.mmap) -> int:
+    """`size` in whole units of 64 KiB, which are whole pages of any system."""
+    return min(-(-size // _PAGE) * _PAGE, len(mapping))
 
 
-def _units(size: int) -> int:
-    """Whole units of 64 KiB, which are whole pages of any system."""
-    return -(-size // _PAGE) * _PAGE
-
-
-def _protect(view: memoryview, start: int, end: int, protection: int) -> bool:
-    """Open or close address space; what is closed counts toward no limit of the process (RLIMIT_DATA)."""
+def _protect(mapping: mmap.mmap, start: int, end: int, protection: int) -> bool:
+    """Open or close a part; what is closed counts toward no limit of the process (RLIMIT_DATA)."""
     if start >= end:
         return True
-    address = ctypes.addressof(ctypes.c_ubyte.from_buffer(view))
+    address = ctypes.addressof(ctypes.c_ubyte.from_buffer(mapping))
     status: int = _mprotect(ctypes.c_void_p(address + start), ctypes.c_size_t(end - start), protection)
     return status == 0

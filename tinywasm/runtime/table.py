@@ -7,6 +7,7 @@ from typing import Any
 
 from tinywasm.errors import Trap, TrapCode
 from tinywasm.runtime.limits import Lease
+from tinywasm.runtime.space import exhausted
 from tinywasm.types import I64, Limits, TableType
 
 
@@ -23,13 +24,12 @@ class TableInstance:
         self.type = type
         self.limit = max_elements
         size = type.limits.min
+        if size > max_elements:
+            raise Trap(TrapCode.ALLOCATION_TOO_LARGE, f"allocation too large: table of {size} elements")
         try:
-            if size > max_elements:
-                raise MemoryError
             self.elements: list[Any] = [init] * size
         except MemoryError:
-            message = f"allocation too large: table of {size} elements"
-            raise Trap(TrapCode.ALLOCATION_TOO_LARGE, message) from None
+            raise exhausted(f"table of {size} elements", 8 * size) from None
 
     def __len__(self) -> int:
         return len(self.elements)

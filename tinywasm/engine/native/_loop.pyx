@@ -18,6 +18,7 @@ from libc.stdint cimport UINT64_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memmove, memset, strlen
 
+import gc
 import threading
 
 cdef extern from "Python.h" nogil:
@@ -46,6 +47,7 @@ from tinywasm.errors import (
     WasmException,
 )
 from tinywasm.numerics.floats import f32_from_bits, f32_to_bits
+from tinywasm.runtime import space
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.heap import I31
 from tinywasm.types import (
@@ -67,10 +69,10 @@ from tinywasm.types import (
 
 
 cdef extern from "sys/mman.h" nogil:
-    void *mmap(void *address, size_t length, int protection, int flags, int fd, int64_t offset)
     int munmap(void *address, size_t length)
-    int PROT_NONE, PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS, MAP_NORESERVE
-    void *MAP_FAILED
+    int madvise(void *address, size_t length, int advice)
+    int MADV_NOHUGEPAGE
+    int PROT_NONE, PROT_READ, PROT_WRITE
 
 
 cdef extern from "native.h" nogil:
@@ -139,7 +141,7 @@ cdef extern from "native.h" nogil:
     ctypedef struct Memory:
         Budget *budget
         uint8_t *base
-        uint64_t size, pages, max_pages, page_size, reserved
+        uint64_t size, pages, max_pages, page_size, reserved, opened
         int is64
     ctypedef struct Table:
         Budget *budget
@@ -200,7 +202,8 @@ cdef extern from "native.h" nogil:
     int tw_borrow_stack(Store *store)
     void tw_return_stack(Store *store)
     int tw_go_deeper(Store *store, const uint64_t *end)
-    void tw_free_idle_stacks()
+    uint64_t tw_stack_bytes(const Store *store)
+    void *tw_map(uint64_t size, int protection)
     int tw_run(Store *store, Func *func, uint64_t *fp)
     int tw_memory_open(Memory *memory, uint64_t size)
     int64_t tw_memory_grow(Memory *memory, uint64_t pages)
@@ -451,7 +454,6 @@ cdef class NativeStore:
         self.lower = lower
         self.funcs = {}
         self.kept = []
-        self.thrown_tags = set()
         self.c.max_depth = config.max_call_depth
         self.c.python = <void *>self
         self.c.release = _release_gil
@@ -727,7 +729,8 @@ cdef class NativeStore:
                 self.c.interrupted = 0
                 self.owner.poll()
             if self.c.stack == NULL and tw_borrow_stack(&self.c) != 0:
-                raise MemoryError("no address space for the native engine's stack")
+                self.borrow_again()
+                self.running = me
         else:
             self.guard()
         if self.metered:
@@ -741,6 +744,15 @@ cdef class NativeStore:
         self.c.top = base + func.head.type.param_slots
         self.nested += 1
         return base
+
+    cdef int borrow_again(self) except -1:
+        """Take a stack where there was no address space for one. Raises `Trap` where there is none still."""
+        gc.collect()
+        # Finalizers and other threads may have done anything meanwhile.
+        self.guard()
+        if self.c.stack == NULL and tw_borrow_stack(&self.c) != 0:
+            raise space.exhausted("the stack of a call", tw_stack_bytes(&self.c))
+        return 0
 
     cdef int leave(self, uint64_t *base) except -1:
         self.c.top = base
@@ -836,6 +848,8 @@ cdef class NativeStore:
         if exn == NULL:
             raise self.refusal()
         # The tag may belong to an instance of another store, which may go before the exception.
+        if self.thrown_tags is None:
+            self.thrown_tags = set()
         self.thrown_tags.add(tag)
         exn.head.pins += 1
         try:
@@ -1074,15 +1088,11 @@ cdef void _give_back(Budget *budget, uint64_t bytes) noexcept:
         free(budget)
 
 
-cdef void *_reserve(size_t size, int protection) noexcept:
-    cdef void *place = mmap(NULL, size, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
-    return NULL if place == MAP_FAILED else place
-
-
 cdef class NativeMemory:
     """A memory in reserved address space: grown in place, never moved, so that views stay valid."""
 
     cdef Memory c
+    cdef object presence
     cdef readonly object type
     cdef object __weakref__
     kind = "memory"
@@ -1102,18 +1112,28 @@ cdef class NativeMemory:
         if type.limits.max is not None:
             top = min(top, type.limits.max)
         self.c.max_pages = top
-        self._reserve_space(wanted, top * self.c.page_size)
+        space.reserve(lambda room, opened: self.map(wanted, room, opened) or None, wanted, top * self.c.page_size)
+        self.presence = space.presence
 
-    cdef _reserve_space(self, uint64_t least, uint64_t most):
-        while True:
-            # Whole units as `tw_memory_open` opens them, and never nothing.
-            self.c.reserved = (max(most, 1) + 0xFFFF) & ~<uint64_t>0xFFFF
-            self.c.base = <uint8_t *>_reserve(self.c.reserved, PROT_NONE)
-            if self.c.base != NULL or most == least:
-                break
-            most = max(least, most // 2)
-        if self.c.base == NULL or tw_memory_open(&self.c, least) != 0:
-            raise Trap(TrapCode.ALLOCATION_TOO_LARGE, f"allocation too large: memory of {least} bytes")
+    cdef bint map(self, uint64_t least, uint64_t room, bint opened):
+        """Address space of `room` bytes, open up to `least` or throughout; False where it is refused."""
+        # Whole units as `tw_memory_open` opens them, and never nothing.
+        cdef uint64_t size = (max(room, 1) + 0xFFFF) & ~<uint64_t>0xFFFF
+        cdef int protection = PROT_READ | PROT_WRITE if opened else PROT_NONE
+        cdef void *place = tw_map(size, protection)
+        if place == NULL:
+            return False
+        if opened:
+            # Where the system gives huge pages unasked, the first byte would take two megabytes.
+            madvise(place, size, MADV_NOHUGEPAGE)
+        self.c.opened = size if opened else 0
+        self.c.base = <uint8_t *>place
+        self.c.reserved = size
+        if tw_memory_open(&self.c, least) == 0:
+            return True
+        self.c.base = NULL
+        munmap(place, size)
+        return False
 
     def __dealloc__(self):
         if self.c.base != NULL:
@@ -1188,7 +1208,7 @@ cdef class NativeTable:
         self.c.size = size
         self.c.elements = <uint64_t *>calloc(size or 1, 8)
         if self.c.elements == NULL:
-            raise Trap(TrapCode.ALLOCATION_TOO_LARGE, f"allocation too large: table of {size} elements")
+            raise space.exhausted(f"table of {size} elements", size * 8)
         store.write_reference(type.element, init, &ref)
         self.c.capacity = size
         for index in range(self.c.size):

@@ -33,8 +33,11 @@ const char *tw_table_digest(void) { return TABLE_DIGEST; }
 static uint64_t mapped(uint64_t size) { return (size + 0xFFFF) & ~(uint64_t)0xFFFF; }
 
 int tw_memory_open(Memory *memory, uint64_t size) {
-    uint64_t from = mapped(memory->size), to = mapped(size);
-    if (to > from && mprotect(memory->base + from, to - from, PROT_READ | PROT_WRITE) != 0) return -1;
+    uint64_t from = memory->opened, to = mapped(size);
+    if (to > from) {
+        if (mprotect(memory->base + from, to - from, PROT_READ | PROT_WRITE) != 0) return -1;
+        memory->opened = to;
+    }
     memory->budget->used += size - memory->size;
     memory->size = size;
     return 0;

@@ -125,6 +125,7 @@ typedef struct Memory {
     Budget *budget;
     uint8_t *base;
     uint64_t size, pages, max_pages, page_size, reserved;
+    uint64_t opened; /* how far `reserved` is open, in whole units of 64 KiB */
     int is64;
 } Memory;
 
@@ -218,8 +219,9 @@ int tw_borrow_stack(Store *store);
 void tw_return_stack(Store *store);
 /* Whether a frame that ends at `end` still fits, now that the marks have been passed. */
 int tw_go_deeper(Store *store, const uint64_t *end);
-/* Give back the address space of the stacks that no store has borrowed. */
-void tw_free_idle_stacks(void);
+uint64_t tw_stack_bytes(const Store *store);
+/* Address space, for which stacks that no store has borrowed give way; NULL where there is none. */
+void *tw_map(uint64_t size, int protection);
 
 static inline int tw_fits(const Budget *budget, uint64_t bytes) {
     return bytes == 0 || (budget->used <= budget->limit && bytes <= budget->limit - budget->used);

@@ -30,22 +30,43 @@ static int idle_count;
 
 static uint64_t whole_pages(uint64_t bytes) { return (bytes + 0xFFFF) & ~UINT64_C(0xFFFF); }
 
-static Stack *new_stack(int64_t depth) {
-    uint64_t frames = whole_pages(((uint64_t)depth + 2) * sizeof(Frame));
-    Stack *stack = malloc(sizeof *stack);
-    if (!stack) return NULL;
-    stack->bytes = frames + SLOTS * 8;
-    stack->depth = depth;
-    void *place = mmap(NULL, stack->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (place == MAP_FAILED) { free(stack); return NULL; }
-    stack->frames = place;
-    stack->slots = (uint64_t *)((uint8_t *)place + frames);
-    return stack;
-}
-
 static void free_stack(Stack *stack) {
     munmap(stack->frames, stack->bytes);
     free(stack);
+}
+
+static void *reserve(uint64_t size, int protection) {
+    void *place = mmap(NULL, size, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return place == MAP_FAILED ? NULL : place;
+}
+
+void *tw_map(uint64_t size, int protection) {
+    void *place = reserve(size, protection);
+    if (place || !idle) return place;
+    while (idle) {
+        Stack *stack = idle;
+        idle = stack->next;
+        free_stack(stack);
+    }
+    idle_count = 0;
+    return reserve(size, protection);
+}
+
+static uint64_t frame_bytes(int64_t depth) { return whole_pages(((uint64_t)depth + 2) * sizeof(Frame)); }
+
+uint64_t tw_stack_bytes(const Store *store) { return frame_bytes(store->max_depth) + SLOTS * 8; }
+
+static Stack *new_stack(const Store *store) {
+    uint64_t frames = frame_bytes(store->max_depth);
+    Stack *stack = malloc(sizeof *stack);
+    if (!stack) return NULL;
+    stack->bytes = tw_stack_bytes(store);
+    stack->depth = store->max_depth;
+    void *place = tw_map(stack->bytes, PROT_READ | PROT_WRITE);
+    if (!place) { free(stack); return NULL; }
+    stack->frames = place;
+    stack->slots = (uint64_t *)((uint8_t *)place + frames);
+    return stack;
 }
 
 /* An idle one with room for that many frames. */
@@ -62,7 +83,7 @@ static Stack *find_idle(int64_t depth) {
 
 int tw_borrow_stack(Store *store) {
     Stack *stack = find_idle(store->max_depth);
-    if (!stack) stack = new_stack(store->max_depth);
+    if (!stack) stack = new_stack(store);
     if (!stack) return -1;
     store->borrowed = stack;
     store->frames = stack->frames;
@@ -95,13 +116,4 @@ void tw_return_stack(Store *store) {
     stack->next = idle;
     idle = stack;
     idle_count++;
-}
-
-void tw_free_idle_stacks(void) {
-    while (idle) {
-        Stack *stack = idle;
-        idle = stack->next;
-        free_stack(stack);
-    }
-    idle_count = 0;
 }
