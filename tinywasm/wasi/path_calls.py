@@ -86,17 +86,24 @@ def path_link(
     guest: Guest, old_fd: int, lookup: int, path: int, size: int, new_fd: int, new_path: int, new_size: int
 ) -> None:
     follow = bit(SYMLINK_FOLLOW, lookup)
-    with (
-        _place(guest, old_fd, Rights.PATH_LINK_SOURCE, path, size, follow=follow) as old,
-        _place(guest, new_fd, Rights.PATH_LINK_TARGET, new_path, new_size, exact=True) as new,
-    ):
-        name = old.require(Errno.PERM)
-        old.check_slash()
-        new_name = new.require(Errno.EXIST)
-        if new.slash:
-            new.check_slash()
-            raise WasiError(Errno.EXIST)
-        old.directory.link(name, new.directory, new_name)
+    with _place(guest, old_fd, Rights.PATH_LINK_SOURCE, path, size, follow=follow) as old:
+        # As Linux: the old name first, then the new one, and last whether it is one that can be linked.
+        old.check_entry()
+        with _place(guest, new_fd, Rights.PATH_LINK_TARGET, new_path, new_size, exact=True) as new:
+            new_name = _new_name(new)
+            if old.name is None:
+                raise WasiError(Errno.EXIST if new.has_entry() else Errno.PERM)
+            old.directory.link(old.name, new.directory, new_name)
+
+
+def _new_name(place: Place) -> bytes:
+    """The name of what is to be made, but is no directory, so that there can be nothing with a slash."""
+    name = place.require(Errno.EXIST)
+    if place.slash:
+        if read_link(place.directory, name) is None:
+            place.check_slash()
+        raise WasiError(Errno.EXIST)
+    return name
 
 
 _TRY_AGAIN = 0.02
@@ -200,6 +207,7 @@ def _descriptor(parent: Descriptor, handle: Handle, rights: int, inheriting: int
 @function("iiiiii")
 def path_readlink(guest: Guest, fd: int, path: int, size: int, buffer: int, room: int, result: int) -> None:
     with _place(guest, fd, Rights.PATH_READLINK, path, size) as place:
+        place.check_slash()
         target = place.directory.read_link(place.require(Errno.INVAL))
     if target.startswith(b"/"):
         # It could not be followed, and would tell how the host names its directories.
@@ -240,11 +248,7 @@ def path_symlink(guest: Guest, target: int, target_size: int, fd: int, path: int
     # A link that leads out could not be followed here, but other programs would.
     check_path(text)
     with _place(guest, fd, Rights.PATH_SYMLINK, path, size, exact=True) as place:
-        name = place.require(Errno.EXIST)
-        if place.slash:
-            place.check_slash()
-            raise WasiError(Errno.EXIST)
-        place.directory.make_symlink(text, name)
+        place.directory.make_symlink(text, _new_name(place))
 
 
 @function("iii")

@@ -39,6 +39,20 @@ class Place:
             raise WasiError(missing)
         return self.name
 
+    def has_entry(self) -> bool:
+        """Whether there is something of that name."""
+        try:
+            self.check_entry()
+        except (WasiError, OSError):
+            return False
+        return True
+
+    def check_entry(self) -> None:
+        """Raises NOENT where nothing is there, and as `check_slash`."""
+        if self.name is not None:
+            self.directory.stat_entry(self.name)
+            self.check_slash()
+
     def check_slash(self) -> None:
         """Raises NOTDIR for a slash behind something that is not a directory."""
         if self.slash and self.name is not None:

@@ -113,8 +113,10 @@ def snapshot(place: Path) -> list[tuple[str, int, float, bytes]]:
         info = os.lstat(folder)
         found.append((folder, info.st_mode, 0.0, b""))
         for name in sorted(files):
-            info = os.lstat(Path(folder, name))
-            found.append((name, info.st_mode, info.st_mtime, Path(folder, name).read_bytes()))
+            file = Path(folder, name)
+            info = os.lstat(file)
+            content = os.readlink(file).encode() if file.is_symlink() else file.read_bytes()
+            found.append((name, info.st_mode, info.st_mtime, content))
     return found
 
 
