@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import sys
 from collections.abc import Iterator
 from operator import index
 from typing import TYPE_CHECKING, Any
@@ -16,18 +15,28 @@ from tinywasm.matching import define
 from tinywasm.types import GlobalType, MemoryType, TableType, TagType
 from tinywasm.validation import check_own_type
 
-if TYPE_CHECKING or sys.version_info >= (3, 12) or not native_available:
-
-    class _Buffered:
-        """Python itself gives a class with `__buffer__` the buffer protocol."""
-
-        __slots__ = ()
-
-else:
-    # Before Python 3.12 only a class of an extension can offer the buffer protocol.
+if native_available and not TYPE_CHECKING:
     from tinywasm.engine.native import _loop
 
     _Buffered = _loop.Buffered
+else:
+    # From Python 3.12 on, Python itself gives a class with `__buffer__` the buffer protocol.
+    class _Buffered:
+        __slots__ = ()
+        _raw: Any
+
+        def __buffer__(self, flags: int, /) -> memoryview:
+            view = memoryview(self._raw.data)
+            _exported[id(view)] = view
+            return view
+
+        def __release_buffer__(self, view: memoryview, /) -> None:
+            del _exported[id(view)]
+
+
+# CPython 3.12 crashes where the collector clears a memoryview that somebody has a view of: here they are
+# never garbage before their views are.
+_exported: dict[int, memoryview] = {}
 
 
 class Memory(Handle, _Buffered, kind="memory"):
@@ -118,10 +127,6 @@ class Memory(Handle, _Buffered, kind="memory"):
             raise IndexError(f"{len(value)} bytes from {first} do not fit into a memory of {len(data)} bytes")
         data[first : first + len(value)] = value
         return len(value)
-
-    def __buffer__(self, flags: int, /) -> memoryview:
-        view: memoryview = self._raw.data
-        return view
 
     def __len__(self) -> int:
         return len(self._raw.data)

@@ -231,3 +231,45 @@ def test_reserved_space_counts_toward_no_limit_of_the_process(engine: str) -> No
         [sys.executable, "-c", LIMITED.format(engine=engine)], capture_output=True, text=True, timeout=60
     )
     assert (done.stdout, done.stderr) == ("failed to grow memory by `20000`\nALLOCATION_TOO_LARGE\n", "")
+
+
+_CYCLES = """
+import gc, sys
+from tinywasm import Config, Engine, Limits, Memory, MemoryType, Store
+
+class Holder:
+    pass
+
+seen = []
+class Last(Holder):
+    def __del__(self):
+        seen.append(self.view[5])
+
+gc.disable()
+for number in range(30):
+    store = Store(Engine(Config(engine=sys.argv[1])))
+    memory = Memory(store, MemoryType(Limits(1, 2)))
+    memory[5] = number
+    holder = (Holder, Last)[number % 2]()
+    holder.itself = holder
+    holder.view, holder.memory, holder.store = memoryview(memory), memory, store
+    holder.part, holder.steps = holder.view[3:9], iter(holder.view)
+    holder.pointer = memory.get_buffer_ptr(store)
+    holder.over = memoryview(holder.pointer)
+    kept = memoryview(memory) if number % 3 == 0 else None
+    del holder, memory, store
+    gc.collect()
+    assert kept is None or kept[5] == number
+    del kept
+assert seen == list(range(1, 30, 2))
+print("done")
+"""
+
+
+@buffers
+@pytest.mark.parametrize("engine", ["python", *["native"] * native_available])
+def test_views_in_garbage_are_collected(engine: str) -> None:
+    # In a process of its own, which a fault would end.
+    command = [sys.executable, "-X", "faulthandler", "-c", _CYCLES, engine]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")

@@ -10,7 +10,7 @@ import importlib
 
 from tinywasm.engine.native.opcodes import DIGEST
 
-_INTERFACE = 7
+_INTERFACE = 9
 
 
 def _reason() -> str:

@@ -219,7 +219,7 @@ cdef extern from "native.h" nogil:
 
 TABLE_DIGEST = tw_table_digest().decode()
 # Raised with every change of what this module offers to Python: see `native_available`.
-INTERFACE = 7
+INTERFACE = 9
 
 
 def collect_first_at(uint64_t allocated):
@@ -1418,7 +1418,20 @@ cdef class NativeInstance:
 
 
 cdef class Buffered:
-    """Gives a Python class with `__buffer__` the buffer protocol, which Python itself does from 3.12 on."""
+    """Gives the handle of a memory of either engine the buffer protocol.
+
+    What exports is the mapping: CPython up to 3.12 crashes where the collector clears a memoryview that
+    somebody has a view of.
+    """
 
     def __getbuffer__(self, Py_buffer *view, int flags):
-        PyObject_GetBuffer(self.__buffer__(flags), view, flags)
+        raw = self._raw
+        if isinstance(raw, NativeMemory):
+            PyObject_GetBuffer(raw, view, flags)
+            return
+        size = len(raw.data)
+        PyObject_GetBuffer(raw.space, view, flags)
+        # The mapping has the room to grow as well.
+        view.len = size
+        if view.shape != NULL:
+            view.shape[0] = size
