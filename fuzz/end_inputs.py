@@ -36,7 +36,10 @@ from wasm_client.keys import load_key
 from wasm_client.receipts import ReceiptFile, read_receipt
 from wasm_client.values import FunctionType
 from wasm_host.admission import TurnedAway
-from wasm_host.metrics import Metrics, MetricsServer, _request_line
+from wasm_host.exposition import Exposition
+from wasm_host.limits import ServerLimits
+from wasm_host.metrics import Metrics
+from wasm_host.metrics_server import MetricsServer, _request
 from wasm_host.server import NotOurs, first_message
 from wasm_host.storage import SealedStore, StoreLimits, serve_storage
 from wasm_rt.device import load_device_key
@@ -124,8 +127,9 @@ def _first_message(data: bytes) -> object:
 
 
 def _metrics_request(data: bytes) -> object:
-    server = MetricsServer(Metrics(), lambda: True)
-    return server._answer(_LOOP.run_until_complete(_request_line(_stream(data))))
+    exposition = Exposition(Metrics(), ServerLimits(), lambda: 0, lambda: 0)
+    server = MetricsServer(exposition.page, lambda: True)
+    return server._answer(_LOOP.run_until_complete(_request(_stream(data))))
 
 
 def _function_type(data: bytes) -> object:
@@ -217,7 +221,7 @@ def _host_targets() -> Iterator[Target]:
         encode_request(Operation.FETCH, DIGEST, 0, 9),
     )
     yield Target("storage requests", _host_storage, (*requests, b"".join(requests)), ())
-    request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: application/openmetrics-text\r\n\r\n"
     yield Target("metrics request", _metrics_request, (request,), ())
     yield Target(
         "function type", _function_type, (b"(func (param i32 f64) (result v128))",), (ArgumentError,)

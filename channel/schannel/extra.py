@@ -9,7 +9,12 @@ import importlib.util
 import sys
 from collections.abc import Callable
 
-PACKAGES = {"Crypto": "pycryptodome", "prompt_toolkit": "prompt_toolkit", "rich": "rich"}
+PACKAGES = {
+    "Crypto": "pycryptodome",
+    "prometheus_client": "prometheus_client",
+    "prompt_toolkit": "prompt_toolkit",
+    "rich": "rich",
+}
 """The packages by the names under which they are imported, with those of their distributions."""
 
 EXIT_NOT_INSTALLED = 2

@@ -21,7 +21,7 @@ from schannel.release import installed_version
 from .check import check_isolation, report
 from .limits import ServerLimits
 from .logs import configure_logs, log_event
-from .metrics import Metrics, MetricsServer
+from .metrics import Metrics
 from .monitor import EnclaveFiles, Identity, MonitorError, MonitorProcess
 from .server import Server
 from .storage import SealedStore, StoreLimits
@@ -38,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     # The monitor needs it, a process of its own that could only say so with a traceback.
     require("Crypto")
+    if options.metrics:
+        require("prometheus_client")
     configure_logs(_PROGRAM, verbose=options.verbose, as_json=options.log_format == "json")
     files = EnclaveFiles(options.loader, options.runtime, options.eapp, options.configuration)
     try:
@@ -202,12 +204,17 @@ async def _serve(files: EnclaveFiles, options: argparse.Namespace) -> int:
                 shown = f"enclaves run without {name}: {why}"
                 log_event(logging.WARNING, "isolation_missing", shown, layer=name)
             metrics = Metrics()
-            server = Server(monitor, SealedStore(sealed_folder(), _store_limits(limits)), limits, metrics)
+            store = SealedStore(sealed_folder(), _store_limits(limits))
+            server = Server(monitor, store, limits, metrics)
             stop = _heed_signals(server)
             await server.listen(listener)
             host, port = listener.getsockname()[:2]
             print(f"{_PROGRAM}: listening on {host}:{port}", flush=True)
-            async with _showing(metrics, server, metrics_listener):
+            async with contextlib.AsyncExitStack() as showing:
+                if metrics_listener is not None:
+                    await showing.enter_async_context(
+                        _showing(metrics, limits, server, store, metrics_listener)
+                    )
                 await _serve_until(stop, monitor, server)
         finally:
             await monitor.close()
@@ -221,13 +228,19 @@ def _store_limits(limits: ServerLimits) -> StoreLimits:
 
 
 @contextlib.asynccontextmanager
-async def _showing(metrics: Metrics, server: Server, listener: socket.socket | None) -> AsyncIterator[None]:
-    """Answer requests for metrics meanwhile, if there is a socket for them."""
-    shown = MetricsServer(metrics, lambda: server.accepting)
-    if listener is not None:
-        await shown.listen(listener)
-        host, port = listener.getsockname()[:2]
-        print(f"{_PROGRAM}: metrics at http://{host}:{port}/metrics", flush=True)
+async def _showing(
+    metrics: Metrics, limits: ServerLimits, server: Server, store: SealedStore, listener: socket.socket
+) -> AsyncIterator[None]:
+    """Answer requests for metrics meanwhile."""
+    # What nobody wants to see costs neither time nor memory.
+    from .exposition import Exposition
+    from .metrics_server import MetricsServer
+
+    exposition = Exposition(metrics, limits, lambda: server.enclave_memory, lambda: store.used)
+    shown = MetricsServer(exposition.page, lambda: server.accepting)
+    await shown.listen(listener)
+    host, port = listener.getsockname()[:2]
+    print(f"{_PROGRAM}: metrics at http://{host}:{port}/metrics", flush=True)
     try:
         yield
     finally:

@@ -70,6 +70,11 @@ class MemoryWatch:
             if not self._watched:
                 self._looking.cancel()
 
+    @property
+    def used(self) -> int:
+        """Bytes that the enclaves have now that serve clients."""
+        return sum(map(self._measure, self._watched.values()))
+
     async def _look(self) -> None:
         while True:
             await asyncio.sleep(_INTERVAL)

@@ -40,8 +40,13 @@ KILLED, FAILED = "killed", Ending.FAILED.name.lower()
 _T = TypeVar("_T")
 
 
+_FOREIGN, _LEFT, _FAILED = "foreign", "left", "failed"
+NOT_SERVED = (_FOREIGN, _LEFT, _FAILED)
+"""Why clients are not served, where they are not told: another protocol, an early end, no enclave."""
+
+
 class NotOurs(Exception):
-    """Nobody to serve: `reason` is "foreign" for another protocol, and "left" for who hung up too early."""
+    """Nobody to serve; `reason` is one of `NOT_SERVED`."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -72,6 +77,11 @@ class Server:
         self._draining = asyncio.Event()
         self._closing = asyncio.Event()
         self._grace = self._limits.grace
+
+    @property
+    def enclave_memory(self) -> int:
+        """Bytes that the enclaves have now that serve clients."""
+        return self._memory.used
 
     @property
     def accepting(self) -> bool:
@@ -138,7 +148,7 @@ class Server:
             self._metrics.refused[error.reason] += 1
             log_event(logging.INFO, "not_served", f"{peer}: {error}", peer=peer)
         except (OSError, MonitorError) as error:
-            self._metrics.refused["failed"] += 1
+            self._metrics.refused[_FAILED] += 1
             log_event(logging.WARNING, "failed", f"{peer}: {error}", peer=peer)
         finally:
             self._connections.discard(task)
@@ -277,16 +287,16 @@ async def first_message(reader: asyncio.StreamReader, seconds: float) -> bytes:
         async with asyncio.timeout(seconds):
             prologue = await reader.readexactly(PROLOGUE_SIZE)
             if not prologue.startswith(MAGIC):
-                raise NotOurs("foreign", "does not speak this protocol")
+                raise NotOurs(_FOREIGN, "does not speak this protocol")
             prefix = await reader.readexactly(LENGTH_SIZE)
             size = int.from_bytes(prefix, "big")
             if not 0 < size <= _MAX_FIRST_MESSAGE:
-                raise NotOurs("foreign", "does not begin as a client does")
+                raise NotOurs(_FOREIGN, "does not begin as a client does")
             return prologue + prefix + await reader.readexactly(size)
     except asyncio.IncompleteReadError as error:
-        raise NotOurs("left", "left before its first message was complete") from error
+        raise NotOurs(_LEFT, "left before its first message was complete") from error
     except ConnectionError as error:
-        raise NotOurs("left", "broke off before its first message was complete") from error
+        raise NotOurs(_LEFT, "broke off before its first message was complete") from error
     except TimeoutError as error:
         raise TurnedAway(Refusal.SLOW) from error
 

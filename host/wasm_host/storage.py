@@ -78,6 +78,11 @@ class SealedStore:
         self._used = 0
         self._count()
 
+    @property
+    def used(self) -> int:
+        """Bytes that are stored, as far as is known without looking."""
+        return self._used
+
     def fetch(self, name: bytes, offset: int, size: int) -> tuple[Status, int, bytes]:
         """A piece of what is stored under a name, and the size of the whole."""
         try:
