@@ -9,7 +9,7 @@ import pytest
 
 from tinywasm.cli import main
 
-COMMANDS = ["run", "validate", "wat2wasm", "wasm2wat", "inspect", "wast", "repl", "completion"]
+COMMANDS = ["run", "validate", "wat2wasm", "wasm2wat", "inspect", "objdump", "wast", "repl", "completion"]
 
 
 def script(shell: str, capsys: pytest.CaptureFixture[str]) -> str:

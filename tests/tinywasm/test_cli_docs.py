@@ -55,7 +55,9 @@ def test_every_command_prints_what_stands_below_it(folder: Path) -> None:
 
 def test_every_command_and_option_is_described() -> None:
     headings = " ".join(re.findall(r"^## (.*)$", DOCUMENT, re.MULTILINE))
-    for command in ("run", "validate", "wat2wasm", "wasm2wat", "inspect", "wast", "repl", "completion"):
+    for command in (
+        "run", "validate", "wat2wasm", "wasm2wat", "inspect", "objdump", "wast", "repl", "completion",
+    ):  # fmt: skip
         assert command in headings
     described = set(re.findall(r"--[a-z][a-z-]+", DOCUMENT))
     for command in ("run", "wast", "repl", "validate", "inspect"):

@@ -136,7 +136,7 @@ def test_a_damaged_section_leaves_the_backtrace_as_it_was() -> None:
 
 def test_extents_cover_the_module() -> None:
     data = program(4).read_bytes()
-    extents = binary.section_extents(data)
+    extents = list(binary.section_extents(data))
     assert [extents[0].start, *(each.end for each in extents)] == [
         8,
         *(each.start for each in extents[1:]),

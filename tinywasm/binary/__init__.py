@@ -2,6 +2,6 @@
 
 from tinywasm.binary.decoder import decode
 from tinywasm.binary.encoder import encode
-from tinywasm.binary.layout import SectionExtent, section_extents
+from tinywasm.binary.layout import SectionExtent, section_extents, segment_starts
 
-__all__ = ["SectionExtent", "decode", "encode", "section_extents"]
+__all__ = ["SectionExtent", "decode", "encode", "section_extents", "segment_starts"]

@@ -163,7 +163,7 @@ class _Decoder:
             case Section.START:
                 module.start, pos = read_u32(self.data, pos)
             case Section.ELEMENT:
-                count, pos = self._items(module.elems, _read_elem, pos)
+                count, pos = self._items(module.elems, read_elem, pos)
             case Section.DATA_COUNT:
                 module.data_count, pos = read_u32(self.data, pos)
             case Section.CODE:
@@ -171,7 +171,7 @@ class _Decoder:
                 count, pos = self._items(module.functions, self._read_code, pos)
             case Section.DATA:
                 self.data_pos = pos
-                count, pos = self._items(module.datas, _read_data, pos)
+                count, pos = self._items(module.datas, read_data, pos)
         # A section without content is not written again, so nothing can be placed after it.
         if count:
             self.content_before = section
@@ -401,7 +401,8 @@ def _read_expr(data: bytes, pos: int) -> tuple[Expr, int]:
     return Expr(data, start, pos), pos
 
 
-def _read_elem(data: bytes, pos: int) -> tuple[ElementSegment, int]:
+def read_elem(data: bytes, pos: int) -> tuple[ElementSegment, int]:
+    """Section 5.5.12."""
     kind, after = read_u32(data, pos)
     if kind > NOT_ACTIVE | EXPLICIT | EXPRESSIONS:
         raise DecodeError("malformed elements segment kind", pos)
@@ -453,7 +454,8 @@ def _missing_end(data: bytes, pos: int, end: int) -> DecodeError:
     return DecodeError(_MISMATCH if data[end] == _EXPR_END else "END opcode expected", end)
 
 
-def _read_data(data: bytes, pos: int) -> tuple[DataSegment, int]:
+def read_data(data: bytes, pos: int) -> tuple[DataSegment, int]:
+    """Section 5.5.14."""
     kind, after = read_u32(data, pos)
     if kind > 2:
         raise DecodeError("malformed data segment kind", pos)

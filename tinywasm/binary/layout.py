@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tinywasm.binary.decoder import read_data, read_elem
 from tinywasm.binary.names import read_name
 from tinywasm.binary.sections import MAGIC, VERSION, Section
 from tinywasm.code import read_count
+from tinywasm.errors import DecodeError
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +26,31 @@ class SectionExtent:
     end: int
 
 
-def section_extents(data: bytes) -> list[SectionExtent]:
-    """The sections of a module that `decode` accepts, in their order."""
-    extents, pos = [], len(MAGIC + VERSION)
+def section_extents(data: bytes) -> Iterator[SectionExtent]:
+    """The sections of a module that `decode` accepts, in their order.
+
+    Of another module, the sections that can be told apart; then `DecodeError` is raised.
+    """
+    pos = len(MAGIC + VERSION)
     while pos < len(data):
-        section = Section(data[pos])
+        try:
+            section = Section(data[pos])
+        except ValueError:
+            raise DecodeError("malformed section id", pos) from None
         size, content = read_count(data, pos + 1)
         name = read_name(data, content)[0] if section is Section.CUSTOM else None
-        extents.append(SectionExtent(section, name, pos, content, content + size))
+        yield SectionExtent(section, name, pos, content, content + size)
         pos = content + size
-    return extents
+
+
+def segment_starts(data: bytes, section: SectionExtent) -> Iterator[int]:
+    """Where the element or data segments of such a section begin.
+
+    The last position is the end of the last one. Raises `DecodeError` where the section is malformed.
+    """
+    read = read_elem if section.id is Section.ELEMENT else read_data
+    count, pos = read_count(data, section.content)
+    yield pos
+    for _ in range(count):
+        _, pos = read(data, pos)
+        yield pos

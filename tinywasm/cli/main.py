@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from importlib import metadata
 
-from tinywasm.cli import completion, inspection, modules, repl, run, wast
+from tinywasm.cli import completion, inspection, modules, objdump, repl, run, wast
 from tinywasm.cli.failures import failure
 from tinywasm.engine import native_available
 from tinywasm.engine.native import unavailable_because
@@ -63,6 +63,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
     run_parser = run.add_parser(commands)
     modules.add_parsers(commands)
     inspection.add_parser(commands)
+    objdump.add_parser(commands)
     wast.add_parser(commands)
     repl.add_parser(commands)
     completion.add_parser(commands, parser)

@@ -6,6 +6,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+# Bytes in a line of `hex_line`.
+HEX_LINE = 16
+
 
 def printable(text: str) -> str:
     """Text that a module chose, without what could steer a terminal or pass for another line."""
@@ -31,3 +34,9 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
         ).rstrip()
         for row in [headings, *rows]
     ]
+
+
+def hex_line(address: int, data: bytes | memoryview, prefix: str = "") -> str:
+    """At most HEX_LINE bytes: their address, their digits, and what of them is printable ASCII."""
+    text = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in data)
+    return f"{prefix}{address:08x}  {bytes(data).hex(' '):<{3 * HEX_LINE - 1}}  {text}"

@@ -14,13 +14,13 @@ from tinywasm.cli.inspection import export_lines
 from tinywasm.cli.launch import Launch, add_instance_options
 from tinywasm.cli.lines import last_word, reader
 from tinywasm.cli.options import Subparsers, add_command, add_file
+from tinywasm.cli.output import HEX_LINE, hex_line
 from tinywasm.cli.values import parse_arguments, written
 from tinywasm.errors import WasmError
 from tinywasm.instance import invoke
 
 PROMPT = "> "
 _MOST_BYTES = 1 << 16
-_A_LINE = 16
 
 
 class _Quit(Exception):
@@ -145,8 +145,8 @@ class Session:
             raise ValueError(
                 f"{address:#x} and {length} bytes are outside of the memory of {len(data)} bytes"
             )
-        for start in range(address, address + length, _A_LINE):
-            print(_dump(start, bytes(data[start : min(start + _A_LINE, address + length)])))
+        for start in range(address, address + length, HEX_LINE):
+            print(hex_line(start, bytes(data[start : min(start + HEX_LINE, address + length)])))
 
     def _bytes_of(self, name: Sequence[str]) -> memoryview | bytearray:
         instance = self._launch.instance
@@ -183,9 +183,3 @@ class Session:
                 type = export.type
                 found.append((name, str(getattr(type, "composite", type))))
         return found
-
-
-def _dump(address: int, data: bytes) -> str:
-    digits = " ".join(f"{byte:02x}" for byte in data)
-    text = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in data)
-    return f"{address:08x}  {digits:<{3 * _A_LINE - 1}}  {text}"

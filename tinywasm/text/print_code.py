@@ -51,17 +51,22 @@ class CodePrinter:
 
     def lines(self, expr: Expr) -> Iterator[str]:
         """The instructions, indented by their depth, without the `end` of the expression itself."""
+        for position, line in self.placed_lines(expr):
+            if position != expr.end - 1:
+                yield line
+
+    def placed_lines(self, expr: Expr) -> Iterator[tuple[int, str]]:
+        """The instructions with their positions, indented by their depth. Raises `DecodeError`."""
         depth = 0
         for position, row, immediates in instructions(expr.code, expr.start, expr.end):
-            if row.role is Role.CLOSES:
-                if not self._labels:
-                    return
+            if row.role is Role.CLOSES and self._labels:
                 self._leave()
             if row.role in (Role.CLOSES, Role.DIVIDES):
                 depth -= 1
             hint = self.names.hints.get(position - expr.start) if row.name in ("if", "br_if") else None
             prefix = "" if hint is None else f'(@metadata.code.branch_hint "\\{hint:02x}") '
-            yield "  " * max(0, min(depth, _DEEPEST_INDENT)) + prefix + self._instruction(row, immediates)
+            indent = "  " * max(0, min(depth, _DEEPEST_INDENT))
+            yield position, indent + prefix + self._instruction(row, immediates)
             if row.role in (Role.OPENS, Role.DIVIDES):
                 depth += 1
 

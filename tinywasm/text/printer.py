@@ -48,7 +48,7 @@ def print_module(module: DecodedModule) -> str:
     Raises `ValidationError` for a module with more than ten million locals, and `DecodeError` where
     the code is malformed.
     """
-    return "\n".join(_ModulePrinter(module).lines()) + "\n"
+    return "\n".join(ModulePrinter(module).lines()) + "\n"
 
 
 class _Binder:
@@ -78,7 +78,9 @@ class _Binder:
         return [f"(@name {spelling.name(self.names[index])})"]
 
 
-class _ModulePrinter:
+class ModulePrinter:
+    """Prints a module field by field: an index space is counted while its fields are printed."""
+
     def __init__(self, module: DecodedModule) -> None:
         self.module = module
         self.subtypes = module.subtypes()
@@ -240,12 +242,23 @@ class _ModulePrinter:
         ]
         return [self.types.storage(segment.type), *items]
 
-    def _function(self, function: Function) -> Iterator[str]:
+    def count_imports(self) -> None:
+        """Go on behind the imports, as if they had been printed."""
+        for item in self.module.imports:
+            self._import_desc(item.desc)
+
+    def function_parts(self, function: Function) -> tuple[int, str, list[str], FunctionNames]:
+        """The next function's index, its head without parentheses, its locals, and the names in it."""
         index = self.counts["func"]
         locals_ = self._local_binder(index, function)
-        yield "(" + " ".join([*self._bind("func"), *self._type_use(function.type, locals_.bindings())])
-        yield from self._locals(function, locals_.bindings())
+        head = " ".join([*self._bind("func"), *self._type_use(function.type, locals_.bindings())])
         names = FunctionNames(locals_.identifiers, self._labels(index), self._hints(index, function))
+        return index, head, list(self._locals(function, locals_.bindings())), names
+
+    def _function(self, function: Function) -> Iterator[str]:
+        _, head, locals_, names = self.function_parts(function)
+        yield f"({head}"
+        yield from locals_
         for line in CodePrinter(self.identifiers, names).lines(function.body):
             yield f"  {line}"
         yield ")"
