@@ -519,6 +519,7 @@ def test_who_has_what_in_memory(tmp_path: Path) -> None:
             enclave = _enclave_pids(started)[-1]
             monitor, zygote = sorted(descendants(started.process.pid) - {enclave})
             secrets = _monitor_secrets(started)
+            assert not any(_holds(started.process.pid, secret) for secret in (canary, *secrets))
             try:
                 assert any(_holds(monitor, secret) for secret in secrets), "a search finds what is there"
             except PermissionError:
@@ -534,6 +535,15 @@ def test_who_has_what_in_memory(tmp_path: Path) -> None:
         assert environments[1] == b""
         names = {item.partition(b"=")[0].decode() for item in environments[0].split(b"\0") if item}
         assert names <= set(STATE_VARIABLES)
+
+
+def test_no_process_leaves_an_image_of_its_memory(running: Host) -> None:
+    with connect(running.address, running.policy):
+        below = descendants(running.process.pid)
+        assert len(below) == 3, "a monitor, a zygote and an enclave"
+        for pid in below:
+            limits = Path(f"/proc/{pid}/limits").read_text()
+            assert re.search(r"Max core file size +0 +0 ", limits), limits
 
 
 def _monitor_secrets(started: Host) -> list[bytes]:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from processes import Host, host, signal_process, wait_until
 
 from schannel.endings import Ending
+from schannel.measurement import canonical_archive, installed_image
 from schannel.messages import ErrorCode
-from wasm_client import ConnectionLost, RequestFailed, Session, connect, connect_async
+from wasm_client import ClientError, ConnectionLost, RequestFailed, Session, connect, connect_async
+from wasm_rt.loader import unpacked
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="enclaves are Linux processes")
 
@@ -89,13 +93,45 @@ def test_memory_of_all_sessions(tmp_path: Path) -> None:
     with host(tmp_path, "--max-memory", "600") as running:
         small, large = deployed(running), deployed(running)
         small.call("fill", 100)
-        large.call("fill", 9000)
+        # The host may notice before it is done.
+        with contextlib.suppress(RequestFailed):
+            large.call("fill", 9000)
         running.wait_for_log("with the most of it")
         # The log says that it has to end; until it hears of that, its calls are answered.
         wait_until(lambda: not answers(large), 20, "the end of the session")
         lost(large, "the host's memory is used up, and this session had the most of it")
         assert small.call("one") == 1
         small.close()
+
+
+# What an enclave does that was taken over: it ignores being asked to end, and takes all that it can get.
+_GREEDY = b"""
+        import signal, time
+        for asked in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(asked, signal.SIG_IGN)
+        taken = []
+        while True:
+            taken.append(b"x" * (4 << 20))
+            time.sleep(0.02)
+"""
+
+
+def test_enclave_that_takes_memory_and_does_not_end(tmp_path: Path) -> None:
+    image = installed_image()
+    entries = unpacked(image.application)
+    begin = b"        self._session = session\n"
+    assert begin in entries["wasm_rt/application.py"]
+    entries["wasm_rt/application.py"] = entries["wasm_rt/application.py"].replace(begin, begin + _GREEDY)
+    changed = replace(image, application=canonical_archive(entries))
+    path = tmp_path / "application"
+    path.write_bytes(changed.application)
+    with host(tmp_path / "state", "--max-memory", "400", "-e", str(path)) as running:
+        policy = replace(running.policy, enclave_measurements=frozenset({changed.measurement()}))
+        with pytest.raises(ClientError):
+            connect(running.address, policy, timeout=30)
+        log = running.wait_for_log("the enclave was ended by SIGKILL")
+        assert "with the most of it" in log
+        assert "was asked to end, and has grown since" in log
 
 
 def test_host_that_stops(tmp_path: Path) -> None:

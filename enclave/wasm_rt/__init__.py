@@ -13,6 +13,7 @@
 ``access``            who may do what
 ``configuration``     limits and rights of an enclave; their digest is in the evidence
 ``sandbox``           the layers of isolation
+``system_calls``      the filter of system calls among them
 ``device``            the simulated device's secret key
 ``monitor``           the simulated security monitor, a process of its own
 ``monitor_link``      what an enclave may ask of the monitor

@@ -46,7 +46,7 @@ from . import monitor_link
 from .configuration import Configuration
 from .device import load_device_key
 from .loader import sealed_memory
-from .sandbox import die_with_parent
+from .sandbox import die_with_parent, leave_no_core
 
 Packages = Mapping[str, Mapping[str, bytes]]
 """Each package's files, as `schannel.packages.read_packages` gives them."""
@@ -58,6 +58,9 @@ _DESCRIPTORS = 2
 
 MAX_LINES, MAX_ANSWERS = 16, 16
 """Lines that an enclave may log, and reports and keys that it may have: one and two are what it needs."""
+
+MAX_UNHEARD = 1000
+"""Lines more that it may write: one that writes even more is hung up on."""
 
 # Everything that these lines do not do is done by measured code.
 _BOOT = """
@@ -87,6 +90,8 @@ def main(packages: Packages, arguments: Sequence[str] | None = None) -> int:
         parser.add_argument(f"--{name}", type=Path)
     options = parser.parse_args(arguments)
     die_with_parent()
+    # Before there is a key in it.
+    leave_no_core()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = socket.socket(fileno=options.control)
     try:
@@ -207,7 +212,8 @@ class MonitorServer:
     """Serves the host, the zygote and the enclaves.
 
     An enclave that was taken over can write `MAX_LINES` lines into the host's log, and have `MAX_ANSWERS`
-    questions answered, not more: neither the log nor the monitor's time is its to use up.
+    questions answered, not more, and is hung up on when it does not stop: neither the log nor the monitor's
+    time is its to use up.
     """
 
     def __init__(
@@ -315,6 +321,8 @@ class MonitorServer:
             self._send_log(number, text)
         elif link.lines == MAX_LINES + 1:
             self._send_log(number, f"is heard no more: it has logged {MAX_LINES} lines, and logs more")
+        elif link.lines > MAX_LINES + MAX_UNHEARD:
+            self._drop(number)
 
     def _send_log(self, number: int, text: str) -> None:
         _send(self._control, {"log": text, "enclave": number})

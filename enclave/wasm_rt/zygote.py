@@ -38,6 +38,7 @@ def serve(control: socket.socket, settings: str) -> None:
     `settings` is a JSON object of what differs from the configuration's defaults.
     """
     sandbox.die_with_parent()
+    sandbox.leave_no_core()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     configuration = Configuration.from_mapping(json.loads(settings))
     enclave.warm_up(configuration)
@@ -48,6 +49,7 @@ def serve(control: socket.socket, settings: str) -> None:
     gc.freeze()
     report = {
         "configuration": configuration.digest().hex(),
+        "data_limit": configuration.data_limit,
         "isolation": (namespaces.active | probe.active).names(),
         "missing": [*namespaces.missing, *probe.missing],
     }

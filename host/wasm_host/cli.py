@@ -205,7 +205,7 @@ async def _serve(files: EnclaveFiles, options: argparse.Namespace) -> int:
                 log_event(logging.WARNING, "isolation_missing", shown, layer=name)
             metrics = Metrics()
             store = SealedStore(sealed_folder(), _store_limits(limits))
-            server = Server(monitor, store, limits, metrics)
+            server = Server(monitor, store, limits, metrics, identity.data_limit)
             stop = _heed_signals(server)
             await server.listen(listener)
             host, port = listener.getsockname()[:2]

@@ -87,16 +87,17 @@ class EnclaveFiles:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What clients of this host will see in evidence; all hexadecimal.
+    """What clients of this host will see in evidence, hexadecimal, and what it stands for.
 
-    `isolation` names the layers of isolation that enclaves have on this machine, `missing` those that they do
-    not have, each with the reason.
+    `data_limit` is the configuration's, in bytes. `isolation` names the layers of isolation that enclaves
+    have on this machine, `missing` those that they do not have, each with the reason.
     """
 
     enclave: str
     monitor: str
     device: str
     configuration: str
+    data_limit: int
     isolation: tuple[str, ...]
     missing: tuple[tuple[str, str], ...]
 
@@ -109,6 +110,7 @@ class Identity:
             ready["monitor"],
             ready["device"],
             ready["configuration"],
+            ready["data_limit"],
             tuple(ready["isolation"]),
             missing,
         )

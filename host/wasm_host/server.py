@@ -10,6 +10,7 @@ import signal
 import socket
 import time
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 from schannel.endings import Ending
@@ -54,7 +55,10 @@ class NotOurs(Exception):
 
 
 class Server:
-    """Relays between clients and enclaves until it is drained or closed."""
+    """Relays between clients and enclaves until it is drained or closed.
+
+    `data_limit` is what an enclave may have by its configuration, in bytes; None where that is not known.
+    """
 
     def __init__(
         self,
@@ -62,13 +66,14 @@ class Server:
         store: SealedStore,
         limits: ServerLimits | None = None,
         metrics: Metrics | None = None,
+        data_limit: int | None = None,
     ) -> None:
         self._monitor = monitor
         self._store = store
         self._limits = limits or ServerLimits()
         self._metrics = metrics or Metrics()
         self._admission = Admission(self._limits, self._metrics)
-        self._memory = MemoryWatch(self._limits.memory)
+        self._memory = MemoryWatch(self._limits.memory, data_limit)
         self._pool = EnclavePool(monitor, self._limits.pool, self._metrics)
         self._relay = Relay(self._limits.buffer)
         self._listener: asyncio.Server | None = None
@@ -170,7 +175,8 @@ class Server:
                     peer=peer,
                     enclave=enclave.number,
                 )
-                with self._memory.watching(enclave.pid.result()) as too_large:
+                kill = partial(self._monitor.kill_enclave, enclave)
+                with self._memory.watching(enclave.pid.result(), kill) as too_large:
                     await self._connect(peer, client, enclave, first, too_large)
 
     async def _unless_draining(self, waited_for: Coroutine[Any, Any, _T]) -> _T:

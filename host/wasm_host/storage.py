@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -208,15 +209,51 @@ def _removed_leftover(entry: os.DirEntry[str]) -> bool:
     return True
 
 
+class Allowance:
+    """How much of the disk's time one enclave may have: so much at once, and so much in every second.
+
+    What goes beyond waits. It is counted in bytes; a request counts as some of them, and one for which the
+    folder is read, or the disk written to, as more.
+    """
+
+    AT_ONCE = 1 << 30
+    EVERY_SECOND = 64 << 20
+    REQUEST = 64 << 10
+    WORK = 4 << 20
+
+    def __init__(self, now: float) -> None:
+        self._left = float(self.AT_ONCE)
+        self._since = now
+
+    def spend(self, operation: Operation, offset: int, size: int, now: float) -> float:
+        """Count a request at a time in seconds; returns for how many of them its answer has to wait."""
+        works = operation in (Operation.KEEP, Operation.FORGET) or (
+            operation is Operation.APPEND and offset == 0
+        )
+        self._left += (now - self._since) * self.EVERY_SECOND
+        self._left = min(self._left, self.AT_ONCE) - size - self.REQUEST - works * self.WORK
+        self._since = now
+        return max(0.0, -self._left / self.EVERY_SECOND)
+
+
 async def serve_storage(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, store: SealedStore
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    store: SealedStore,
+    pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> None:
-    """Answer one enclave's requests until it hangs up, or asks for what cannot be."""
+    """Answer one enclave's requests, one at a time, until it hangs up, or asks for what cannot be.
+
+    `pause` waits for so many seconds.
+    """
     desk = _Desk(store)
+    allowance = Allowance(time.monotonic())
     try:
         while True:
             request = decode_request(await reader.readexactly(REQUEST_SIZE))
-            operation, _, _, size = request
+            operation, _, offset, size = request
+            if wait := allowance.spend(operation, offset, size, time.monotonic()):
+                await pause(wait)
             piece = await reader.readexactly(size) if operation is Operation.APPEND else b""
             status, total, content = await asyncio.to_thread(desk.answer, *request, piece)
             writer.write(encode_answer(status, total, len(content)) + content)
@@ -229,15 +266,23 @@ async def serve_storage(
 
 
 class _Desk:
-    """What one enclave is doing with the store."""
+    """What one enclave is doing with the store.
+
+    An enclave has one client, so what it stores and removes has one owner: the first that it names.
+    """
 
     def __init__(self, store: SealedStore) -> None:
         self._store = store
         self._draft: Draft | None = None
+        self._owner = ""
 
     def answer(
         self, operation: Operation, name: bytes, offset: int, size: int, piece: bytes
     ) -> tuple[Status, int, bytes]:
+        if operation is not Operation.FETCH:
+            self._owner = self._owner or _owner(name)
+            if _owner(name) != self._owner:
+                return Status.REFUSED, 0, b""
         match operation:
             case Operation.FETCH:
                 return self._store.fetch(name, offset, size)

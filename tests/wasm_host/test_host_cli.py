@@ -63,7 +63,13 @@ def test_missing_file(option: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_policy_text_is_a_policy() -> None:
     identity = Identity(
-        "01" * 64, "02" * 64, "03" * 32, "04" * 32, ("seccomp", "rlimits"), (("landlock", "not offered"),)
+        "01" * 64,
+        "02" * 64,
+        "03" * 32,
+        "04" * 32,
+        1 << 30,
+        ("seccomp", "rlimits"),
+        (("landlock", "not offered"),),
     )
     text = cli.policy_text(identity)
     policy = Policy.from_toml(text)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import mmap
+import os
 import socket
 import struct
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -16,9 +20,11 @@ from schannel.framing import MAGIC, Refusal, encode_record, encode_refusal
 from wasm_host import memory
 from wasm_host.admission import Admission, TurnedAway
 from wasm_host.limits import ServerLimits
-from wasm_host.memory import MemoryWatch
+from wasm_host.memory import MemoryWatch, process_memory
 from wasm_host.metrics import Metrics
-from wasm_host.monitor import Stop
+from wasm_host.monitor import MonitorProcess, Stop
+from wasm_host.server import Server
+from wasm_host.storage import SealedStore, StoreLimits
 
 
 @contextlib.asynccontextmanager
@@ -230,12 +236,77 @@ def test_session_that_lasts_too_long_is_closed() -> None:
     run(main())
 
 
+def fail() -> None:
+    raise AssertionError("this enclave is not to be killed")
+
+
+def test_enclave_that_goes_on_growing_is_killed_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        used = {1: 90 << 20, 2: 20 << 20}
+        killed = asyncio.Event()
+        watch = MemoryWatch(100, measure=lambda pid: used[pid])
+        with watch.watching(1, killed.set) as chosen, watch.watching(2, fail):
+            await asyncio.wait_for(chosen.wait(), 20)
+            used[1] += 24 << 20
+            await asyncio.sleep(0.6)
+            assert not killed.is_set(), "what it was about to do may take more"
+            used[1] += 2 << 20
+            await asyncio.wait_for(killed.wait(), 20)
+
+    run(main())
+    assert "process 1 was asked to end, and has grown since" in caplog.text
+    assert "memory_killed" in {record.__dict__.get("event") for record in caplog.records}
+
+
+def test_enclave_beyond_its_own_limit_is_killed_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        killed = asyncio.Event()
+        used = {1: 1200 << 20, 2: 1100 << 20}
+        watch = MemoryWatch(1 << 20, 1 << 30, lambda pid: used[pid])
+        with watch.watching(1, killed.set) as chosen, watch.watching(2, fail):
+            await asyncio.wait_for(killed.wait(), 20)
+            assert not chosen.is_set(), "it is not asked"
+            await asyncio.sleep(0.6)
+
+    run(main())
+    assert "process 1 has 1200 MiB, more than an enclave can have: killed" in caplog.text
+    assert caplog.text.count("killed") == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_page_tables_count() -> None:
+    """Memory that is only read costs no more than its page tables: these are what is left to fill up."""
+    before = process_memory(os.getpid())
+    with mmap.mmap(-1, 8 << 30, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, mmap.PROT_READ) as space:
+        if hasattr(space, "madvise"):
+            space.madvise(15)  # no huge pages
+        for offset in range(0, 8 << 30, 2 << 20):
+            assert space[offset] == 0
+        assert process_memory(os.getpid()) >= before + 4096 * 4000
+
+
+def test_killed_enclave_ends_its_session() -> None:
+    async def main() -> None:
+        monitor = FakeMonitor()
+        listener = socket.create_server(("127.0.0.1", 0))
+        store = SealedStore(Path("/nonexistent"), StoreLimits())
+        limits = ServerLimits(pool=0, grace=30.0)
+        server = Server(cast(MonitorProcess, monitor), store, limits, data_limit=-(1 << 40))
+        await server.listen(listener)
+        async with client(listener.getsockname()) as (reader, _):
+            assert await hear(reader) == b"", "without a word, and long before the time to end in"
+        assert (monitor.killed, monitor.stopped) == ([1], [])
+        await asyncio.wait_for(server.close(), 20)
+
+    run(main())
+
+
 def test_session_with_most_of_the_memory_makes_room(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         used = {1: 50 << 20, 2: 70 << 20, 3: 20 << 20}
-        watch = MemoryWatch(100, lambda pid: used[pid])
-        with watch.watching(1) as first, watch.watching(3) as third:
-            with watch.watching(2) as second:
+        watch = MemoryWatch(100, measure=lambda pid: used[pid])
+        with watch.watching(1, fail) as first, watch.watching(3, fail) as third:
+            with watch.watching(2, fail) as second:
                 await asyncio.wait_for(second.wait(), 20)
                 used[2] = 60 << 20
                 await asyncio.sleep(0.6)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,7 @@ from schannel.storage import (
     decode_answer,
     encode_request,
 )
-from wasm_host.storage import BLOCK, SealedStore, StoreLimits, serve_storage
+from wasm_host.storage import BLOCK, Allowance, SealedStore, StoreLimits, serve_storage
 
 OWNER, OTHER = b"\1" * 16, b"\2" * 16
 
@@ -165,3 +167,82 @@ def test_conversation_with_an_enclave(tmp_path: Path) -> None:
 
     run(main())
     assert [path.name for path in tmp_path.iterdir() if path.name != "socket"] == [], "no draft is left"
+
+
+def test_allowance() -> None:
+    allowance = Allowance(100.0)
+    waits = [allowance.spend(Operation.APPEND, n << 20, MAX_PIECE, 100.0) for n in range(1, 600)]
+    assert not any(waits), "a large program and more is stored as fast as the disk takes it"
+    waits = [allowance.spend(Operation.APPEND, n << 20, MAX_PIECE, 100.0) for n in range(1, 1000)]
+    assert 5 < waits[-1] < 15 and waits == sorted(waits)
+    assert allowance.spend(Operation.FETCH, 0, 0, 200.0) == 0, "what is not used comes back"
+    assert Allowance(0.0).spend(Operation.FETCH, 0, MAX_PIECE, 1e9) == 0
+    for operation, number in (
+        (Operation.FETCH, 20_000),
+        (Operation.APPEND, 300),
+        (Operation.KEEP, 300),
+        (Operation.FORGET, 300),
+    ):
+        allowance = Allowance(0.0)
+        assert allowance.spend(operation, 0, 0, 0.0) == 0
+        assert sum(allowance.spend(operation, 0, 0, 0.0) > 0 for _ in range(number)), operation
+
+
+def converse(
+    tmp_path: Path, requests: Sequence[tuple[Operation, bytes, int, bytes]]
+) -> tuple[list[Status], list[float]]:
+    """What an enclave is answered that asks all of this at once, and the pauses that were made."""
+    statuses: list[Status] = []
+    pauses: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    async def main() -> None:
+        store = SealedStore(tmp_path, StoreLimits())
+        ours, theirs = socket.socketpair()
+        served = asyncio.create_task(serve_storage(*await asyncio.open_connection(sock=theirs), store, pause))
+        reader, writer = await asyncio.open_connection(sock=ours)
+        for operation, stored, offset, piece in requests:
+            writer.write(encode_request(operation, stored, offset, len(piece)) + piece)
+        for _ in requests:
+            status, _, count = decode_answer(await reader.readexactly(ANSWER_SIZE))
+            await reader.readexactly(count)
+            statuses.append(status)
+        writer.close()
+        await served
+
+    run(main())
+    return statuses, pauses
+
+
+def test_an_enclave_that_asks_without_end_is_slowed_down(tmp_path: Path) -> None:
+    few = [(Operation.FORGET, name(OWNER), 0, b"")] * 200
+    assert converse(tmp_path, few) == ([Status.MISSING] * 200, [])
+    statuses, pauses = converse(tmp_path, few * 2)
+    assert statuses == [Status.MISSING] * 400
+    assert 100 < len(pauses) < 200 and max(pauses) < 10
+
+
+def test_an_enclave_writes_for_one_client_only(tmp_path: Path) -> None:
+    other = b"o" * len(OWNER)
+    kept = name(other, 5)
+    assert converse(tmp_path, [(Operation.APPEND, kept, 0, b"theirs"), (Operation.KEEP, kept, 0, b"")]) == (
+        [Status.DONE] * 2,
+        [],
+    )
+    statuses, _ = converse(
+        tmp_path,
+        [
+            (Operation.APPEND, name(OWNER), 0, b"mine"),
+            (Operation.KEEP, name(OWNER), 0, b""),
+            (Operation.FETCH, kept, 0, b""),
+            (Operation.FORGET, kept, 0, b""),
+            (Operation.APPEND, kept, 0, b"altered"),
+            (Operation.KEEP, kept, 0, b""),
+            (Operation.APPEND, name(OWNER, 2), 0, b"mine"),
+        ],
+    )
+    refused = [Status.REFUSED] * 3
+    assert statuses == [Status.DONE, Status.DONE, Status.DONE, *refused, Status.DONE]
+    assert (tmp_path / f"{kept.hex()}.sealed").read_bytes() == b"theirs"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from schannel.evidence import Claims, Isolation, Report
 from schannel.measurement import PYTHON_ENTRY, canonical_archive, installed_image, python_tag
 from schannel.monitor_keys import Monitor
 from schannel.simulation import read_public_key, simulation_policy, state_directory
+from wasm_host.monitor import LOAD
 from wasm_rt import monitor, monitor_link
 from wasm_rt.device import load_device_key
 from wasm_rt.monitor_link import MonitorLink, MonitorRefused, answer_request
@@ -178,6 +180,14 @@ class TestServer:
         with pytest.raises(TimeoutError):
             host.recv(65536)
 
+    def test_lines_without_end(self, ends: tuple[socket.socket, MonitorLink]) -> None:
+        host, link = ends
+        with pytest.raises(ConnectionError):
+            for _ in range(100_000):
+                os.write(link.fileno(), monitor_link.LOG + b"line")
+        for _ in range(monitor.MAX_LINES + 1):
+            assert json.loads(host.recv(65536))["enclave"] == 5
+
     def test_questions_of_one_enclave_are_limited(self, ends: tuple[socket.socket, MonitorLink]) -> None:
         host, link = ends
         for _ in range(monitor.MAX_ANSWERS):
@@ -251,6 +261,25 @@ class TestProcess:
         path.write_bytes(canonical_archive(entries))
         message = run_monitor(tmp_path, f"--application={path}")
         assert message == {"error": "the process that enclaves are forked from has ended"}
+
+    def test_no_image_of_its_memory_is_written(self, tmp_path: Path) -> None:
+        said = tmp_path / "said"
+        code = f"""
+from wasm_rt.monitor import main
+main(packages)
+import ctypes, resource
+PR_GET_DUMPABLE = 3
+with open({str(said)!r}, "w") as file:
+    print(ctypes.CDLL(None).prctl(PR_GET_DUMPABLE, 0, 0, 0, 0), file=file)
+    print(*resource.getrlimit(resource.RLIMIT_CORE), file=file)
+"""
+        soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
+        resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+        try:
+            assert "ready" in run_monitor(tmp_path, code=LOAD + code)
+        finally:
+            resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))
+        assert said.read_text() == "0\n0 0\n"
 
     def test_unusable_state_is_told(self, tmp_path: Path) -> None:
         load_device_key(tmp_path)
