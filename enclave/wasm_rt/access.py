@@ -33,6 +33,11 @@ class Access:
         self.client = b""
         """The public key that the client has proved to own; empty for an anonymous one."""
 
+    @property
+    def may_do_nothing(self) -> bool:
+        """Whether every request of this client is refused, but for having its own programs forgotten."""
+        return not self._may_deploy(self.client) and not self._may_use(self.client)
+
     def check(self, request: Request) -> None:
         """Raise RequestError unless this client may make such a request."""
         if isinstance(request, ForgetRequest):
@@ -41,7 +46,7 @@ class Access:
         if isinstance(request, _DEPLOYING):
             if not self._may_deploy(self.client):
                 raise self._refusal("deploy programs", request)
-        elif self._callers and self.client not in self._callers | self._deployers:
+        elif not self._may_use(self.client):
             raise self._refusal("use programs", request)
 
     def check_owner(self, owner: bytes) -> None:
@@ -57,6 +62,9 @@ class Access:
 
     def _may_deploy(self, client: bytes) -> bool:
         return not self._deployers or client in self._deployers
+
+    def _may_use(self, client: bytes) -> bool:
+        return not self._callers or client in self._callers or client in self._deployers
 
     def _refusal(self, what: str, request: Request) -> RequestError:
         who = f"the client key {self.client.hex()}" if self.client else "a client without a key"

@@ -121,6 +121,11 @@ class Application:
         """Note the public key that the client has proved to own."""
         self._access.client = client
 
+    @property
+    def is_of_use(self) -> bool:
+        """Whether the client may do anything here."""
+        return not self._access.may_do_nothing
+
     def handle(self, request: Request, number: int = 0) -> Reply:
         """The reply to the request of that number; never raises but for what `settle` raises."""
         if len(self._unsettled) >= _UNSETTLED:

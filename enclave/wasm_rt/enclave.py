@@ -1,9 +1,10 @@
 """One enclave: locks itself down, then serves one client's session until it ends.
 
 Until an authentic record has come, the client need not have the keys at all: anybody can send a public key
-and then nothing. So the time limit of the handshake lasts from the first byte until then. The channel's time
-limit for an idle client is set before the process is locked down: changing it is a system call that is
-refused then. Other waits are polled.
+and then nothing. So the time limit of the handshake lasts from the first byte until then; where the
+configuration lets a client do nothing, it is that of the session. The channel's time limit for an idle
+client is set before the process is locked down: changing it is a system call that is refused then. Other
+waits are polled.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ def run(
 
 
 class _Stop(Exception):
-    """The host asked the enclave to end its session."""
+    """The session is to end now, in order."""
 
     def __init__(self, reason: CloseReason) -> None:
         super().__init__(reason.shown)
@@ -143,6 +144,8 @@ class EnclaveServer:
         self._stopping: CloseReason | None = None
         self._waiting = False
         self._refused = False
+        self._admitted = False
+        """Whether the client has the keys and may do something: its time limit is the socket's own."""
 
     def terminate(self, number: int, _frame: FrameType | None) -> None:
         """Signal handler: end the call under way, close the session with the reason, return from `serve`."""
@@ -192,6 +195,7 @@ class EnclaveServer:
             return True
         for event in events:
             self._handle(event)
+        self._admitted = self._admitted or (self._session.confirmed and self._application.is_of_use)
         self._flush()
         return False
 
@@ -216,9 +220,8 @@ class EnclaveServer:
         try:
             if self._stopping:
                 raise _Stop(self._stopping)
-            # The time limit of a client that has the keys is the socket's own.
-            if not self._session.confirmed and not self._ready(select.POLLIN):
-                raise _Silent(_SILENT)
+            if not self._admitted and not self._ready(select.POLLIN):
+                raise _Stop(CloseReason.TIME) if self._session.confirmed else _Silent(_SILENT)
             if self._deadline is None:
                 self._deadline = time.monotonic() + self._configuration.handshake_ms / 1000
             data = fast.receive(self._channel.fileno(), self._buffer)
@@ -243,7 +246,7 @@ class EnclaveServer:
         left: float | None = self._configuration.idle_ms
         if self._deadline is None:
             left = None
-        elif not self._session.confirmed:
+        elif not self._admitted:
             left = (self._deadline - time.monotonic()) * 1000
             # However much there is to read: bytes that trickle in must not extend the time.
             if left <= 0:

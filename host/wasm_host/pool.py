@@ -10,6 +10,8 @@ import logging
 from collections import deque
 from functools import partial
 
+from schannel.endings import Ending
+
 from .logs import log_event
 from .metrics import Metrics
 from .monitor import Enclave, MonitorError, MonitorProcess
@@ -79,6 +81,7 @@ class EnclavePool:
             return
         self._ready.remove(enclave)
         self._count()
+        self._metrics.enclaves_ended[Ending.FAILED.name.lower()] += 1
         enclave.hang_up()
         log_event(
             logging.WARNING,

@@ -462,6 +462,7 @@ class TestPool:
                 await asyncio.sleep(0.05)
                 monitor.tasks[1].cancel()
                 await asyncio.wait_for(until(lambda: len(monitor.tasks) == 2), 20)
+                assert metrics.enclaves_ended == {"failed": 1}
                 assert await exchange(address, b"x") == HELLO + b"x"
 
         run(main())

@@ -15,10 +15,11 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from schannel.ed25519_sha3 import ED25519_SHA3
+from schannel.ed25519_sha3 import ED25519_SHA3, SigningKey
 from schannel.endings import Ending
 from schannel.errors import ChannelTimeout, PolicyError, ProtocolError, RemoteError, Truncated
 from schannel.evidence import Isolation
+from schannel.handshake import identity_key
 from schannel.messages import (
     CallRequest,
     CallResult,
@@ -50,6 +51,7 @@ POLICY = Policy(
     monitor_measurements=frozenset({MONITOR.monitor_hash}),
     real_devices=frozenset({MONITOR.device_public_key}),
 )
+IDENTITY = identity_key(b"\x05" * 32)
 SPIN = b'(module (func (export "spin") (loop br 0)) (func (export "one") (result i32) i32.const 1))'
 
 
@@ -200,6 +202,34 @@ def test_client_that_says_nothing_after_its_credit_is_served_later() -> None:
     """An anonymous client proves by granting credit that it has the keys: its person may take their time."""
     with enclave_process(Configuration(handshake_ms=300)) as child:
         with ClientConnection(child.channel, ClientSession(POLICY)) as connection:
+            connection.handshake()
+            threading.Event().wait(0.6)
+            assert not isinstance(connection.request(DeployRequest("main", SPIN), 10), ErrorReply)
+        assert child.wait() == Ending.DONE
+
+
+RIGHTS = {"deployers": (IDENTITY.public.hex(),), "callers": ("55" * 32,)}
+
+
+@pytest.mark.parametrize("identity", [None, identity_key(b"\x04" * 32)], ids=["anonymous", "stranger"])
+def test_client_that_may_do_nothing_does_not_stay(identity: SigningKey | None) -> None:
+    """However busy it is: an enclave is held no longer than for a handshake."""
+    with enclave_process(Configuration(handshake_ms=400, **RIGHTS)) as child:
+        connection = ClientConnection(child.channel, ClientSession(POLICY, identity=identity))
+        connection.handshake()
+        started = time.monotonic()
+        with pytest.raises(Truncated, match=r"time that the host gives a session is over|broke"):
+            while time.monotonic() - started < 15:
+                reply = connection.request(InfoRequest(), 10)
+                assert isinstance(reply, ErrorReply) and reply.code is ErrorCode.NOT_ALLOWED
+                threading.Event().wait(0.02)
+        assert child.wait() == Ending.DONE
+
+
+def test_client_with_rights_stays() -> None:
+    with enclave_process(Configuration(handshake_ms=300, **RIGHTS)) as child:
+        session = ClientSession(POLICY, identity=IDENTITY)
+        with ClientConnection(child.channel, session) as connection:
             connection.handshake()
             threading.Event().wait(0.6)
             assert not isinstance(connection.request(DeployRequest("main", SPIN), 10), ErrorReply)
