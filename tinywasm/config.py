@@ -96,6 +96,12 @@ class _Watcher(Protocol):
     def epoch_advanced(self) -> None: ...
 
 
+# Held while an engine's epoch or who watches it changes: one lock for all, which a fork can wait for.
+# Reentrant, since signal handlers and finalizers may come here.
+_epochs = threading.RLock()
+os.register_at_fork(before=_epochs.acquire, after_in_parent=_epochs.release, after_in_child=_epochs.release)
+
+
 class Engine(Unique):
     """Shared by modules and stores that belong together; it keeps a copy of the configuration."""
 
@@ -104,12 +110,11 @@ class Engine(Unique):
             raise TypeError(f"expected a Config, not {config!r}")
         self.config = replace(config) if config else Config()
         self.epoch = 0
-        self._lock = threading.RLock()
         self._watchers: WeakSet[_Watcher] = WeakSet()
 
     def increment_epoch(self) -> None:
         """Begin the next epoch: ends calls in stores whose deadline that is. May come from any thread."""
-        with self._lock:
+        with _epochs:
             self.epoch += 1
             watchers = list(self._watchers)
         for watcher in watchers:
@@ -117,5 +122,5 @@ class Engine(Unique):
 
     def watch(self, watcher: _Watcher) -> None:
         """Tell `watcher` of every new epoch, for as long as it lives."""
-        with self._lock:
+        with _epochs:
             self._watchers.add(watcher)

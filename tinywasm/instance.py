@@ -187,8 +187,9 @@ def instantiate_with(
 ) -> ModuleInstance:
     """As `instantiate`, with one external value for each import, in order."""
     _check_imports(module, externs)
-    store.limits.count("instances")
     engine = backend(store)
+    engine.guard()
+    store.limits.count("instances")
     instance = engine.instance(module.syntax, module.context)
     for extern in externs:
         instance.add(extern)
@@ -307,6 +308,7 @@ def _run_segments(engine: Backend, instance: ModuleInstance) -> None:
             references = instance.elems[index]
             table = instance.tables[segment.table]
             offset = engine.constant(instance, segment.offset, table.type.address)
+            engine.guard()
             table.init(offset, references, 0, len(references))
         if segment.mode != "passive":
             instance.drop_elem(index)
@@ -314,5 +316,6 @@ def _run_segments(engine: Backend, instance: ModuleInstance) -> None:
         if data.offset is not None:
             memory = instance.memories[data.memory]
             offset = engine.constant(instance, data.offset, memory.type.address)
+            engine.guard()
             memory.init(offset, data.init, 0, len(data.init))
             instance.drop_data(index)

@@ -7,6 +7,7 @@ identity and the subtype test at run time takes one look-up.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
@@ -270,6 +271,12 @@ def _map_group(group: RecGroup, substitute: _Substitution) -> list[SubType]:
 _interned: WeakValueDictionary[tuple[SubType, ...], DefinedType] = WeakValueDictionary()
 # Reentrant, since a finaliser that the garbage collector runs inside may define types itself.
 _interned_lock = threading.RLock()
+# A thread that held it would hold it for ever in a forked process.
+os.register_at_fork(
+    before=_interned_lock.acquire,
+    after_in_parent=_interned_lock.release,
+    after_in_child=_interned_lock.release,
+)
 
 
 def _structure(group: RecGroup, types: Types) -> tuple[SubType, ...]:

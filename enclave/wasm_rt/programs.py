@@ -199,7 +199,7 @@ class Programs:
         if self.fuel_is_the_last:
             granted = self.fuel_left
         self.store.fuel = granted
-        self.store.interrupted = False
+        self.store.clear_interrupt()
         self._running = True
         within = limits.max_call_ms if not 0 < timeout_ms < limits.max_call_ms else timeout_ms
         call_timer.start(self._out_of_time, within / 1000)

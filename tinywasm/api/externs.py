@@ -67,9 +67,11 @@ class Memory(Handle, _Buffered, kind="memory"):
     def grow(self, store: Storelike, delta: int) -> int:
         """Grow by `delta` pages; the old size in pages. Raises `WasmError` where that is refused."""
         self._check(store)
+        delta = index(delta)
         if delta < 0:
             raise WasmError("cannot grow by negative amount")
-        old: int = self._raw.grow(index(delta))
+        self._store.guard()
+        old: int = self._raw.grow(delta)
         if old < 0:
             raise WasmError(f"failed to grow memory by `{delta}`")
         return old
@@ -168,9 +170,11 @@ class Table(Handle, kind="table"):
     def grow(self, store: Storelike, amt: int, init: Any) -> int:
         """Add `amt` elements with the value `init`; the old size. Raises `WasmError` where refused."""
         self._check(store)
+        amt, value = index(amt), self._to_raw(init)
         if amt < 0:
             raise WasmError("cannot grow by negative amount")
-        old: int = self._raw.grow(index(amt), self._to_raw(init))
+        self._store.guard()
+        old: int = self._raw.grow(amt, value)
         if old < 0:
             raise WasmError(f"failed to grow table by `{amt}`")
         return old
@@ -188,6 +192,7 @@ class Table(Handle, kind="table"):
         self[idx] = val
 
     def __len__(self) -> int:
+        self._store.guard()
         return len(self._raw)
 
     def __iter__(self) -> Iterator[Any]:
@@ -197,12 +202,14 @@ class Table(Handle, kind="table"):
         return from_raw(self._store, self._raw.type.element)(self._raw.get(self._place(idx)))
 
     def __setitem__(self, idx: int, val: Any) -> None:
-        self._raw.set(self._place(idx), self._to_raw(val))
+        value = self._to_raw(val)
+        self._raw.set(self._place(idx), value)
 
     def _place(self, idx: int) -> int:
-        place = index(idx) + (len(self) if idx < 0 else 0)
-        if not 0 <= place < len(self):
-            raise IndexError(f"a table of {len(self)} elements has no element {idx}")
+        idx, size = index(idx), len(self)
+        place = idx + (size if idx < 0 else 0)
+        if not 0 <= place < size:
+            raise IndexError(f"a table of {size} elements has no element {idx}")
         return place
 
     def _to_raw(self, value: Any) -> Any:
@@ -232,6 +239,7 @@ class Global(Handle, kind="global"):
     def value(self, store: Storelike) -> Any:
         """The present value as a Python value."""
         self._check(store)
+        self._store.guard()
         return from_raw(self._store, self._raw.type.content)(self._raw.value)
 
     def set_value(self, store: Storelike, val: Any) -> None:
@@ -239,7 +247,9 @@ class Global(Handle, kind="global"):
         self._check(store)
         if not self._raw.type.mutable:
             raise WasmError("immutable global cannot be set")
-        self._raw.value = to_raw(self._store, self._raw.type.content)(val)
+        value = to_raw(self._store, self._raw.type.content)(val)
+        self._store.guard()
+        self._raw.value = value
 
 
 class Tag(Handle, kind="tag"):

@@ -41,6 +41,7 @@ class Func(Handle, kind="func"):
         check_own_type(ty, FuncType, owner.engine.config.features)
         if not callable(func):
             raise TypeError(f"expected a callable, not {func!r}")
+        owner.guard()
         adapt = _with_caller if access_caller else _plain
         converters = signature(owner, ty)
         raw = host_function(ty, adapt(owner, converters, func))

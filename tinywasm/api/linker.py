@@ -120,6 +120,7 @@ class Linker(Unique):
         if not isinstance(module, Module):
             raise TypeError(f"expected a Module, not {module!r}")
         owner = store_of(store)
+        owner.guard()
         wasi = _wasi_imports(owner) if self._wasi and self._wants_wasi(module) else None
         externs = []
         for wanted in module.imports:

@@ -47,7 +47,7 @@ class Backend(Protocol):
         """Call a function, for `caller` where it is a start function.
 
         Raises `Trap`, `WasmException` for an uncaught throw, what a host raises, and
-        `WasmError` while another thread's call is under way.
+        `WasmError` while another thread's call is under way, or a later one in another greenlet.
         """
 
     def caller(self) -> ModuleInstance | None:
@@ -56,14 +56,19 @@ class Backend(Protocol):
     def collect(self) -> None:
         """Free unreachable Wasm objects now."""
 
-    def interrupt(self) -> None:
-        """`Store.interrupt` was called, perhaps from another thread."""
+    def guard(self) -> None:
+        """Raises `WasmError` while another thread's call is under way."""
+
+    def want_poll(self) -> None:
+        """Have code that runs call `Store.poll` soon; what begins to run does it first. From any thread."""
 
 
 def backend(store: Store) -> Backend:
     """The store's backend. Raises `ValueError` for an unknown engine, or a native one that is not built."""
     if store.backend is None:
-        store.backend = _choose(store.engine.config.engine)(store)
+        made = _choose(store.engine.config.engine)(store)
+        # In one step: another thread, or a signal handler, may have made one meanwhile.
+        store.limits.native = vars(store).setdefault("backend", made).native
     chosen: Backend = store.backend
     return chosen
 

@@ -38,8 +38,8 @@ def storage_size(storage: StorageType) -> int:
 def _pieces(store: Store, count: int, piece: int) -> Iterator[tuple[int, int]]:
     """Start and end of each piece of `count`. Raises `Interrupted` between two."""
     for start in range(0, count, piece):
-        if start and store.interrupted:
-            store.poll()
+        if start and store.backend.poll_wanted:
+            store.backend.poll()
         yield start, min(start + piece, count)
 
 

@@ -211,7 +211,7 @@ class _Builder:
 
     def poll(self) -> None:
         self.unpolled = 0
-        self.step(steps.poll, self.instance.store, 0, 0)
+        self.step(steps.poll, self.instance.store.backend, 0, 0)
 
     def count(self) -> None:
         if self.height > self.max_height:

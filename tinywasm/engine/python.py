@@ -8,7 +8,6 @@ Wasm nests.
 from __future__ import annotations
 
 import gc
-import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -27,14 +26,15 @@ from tinywasm.engine.lower import (
     lower_constant,
 )
 from tinywasm.engine.recursion import used_up_by_nesting
-from tinywasm.errors import Frame, StackExhausted, Trap, TrapCode, WasmError, WasmException
+from tinywasm.errors import Frame, StackExhausted, Trap, TrapCode, WasmException
 from tinywasm.module import DecodedModule, Expr
+from tinywasm.runtime.calls import Call, Calls
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.globals import GlobalInstance
 from tinywasm.runtime.heap import ExceptionInstance, TagInstance
 from tinywasm.runtime.memory import MemoryInstance
 from tinywasm.runtime.module import ModuleInstance
-from tinywasm.runtime.profile import Activations
+from tinywasm.runtime.profile import Activations, Profile
 from tinywasm.runtime.store import Store
 from tinywasm.runtime.table import TableInstance
 from tinywasm.types import GlobalType, MemoryType, TableType, TagType, ValType
@@ -65,12 +65,15 @@ class PythonBackend:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.config = store.engine.config
-        # Free, or held by the thread whose call is under way, once for each nested one.
-        self._use = threading.RLock()
-        # Calls from Python under way, each but the first from a host function of the one before.
-        self.nested = 0
+        self.calls = Calls()
+        # Whether code that runs should poll the store.
+        self.poll_wanted = True
+
+    def guard(self) -> None:
+        self.calls.guard()
 
     def memory(self, type: MemoryType) -> MemoryInstance:
+        self.guard()
         self.store.limits.count_memory(type)
         memory = MemoryInstance(
             type, self.config.max_memory_pages, self.store.limits.lease(type.limits.min * type.page_size)
@@ -79,6 +82,7 @@ class PythonBackend:
         return memory
 
     def table(self, type: TableType, init: Any) -> TableInstance:
+        self.guard()
         self.store.limits.count_table(type)
         table = TableInstance(
             type, init, self.config.max_table_elements, self.store.limits.lease(8 * type.limits.min)
@@ -87,15 +91,19 @@ class PythonBackend:
         return table
 
     def glob(self, type: GlobalType, value: Any) -> GlobalInstance:
+        self.guard()
         return GlobalInstance(type, value)
 
     def tag(self, type: TagType) -> TagInstance:
+        self.guard()
         return TagInstance(type)
 
     def instance(self, syntax: DecodedModule, context: Context) -> ModuleInstance:
+        self.guard()
         return ModuleInstance(self.store, syntax, context.types)
 
     def constant(self, instance: ModuleInstance, expr: Expr, type: ValType) -> Any:
+        self.guard()
         stack: list[Any] = []
         for step, imm in lower_constant(instance, expr):
             step(stack, imm)
@@ -104,56 +112,76 @@ class PythonBackend:
     def call(
         self, func: FuncInstance, args: Sequence[Any], caller: ModuleInstance | None = None
     ) -> list[Any]:
-        if func.host is not None:
-            self.store.caller = caller
-            return list(func.host(*args))
-        if not self._use.acquire(blocking=False):
-            raise WasmError("the store is in use by another thread")
-        base, profile = self.store.depth, self.store.profile
-        activations = [] if profile is None else Activations(profile)
-        self.nested += 1
+        call, profile = Call(), self.store.profile
         try:
-            self.store.poll()
-            return _run(self.store, func, list(args), activations)
+            self.calls.begin(call)
+            if func.host is not None:
+                call.caller = caller
+                return list(func.host(*args))
+            if self.poll_wanted:
+                self.poll()
+            if profile is not None:
+                return self._profiled(call, func, args, profile)
+            return _run(self, call, func, list(args), [])
         finally:
-            self.nested -= 1
-            self.store.depth = base
-            if isinstance(activations, Activations):
-                activations.close()
-            self._use.release()
+            call.over = True
+            self.calls.end(call)
+
+    def _profiled(self, call: Call, func: FuncInstance, args: Sequence[Any], profile: Profile) -> list[Any]:
+        activations = Activations(profile)
+        try:
+            return _run(self, call, func, list(args), activations)
+        finally:
+            activations.close()
+
+    def call_host(self, call: Call, func: FuncInstance, args: list[Any], caller: FuncInstance | None) -> Any:
+        """Call a host function from Wasm code: that of the function `caller`."""
+        assert func.host is not None
+        call.caller = caller.module if caller else None
+        try:
+            results = func.host(*args)
+        except RecursionError as error:
+            if used_up_by_nesting(error, len(self.calls)):
+                raise StackExhausted from error
+            raise
+        except WasmException:
+            self.calls.in_order(call)
+            raise
+        finally:
+            call.caller = None
+        self.calls.in_order(call)
+        if self.poll_wanted:
+            self.poll()
+        return results
 
     def caller(self) -> ModuleInstance | None:
-        instance: ModuleInstance | None = self.store.caller
+        call = self.calls.latest()
+        instance: ModuleInstance | None = call.caller if call else None
         return instance
 
-    def interrupt(self) -> None:
-        # The loop polls the store itself.
-        return
+    def want_poll(self) -> None:
+        self.poll_wanted = True
+
+    def poll(self) -> None:
+        """Raises `Interrupted` where something asks for it."""
+        # Before the look: what asks meanwhile is seen at the next one.
+        self.poll_wanted = False
+        self.store.poll()
 
     def collect(self) -> None:
+        self.guard()
         gc.collect()
 
 
-def _call_host(
-    store: Store, func: FuncInstance, args: list[Any], depth: int, caller: FuncInstance | None
-) -> Sequence[Any]:
-    assert func.host is not None
-    store.depth = depth
-    store.caller = caller.module if caller else None
-    try:
-        results = func.host(*args)
-    except RecursionError as error:
-        if used_up_by_nesting(error, store.backend.nested):
-            raise StackExhausted from error
-        raise
-    if store.interrupted:
-        store.poll()
-    return results
-
-
-def _run(store: Store, func: FuncInstance, stack: list[Any], activations: list[_Activation]) -> list[Any]:
-    base = store.depth
-    room = store.engine.config.max_call_depth - base - 1
+def _run(
+    backend: PythonBackend,
+    call: Call,
+    func: FuncInstance,
+    stack: list[Any],
+    activations: list[_Activation],
+) -> list[Any]:
+    base = call.depth
+    room = backend.config.max_call_depth - base - 1
     if room < 0:
         raise StackExhausted
     held = 0
@@ -194,7 +222,8 @@ def _run(store: Store, func: FuncInstance, stack: list[Any], activations: list[_
                 if kind == CALL:
                     del stack[split:]
                     if callee.host is not None:
-                        stack += _call_host(store, callee, args, base + len(activations) + 1, block.func)
+                        call.depth = base + len(activations) + 1
+                        stack += backend.call_host(call, callee, args, block.func)
                         block = block.next
                         continue
                     if len(activations) >= room or held > _MAX_SLOTS:
@@ -204,7 +233,8 @@ def _run(store: Store, func: FuncInstance, stack: list[Any], activations: list[_
                     activations.append((stack, block, held))
                     held += len(stack)
                 elif callee.host is not None:
-                    results = list(_call_host(store, callee, args, base + len(activations) + 1, block.func))
+                    call.depth = base + len(activations) + 1
+                    results = list(backend.call_host(call, callee, args, block.func))
                     if not activations:
                         return results
                     stack, block, held = activations.pop()
@@ -216,7 +246,7 @@ def _run(store: Store, func: FuncInstance, stack: list[Any], activations: list[_
                 stack = args + code.locals
                 block = code.entry
         except WasmException as thrown:
-            stack, block, held = _catch(store, thrown, stack, block, held, activations)
+            stack, block, held = _catch(backend.store, thrown, stack, block, held, activations)
         except Trap as trap:
             trap.frames = [*trap.frames, *_backtrace(activations, block, remaining)]
             raise

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinywasm.engine.bulk import as_array
 from tinywasm.errors import Trap, TrapCode, WasmException
@@ -28,6 +28,9 @@ from tinywasm.runtime.profile import Profile, Record
 from tinywasm.runtime.store import Store
 from tinywasm.runtime.table import TableInstance
 from tinywasm.types import DefinedType, RefType
+
+if TYPE_CHECKING:
+    from tinywasm.engine.python import PythonBackend
 
 Stack = list[Any]
 Step = Callable[[Stack, Any], None]
@@ -51,9 +54,9 @@ def count(stack: Stack, imm: tuple[Profile, Record, int]) -> None:
     imm[0].count(imm[1], imm[2])
 
 
-def poll(stack: Stack, store: Store) -> None:
-    if store.interrupted:
-        store.poll()
+def poll(stack: Stack, backend: PythonBackend) -> None:
+    if backend.poll_wanted:
+        backend.poll()
 
 
 # Parametric, variable

@@ -34,8 +34,8 @@ class Profile:
     def __init__(self) -> None:
         self._records: dict[FuncInstance, Record] = {}
         self.executed = 0
-        # The activations under way: a record and what had been executed when it began.
-        self._open: list[tuple[Record, int] | None] = []
+        # The calls from Python under way, the latest last.
+        self._calls: list[Activations] = []
         # Engines that count elsewhere bring their counts here.
         self.settle: Callable[[], None] = lambda: None
 
@@ -53,22 +53,29 @@ class Profile:
 
     def enter(self, record: Record) -> None:
         """The innermost activation begins to run a function; by a tail call, another one than before."""
-        self._close(self._open[-1])
+        under_way = self._calls[-1].under_way
+        self._close(under_way[-1])
         record.calls += 1
         record.active += 1
-        self._open[-1] = record, self.executed
+        under_way[-1] = record, self.executed
 
     def count(self, record: Record, instructions: int) -> None:
         record.own += instructions
         self.executed += instructions
 
-    def begin(self) -> None:
-        """An activation begins; `enter` tells of which function."""
-        self._open.append(None)
+    def begin(self, activations: Activations) -> None:
+        """A call from Python begins."""
+        self._calls.append(activations)
 
-    def end(self) -> None:
-        """The innermost activation ends."""
-        self._close(self._open.pop())
+    def end(self, activations: Activations) -> None:
+        """A call from Python is over, perhaps before a later one."""
+        self._calls = [call for call in self._calls if call is not activations]
+        while activations.under_way:
+            self.leave(activations)
+
+    def leave(self, activations: Activations) -> None:
+        """The innermost activation of a call ends."""
+        self._close(activations.under_way.pop())
 
     def _close(self, activation: tuple[Record, int] | None) -> None:
         if activation is None:
@@ -80,22 +87,26 @@ class Profile:
 
 
 class Activations(list[Any]):
-    """A list of callers that tells a profile when activations begin and end."""
+    """A list of callers that tells a profile when activations begin and end.
+
+    `under_way` has a record for each, and what had been executed when it began; None until `Profile.enter`
+    tells of which function it is.
+    """
 
     def __init__(self, profile: Profile) -> None:
         super().__init__()
         self._profile = profile
-        profile.begin()
+        self.under_way: list[tuple[Record, int] | None] = [None]
+        profile.begin(self)
 
     def append(self, activation: Any) -> None:
         super().append(activation)
-        self._profile.begin()
+        self.under_way.append(None)
 
     def pop(self, index: Any = -1) -> Any:
-        self._profile.end()
+        self._profile.leave(self)
         return super().pop(index)
 
     def close(self) -> None:
         """The call is over, with whatever activations a trap left."""
-        for _ in range(len(self) + 1):
-            self._profile.end()
+        self._profile.end(self)

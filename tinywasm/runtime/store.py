@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import weakref
@@ -20,9 +21,15 @@ BYTES_A_UNIT = 64
 class Store(Unique):
     """Owns the instances made in it, and their fuel, time, limits and call depth.
 
-    A store is used by one thread at a time: a call while another thread's is under way raises
-    `WasmError`. `interrupt` alone may come from any thread.
+    A store is used by one thread at a time: while a thread's call is under way, everything that another
+    one does with the store or what lives in it raises `WasmError`, but for `interrupt`, `clear_interrupt`
+    and reading and writing memories. Calls end in the reverse order of their beginning: where greenlets
+    would break it, the call whose turn it is not ends with `WasmError`. In a forked process only the
+    thread that forked goes on; a store that another one was using raises `WasmError` there for good.
     """
+
+    # What runs code for this store; the engine chooses it when it is first needed.
+    backend: Any = None
 
     def __init__(self, engine: Engine | None = None, data: Any = None) -> None:
         """`data` is anything of the embedder's; `data()` gives it back, also to a host function."""
@@ -31,16 +38,8 @@ class Store(Unique):
         self.engine = engine or Engine()
         # None where the engine's configuration does not meter.
         self.fuel: int | None = 0 if self.engine.config.consume_fuel else None
-        # The activations under way, nested calls through host functions included.
-        self.depth = 0
-        # What running code looks at; `_update` says when it is up.
-        self.interrupted = False
         # Where the instructions go, if somebody asks: a `runtime.profile.Profile`.
         self.profile: Any = None
-        # What runs code for this store; the engine chooses it when it is first needed.
-        self.backend: Any = None
-        # The instance whose code calls a host function, where the python engine runs it.
-        self.caller: Any = None
         self.limits = ResourceLimits()
         self.wasi: Any = None
         # The embedding API's converters, by function type.
@@ -66,6 +65,7 @@ class Store(Unique):
             raise WasmError("fuel is not metered: use Config(consume_fuel=True)")
         if not 0 <= fuel < 1 << 64:
             raise OverflowError(f"{fuel} is no amount of fuel: it takes 0 to 2**64 - 1")
+        self.guard()
         # The native engine counts in 63 bits, more than anybody lives to see used.
         self.fuel = min(fuel, (1 << 63) - 1)
 
@@ -73,6 +73,7 @@ class Store(Unique):
         """The units left. Raises `WasmError` where the configuration does not meter."""
         if self.fuel is None:
             raise WasmError("fuel is not metered: use Config(consume_fuel=True)")
+        self.guard()
         return self.fuel
 
     def charge(self, units: int) -> None:
@@ -91,26 +92,42 @@ class Store(Unique):
     def interrupt(self) -> None:
         """End the call under way, or else the next one, with `Interrupted`. May come from any thread."""
         self._requested = True
-        self._update()
+        self._want_poll()
+
+    def clear_interrupt(self) -> None:
+        """Take back an `interrupt` that has ended no call yet, because it came as the last one ended.
+
+        What is asked for afterwards holds, and a deadline or epoch that passed stays so. May come from any
+        thread.
+        """
+        self._requested = False
 
     def set_deadline(self, seconds: float | None) -> None:
         """End calls with `Interrupted` from `seconds` after now on; None takes the deadline away."""
+        self.guard()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self._deadline = None
         if seconds is not None:
             self._deadline = time.monotonic() + seconds
-            self._timer = threading.Timer(max(0, seconds), _expire, [weakref.ref(self)])
+            _timed.add(self)
+            self._start_timer()
+        self._want_poll()
+
+    def _start_timer(self) -> None:
+        if self._deadline is not None:
+            left = max(0, self._deadline - time.monotonic())
+            self._timer = threading.Timer(left, _expire, [weakref.ref(self)])
             self._timer.daemon = True
             self._timer.start()
-        self._update()
 
     def set_epoch_deadline(self, ticks_after_current: int) -> None:
         """End calls with `Interrupted` once the engine's epoch was incremented so often from now on."""
+        self.guard()
         self._epoch_deadline = self.engine.epoch + ticks_after_current
         self.engine.watch(self)
-        self._update()
+        self._want_poll()
 
     def set_limits(
         self,
@@ -129,12 +146,14 @@ class Store(Unique):
         `memory.grow` and `table.grow` answer -1, and what makes objects and instances raises `Trap` with
         the code ALLOCATION_TOO_LARGE.
         """
+        self.guard()
         counts = {"instances": instances, "tables": tables, "memories": memories}
         self.limits.set(memory_size, table_elements, counts)
         self.limits.set_total(total_memory)
 
     def set_wasi(self, wasi: Any) -> None:
         """What programs of this store see of the system, a `WasiConfig`; for `Linker.define_wasi`."""
+        self.guard()
         self.wasi = wasi
 
     def gc(self) -> None:
@@ -145,31 +164,49 @@ class Store(Unique):
     def epoch_advanced(self) -> None:
         """The engine's epoch was incremented, perhaps by another thread."""
         if self._expired():
-            self._update()
+            self._want_poll()
+
+    def guard(self) -> None:
+        """Raises `WasmError` while another thread's call is under way."""
+        if self.backend is not None:
+            self.backend.guard()
 
     def poll(self) -> None:
-        """Looked at on calls and back-edges. Raises `Interrupted` where something asks for it."""
-        if self.interrupted:
-            self.acknowledge()
-            raise Interrupted
+        """Raises `Interrupted` where something asks for it.
 
-    def acknowledge(self) -> None:
-        """A call was interrupted: that answers `interrupt`, while a deadline that passed stays so."""
-        self._requested = False
-        self._update()
+        That answers `interrupt`, while a deadline or epoch that passed stays so.
+        """
+        if self._requested or self._expired():
+            self._requested = False
+            self._want_poll()
+            raise Interrupted
 
     def _expired(self) -> bool:
         late = self._deadline is not None and time.monotonic() >= self._deadline
         return late or (self._epoch_deadline is not None and self.engine.epoch >= self._epoch_deadline)
 
-    def _update(self) -> None:
-        self.interrupted = self._requested or self._expired()
-        if self.interrupted and self.backend is not None:
-            self.backend.interrupt()
+    def _want_poll(self) -> None:
+        # No more than a hint, raised after what it points to, and lowered before that is looked at.
+        if self.backend is not None:
+            self.backend.want_poll()
+
+
+# Those that were given a deadline, whose timers a fork leaves behind.
+_timed: weakref.WeakSet[Store] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    for store in list(_timed):
+        # The old timer is not cancelled: its thread, now gone, may hold its lock.
+        store._timer = None
+        store._start_timer()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 def _expire(reference: weakref.ref[Store]) -> None:
     """A timer's end; it shall not keep the store alive."""
     store = reference()
     if store is not None:
-        store._update()
+        store._want_poll()

@@ -10,7 +10,7 @@ import importlib
 
 from tinywasm.engine.native.opcodes import DIGEST
 
-_INTERFACE = 9
+_INTERFACE = 10
 
 
 def _reason() -> str:

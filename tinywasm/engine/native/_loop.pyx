@@ -10,7 +10,7 @@ cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.long cimport PyLong_AsLongLongAndOverflow
-from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_New, PyTuple_SET_ITEM
@@ -19,6 +19,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memmove, memset, strlen
 
 import gc
+import os
 import threading
 
 cdef extern from "Python.h" nogil:
@@ -26,6 +27,8 @@ cdef extern from "Python.h" nogil:
         pass
     PyThreadState *PyEval_SaveThread()
     void PyEval_RestoreThread(PyThreadState *state)
+    PyThreadState *PyThreadState_Get()
+    uint64_t PyThreadState_GetID(PyThreadState *state)
     unsigned long PyThread_get_thread_ident()
 
 
@@ -37,7 +40,6 @@ cdef extern from "Python.h":
 from tinywasm.engine.recursion import used_up_by_nesting
 from tinywasm.errors import (
     FINER_WORDINGS,
-    Interrupted,
     LinkError,
     OutOfFuel,
     StackExhausted,
@@ -48,6 +50,7 @@ from tinywasm.errors import (
 )
 from tinywasm.numerics.floats import f32_from_bits, f32_to_bits
 from tinywasm.runtime import space
+from tinywasm.runtime.calls import in_use, out_of_order
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.heap import I31
 from tinywasm.types import (
@@ -81,7 +84,7 @@ cdef extern from "native.h" nogil:
     enum:
         KIND_FUNC, KIND_STRUCT, KIND_ARRAY, KIND_EXN, KIND_HOST
         STATUS_DONE, STATUS_TRAP, STATUS_THROWN, STATUS_PYTHON
-        TRAP_PYTHON, TRAP_ALLOCATION_TOO_LARGE, TRAP_INTERRUPT
+        TRAP_PYTHON, TRAP_ALLOCATION_TOO_LARGE
     ctypedef struct TypeInfo:
         int kind
         uint32_t depth
@@ -182,8 +185,8 @@ cdef extern from "native.h" nogil:
         uint64_t element, refused
         int failure
         int busy
-        int interrupted
-        int main_thread
+        int poll_wanted
+        unsigned long thread
         Exn *thrown
         Host *unreferenced
         Instance **instances
@@ -204,6 +207,7 @@ cdef extern from "native.h" nogil:
     int tw_go_deeper(Store *store, const uint64_t *end)
     uint64_t tw_stack_bytes(const Store *store)
     void *tw_map(uint64_t size, int protection)
+    unsigned long tw_main_thread
     int tw_run(Store *store, Func *func, uint64_t *fp)
     int tw_memory_open(Memory *memory, uint64_t size)
     int64_t tw_memory_grow(Memory *memory, uint64_t pages)
@@ -219,7 +223,7 @@ cdef extern from "native.h" nogil:
 
 TABLE_DIGEST = tw_table_digest().decode()
 # Raised with every change of what this module offers to Python: see `native_available`.
-INTERFACE = 9
+INTERFACE = 10
 
 
 def collect_first_at(uint64_t allocated):
@@ -230,7 +234,19 @@ def collect_first_at(uint64_t allocated):
 
 _TRAPS = [(code, code.value) for code in TrapCode if code is not TrapCode.EXIT]
 _TRAPS += [(code, wording) for wording, code in FINER_WORDINGS.items()]
-cdef unsigned long _main_thread = threading.main_thread().ident
+# How often this process has become a child.
+cdef uint64_t _forks = 0
+tw_main_thread = threading.main_thread().ident
+
+
+def _forked():
+    """The thread that forked is the only one in the child, and its main one."""
+    global _forks, tw_main_thread
+    _forks += 1
+    tw_main_thread = PyThread_get_thread_ident()
+
+
+os.register_at_fork(after_in_child=_forked)
 # The order is that of `enum heap_kind`.
 _HEAP_NUMBERS = {heap: number for number, heap in enumerate(AbstractHeap)}
 _PAGE = 65536
@@ -424,8 +440,22 @@ cdef class NativeTag:
         self.tag.python = <void *>self
 
 
+cdef struct Call:
+    uint64_t *base
+    int64_t depth, reached
+    PyObject *caller
+    bint over
+
+
 cdef class NativeStore:
-    """The loop's side of a store. Everything made in it lives until it dies."""
+    """The loop's side of a store. Everything made in it lives until it dies.
+
+    `calls` has `nested` calls from Python, each of which began with the stack's top at `base` and `depth`
+    frames, and came to `reached` when it last called a host function; `caller` is the instance that a
+    host function was called for. They are all of one thread: `running`, as no other thread is ever called, when the process had
+    been forked `forks` times. Greenlets may end them in another order than that of their beginning: what
+    is over goes when it is the last.
+    """
 
     cdef Store c
     cdef object owner
@@ -433,11 +463,10 @@ cdef class NativeStore:
     cdef list kept
     cdef set thrown_tags
     cdef object pending
-    cdef object python_caller
     cdef object lower
-    cdef unsigned long running
-    cdef int nested
-    cdef int64_t python_depth
+    cdef Call *calls
+    cdef Py_ssize_t nested, room
+    cdef uint64_t running, forks
     cdef bint metered
 
     def __init__(self, owner, lower):
@@ -450,7 +479,7 @@ cdef class NativeStore:
         self.limit_total(owner.limits.total_memory)
         self.owner = owner
         self.metered = owner.fuel is not None
-        self.c.interrupted = owner.interrupted
+        self.c.poll_wanted = 1
         self.lower = lower
         self.funcs = {}
         self.kept = []
@@ -463,6 +492,12 @@ cdef class NativeStore:
         self.c.poll = _poll
 
     def __dealloc__(self):
+        if self.nested:
+            # Of a thread that a fork left behind in the midst of changing what this would free.
+            for each in (self.kept, self.funcs, self.thrown_tags):
+                Py_INCREF(each)
+            return
+        PyMem_Free(self.calls)
         if self.c.budget != NULL:
             tw_free_objects(&self.c)
             self._release()
@@ -483,41 +518,85 @@ cdef class NativeStore:
             free(host)
             host = following
 
-    cdef int guard(self) except -1:
+    cpdef int guard(self) except -1:
         """Raises `WasmError` while another thread runs, or this one's signal handler came in the middle of an
         instruction: what is worked on must not change meanwhile."""
-        if self.nested and self.running != PyThread_get_thread_ident():
-            raise WasmError("the store is in use by another thread")
+        if self.nested and self.running != PyThreadState_GetID(PyThreadState_Get()):
+            raise in_use(self.forks != _forks)
         if self.c.busy:
             raise WasmError("the store is in use: a signal handler came in the middle of an instruction")
+        return 0
+
+    cdef Py_ssize_t begin(self) except -1:
+        """Claim the store for a call of this thread; the call's number, for its `end`."""
+        cdef Call *calls
+        cdef Call *call
+        self.guard()
+        if self.nested == self.room:
+            calls = <Call *>PyMem_Realloc(self.calls, (self.room * 2 + 4) * sizeof(Call))
+            if calls == NULL:
+                raise MemoryError
+            self.calls, self.room = calls, self.room * 2 + 4
+        if self.nested == 0:
+            self.running, self.forks = PyThreadState_GetID(PyThreadState_Get()), _forks
+            self.c.thread = PyThread_get_thread_ident()
+        call = &self.calls[self.nested]
+        call.base, call.caller, call.over = self.c.top, NULL, False
+        call.depth = call.reached = self.c.depth
+        self.nested += 1
+        return self.nested - 1
+
+    cdef int end(self, Py_ssize_t number) except -1:
+        cdef Call *call
+        self.calls[number].over = True
+        while self.nested and self.calls[self.nested - 1].over:
+            self.nested -= 1
+            call = &self.calls[self.nested]
+            self.c.top, self.c.depth = call.base, call.depth
+        if self.nested == 0:
+            tw_return_stack(&self.c)
+        if self.c.unreferenced != NULL:
+            self._release()
+        return 0
+
+    cdef int in_order(self, Py_ssize_t nested) except -1:
+        """Raises `WasmError` unless there are just the calls that there were."""
+        if self.nested != nested:
+            raise out_of_order()
         return 0
 
     def caller(self):
         """The instance whose code calls the host function under way; None where Python calls it."""
         cdef Func *func
-        if self.c.depth <= self.python_depth:
-            return self.python_caller
+        cdef Call *call
+        if self.nested == 0:
+            return None
+        call = &self.calls[self.nested - 1]
+        if self.c.depth <= call.depth:
+            return <object>call.caller if call.caller != NULL else None
         func = self.c.frames[self.c.depth].func
         return (<object>func.python).module if func.python != NULL else None
 
     def call_host(self, instance, args, caller):
         """Call a host function from Python: no frame that is there by then is its caller, but `caller` is."""
-        cdef int64_t depth = self.python_depth
-        before = self.python_caller
-        self.python_depth, self.python_caller = self.c.depth, caller
+        cdef Py_ssize_t number = self.begin()
+        self.calls[number].caller = <PyObject *>caller
         try:
             return list(instance.host(*args))
         finally:
-            self.python_depth, self.python_caller = depth, before
+            self.end(number)
 
     def collect(self):
         """Collect now."""
-        self.guard()
-        self.c.failure = tw_collect(&self.c)
-        self._settle()
-        if self.c.failure:
-            raise self.refusal()
-        self._release()
+        # Claimed as for a call, since a long collection lets other threads run.
+        cdef Py_ssize_t number = self.begin()
+        try:
+            self.c.failure = tw_collect(&self.c)
+            self._settle()
+            if self.c.failure:
+                raise self.refusal()
+        finally:
+            self.end(number)
 
     cdef _settle(self):
         """After whatever may have collected, which lets go of the interpreter's lock where it takes long."""
@@ -545,9 +624,6 @@ cdef class NativeStore:
         if self.c.failure == TRAP_PYTHON:
             error, self.pending = self.pending, None
             return error
-        if self.c.failure == TRAP_INTERRUPT:
-            self.owner.acknowledge()
-            return Interrupted()
         code = TrapCode.ALLOCATION_TOO_LARGE
         if self.c.refused:
             return Trap(code, f"{code.value}: array of {self.c.refused} elements")
@@ -555,8 +631,8 @@ cdef class NativeStore:
             return Trap(code, f"{code.value}: the store may take {self.c.budget.limit} bytes")
         return Trap(code)
 
-    def interrupt(self):
-        self.c.interrupted = 1
+    def want_poll(self):
+        self.c.poll_wanted = 1
 
     cdef Func *func_of(self, instance) except NULL:
         """The `Func` of a function instance, made when it first comes into this store."""
@@ -604,6 +680,7 @@ cdef class NativeStore:
     cdef uint64_t from_python(self, value) except? 1:
         """A raw value as a reference."""
         cdef Object *object
+        cdef Py_ssize_t number
         if value is None:
             return 0
         self.guard()
@@ -615,11 +692,18 @@ cdef class NativeStore:
             return <uintptr_t>(<NativeRef>value).object
         if type(value) is I31:
             return <uint64_t>(value.value & 0x7FFFFFFF) << 1 | 1
+        # Claimed as for a call, since a collection may let other threads run.
+        number = self.begin()
         object = tw_new_host(&self.c, <void *>value)
         self._settle()
         if object == NULL:
+            self.end(number)
             raise self.refusal()
         Py_INCREF(value)
+        # The end may run finalizers, and nothing else holds the object yet.
+        object.pins += 1
+        self.end(number)
+        object.pins -= 1
         return <uintptr_t>object
 
     cdef int write(self, char letter, value, uint64_t *slot) except -1:
@@ -709,70 +793,65 @@ cdef class NativeStore:
         return self.run(self.func_of(instance), args)
 
     cdef list run(self, Func *func, args):
-        cdef uint64_t *base = self.enter(func)
+        cdef uint64_t *base
+        cdef Py_ssize_t number = self.begin()
         try:
+            base = self.make_room(func, number)
             self.write_all(func.head.type, False, args, base)
-            self.go(func, base)
+            self.go(func, number)
             return self.read_all(func.head.type.results, base)
         finally:
-            self.leave(base)
+            self.end(number)
 
-    cdef uint64_t *enter(self, Func *func) except NULL:
-        """Claim the store for this thread; where the arguments go. Each has its `leave`."""
+    cdef uint64_t *make_room(self, Func *func, Py_ssize_t number) except NULL:
+        """Prepare the run of `func` in a call that has begun; where its arguments go, the call's base."""
         cdef uint64_t *base
         cdef uint64_t *end
-        cdef unsigned long me = PyThread_get_thread_ident()
-        if self.nested == 0:
-            self.running = me
-            self.c.main_thread = me == _main_thread
-            if self.c.interrupted:
-                self.c.interrupted = 0
-                self.owner.poll()
-            if self.c.stack == NULL and tw_borrow_stack(&self.c) != 0:
-                self.borrow_again()
-                self.running = me
-        else:
-            self.guard()
+        if self.c.poll_wanted and func.python != NULL:
+            self.poll()
+        if self.c.stack == NULL and tw_borrow_stack(&self.c) != 0:
+            self.borrow_again()
+        self.in_order(number + 1)
         if self.metered:
             # Also in a nested call: the host function may have set it.
             self.c.fuel = self.owner.fuel
-        base = self.c.top
+        base = self.calls[number].base = self.c.top
         end = base + func.head.type.param_slots + func.head.type.result_slots + 64
         if end > self.c.stack_end and not tw_go_deeper(&self.c, end):
             raise StackExhausted
         # A collection, or a call out of a finalizer, must find the values below the top.
         self.c.top = base + func.head.type.param_slots
-        self.nested += 1
         return base
 
     cdef int borrow_again(self) except -1:
         """Take a stack where there was no address space for one. Raises `Trap` where there is none still."""
         gc.collect()
-        # Finalizers and other threads may have done anything meanwhile.
-        self.guard()
+        # A finalizer's call may have borrowed one meanwhile.
         if self.c.stack == NULL and tw_borrow_stack(&self.c) != 0:
             raise space.exhausted("the stack of a call", tw_stack_bytes(&self.c))
         return 0
 
-    cdef int leave(self, uint64_t *base) except -1:
-        self.c.top = base
-        self.nested -= 1
-        if self.nested == 0:
-            tw_return_stack(&self.c)
-        if self.c.unreferenced != NULL:
-            self._release()
+    cdef int poll(self) except -1:
+        # Before the look: what asks meanwhile is seen at the next one.
+        self.c.poll_wanted = 0
+        self.owner.poll()
         return 0
 
-    cdef int go(self, Func *func, uint64_t *base) except -1:
-        """Run with the arguments at `base`, where the results will be. Raises what ended the run."""
+    cdef int go(self, Func *func, Py_ssize_t number) except -1:
+        """Run with the arguments at the call's base, where the results will be. Raises what ended the run."""
+        cdef uint64_t *base = self.calls[number].base
         cdef int64_t depth = self.c.depth
         cdef int64_t reached
-        cdef int status = tw_run(&self.c, func, base)
+        cdef int status
+        self.in_order(number + 1)
+        status = tw_run(&self.c, func, base)
         if self.c.thread_state != NULL:
             _acquire_gil(&self.c)
-        reached = self.c.depth
-        self.c.depth = depth
-        self.c.top = base + func.head.type.result_slots
+        reached = self.calls[number].reached
+        if self.nested == number + 1:
+            reached = self.c.depth
+            self.c.depth = depth
+            self.c.top = base + func.head.type.result_slots
         if self.metered:
             self.owner.fuel = self.c.fuel
         if status != STATUS_DONE:
@@ -799,10 +878,7 @@ cdef class NativeStore:
         special = {
             TrapCode.STACK_OVERFLOW: StackExhausted,
             TrapCode.OUT_OF_FUEL: OutOfFuel,
-            TrapCode.INTERRUPT: Interrupted,
         }.get(code)
-        if code is TrapCode.INTERRUPT:
-            self.owner.acknowledge()
         if special is not None:
             trap = special()
         elif code is TrapCode.INDIRECT_CALL_TO_NULL:
@@ -840,8 +916,8 @@ cdef class NativeStore:
 
         return [trace_frame(func, position) for func, position in places]
 
-    cdef int thrown(self, error) except -1:
-        """Bring a `WasmException` of a host function into the loop."""
+    cdef int thrown(self, error, Py_ssize_t nested) except -1:
+        """Bring a `WasmException` of a host function into the loop, where `nested` calls are to be."""
         cdef NativeTag tag = error.tag
         cdef Exn *exn = <Exn *>tw_new_exn(&self.c, &tag.tag)
         self._settle()
@@ -854,6 +930,7 @@ cdef class NativeStore:
         exn.head.pins += 1
         try:
             self.write_all(tag.tag.type, False, error.values, exn.values)
+            self.in_order(nested)
         finally:
             exn.head.pins -= 1
         self.c.thrown = exn
@@ -881,6 +958,7 @@ cdef void _acquire_gil(Store *c) noexcept nogil:
 cdef int _prepare(Store *c, Func *func) noexcept:
     cdef NativeStore store = <NativeStore>c.python
     cdef _Func owned
+    cdef Py_ssize_t nested = store.nested
     try:
         if store.metered:
             store.owner.fuel = c.fuel
@@ -891,6 +969,7 @@ cdef int _prepare(Store *c, Func *func) noexcept:
         if store.metered:
             # Lowering may run finalizers, and those Wasm code.
             c.fuel = store.owner.fuel
+        store.in_order(nested)
         return STATUS_DONE
     except BaseException as error:
         store.pending = error
@@ -1010,28 +1089,31 @@ cdef class Entry:
     def __call__(self, *args):
         cdef char *letter = self.target.head.type.params
         cdef uint64_t *base
-        cdef Py_ssize_t index
+        cdef Py_ssize_t index, number
         if len(args) != self.count:
             return self.slow(args)
-        base = self.store.enter(self.target)
+        number = self.store.begin()
         try:
+            base = self.store.make_room(self.target, number)
             for index in range(self.count):
                 if not _plain(letter[index], args[index], base + index):
                     break
             else:
-                self.store.go(self.target, base)
+                self.store.go(self.target, number)
                 letter = self.target.head.type.results
                 return _shown(letter[0], base) if letter[0] else None
         except WasmException as thrown:
             raise self.shown(thrown) from None
         finally:
-            self.store.leave(base)
+            self.store.end(number)
         return self.slow(args)
 
 
 cdef int _call_host(Store *c, Func *func, uint64_t *args) noexcept:
     cdef NativeStore store = <NativeStore>c.python
+    cdef Py_ssize_t nested = store.nested
     instance = <object>func.python
+    store.calls[nested - 1].reached = c.depth
     try:
         if store.metered:
             store.owner.fuel = c.fuel
@@ -1044,15 +1126,13 @@ cdef int _call_host(Store *c, Func *func, uint64_t *args) noexcept:
         finally:
             if store.metered:
                 c.fuel = store.owner.fuel
-        if c.interrupted:
-            # The host function may have moved the deadline.
-            c.interrupted = store.owner.interrupted
+        store.in_order(nested)
         return STATUS_DONE
     except WasmException as error:
         try:
             # The third of a direct callable's parts: what its exceptions are to the engine.
             direct = (<_Func>func.owner).direct
-            store.thrown(error if direct is None else direct[2](error))
+            store.thrown(error if direct is None else direct[2](error), nested)
             return STATUS_THROWN
         except BaseException as inner:
             store.pending = inner
@@ -1063,12 +1143,16 @@ cdef int _call_host(Store *c, Func *func, uint64_t *args) noexcept:
 
 cdef int _poll(Store *c) noexcept:
     cdef NativeStore store = <NativeStore>c.python
+    cdef Py_ssize_t nested = store.nested
     try:
         if store.metered:
             store.owner.fuel = c.fuel
+        if c.poll_wanted:
+            store.poll()
         PyErr_CheckSignals()
         if store.metered:
             c.fuel = store.owner.fuel
+        store.in_order(nested)
         return STATUS_DONE
     except BaseException as error:
         store.pending = error

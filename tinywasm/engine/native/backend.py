@@ -51,7 +51,6 @@ class NativeBackend:
         self.config = store.engine.config
         self.native = _loop.NativeStore(store, self._lower)
         self.profiled: list[tuple[FuncInstance, Any]] = []
-        store.limits.native = self.native
         if store.profile is not None:
             store.profile.settle = self._settle_profile
 
@@ -71,13 +70,18 @@ class NativeBackend:
             record = self.store.profile.record(func)
             record.calls, record.own = code.calls, code.own
 
+    def guard(self) -> None:
+        self.native.guard()
+
     def memory(self, type: MemoryType) -> Any:
+        self.guard()
         self.store.limits.count_memory(type)
         memory = _loop.NativeMemory(self.native, type, self.config.max_memory_pages)
         self.store.limits.hold_memory(memory)
         return memory
 
     def table(self, type: TableType, init: Any) -> Any:
+        self.guard()
         self.store.limits.count_table(type)
         table = _loop.NativeTable(self.native, type, init, self.config.max_table_elements)
         self.store.limits.hold_table(table)
@@ -87,6 +91,7 @@ class NativeBackend:
         return _loop.NativeGlobal(self.native, type, value)
 
     def tag(self, type: TagType) -> Any:
+        self.guard()
         return _loop.NativeTag(type)
 
     def instance(self, syntax: DecodedModule, context: Context) -> ModuleInstance:
@@ -110,5 +115,5 @@ class NativeBackend:
     def collect(self) -> None:
         self.native.collect()
 
-    def interrupt(self) -> None:
-        self.native.interrupt()
+    def want_poll(self) -> None:
+        self.native.want_poll()

@@ -16,12 +16,10 @@
 #define CHECK(condition, code) do { if (!(condition)) return (code); } while (0)
 #define TRY(call) do { int trap_ = (call); if (trap_) return trap_; } while (0)
 
+unsigned long tw_main_thread;
+
 int tw_look(Store *store) {
-    if (store->interrupted) {
-        store->interrupted = 0;
-        return TRAP_INTERRUPT;
-    }
-    if (store->main_thread && ++store->looks % LOOKS_A_SIGNAL_CHECK == 0) {
+    if (store->poll_wanted || (store->thread == tw_main_thread && ++store->looks % LOOKS_A_SIGNAL_CHECK == 0)) {
         if (store->thread_state) store->acquire(store);
         if (store->poll(store) != STATUS_DONE) return TRAP_PYTHON;
     }

@@ -17,7 +17,7 @@
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
-/* What `budget` counts down between two looks at the interrupt flag: jumps, and what takes as long as a
+/* What `budget` counts down between two looks at whether a poll is wanted: jumps, and what takes as long as a
    jump does. Bulk work counts by its bytes, a host function about as much as it takes at least. Code
    without jumps counts by its length: what lies behind a jump was perhaps run, and will have been before
    a jump leads back over it. */
@@ -293,7 +293,7 @@ enter_slowly: {
         }
         if (!callee->host) goto enter;
         pc++;
-        if (unlikely((budget -= HOST_CALL_JUMPS) < 0 || store->interrupted)) goto poll;
+        if (unlikely((budget -= HOST_CALL_JUMPS) < 0 || store->poll_wanted)) goto poll;
         DISPATCH;
     }
 

@@ -171,7 +171,7 @@ enum status { STATUS_DONE, STATUS_TRAP, STATUS_THROWN, STATUS_PYTHON };
 
 /* What the instances of one store share.
 
-   A run begins with the GIL held, which makes short calls cheap; the first look at the interrupt flag
+   A run begins with the GIL held, which makes short calls cheap; the first look whether a poll is wanted
    lets it go (`thread_state` is then not NULL), and callbacks and the end of the run take it back. */
 typedef struct Store {
     Budget *budget;
@@ -186,8 +186,8 @@ typedef struct Store {
     uint64_t element; /* the table index of an uninitialized element */
     uint64_t refused; /* the length of an array that was not allocated */
     int failure; /* why the latest allocation failed: a trap code */
-    volatile int interrupted;
-    int main_thread;
+    volatile int poll_wanted; /* whether `poll` should be called soon */
+    unsigned long thread; /* whose calls are under way */
     int busy; /* in the middle of an instruction or of a collection, where nothing may change */
     uint32_t looks;
     Exn *thrown;
@@ -211,6 +211,9 @@ typedef struct Store {
     int (*poll)(struct Store *);
 } Store;
 
+/* The thread that Python tells of signals. */
+extern unsigned long tw_main_thread;
+
 /* Run `func` with its arguments at `fp`; results are left there. Returns a `status`. */
 int tw_run(Store *store, Func *func, uint64_t *fp);
 
@@ -227,7 +230,7 @@ static inline int tw_fits(const Budget *budget, uint64_t bytes) {
     return bytes == 0 || (budget->used <= budget->limit && bytes <= budget->limit - budget->used);
 }
 
-/* Look whether the run shall end: at the interrupt flag, and sometimes, in the main thread, at Python's
+/* Look whether the run shall end: polls where that is wanted, and sometimes, in the main thread, for Python's
    signals. 0, or a trap code. Lets go of the GIL. The frames must be saved: Python code may run. */
 int tw_look(Store *store);
 /* The same in the middle of an instruction or a collection: that code may not enter the store. */

@@ -1,0 +1,137 @@
+"""Whose a store is: one thread's at a time, and its calls end in the reverse order of their beginning.
+
+The native engine keeps to the same in C.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+from tinywasm.errors import WasmError
+
+
+class _Thread:
+    """Stands for a thread, as no other object ever will: identifiers are given again after a thread's end.
+
+    `forks` is that of the process in which the thread was last seen alive.
+    """
+
+    def __init__(self) -> None:
+        self.forks = forks
+
+
+class _Here(threading.local):
+    def __init__(self) -> None:
+        self.thread = _Thread()
+
+
+# How often this process has become a child.
+forks = 0
+_here = _Here()
+
+
+def _forked() -> None:
+    """The thread that forked is the only one in the child."""
+    global forks
+    forks += 1
+    _here.thread.forks = forks
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
+def in_use(before_fork: bool) -> WasmError:
+    """The refusal of a store that another thread uses, or used when the process was forked."""
+    if before_fork:
+        return WasmError("the store was in use by another thread when this process was forked")
+    return WasmError("the store is in use by another thread")
+
+
+def out_of_order() -> WasmError:
+    """The refusal to go on with a call before a later one has ended."""
+    return WasmError("a call that began later in this store has not ended: give each greenlet its own store")
+
+
+class Call:
+    """A call from Python, of this thread.
+
+    `depth` counts the activations of Wasm functions below what it calls next; `caller` is the instance
+    whose code calls the host function under way. Setting `over` ends it, whatever happens next.
+    """
+
+    __slots__ = ("caller", "depth", "over", "thread")
+
+    def __init__(self) -> None:
+        self.thread = _here.thread
+        self.depth = 0
+        self.caller: Any = None
+        self.over = False
+
+
+class Calls:
+    """The calls of one store under way, the latest last.
+
+    A signal handler may run between any two steps here, and may raise: a call that could not be taken out
+    of the list is over all the same, and the next one tidies up.
+    """
+
+    def __init__(self) -> None:
+        # Has the key "thread" while a thread has calls here; `setdefault` claims the store in one step.
+        self._owner: dict[str, _Thread] = {}
+        self._open: list[Call] = []
+
+    def guard(self) -> None:
+        """Raises `WasmError` while another thread has calls here."""
+        owner = self._owner.get("thread")
+        if owner is not None and owner is not _here.thread:
+            raise in_use(owner.forks != forks)
+
+    def begin(self, call: Call) -> None:
+        """Claim the store for the call's thread. Raises `WasmError` where another one has it.
+
+        Either way the call is to be ended.
+        """
+        below = self.latest(call.thread) if self._open else None
+        # First, or a signal handler's call might give the store away at its end.
+        self._open.append(call)
+        owner = self._owner.setdefault("thread", call.thread)
+        if owner is not call.thread:
+            raise in_use(owner.forks != forks)
+        if below is not None:
+            call.depth = below.depth
+
+    def end(self, call: Call) -> None:
+        """Take out a call that is over."""
+        self._remove(call)
+        if self._open:
+            for each in [each for each in self._open if each.over]:
+                self._remove(each)
+            if self.latest(call.thread) is not None:
+                return
+        if self._owner.get("thread") is call.thread:
+            self._owner.clear()
+
+    def _remove(self, call: Call) -> None:
+        try:
+            self._open.remove(call)
+        except ValueError:
+            # A call that a signal handler made was faster.
+            return
+
+    def latest(self, thread: _Thread | None = None) -> Call | None:
+        """The latest call of a thread, by default this one, that is not over."""
+        thread = thread or _here.thread
+        for call in reversed(self._open):
+            if call.thread is thread and not call.over:
+                return call
+        return None
+
+    def in_order(self, call: Call) -> None:
+        """Raises `WasmError` unless the call is the thread's latest."""
+        if self.latest(call.thread) is not call:
+            raise out_of_order()
+
+    def __len__(self) -> int:
+        return len(self._open)
