@@ -255,6 +255,7 @@ _PAGE = 65536
 # Types
 
 
+# From a definition's identity to the address of its `_Type`, which takes itself out.
 cdef dict _types = {}
 _LETTERS = {I32: "i", I64: "l", F32: "f", F64: "d", V128: "v"}
 
@@ -265,24 +266,31 @@ def _letter(storage):
     return _LETTERS.get(storage, "r")
 
 
+# What is cleared with garbage could still be found in `_types`.
+@cython.no_gc_clear
 cdef class _Type:
-    """Owns the `TypeInfo` of a canonical definition; never freed, since any object may refer to it."""
+    """Owns the `TypeInfo` of a canonical definition. Whatever has a pointer to that holds the owner, too.
+
+    Objects need not: the instances of their store do, which live as long as it does.
+    """
 
     cdef TypeInfo info
     cdef object definition
+    cdef list ancestors
     cdef bytes kinds, params, results
 
     def __init__(self, definition):
-        cdef _Type ancestor
         composite = definition.composite
         self.definition = definition
         self.info.python = <void *>definition
         chain = definition.ancestors
+        self.ancestors = [_type_of(each) for each in chain[: len(chain) - 1]]
         self.info.depth = len(chain) - 1
         self.info.display = <TypeInfo **>malloc(len(chain) * sizeof(TypeInfo *))
-        for index, each in enumerate(chain[: len(chain) - 1]):
-            ancestor = _type_of(each)
-            self.info.display[index] = &ancestor.info
+        if self.info.display == NULL:
+            raise MemoryError
+        for index, each in enumerate(self.ancestors):
+            self.info.display[index] = &(<_Type>each).info
         self.info.display[self.info.depth] = &self.info
         if isinstance(composite, FuncType):
             self._function(composite)
@@ -290,6 +298,12 @@ cdef class _Type:
             self._structure(composite)
         else:
             self._array(composite)
+        _types[id(definition)] = <uintptr_t><void *>self
+
+    def __dealloc__(self):
+        if _types.get(id(self.definition)) == <uintptr_t><void *>self:
+            del _types[id(self.definition)]
+        free(self.info.display)
 
     cdef _function(self, composite):
         self.info.kind = KIND_FUNC
@@ -317,11 +331,10 @@ cdef class _Type:
 
 
 cdef _Type _type_of(definition):
-    cdef _Type found = _types.get(definition)
+    found = _types.get(id(definition))
     if found is None:
-        found = _Type(definition)
-        _types[definition] = found
-    return found
+        return _Type(definition)
+    return <_Type><void *><uintptr_t>found
 
 
 # Code
@@ -424,19 +437,26 @@ cdef class _Func:
 
     cdef Func func
     cdef object python
+    cdef _Type type
     cdef NativeCode code
     cdef object direct
+
+    cdef set_type(self, definition):
+        self.type = _type_of(definition)
+        self.func.head.type = &self.type.info
 
 
 cdef class NativeTag:
     cdef Tag tag
+    cdef _Type owner
     cdef readonly object type
     cdef object __weakref__
     kind = "tag"
 
     def __init__(self, type):
         self.type = type
-        self.tag.type = &_type_of(type.type).info
+        self.owner = _type_of(type.type)
+        self.tag.type = &self.owner.info
         self.tag.python = <void *>self
 
 
@@ -642,7 +662,7 @@ cdef class NativeStore:
             owned.python = instance
             owned.func.python = <void *>instance
             owned.func.head.kind = KIND_FUNC
-            owned.func.head.type = &_type_of(instance.type).info
+            owned.set_type(instance.type)
             owned.func.host = instance.host is not None
             owned.func.owner = <void *>owned
             if owned.func.host and _numbers_only(owned.func.head.type):
@@ -774,11 +794,13 @@ cdef class NativeStore:
 
         The loop takes an object for what its type says.
         """
+        cdef _Type defined
         cdef TypeInfo *concrete = NULL
         cdef int heap = 0
         cdef uint64_t ref
         if isinstance(wanted.heap, DefinedType):
-            concrete = &_type_of(wanted.heap).info
+            defined = _type_of(wanted.heap)
+            concrete = &defined.info
         else:
             heap = _HEAP_NUMBERS[wanted.heap]
         # Last, since nothing holds a new object until it is in its slot.
@@ -1084,7 +1106,8 @@ cdef class Entry:
     @staticmethod
     def serves(instance):
         """Whether the function's type is one of numbers only."""
-        return instance.host is None and _numbers_only(&_type_of(instance.type).info)
+        cdef _Type type = _type_of(instance.type)
+        return instance.host is None and _numbers_only(&type.info)
 
     def __call__(self, *args):
         cdef char *letter = self.target.head.type.params
@@ -1413,14 +1436,15 @@ cdef class NativeInstance:
 
     cdef Instance c
     cdef NativeStore store
-    cdef list kept
+    cdef list types, kept
 
     def __init__(self, NativeStore store, types):
         store.guard()
         self.store = store
         self.kept = []
-        for definition in types:
-            _append(<void ***>&self.c.types, &self.c.type_count, &_type_of(definition).info)
+        self.types = [_type_of(definition) for definition in types]
+        for each in self.types:
+            _append(<void ***>&self.c.types, &self.c.type_count, &(<_Type>each).info)
         # Again: another thread may have begun meanwhile.
         store.guard()
         store.kept.append(self)
@@ -1492,7 +1516,7 @@ cdef class NativeInstance:
         cdef _Func owned = _Func()
         owned.code = code
         owned.func.head.kind = KIND_FUNC
-        owned.func.head.type = &_type_of(definition).info
+        owned.set_type(definition)
         owned.func.code = &code.code
         owned.func.instance = &self.c
         return self.store.run(&owned.func, ())[0]
