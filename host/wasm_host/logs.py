@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import sys
+import time
 from datetime import UTC, datetime
 
 _LOGGER = logging.getLogger("wasm_host")
@@ -16,6 +18,34 @@ _LOGGER = logging.getLogger("wasm_host")
 def log_event(level: int, event: str, message: str, **fields: str | int | float) -> None:
     """Log `message` for people; `event` and `fields` are for machines."""
     _LOGGER.log(level, "%s", message, extra={"event": event, "fields": fields})
+
+
+class LimitedLog:
+    """Logs what anybody can cause who reaches the host: at most `lines` in so many `seconds`.
+
+    The first that is left out is told; how many there were, the metrics say.
+    """
+
+    def __init__(self, lines: int = 60, seconds: float = 60.0) -> None:
+        self._lines = lines
+        self._seconds = seconds
+        self._begun = -math.inf
+        self._count = 0
+
+    def event(self, level: int, event: str, message: str, **fields: str | int | float) -> None:
+        """Log as `log_event`, unless there were too many of late."""
+        now = time.monotonic()
+        if now - self._begun >= self._seconds:
+            self._begun, self._count = now, 0
+        self._count += 1
+        if self._count <= self._lines:
+            log_event(level, event, message, **fields)
+        elif self._count == self._lines + 1:
+            left = self._begun + self._seconds - now
+            shown = (
+                f"more clients are not served than are logged: for {left:.0f} seconds they are only counted"
+            )
+            log_event(logging.WARNING, "left_out", shown)
 
 
 def configure_logs(program: str, *, verbose: bool, as_json: bool) -> None:

@@ -18,7 +18,7 @@ from schannel.framing import LENGTH_SIZE, MAGIC, PROLOGUE_SIZE, Refusal, encode_
 
 from .admission import Admission, TurnedAway
 from .limits import ServerLimits
-from .logs import log_event
+from .logs import LimitedLog, log_event
 from .memory import MemoryWatch
 from .metrics import Metrics
 from .monitor import Enclave, MonitorError, MonitorProcess, Stop
@@ -79,6 +79,7 @@ class Server:
         self._listener: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._refusing = 0
+        self._log = LimitedLog()
         self._draining = asyncio.Event()
         self._closing = asyncio.Event()
         self._grace = self._limits.grace
@@ -147,14 +148,14 @@ class Server:
             await self._serve(address, peer, (reader, writer))
         except TurnedAway as error:
             self._metrics.refused[error.refusal.name.lower()] += 1
-            log_event(logging.WARNING, "refused", f"{peer}: told that the host {error}", peer=peer)
+            self._log.event(logging.WARNING, "refused", f"{peer}: told that the host {error}", peer=peer)
             await self._refuse((reader, writer), error.refusal)
         except NotOurs as error:
             self._metrics.refused[error.reason] += 1
-            log_event(logging.INFO, "not_served", f"{peer}: {error}", peer=peer)
+            self._log.event(logging.INFO, "not_served", f"{peer}: {error}", peer=peer)
         except (OSError, MonitorError) as error:
             self._metrics.refused[_FAILED] += 1
-            log_event(logging.WARNING, "failed", f"{peer}: {error}", peer=peer)
+            self._log.event(logging.WARNING, "failed", f"{peer}: {error}", peer=peer)
         finally:
             self._connections.discard(task)
             writer.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import mmap
 import os
 import socket
@@ -20,6 +21,7 @@ from schannel.framing import MAGIC, Refusal, encode_record, encode_refusal
 from wasm_host import memory
 from wasm_host.admission import Admission, TurnedAway
 from wasm_host.limits import ServerLimits
+from wasm_host.logs import LimitedLog
 from wasm_host.memory import MemoryWatch, process_memory
 from wasm_host.metrics import Metrics
 from wasm_host.monitor import MonitorProcess, Stop
@@ -200,6 +202,37 @@ def test_client_that_leaves_at_once(sent: bytes, caplog: pytest.LogCaptureFixtur
 
     run(main())
     assert not [record for record in caplog.records if record.name == "asyncio"], caplog.text
+
+
+def test_strangers_do_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        async with running_server(FakeMonitor()) as (_, address, metrics):
+            for count in range(1, 101):
+                with socket.create_connection(address) as leaving:
+                    leaving.sendall(b"GET / HTTP/1.1\r\n\r\n")
+                    await until(lambda expected=count: metrics.refused["foreign"] == expected)
+
+    caplog.set_level(logging.INFO)
+    run(main())
+    events = [getattr(record, "event", "") for record in caplog.records]
+    assert events.count("not_served") == 60
+    assert events[-1] == "left_out" and events.count("left_out") == 1
+
+
+def test_log_goes_on_later(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("wasm_host.logs.time.monotonic", lambda: clock[0])
+    log = LimitedLog(2, 10.0)
+    for second in range(25):
+        clock[0] = 100.0 + second
+        log.event(logging.WARNING, "refused", f"at {second}")
+    shown = [record.getMessage() for record in caplog.records]
+    left_out = "more clients are not served than are logged: for 8 seconds they are only counted"
+    assert shown == [
+        *("at 0", "at 1", left_out),
+        *("at 10", "at 11", left_out),
+        *("at 20", "at 21", left_out),
+    ]
 
 
 def test_session_in_which_nothing_passes_is_closed() -> None:
