@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -129,6 +130,28 @@ def run_monitor(
             process.kill()
             process.wait()
     return message
+
+
+def put_something_else(path: Path, kind: str) -> None:
+    """Put something in a file's place that is no file of a reasonable size."""
+    path.unlink(missing_ok=True)
+    match kind:
+        case "pipe":
+            os.mkfifo(path, 0o600)
+        case "folder":
+            path.mkdir()
+        case "link":
+            path.symlink_to("/dev/zero")
+        case "link to nothing":
+            path.symlink_to("nowhere")
+        case "device":
+            try:
+                os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 5))
+            except PermissionError:
+                path.symlink_to("/dev/zero")
+        case "endless file":
+            path.touch(0o600)
+            os.truncate(path, 1 << 40)
 
 
 def stop(process: subprocess.Popen[str]) -> None:

@@ -10,10 +10,12 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from .ed25519_sha3 import PUBLIC_KEY_SIZE
 from .errors import LocalError
 from .measurement import EnclaveImage, installed_image
 from .policy import Policy
 from .primitives import digest
+from .regular_files import open_regular, read_hexadecimal
 
 STATE_VARIABLES = ("TINYWASM_STATE_DIR", "XDG_STATE_HOME", "HOME")
 """Environment variables that say where the device's keys are, in the order in which they are asked."""
@@ -46,7 +48,8 @@ def read_public_key(directory: Path) -> bytes:
     """
     path = directory / PUBLIC_KEY_FILE
     try:
-        return bytes.fromhex(path.read_text(encoding="ascii"))
+        with open_regular(path) as file:
+            return read_hexadecimal(file, PUBLIC_KEY_SIZE)
     except OSError as error:
         raise LocalError(
             f"{path} cannot be read ({error.strerror}): wasm-host makes it at its first start on this machine"

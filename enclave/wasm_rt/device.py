@@ -9,6 +9,7 @@ from pathlib import Path
 
 from schannel.ed25519_sha3 import ED25519_SHA3, SEED_SIZE, SigningKey
 from schannel.errors import LocalError
+from schannel.regular_files import open_regular, read_hexadecimal
 from schannel.simulation import PUBLIC_KEY_FILE, SECRET_KEY_FILE
 
 
@@ -17,7 +18,7 @@ def load_device_key(directory: Path) -> SigningKey:
 
     Raises:
         LocalError: the file is readable for others, or does not hold a key.
-        OSError: the folder cannot be written.
+        OSError: the folder cannot be written, or the file is not a regular one.
     """
     path = directory / SECRET_KEY_FILE
     if not path.exists():
@@ -31,16 +32,13 @@ def load_device_key(directory: Path) -> SigningKey:
 
 
 def _read_seed(path: Path) -> bytes:
-    with path.open(encoding="ascii") as file:
+    with open_regular(path) as file:
         if os.fstat(file.fileno()).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise LocalError(f"{path} must be readable for its owner only (chmod 600)")
         try:
-            seed = bytes.fromhex(file.read())
+            return read_hexadecimal(file, SEED_SIZE)
         except ValueError as error:
             raise LocalError(f"{path} does not hold a device key") from error
-    if len(seed) != SEED_SIZE:
-        raise LocalError(f"{path} does not hold a device key")
-    return seed
 
 
 def _create_once(path: Path, text: str, mode: int) -> None:

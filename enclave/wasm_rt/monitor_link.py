@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 
+from schannel.ed25519_sha3 import SIGNATURE_SIZE
 from schannel.errors import LocalError
 from schannel.layouts import MAX_REPORT_DATA
 from schannel.monitor_keys import Monitor, SealingKey
@@ -44,6 +45,8 @@ class MonitorLink:
     def sealing_key(self, identifier: bytes) -> SealingKey:
         """The key that only enclaves of the same identity get; MonitorRefused as for `attest`."""
         answer = self._ask(SEALING_KEY + identifier)
+        if len(answer) != _KEY_SIZE + SIGNATURE_SIZE:
+            raise MonitorRefused("the security monitor gave something else than a sealing key")
         return SealingKey(answer[:_KEY_SIZE], answer[_KEY_SIZE:])
 
     def log(self, text: str) -> None:

@@ -184,6 +184,8 @@ class Sealing:
                 raise DecryptError("a sealed program failed authentication") from error
             yield segment
             del sealed[:wanted]
+        if sealed or self._storage.fetch(self._name(label), fetched)[0]:
+            raise MessageError("a sealed program has bytes behind its end")
 
     def _aead(self, header: bytes, label: Label) -> Aead:
         salt = layouts.SEALED_HEADER.parse(header)["salt"]

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from schannel.errors import MessageError
+from schannel.regular_files import open_regular
 from schannel.storage import (
     OWNER_SIZE,
     REQUEST_SIZE,
@@ -87,7 +88,7 @@ class SealedStore:
     def fetch(self, name: bytes, offset: int, size: int) -> tuple[Status, int, bytes]:
         """A piece of what is stored under a name, and the size of the whole."""
         try:
-            with self._path(name).open("rb") as file:
+            with open_regular(self._path(name)) as file:
                 if offset == 0:
                     os.utime(file.fileno())
                 total = os.fstat(file.fileno()).st_size
@@ -157,15 +158,15 @@ class SealedStore:
             for entry in entries:
                 with contextlib.suppress(OSError):
                     if entry.name.endswith(_DRAFT):
-                        drafts += 0 if _removed_leftover(entry) else _blocks(entry.stat().st_size)
+                        drafts += 0 if _removed_leftover(entry) else _blocks(_stat(entry).st_size)
                     elif entry.name.endswith(_KEPT) and not self._removed_unused(entry):
-                        kept[entry.name[: 2 * OWNER_SIZE]] += _blocks(entry.stat().st_size)
+                        kept[entry.name[: 2 * OWNER_SIZE]] += _blocks(_stat(entry).st_size)
         with self._lock:
             self._used = kept.total() + drafts
         return kept
 
     def _removed_unused(self, entry: os.DirEntry[str]) -> bool:
-        if entry.stat().st_mtime > time.time() - self._limits.unused:
+        if _stat(entry).st_mtime > time.time() - self._limits.unused:
             return False
         os.unlink(entry)
         return True
@@ -175,13 +176,18 @@ class SealedStore:
 
     def _occupied(self, name: bytes) -> int:
         try:
-            return _blocks(self._path(name).stat().st_size)
+            return _blocks(self._path(name).lstat().st_size)
         except OSError:
             return 0
 
 
 def _blocks(size: int) -> int:
     return max(1, -(-size // BLOCK)) * BLOCK
+
+
+def _stat(entry: os.DirEntry[str]) -> os.stat_result:
+    """Of the entry itself, wherever it may point."""
+    return entry.stat(follow_symlinks=False)
 
 
 def _owner(name: bytes) -> str:
@@ -198,9 +204,9 @@ def _lock(file: BinaryIO) -> None:
 
 def _removed_leftover(entry: os.DirEntry[str]) -> bool:
     """Remove a draft whose host has ended; whether it was one."""
-    if entry.stat().st_mtime > time.time() - _YOUNG:
+    if _stat(entry).st_mtime > time.time() - _YOUNG:
         return False
-    with open(entry, "rb") as file:
+    with open_regular(entry.path) as file:
         try:
             _lock(file)
         except BlockingIOError:

@@ -189,7 +189,16 @@ def test_host_loads_neither_runtime_nor_cryptography(tmp_path: object) -> None:
         "schannel",
         *(
             f"schannel.{name}"
-            for name in ("framing", "storage", "errors", "endings", "extra", "packages", "release")
+            for name in (
+                "framing",
+                "storage",
+                "errors",
+                "endings",
+                "extra",
+                "packages",
+                "regular_files",
+                "release",
+            )
         ),
     }
     assert not {name for name in loaded if name.partition(".")[0] in ("Crypto", "cryptography")}

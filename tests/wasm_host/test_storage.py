@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import time
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from processes import put_something_else
 
 from fakes import run
 from schannel.storage import (
@@ -167,6 +169,28 @@ def test_conversation_with_an_enclave(tmp_path: Path) -> None:
 
     run(main())
     assert [path.name for path in tmp_path.iterdir() if path.name != "socket"] == [], "no draft is left"
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "link", "link to nothing", "device"])
+def test_something_else_in_a_programs_place(tmp_path: Path, kind: str) -> None:
+    """It is neither waited for nor followed, and a host goes on, and ends."""
+    put_something_else(tmp_path / f"{name(OWNER).hex()}.sealed", kind)
+    put_something_else(tmp_path / f"{OWNER.hex()}-left.draft", kind)
+    for left in tmp_path.iterdir():
+        with contextlib.suppress(OSError):
+            os.utime(left, (1, time.time() - 3600), follow_symlinks=False)
+    kept = name(OWNER, 1)
+    statuses, _ = converse(
+        tmp_path,
+        [
+            (Operation.FETCH, name(OWNER), 0, b""),
+            (Operation.APPEND, kept, 0, b"program"),
+            (Operation.KEEP, kept, 0, b""),
+            (Operation.FETCH, kept, 0, b""),
+        ],
+    )
+    assert statuses == [Status.MISSING, Status.DONE, Status.DONE, Status.DONE]
+    assert (tmp_path / f"{kept.hex()}.sealed").read_bytes() == b"program"
 
 
 def test_allowance() -> None:

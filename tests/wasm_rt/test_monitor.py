@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from processes import run_monitor
+from processes import environment, put_something_else, run_monitor
 
 from schannel.ed25519_sha3 import ED25519_SHA3
 from schannel.errors import LocalError
@@ -69,6 +69,23 @@ class TestDevice:
         (tmp_path / "simulated-device.key").write_text(content)
         with pytest.raises(LocalError, match="does not hold a device key"):
             load_device_key(tmp_path)
+
+    @pytest.mark.parametrize("kind", ["pipe", "folder", "link", "link to nothing", "device", "endless file"])
+    @pytest.mark.parametrize("file", ["simulated-device.key", "simulated-device.pub"])
+    def test_something_else_in_its_place(self, tmp_path: Path, file: str, kind: str) -> None:
+        """Neither end waits for it, follows it, or reads what does not end."""
+        load_device_key(tmp_path)
+        put_something_else(tmp_path / file, kind)
+        code = "from pathlib import Path; from wasm_rt.device import load_device_key; "
+        code += "from schannel.simulation import read_public_key; import sys; folder = Path(sys.argv[1]); "
+        code += f"{'load_device_key' if file.endswith('key') else 'read_public_key'}(folder)"
+        done = subprocess.run(
+            [sys.executable, "-c", code, tmp_path], capture_output=True, text=True, timeout=60,
+            env=environment(tmp_path),
+        )  # fmt: skip
+        assert done.returncode == 1
+        words = ("ot a regular file", "does not hold a") if kind != "folder" else ("ot a regular file",)
+        assert any(word in done.stderr.splitlines()[-1] for word in words), done.stderr
 
     def test_no_public_key_yet(self, tmp_path: Path) -> None:
         with pytest.raises(LocalError, match="at its first start"):
@@ -134,6 +151,14 @@ class TestAnswers:
         link.log("nobody hears it")
         with pytest.raises(MonitorRefused, match="gone"):
             link.attest(b"data")
+
+    @pytest.mark.parametrize("size", [0, 128, 191, 193])
+    def test_sealing_key_of_another_size(self, size: int) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with ours, theirs:
+            theirs.send(b"\0" + bytes(size))
+            with pytest.raises(MonitorRefused, match="something else than a sealing key"):
+                MonitorLink(ours).sealing_key(b"id")
 
 
 class TestServer:

@@ -34,9 +34,18 @@ from schannel.messages import (
     SealResult,
     WriteRequest,
 )
-from schannel.storage import OWNER_SIZE, REQUEST_SIZE, Operation, Status, decode_request, encode_answer
+from schannel.storage import (
+    MAX_PIECE,
+    OWNER_SIZE,
+    REQUEST_SIZE,
+    Operation,
+    Status,
+    decode_request,
+    encode_answer,
+)
 from wasm_rt.application import Application
 from wasm_rt.configuration import Configuration
+from wasm_rt.errors import RequestError
 from wasm_rt.sealing import SEGMENT, Label, Sealing, program_digest
 from wasm_rt.storage_link import StorageLink
 
@@ -195,6 +204,20 @@ def test_every_change_is_noticed() -> None:
         for changed in changes:
             store.kept[name] = bytes(changed)
             assert code(client.handle(RestoreRequest("p", "main"))) is ErrorCode.BAD_SEAL
+
+
+@pytest.mark.parametrize("more", [b"\0", bytes(16), bytes(SEGMENT + 16), bytes(2 * MAX_PIECE)])
+@pytest.mark.parametrize("size", [0, 1, SEGMENT, 2 * SEGMENT, MAX_PIECE])
+def test_bytes_behind_the_end_are_noticed(size: int, more: bytes) -> None:
+    with storage() as store:
+        sealing = Sealing(lambda: b"s" * 128, store.link, 64 << 20)
+        sealing.seal(Label(OWNER, "p"), bytes(size), 0)
+        ((name, stored),) = store.kept.items()
+        assert sealing.open(Label(OWNER, "p"), 0)[0] == bytes(size)
+        for altered in (stored + more, stored + stored[-16:]):
+            store.kept[name] = altered
+            with pytest.raises(RequestError, match="altered or exchanged"):
+                sealing.open(Label(OWNER, "p"), 0)
 
 
 def test_segments_cannot_be_moved_or_left_out() -> None:
