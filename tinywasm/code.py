@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 from tinywasm.errors import DecodeError
 from tinywasm.instructions import BY_CODE, TABLE, Instruction
+from tinywasm.interruption import STEPS, look
 from tinywasm.leb128 import read_signed, read_u32, read_unsigned, write_signed, write_unsigned
 from tinywasm.types import (
     F32,
@@ -185,7 +186,9 @@ def read_vector(read: Reader, data: bytes, pos: int) -> tuple[tuple[Any, ...], i
     """A vector of whatever `read` reads (section 5.1.3)."""
     count, pos = read_count(data, pos)
     items = []
-    for _ in range(count):
+    for index in range(count):
+        if index % STEPS == STEPS - 1:
+            look()
         item, pos = read(data, pos)
         items.append(item)
     return tuple(items), pos
@@ -328,7 +331,11 @@ def _read_prefixed(data: bytes, pos: int) -> tuple[Instruction, int]:
 
 def instructions(data: bytes, pos: int, end: int) -> Iterator[tuple[int, Instruction, tuple[Any, ...]]]:
     """All instructions of `data[pos:end]` with their positions. Raises `DecodeError` as above."""
+    count = 0
     while pos < end:
+        count += 1
+        if count % STEPS == 0:
+            look()
         row, immediates, after = read_instruction(data, pos)
         yield pos, row, immediates
         pos = after

@@ -12,8 +12,10 @@ from tinywasm.config import Engine
 from tinywasm.engine import Backend, backend
 from tinywasm.errors import LinkError
 from tinywasm.instructions import Feature
+from tinywasm.interruption import obeying, watched
 from tinywasm.module import (
     DecodedModule,
+    ElementSegment,
     Export,
     Expr,
     FuncImport,
@@ -190,13 +192,14 @@ def instantiate_with(
     engine = backend(store)
     engine.guard()
     store.limits.count("instances")
-    instance = engine.instance(module.syntax, module.context)
-    for extern in externs:
-        instance.add(extern)
-    _allocate(engine, instance, module)
-    for export in module.syntax.exports:
-        instance.exports[export.name] = instance.space(export.kind)[export.index]
-    _run_segments(engine, instance)
+    with obeying(store.poll):
+        instance = engine.instance(module.syntax, module.context)
+        for extern in externs:
+            instance.add(extern)
+        _allocate(engine, instance, module)
+        for export in watched(module.syntax.exports):
+            instance.exports[export.name] = instance.space(export.kind)[export.index]
+        _run_segments(engine, instance)
     if before_start is not None:
         before_start(instance)
     if module.syntax.start is not None:
@@ -276,25 +279,29 @@ def _mismatch(imp: Import, actual: ExternType, wanted: ExternType) -> str:
 
 def _allocate(engine: Backend, instance: ModuleInstance, module: Module) -> None:
     syntax, context = module.syntax, module.context
-    for index, function in enumerate(syntax.functions, context.imported_funcs):
+    for index, function in enumerate(watched(syntax.functions), context.imported_funcs):
         type = context.funcs[index]
         instance.add(FuncInstance(type, module=instance, index=index, definition=function))
     for memory in syntax.memories:
         instance.add(engine.memory(memory))
     for defined in context.tags[context.imported_tags :]:
         instance.add(engine.tag(TagType(defined)))
-    for index, glob in enumerate(syntax.globals, context.imported_globals):
+    for index, glob in enumerate(watched(syntax.globals), context.imported_globals):
         global_type = context.globals[index]
         instance.add(engine.glob(global_type, engine.constant(instance, glob.init, global_type.content)))
-    for index, table in enumerate(syntax.tables, context.imported_tables):
+    for index, table in enumerate(watched(syntax.tables), context.imported_tables):
         table_type = context.tables[index]
         init = None if table.init is None else engine.constant(instance, table.init, table_type.element)
         instance.add(engine.table(table_type, init))
     elems = [
-        [_reference(engine, instance, item, type) for item in segment.init]
-        for segment, type in zip(syntax.elems, context.elems, strict=True)
+        [_reference(engine, instance, item, type) for item in watched(_items(segment))]
+        for segment, type in watched(zip(syntax.elems, context.elems, strict=True))
     ]
     instance.set_segments([segment.init for segment in syntax.datas], elems)
+
+
+def _items(segment: ElementSegment) -> Sequence[int | Expr]:
+    return segment.init
 
 
 def _reference(engine: Backend, instance: ModuleInstance, item: int | Expr, type: RefType) -> Any:
@@ -303,7 +310,7 @@ def _reference(engine: Backend, instance: ModuleInstance, item: int | Expr, type
 
 def _run_segments(engine: Backend, instance: ModuleInstance) -> None:
     """Active segments are written in order and dropped, declarative ones dropped."""
-    for index, segment in enumerate(instance.syntax.elems):
+    for index, segment in enumerate(watched(instance.syntax.elems)):
         if segment.offset is not None:
             references = instance.elems[index]
             table = instance.tables[segment.table]
@@ -312,7 +319,7 @@ def _run_segments(engine: Backend, instance: ModuleInstance) -> None:
             table.init(offset, references, 0, len(references))
         if segment.mode != "passive":
             instance.drop_elem(index)
-    for index, data in enumerate(instance.syntax.datas):
+    for index, data in enumerate(watched(instance.syntax.datas)):
         if data.offset is not None:
             memory = instance.memories[data.memory]
             offset = engine.constant(instance, data.offset, memory.type.address)

@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 from weakref import WeakValueDictionary
 
 from tinywasm.errors import ValidationError
+from tinywasm.interruption import watched
 from tinywasm.types import (
     AbstractHeap,
     ArrayType,
@@ -26,6 +27,7 @@ from tinywasm.types import (
     HeapType,
     Limits,
     MemoryType,
+    NumType,
     PackedType,
     RecGroup,
     RefType,
@@ -363,9 +365,24 @@ def canonicalise(groups: Sequence[RecGroup]) -> tuple[DefinedType, ...]:
     supertype that is not declared before, and for chains of more than `MAX_SUBTYPE_DEPTH` supertypes.
     """
     types: list[DefinedType] = []
-    for group in groups:
-        types.extend(_intern(group, types))
+    # Groups that name no index mean the same wherever they stand, and a reader may use one object for many.
+    closed: dict[int, tuple[DefinedType, ...]] = {}
+    for group in watched(groups):
+        members = closed.get(id(group))
+        if members is None:
+            members = _intern(group, types)
+            if _is_closed(group):
+                closed[id(group)] = members
+        types.extend(members)
     return tuple(types)
+
+
+def _is_closed(group: RecGroup) -> bool:
+    """Whether a lone function type has numbers and vectors only."""
+    sub = group.subtypes[0] if len(group.subtypes) == 1 else None
+    if sub is None or sub.supertypes or not isinstance(sub.composite, FuncType):
+        return False
+    return all(isinstance(value, NumType) for value in (*sub.composite.params, *sub.composite.results))
 
 
 def define(functype: FuncType) -> DefinedType:

@@ -16,8 +16,8 @@ from schannel.errors import LocalError
 class Configuration:
     """Limits of one enclave, which serves one client. Sizes are bytes, times milliseconds, fuel instructions.
 
-    `max_fuel` and `max_call_ms` are for each call, `max_session_fuel` for all calls of a session, and
-    `data_limit` is all the memory that the enclave may have.
+    `max_fuel` and `max_call_ms` are for each call, `max_call_ms` also for each deployment; `max_session_fuel`
+    is for all calls of a session, and `data_limit` is all the memory that the enclave may have.
 
     `deployers` and `callers` are client keys, as 64 hexadecimal digits each: who may send programs and who
     may use what was sent or kept; an empty tuple means everybody. The evidence carries the digest, so a

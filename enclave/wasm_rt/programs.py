@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from schannel.wire import Buffer
 from tinywasm import binary, text
 from tinywasm.engine import backend
 from tinywasm.instance import Module, instantiate
+from tinywasm.interruption import obeying
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.module import Extern, ModuleInstance
 from tinywasm.wasi import MemoryTree, Wasi, WasiConfig, run_command
@@ -114,11 +116,11 @@ class Programs:
     def deploy(self, name: str, source: Buffer, digest: bytes) -> None:
         """Make a module of `source`, binary or text, and link it with what is deployed already.
 
-        A command is instantiated when it is used.
+        A command is instantiated when it is used. All of it takes no longer than a call may.
 
         Raises:
             RequestError: the name is no name, or there are too many modules.
-            WasmError: the module cannot be instantiated.
+            WasmError: the module cannot be instantiated, or not in time.
         """
         if not 0 < len(name) <= MAX_NAME:
             raise RequestError(ErrorCode.BAD_REQUEST, f"a module's name has 1 to {MAX_NAME} characters")
@@ -126,17 +128,20 @@ class Programs:
             raise RequestError(
                 ErrorCode.LIMIT_EXCEEDED, f"at most {self._configuration.max_modules} modules can be deployed"
             )
-        program = Program(self._module(source), digest)
+        limit = self._configuration.max_call_ms
+        end = time.monotonic() + limit / 1000
+        with self._timed(limit), obeying(self.store.poll):
+            program = Program(self._module(source), digest)
         if not program.is_command:
-            self.instantiated(program)
+            self.instantiated(program, max(1, round((end - time.monotonic()) * 1000)))
         if self._programs.pop(name, None) is not None:
             gc.collect()
         self._programs[name] = program
 
-    def instantiated(self, program: Program) -> ModuleInstance:
-        """A program's instance, made when there is none yet."""
+    def instantiated(self, program: Program, timeout_ms: int = 0) -> ModuleInstance:
+        """A program's instance, made within limits when there is none yet; see `limited`."""
         if program.instance is None:
-            with self.limited(0, 0):
+            with self.limited(0, timeout_ms):
                 program.instance = self._instantiate(program)
         return program.instance
 
@@ -199,17 +204,30 @@ class Programs:
         if self.fuel_is_the_last:
             granted = self.fuel_left
         self.store.fuel = granted
-        self.store.clear_interrupt()
-        self._running = True
-        within = limits.max_call_ms if not 0 < timeout_ms < limits.max_call_ms else timeout_ms
-        call_timer.start(self._out_of_time, within / 1000)
+        self._start(limits.max_call_ms if not 0 < timeout_ms < limits.max_call_ms else timeout_ms)
         return granted
 
     def _end(self, granted: int) -> None:
-        call_timer.stop()
-        self._running = False
+        self._stop()
         self.fuel_used = granted - (self.store.fuel or 0)
         self.fuel_left -= self.fuel_used
+
+    @contextmanager
+    def _timed(self, timeout_ms: int) -> Iterator[None]:
+        self._start(timeout_ms)
+        try:
+            yield
+        finally:
+            self._stop()
+
+    def _start(self, timeout_ms: int) -> None:
+        self.store.clear_interrupt()
+        self._running = True
+        call_timer.start(self._out_of_time, timeout_ms / 1000)
+
+    def _stop(self) -> None:
+        call_timer.stop()
+        self._running = False
 
     def _out_of_time(self) -> None:
         self.interrupt("the time limit was reached")

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tinywasm
 from schannel.errors import LocalError
 from schannel.messages import (
     CallRequest,
@@ -295,3 +296,13 @@ def test_configuration_digest_covers_every_limit() -> None:
     digests = {item.digest() for item in (Configuration(), *changed)}
     assert len(digests) == 1 + len(changed)
     assert all(len(digest) == 32 for digest in digests)
+
+
+def test_deploying_takes_no_longer_than_a_call_may() -> None:
+    application = Application(Configuration(max_call_ms=100))
+    large = "(module" + "(func (result i32) (i32.add (i32.const 1) (i32.const 2)))" * 100_000 + ")"
+    for source in (large.encode(), tinywasm.wat2wasm("(module" + '(import "m" "f" (func))' * 200_000 + ")")):
+        reply = error(application.handle(DeployRequest("large", source)))
+        assert reply.code is ErrorCode.INTERRUPTED and "the time limit was reached" in reply.message
+    assert isinstance(application.handle(DeployRequest("main", PROGRAM)), DeployResult)
+    assert isinstance(application.handle(CallRequest("main", "two")), CallResult)

@@ -44,6 +44,7 @@ from tinywasm.code import (
 )
 from tinywasm.errors import DecodeError
 from tinywasm.instructions import Feature, Role
+from tinywasm.interruption import STEPS, look
 from tinywasm.leb128 import read_u32, read_unsigned
 from tinywasm.module import (
     EXTERN_KINDS,
@@ -85,6 +86,7 @@ from tinywasm.types import (
 _MISMATCH = "section size mismatch"
 _END = "unexpected end of section or function"
 _EXPR_END = 0x0B
+_FUNC = bytes([FUNC])
 _COMPONENT = b"\x0d\0\1\0"
 
 
@@ -110,6 +112,7 @@ class _Decoder:
         self.page_sizes = Feature.CUSTOM_PAGE_SIZES in features
         self.module = DecodedModule()
         self.type_indices: list[int] = []
+        self.groups: dict[bytes, RecGroup] = {}
         self.locals: dict[tuple[tuple[int, ValType], ...], tuple[tuple[int, ValType], ...]] = {}
         # Where the counts that other sections must agree with stand.
         self.code_pos = self.data_pos = len(data)
@@ -145,7 +148,7 @@ class _Decoder:
         module, count = self.module, 1
         match section:
             case Section.TYPE:
-                count, pos = self._items(module.types, _read_rectype, pos)
+                count, pos = self._items(module.types, self._read_group, pos)
             case Section.IMPORT:
                 count, pos = self._items(module.imports, self._read_import, pos)
             case Section.FUNCTION:
@@ -211,6 +214,18 @@ class _Decoder:
         if declared is not None and declared != defined:
             message = "data count and data section have inconsistent lengths"
             raise DecodeError(f"{message}: {declared} and {defined}", self.data_pos)
+
+    def _read_group(self, data: bytes, pos: int) -> tuple[RecGroup, int]:
+        """As `_read_rectype`; a function type that was there before, byte for byte, is the same object."""
+        start = pos
+        end = _simple_end(data, pos)
+        group = self.groups.get(bytes(data[pos:end]))
+        if group is not None:
+            return group, end
+        group, pos = _read_rectype(data, pos)
+        if pos == end:
+            self.groups[bytes(data[start:end])] = group
+        return group, pos
 
     def _read_code(self, data: bytes, pos: int) -> tuple[Function, int]:
         """A function without its type, which stands in another section."""
@@ -283,6 +298,14 @@ def _read_size(data: bytes, pos: int) -> tuple[int, int]:
     if size > len(data) - start:
         raise DecodeError(_END, len(data))
     return start, start + size
+
+
+def _simple_end(data: bytes, pos: int) -> int:
+    """Where a function type that begins at `pos` ends if its counts and types have one byte each."""
+    if data[pos : pos + 1] != _FUNC:
+        return pos
+    results = pos + 2 + sum(data[pos + 1 : pos + 2])
+    return results + 1 + sum(data[results : results + 1])
 
 
 def _read_rectype(data: bytes, pos: int) -> tuple[RecGroup, int]:
@@ -391,8 +414,11 @@ def _read_export(data: bytes, pos: int) -> tuple[Export, int]:
 
 def _read_expr(data: bytes, pos: int) -> tuple[Expr, int]:
     """An expression that nothing but its own `end` delimits."""
-    start, depth = pos, 1
+    start, depth, count = pos, 1, 0
     while depth:
+        count += 1
+        if count % STEPS == 0:
+            look()
         row, _, pos = read_instruction(data, pos)
         if row.role is Role.CLOSES:
             depth -= 1

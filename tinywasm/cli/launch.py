@@ -15,6 +15,7 @@ from tinywasm.cli.options import add_engine, add_features, configuration, refusa
 from tinywasm.config import Engine
 from tinywasm.errors import Interrupted
 from tinywasm.instance import Module, instantiate
+from tinywasm.interruption import obeying
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.module import Extern, ModuleInstance
 from tinywasm.runtime.profile import Profile
@@ -84,7 +85,8 @@ class Launch:
         self._resources = ExitStack()
         try:
             with refusals_of(path):
-                self.module = Module.from_file(self.store.engine, path)
+                with obeying(self.store.poll):
+                    self.module = Module.from_file(self.store.engine, path)
                 self.instance = self._instantiate(options, [path.name, *arguments])
         except BaseException:
             self._resources.close()
@@ -171,7 +173,7 @@ class TimeLimit:
             # At the next call or jump, with a backtrace.
             self.store.interrupt()
         else:
-            # The module is still being read, or a host function waits.
+            # A host function waits, or there is no store yet.
             raise Interrupted
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:

@@ -35,7 +35,9 @@ def add_parser(commands: Subparsers) -> argparse.ArgumentParser:
     parser.add_argument("--invoke", metavar="NAME", help="the exported function to call")
     add_instance_options(parser)
     parser.add_argument("--fuel", type=fuel, metavar="N", help="trap after this many instructions")
-    parser.add_argument("--timeout", type=seconds, metavar="SECONDS", help="trap after this much time")
+    parser.add_argument(
+        "--timeout", type=seconds, metavar="SECONDS", help="trap after this much time, loading included"
+    )
     parser.add_argument(
         "--profile",
         action="store_true",

@@ -20,6 +20,7 @@ from tinywasm.code import BlockType, Cast, Catch, MemArg, instructions
 from tinywasm.engine import bulk, steps
 from tinywasm.errors import StackExhausted
 from tinywasm.instructions import BY_NAME, TABLE, Instruction, Role
+from tinywasm.interruption import watched
 from tinywasm.matching import close_ref
 from tinywasm.module import Expr
 from tinywasm.numerics.floats import f32_from_bits, f64_from_bits
@@ -178,7 +179,7 @@ class _Builder:
                     continue
             self.position = position
             _LOWER[row.ordinal](self, row, immediates)
-        for block in self.blocks:
+        for block in watched(self.blocks):
             self.seal(block)
         return entry
 

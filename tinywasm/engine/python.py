@@ -27,6 +27,7 @@ from tinywasm.engine.lower import (
 )
 from tinywasm.engine.recursion import used_up_by_nesting
 from tinywasm.errors import Frame, StackExhausted, Trap, TrapCode, WasmException
+from tinywasm.interruption import obeying
 from tinywasm.module import DecodedModule, Expr
 from tinywasm.runtime.calls import Call, Calls
 from tinywasm.runtime.func import FuncInstance
@@ -52,7 +53,9 @@ _MAX_SLOTS = 1 << 24
 def ready(func: FuncInstance) -> Code:
     """The function's lowered code, made at its first call."""
     if func.code is None:
-        func.code = lower(func)
+        assert func.module is not None
+        with obeying(func.module.store.poll):
+            func.code = lower(func)
     code: Code = func.code
     return code
 

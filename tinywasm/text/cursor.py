@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from tinywasm.errors import ParseError
 from tinywasm.instructions import BY_NAME
+from tinywasm.interruption import STEPS, look
 from tinywasm.text import literals
 from tinywasm.text.lexer import Annotation, string_bytes, tokenise
 from tinywasm.types import REF_SHORTHANDS, AbstractHeap
@@ -71,6 +72,8 @@ class Cursor:
 
     def take(self, token: str) -> bool:
         """Leave `token` behind if it comes next; returns whether it did."""
+        if self.index % STEPS == 0:
+            look()
         if self.tokens[self.index] != token:
             return False
         self.index += 1

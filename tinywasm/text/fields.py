@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from tinywasm.code import write_instruction, write_storagetype, write_vector
 from tinywasm.instructions import BY_NAME
+from tinywasm.interruption import STEPS, look, watched
 from tinywasm.leb128 import write_unsigned
 from tinywasm.module import (
     EXTERN_KINDS,
@@ -71,11 +72,11 @@ class ModuleParser:
         self.scope.names.module = name_annotation(self.cursor, name, "module")
         self._declare_fields()
         end = self.cursor.index
-        for field in self._fields:
+        for field in watched(self._fields):
             if field.keyword in ("type", "rec"):
                 self.cursor.index = field.token
                 self.types.define_group()
-        for field in self._fields:
+        for field in watched(self._fields):
             if field.keyword not in ("type", "rec"):
                 self.cursor.index = field.token + 1
                 _DEFINE[field.keyword](self, field.index)
@@ -129,6 +130,8 @@ class ModuleParser:
             field.index = self._declare(keyword, field.token)
             self._fields.append(field)
             cursor.skip_form()
+            if len(self._fields) % STEPS == 0:
+                look()
 
     def _declare(self, keyword: str, token: int) -> int:
         cursor = self.cursor

@@ -13,6 +13,7 @@ from typing import Any
 from tinywasm.code import BlockType, Cast, Catch, MemArg, write_instruction
 from tinywasm.errors import ValidationError
 from tinywasm.instructions import BY_NAME, TABLE, Instruction
+from tinywasm.interruption import STEPS, look
 from tinywasm.module import Expr
 from tinywasm.text import literals
 from tinywasm.text.annotations import branch_hints, name_annotation
@@ -114,7 +115,11 @@ class CodeParser:
 
     def _run(self, single: bool) -> None:
         cursor, tokens, frames = self.cursor, self.cursor.tokens, self._frames
+        count = 0
         while True:
+            count += 1
+            if count % STEPS == 0:
+                look()
             token = tokens[cursor.index]
             if token == "(":
                 self._open()

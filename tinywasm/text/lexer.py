@@ -15,6 +15,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 
 from tinywasm.errors import ParseError
+from tinywasm.interruption import watched
 
 KNOWN_ANNOTATIONS = frozenset({"custom", "name", "metadata.code.branch_hint"})
 
@@ -142,7 +143,7 @@ class _Lexer:
     def _plain(self, position: int) -> int:
         """Take ordinary tokens until something else comes; returns where."""
         add_token, add_offset = self.stream.tokens.append, self.stream.offsets.append
-        for match in _PLAIN.finditer(self.text, position):
+        for match in watched(_PLAIN.finditer(self.text, position)):
             token = match[1]
             if not token:
                 return match.end()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tinywasm.interruption import STEPS, look
 from tinywasm.module import Names
 from tinywasm.text.annotations import name_annotation
 from tinywasm.text.cursor import Cursor
@@ -49,6 +50,8 @@ class IndexSpace:
 
 def at_index(cursor: Cursor) -> bool:
     """Whether an index comes next."""
+    if cursor.index % STEPS == 0:
+        look()
     first = cursor.tokens[cursor.index][:1]
     return first == "$" or first.isdigit()
 

@@ -13,6 +13,7 @@ from functools import cache
 
 from tinywasm.code import HEAP_CODES, NUMBER_CODES
 from tinywasm.instructions import AT, TABLE, Feature, Instruction
+from tinywasm.interruption import watched
 from tinywasm.matching import canonicalise, matches_heap
 from tinywasm.types import (
     I32,
@@ -90,7 +91,7 @@ def acceptor(context: Context, features: Collection[Feature], has_data_count: bo
         above=_above(),
         defined_above=defined_above,
         defined_below=defined_below,
-        types=[_definition(values, defined) for defined in context.types],
+        types=_definitions(values, context.types),
         funcs=_pack(map(values.canonical.__getitem__, context.funcs)),
         declared=bytes(index in context.refs for index in range(len(context.funcs))),
         tags=_pack(map(values.canonical.__getitem__, context.tags)),
@@ -162,6 +163,14 @@ def _beside() -> tuple[list[int], list[int]]:
             for each in _EXAMPLES
         ],
     )
+
+
+def _definitions(values: _Values, types: Sequence[DefinedType]) -> list[Definition]:
+    made: dict[DefinedType, Definition] = {}
+    for defined in watched(types):
+        if defined not in made:
+            made[defined] = _definition(values, defined)
+    return [made[defined] for defined in types]
 
 
 def _definition(values: _Values, defined: DefinedType) -> Definition:

@@ -7,6 +7,7 @@ from typing import Final
 
 from tinywasm.errors import ValidationError
 from tinywasm.instructions import Feature
+from tinywasm.interruption import watched
 from tinywasm.matching import canonicalise, close_ref, close_value, matches_composite, matches_ref
 from tinywasm.module import (
     DataSegment,
@@ -86,15 +87,15 @@ class _Validator:
     def validate(self) -> Context:
         module = self.module
         self._types()
-        for index, entry in enumerate(module.imports):
+        for index, entry in enumerate(watched(module.imports)):
             with _At("import {} {!r} {!r}".format, index, entry.module, entry.name):
                 self._import(entry)
         self._count_imports()
         self._declarations()
-        for index, elem in enumerate(module.elems):
+        for index, elem in enumerate(watched(module.elems)):
             with _At(_named, "element segment", index, self.names.elems):
                 self._elem(elem)
-        for index, data in enumerate(module.datas):
+        for index, data in enumerate(watched(module.datas)):
             with _At(_named, "data segment", index, self.names.datas):
                 self._data(data)
         self._exports()
@@ -106,7 +107,12 @@ class _Validator:
 
     def _types(self) -> None:
         self.context.types = canonicalise(self.module.types)
-        for index, (sub, defined) in enumerate(zip(self.module.subtypes(), self.context.types, strict=True)):
+        checked: set[DefinedType] = set()
+        pairs = zip(self.module.subtypes(), self.context.types, strict=True)
+        for index, (sub, defined) in enumerate(watched(pairs)):
+            if defined in checked and not sub.supertypes:
+                continue
+            checked.add(defined)
             with _At(_named, "type", index, self.names.types):
                 _check_size(defined)
                 if len(sub.supertypes) > 1:
@@ -164,19 +170,19 @@ class _Validator:
     def _declarations(self) -> None:
         """Tables, whose initial elements see the imported globals only, come before globals."""
         context, module, names = self.context, self.module, self.names
-        for index, function in enumerate(module.functions, context.imported_funcs):
+        for index, function in enumerate(watched(module.functions), context.imported_funcs):
             with _At(_named, "function", index, names.functions):
                 context.funcs.append(self._func_type(function.type))
-        for index, tag in enumerate(module.tags, context.imported_tags):
+        for index, tag in enumerate(watched(module.tags), context.imported_tags):
             with _At(_named, "tag", index, names.tags):
                 context.tags.append(self._tag_type(tag))
-        for index, table in enumerate(module.tables, context.imported_tables):
+        for index, table in enumerate(watched(module.tables), context.imported_tables):
             with _At(_named, "table", index, names.tables):
                 self._table(table)
-        for index, memory in enumerate(module.memories, context.imported_memories):
+        for index, memory in enumerate(watched(module.memories), context.imported_memories):
             with _At(_named, "memory", index, names.memories):
                 context.memories.append(self._memory_type(memory))
-        for index, entry in enumerate(module.globals, context.imported_globals):
+        for index, entry in enumerate(watched(module.globals), context.imported_globals):
             with _At(_named, "global", index, names.globals):
                 self._global(entry)
 
@@ -197,7 +203,8 @@ class _Validator:
 
     def _elem(self, elem: ElementSegment) -> None:
         element = close_ref(elem.type, self.context.types)
-        for item in elem.init:
+        init: Sequence[int | Expr] = elem.init
+        for item in watched(init):
             if isinstance(item, Expr):
                 validate_const(self.body, item, element)
             else:
@@ -271,7 +278,7 @@ class _Validator:
 
     def _bodies(self) -> None:
         accepts = self._acceptor()
-        for index, function in enumerate(self.module.functions, self.context.imported_funcs):
+        for index, function in enumerate(watched(self.module.functions), self.context.imported_funcs):
             body = function.body
             if not accepts(function.type, function.locals, body.code, body.start, body.end):
                 with _At(_named, "function", index, self.names.functions):

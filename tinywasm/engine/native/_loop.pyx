@@ -48,6 +48,7 @@ from tinywasm.errors import (
     WasmError,
     WasmException,
 )
+from tinywasm.interruption import watched
 from tinywasm.numerics.floats import f32_from_bits, f32_to_bits
 from tinywasm.runtime import space
 from tinywasm.runtime.calls import in_use, out_of_order
@@ -1442,7 +1443,7 @@ cdef class NativeInstance:
         store.guard()
         self.store = store
         self.kept = []
-        self.types = [_type_of(definition) for definition in types]
+        self.types = [_type_of(definition) for definition in watched(types)]
         for each in self.types:
             _append(<void ***>&self.c.types, &self.c.type_count, &(<_Type>each).info)
         # Again: another thread may have begun meanwhile.
@@ -1501,7 +1502,7 @@ cdef class NativeInstance:
         self.c.elem_count = len(elems)
         for index, elem in enumerate(elems):
             self.c.elems[index].refs = <uint64_t *>calloc(len(elem) or 1, 8)
-            for place, value in enumerate(elem):
+            for place, value in enumerate(watched(elem)):
                 self.c.elems[index].refs[<uint64_t>place] = self.store.from_python(value)
                 self.c.elems[index].length = place + 1
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from tinywasm.engine.native import _loop
 from tinywasm.engine.native.lower import lower, lower_constant
+from tinywasm.interruption import obeying
 from tinywasm.matching import define
 from tinywasm.module import DecodedModule, Expr
 from tinywasm.runtime.func import FuncInstance
@@ -58,9 +59,9 @@ class NativeBackend:
         instance = func.module
         assert isinstance(instance, NativeModuleInstance) and func.definition is not None
         metered, profiled = self.store.fuel is not None, self.store.profile is not None
-        code = _loop.NativeCode(
-            lower(instance.context, func.index, func.definition, metered=metered, profiled=profiled)
-        )
+        with obeying(self.store.poll):
+            lowered = lower(instance.context, func.index, func.definition, metered=metered, profiled=profiled)
+        code = _loop.NativeCode(lowered)
         if profiled:
             self.profiled.append((func, code))
         return code

@@ -33,6 +33,7 @@ from tinywasm.engine.native.opcodes import (
 )
 from tinywasm.errors import StackExhausted
 from tinywasm.instructions import TABLE, Instruction, Role
+from tinywasm.interruption import watched
 from tinywasm.module import Expr, Function
 from tinywasm.types import (
     F32,
@@ -263,7 +264,7 @@ class _Builder:
         self.pair()
         pack = _INSTRUCTION.pack
         return NativeCode(
-            b"".join([pack(op, a, b, c, imm & _M64) for op, a, b, c, imm in self.words]),
+            b"".join([pack(op, a, b, c, imm & _M64) for op, a, b, c, imm in watched(self.words)]),
             self.positions,
             far + self.max_top + 2,
             self.max_top + 2,
@@ -320,7 +321,7 @@ class _Builder:
         The second stays as it is, for branches that come to it, and may begin a pair of its own.
         """
         words = self.words
-        for index, (word, following) in enumerate(pairwise(words)):
+        for index, (word, following) in enumerate(watched(pairwise(words))):
             forms = PAIRED.get((word[0], following[0]))
             if forms is None or index in self.raw or index + 1 in self.raw:
                 continue
