@@ -95,7 +95,7 @@ EXAMPLES: list[BaseException] = [
     _CannotUse("wrong"),
     TurnedAway(Refusal.ADDRESS),
     MonitorError("wrong"),
-    NotOurs("wrong"),
+    NotOurs("reason", "wrong"),
     RequestError(ErrorCode.TRAP, "wrong"),
     MonitorRefused("wrong"),
     StorageError("wrong"),

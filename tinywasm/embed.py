@@ -9,7 +9,7 @@ from typing import Any
 
 from tinywasm.api.externs import Global
 from tinywasm.api.func import BoundFunc, Func, unwrap
-from tinywasm.api.handles import Handle
+from tinywasm.api.handles import Handle, store_of
 from tinywasm.api.instance import Instance
 from tinywasm.config import Engine
 from tinywasm.errors import LinkError
@@ -43,17 +43,22 @@ def instantiate(source: Source, imports: Imports | None = None, *, store: Store 
     that of the imports, else a new one. Raises `WasmError` of the phase that failed, and `OSError` for
     a file that cannot be read.
     """
-    namespaces = {
-        name: space.exports if isinstance(space, Instance) else space
-        for name, space in (imports or {}).items()
-    }
-    store = store or _store_of(namespaces) or Store()
+    namespaces = {name: _namespace(name, space) for name, space in dict(imports or {}).items()}
+    store = store_of(store) if store is not None else _store_of(namespaces) or Store()
     module = load(store.engine, source)
     externs = [
         _extern(store, namespaces, wanted, definition)
         for wanted, definition in zip(module.imports, import_types(module), strict=True)
     ]
     return Instance._of(module, instantiate_with(store, module, externs))
+
+
+def _namespace(name: str, space: Mapping[str, Any] | Instance) -> Mapping[str, Any]:
+    if isinstance(space, Instance):
+        return space.exports
+    if not isinstance(space, Mapping):
+        raise TypeError(f"imports of {name!r} are a mapping or an Instance, not {space!r}")
+    return space
 
 
 def _store_of(namespaces: Mapping[str, Mapping[str, Any]]) -> Store | None:

@@ -147,6 +147,8 @@ class Trap(WasmError):
     """
 
     def __init__(self, code: TrapCode | str, message: str | None = None) -> None:
+        if not isinstance(code, TrapCode | str):
+            raise TypeError(f"a Trap takes a TrapCode or a message, not {code!r}")
         super().__init__(message or (code if isinstance(code, str) else code.value))
         self.trap_code = None if isinstance(code, str) else code
         self.frames: Sequence[Frame] = ()

@@ -147,6 +147,10 @@ class Module(Unique):
         Raises `WasmError` where another version of tinywasm or another configuration made it, or where it
         was changed by accident. Who wants to can forge it: it is validated, but not authenticated.
         """
+        if not isinstance(engine, Engine):
+            raise TypeError(f"expected an Engine, not {engine!r}")
+        if not isinstance(encoded, bytes | bytearray):
+            raise TypeError(f"expected the bytes of a serialized module, not {type(encoded).__name__}")
         return cls(engine, artifact.unpack(bytes(encoded), engine.config.features))
 
     @classmethod

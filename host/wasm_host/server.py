@@ -53,6 +53,9 @@ class NotOurs(Exception):
         super().__init__(message)
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type[NotOurs], tuple[str, str]]:
+        return type(self), (self.reason, str(self))
+
 
 class Server:
     """Relays between clients and enclaves until it is drained or closed.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator
 from operator import index
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from tinywasm.api.func import from_raw, to_raw
 from tinywasm.api.handles import Handle, Storelike, store_of
@@ -48,6 +48,10 @@ class Memory(Handle, _Buffered, kind="memory"):
     """
 
     __slots__ = ()
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        # The base of an extension has one of its own, which refuses to make this class.
+        return object.__new__(cls)
 
     def __init__(self, store: Storelike, ty: MemoryType) -> None:
         """A memory of zeros of type `ty`.

@@ -13,6 +13,8 @@ class StoreView(Unique):
     """Stands for a store while a host function runs: see `Caller`."""
 
     def __init__(self, store: Store) -> None:
+        if not isinstance(store, Store):
+            raise TypeError(f"expected a Store, not {store!r}")
         self._store: Store | None = store
 
     @property

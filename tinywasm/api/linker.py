@@ -32,6 +32,8 @@ class Linker(Unique):
     `allow_shadowing`: whether a name may be defined again, False at first.
     """
 
+    __slots__ = ("__weakref__", "_definitions", "_wasi", "allow_shadowing", "engine")
+
     def __init__(self, engine: Engine) -> None:
         if not isinstance(engine, Engine):
             raise TypeError(f"expected an Engine, not {engine!r}")
@@ -183,8 +185,9 @@ def _wasi_imports(store: Store) -> WasiImports:
     if isinstance(store.wasi, WasiConfig):
         world = store.wasi = Wasi(store.wasi)
         weakref.finalize(store, world.close)
-    imports: WasiImports = store.wasi.imports()
-    return imports
+    if not isinstance(store.wasi, Wasi):
+        raise TypeError(f"Store.set_wasi takes a WasiConfig, not {store.wasi!r}")
+    return store.wasi.imports()
 
 
 def _checked(handle: Handle, store: Store) -> Handle:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from operator import index
 from typing import Any
 from weakref import ReferenceType, ref
 
@@ -32,6 +33,8 @@ class ResourceLimits:
 
     def set(self, memory_size: int, table_elements: int, counts: dict[str, int]) -> None:
         """Replace the limits that are given; a negative number gives none."""
+        memory_size, table_elements = min(index(memory_size), _MOST), min(index(table_elements), _MOST)
+        counts = {kind: index(most) for kind, most in counts.items()}
         if memory_size >= 0:
             self.memory_size = memory_size
             self._limit("memory", memory_size)
@@ -124,6 +127,8 @@ class Lease:
         self.limits.used -= self.size
 
 
+# What fits into the compiled side's counters; no memory or table gets there.
+_MOST = (1 << 63) - 1
 # What an object takes beside its fields or elements.
 _OBJECT = 40
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
 import weakref
+from operator import index
 from typing import Any
 
 from tinywasm.config import Engine
@@ -63,6 +65,7 @@ class Store(Unique):
         """
         if self.fuel is None:
             raise WasmError("fuel is not metered: use Config(consume_fuel=True)")
+        fuel = index(fuel)
         if not 0 <= fuel < 1 << 64:
             raise OverflowError(f"{fuel} is no amount of fuel: it takes 0 to 2**64 - 1")
         self.guard()
@@ -103,7 +106,15 @@ class Store(Unique):
         self._requested = False
 
     def set_deadline(self, seconds: float | None) -> None:
-        """End calls with `Interrupted` from `seconds` after now on; None takes the deadline away."""
+        """End calls with `Interrupted` from `seconds` after now on; None takes the deadline away.
+
+        Raises `ValueError` for a NaN.
+        """
+        if seconds is not None:
+            if math.isnan(seconds):
+                raise ValueError("a deadline is a number of seconds, not a NaN")
+            # Beyond, the clock cannot wait. Nobody will.
+            seconds = min(float(seconds), threading.TIMEOUT_MAX / 2)
         self.guard()
         if self._timer is not None:
             self._timer.cancel()
@@ -125,7 +136,7 @@ class Store(Unique):
     def set_epoch_deadline(self, ticks_after_current: int) -> None:
         """End calls with `Interrupted` once the engine's epoch was incremented so often from now on."""
         self.guard()
-        self._epoch_deadline = self.engine.epoch + ticks_after_current
+        self._epoch_deadline = self.engine.epoch + index(ticks_after_current)
         self.engine.watch(self)
         self._want_poll()
 
@@ -148,6 +159,7 @@ class Store(Unique):
         """
         self.guard()
         counts = {"instances": instances, "tables": tables, "memories": memories}
+        total_memory = index(total_memory)
         self.limits.set(memory_size, table_elements, counts)
         self.limits.set_total(total_memory)
 

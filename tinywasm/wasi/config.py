@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import index
 
 from tinywasm.wasi.files import Directory, File, Socket
 from tinywasm.wasi.streams import Capture, InputStream, OutputStream, discard
@@ -36,6 +37,8 @@ class WasiConfig:
     several programs; each gets descriptors of its own.
     """
 
+    __slots__ = ("__weakref__", "_argv", "_env", "_stderr", "_stdin", "_stdout", "preopens", "sockets")
+
     def __init__(self) -> None:
         self._argv: list[bytes] = []
         self._env: list[bytes] = []
@@ -52,6 +55,8 @@ class WasiConfig:
 
     @argv.setter
     def argv(self, argv: Sequence[str]) -> None:
+        if isinstance(argv, str | bytes):
+            raise TypeError(f"argv is a sequence of strings, not the string {argv!r}")
         self._argv = [_encode(item) for item in argv]
 
     def inherit_argv(self) -> None:
@@ -66,8 +71,10 @@ class WasiConfig:
 
     @env.setter
     def env(self, env: Mapping[str, str] | Iterable[Iterable[str]]) -> None:
+        if isinstance(env, str | bytes):
+            raise TypeError(f"env is a mapping or a sequence of pairs, not the string {env!r}")
         pairs = env.items() if isinstance(env, Mapping) else env
-        self._env = [_variable(*pair) for pair in pairs]
+        self._env = [_variable(pair) for pair in pairs]
 
     def inherit_env(self) -> None:
         """Pass this process's own environment, the whole of it."""
@@ -91,7 +98,9 @@ class WasiConfig:
     )
 
     def _set_stdin_bytes(self, data: bytes | memoryview) -> None:
-        self._stdin = lambda: InputStream(data)
+        # Its items may be wider than bytes.
+        plain = data if isinstance(data, bytes | bytearray) else memoryview(data).cast("B")
+        self._stdin = lambda: InputStream(plain)
 
     stdin_bytes = property(
         None, _set_stdin_bytes, doc="Let the standard input be these bytes, which are not copied."
@@ -109,13 +118,13 @@ class WasiConfig:
     )
 
     def _set_stdout_custom(self, callback: Output) -> None:
-        self._stdout = lambda: OutputStream(callback)
+        self._stdout = _custom(callback)
 
     stdout_custom = property(None, _set_stdout_custom, doc="Hand the standard output to this function.")
 
     def capture_stdout(self, limit: int = 64 << 20) -> bytearray:
         """Collect the standard output in the array returned; beyond `limit` bytes writes fail (NOSPC)."""
-        capture = Capture(limit)
+        capture = Capture(index(limit))
         self.stdout_custom = capture
         return capture.data
 
@@ -131,13 +140,13 @@ class WasiConfig:
     )
 
     def _set_stderr_custom(self, callback: Output) -> None:
-        self._stderr = lambda: OutputStream(callback)
+        self._stderr = _custom(callback)
 
     stderr_custom = property(None, _set_stderr_custom, doc="Hand the standard error to this function.")
 
     def capture_stderr(self, limit: int = 64 << 20) -> bytearray:
         """Collect the standard error in the array returned; beyond `limit` bytes writes fail (NOSPC)."""
-        capture = Capture(limit)
+        capture = Capture(index(limit))
         self.stderr_custom = capture
         return capture.data
 
@@ -158,6 +167,8 @@ class WasiConfig:
 
     def preopen_tree(self, tree: MemoryTree, guest_path: str, fs_mutable: bool = True) -> None:
         """Give the program a file tree in memory under the name `guest_path`, as `preopen_dir`."""
+        if not isinstance(tree, MemoryTree):
+            raise TypeError(f"expected a MemoryTree, not {tree!r}")
         self.preopens.append(Preopen(tree.open, _encode(guest_path), fs_mutable))
 
     def preopen_socket(self, connection: socket.socket) -> None:
@@ -167,6 +178,8 @@ class WasiConfig:
         """
         from tinywasm.wasi.host import HostSocket
 
+        if not isinstance(connection, socket.socket):
+            raise TypeError(f"expected a socket, not {connection!r}")
         self.sockets.append(lambda: HostSocket(connection.dup()))
 
     def standard_streams(self) -> tuple[File, File, File]:
@@ -175,15 +188,29 @@ class WasiConfig:
 
 
 def _encode(text: str) -> bytes:
+    if not isinstance(text, str):
+        raise TypeError(f"expected a string, not {text!r}")
     if "\0" in text:
         raise ValueError(f"a string for a WASI program cannot contain a zero: {text!r}")
     return text.encode("utf-8", "surrogateescape")
 
 
-def _variable(name: str, value: str) -> bytes:
+def _variable(pair: Iterable[str]) -> bytes:
+    parts = () if isinstance(pair, str | bytes) else tuple(pair)
+    if len(parts) != 2:
+        raise TypeError(f"a variable is a pair of name and value, not {pair!r}")
+    name, value = parts
+    for part in parts:
+        _encode(part)
     if not name or "=" in name:
         raise ValueError(f"{name!r} cannot be the name of an environment variable")
     return _encode(f"{name}={value}")
+
+
+def _custom(callback: Output) -> Callable[[], File]:
+    if not callable(callback):
+        raise TypeError(f"expected a function that takes output, not {callback!r}")
+    return lambda: OutputStream(callback)
 
 
 # `host` needs POSIX, so it is imported where it is wanted: a program in memory runs everywhere.

@@ -165,21 +165,23 @@ class DescriptorTable:
         return fd
 
     def remove(self, fd: int) -> None:
-        self._close(self[fd])
+        descriptor = self[fd]
+        # First, since closing may fail, and whatever it answers the descriptor is gone.
         del self._entries[fd]
+        self._close(descriptor)
 
     def _close(self, descriptor: Descriptor) -> None:
-        descriptor.handle.close()
         if descriptor.listing is not None:
             self._listed.remove(descriptor)
+        descriptor.handle.close()
 
     def renumber(self, fd: int, to: int) -> None:
         """Move `fd` to the number `to`, which must be in use and is closed."""
-        moved = self[fd]
-        if self[to] is not moved:
-            self._close(self[to])
+        moved, replaced = self[fd], self[to]
+        if replaced is not moved:
             self._entries[to] = moved
             del self._entries[fd]
+            self._close(replaced)
 
     def keep_listing(self, descriptor: Descriptor, listing: list[Entry]) -> None:
         """Let a descriptor remember names, and the one that was listed the longest ago forget them."""
@@ -190,8 +192,15 @@ class DescriptorTable:
             self._listed.pop(0).listing = None
 
     def close(self) -> None:
+        """Close all, also after one that cannot be closed; raises what the first of those raised."""
+        failures = []
         for fd in list(self._entries):
-            self.remove(fd)
+            try:
+                self.remove(fd)
+            except (WasiError, OSError) as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
 
 class Guest:

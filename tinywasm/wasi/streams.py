@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import index
 
+from tinywasm.errors import WasmError
 from tinywasm.wasi.abi import Errno, FileStat, FileType, WasiError, from_host
 from tinywasm.wasi.files import File
 
@@ -53,6 +55,10 @@ class OutputStream(Stream):
         count = self.function(bytes(data))
         if count is None:
             return len(data)
+        try:
+            count = index(count)
+        except TypeError:
+            raise TypeError(f"what takes output returns a number of bytes or None, not {count!r}") from None
         if count < 0:
             raise WasiError(from_host(-count))
         return min(count, len(data))
@@ -73,5 +79,8 @@ class Capture:
         room = self.limit - len(self.data)
         if data and room <= 0:
             raise WasiError(Errno.NOSPC)
-        self.data += data[:room]
+        try:
+            self.data += data[:room]
+        except BufferError:
+            raise WasmError("captured output cannot grow while somebody holds a view of it") from None
         return min(len(data), room)

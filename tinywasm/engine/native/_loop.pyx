@@ -280,7 +280,7 @@ cdef class _Type:
     cdef list ancestors
     cdef bytes kinds, params, results
 
-    def __init__(self, definition):
+    def __cinit__(self, definition):
         composite = definition.composite
         self.definition = definition
         self.info.python = <void *>definition
@@ -348,7 +348,7 @@ cdef class NativeCode:
     cdef bytes words
     cdef public object positions
 
-    def __init__(self, lowered):
+    def __cinit__(self, lowered):
         cdef Clause *clause
         cdef Handler *handler
         self.words = lowered.words
@@ -417,14 +417,22 @@ cdef class NativeRef:
     @property
     def type(self):
         """The canonical definition of a structure or array; None for an exception."""
+        self._check()
         return <object>self.object.type.python if self.object.type != NULL else None
 
     @property
     def heap(self):
         """What `runtime.heap.reference_kind` tells."""
+        self._check()
         if self.object.kind == KIND_STRUCT:
             return AbstractHeap.STRUCT
         return AbstractHeap.ARRAY if self.object.kind == KIND_ARRAY else AbstractHeap.EXN
+
+    cdef int _check(self) except -1:
+        """Raises `TypeError` for one that its class made, with nothing behind it."""
+        if self.object == NULL:
+            raise TypeError("references are made by WebAssembly code, not by their class")
+        return 0
 
     def __eq__(self, other):
         return isinstance(other, NativeRef) and (<NativeRef>other).object == self.object
@@ -454,7 +462,7 @@ cdef class NativeTag:
     cdef object __weakref__
     kind = "tag"
 
-    def __init__(self, type):
+    def __cinit__(self, type):
         self.type = type
         self.owner = _type_of(type.type)
         self.tag.type = &self.owner.info
@@ -490,7 +498,7 @@ cdef class NativeStore:
     cdef uint64_t running, forks
     cdef bint metered
 
-    def __init__(self, owner, lower):
+    def __cinit__(self, owner, lower):
         """`owner` is the `runtime.store.Store`; `lower(func_instance)` gives a `NativeCode`."""
         cdef object config = owner.engine.config
         self.c.budget = <Budget *>calloc(1, sizeof(Budget))
@@ -1095,7 +1103,7 @@ cdef class Entry:
     cdef object slow, shown
     cdef readonly object func
 
-    def __init__(self, NativeStore store, instance, func, slow, shown):
+    def __cinit__(self, NativeStore store not None, instance, func, slow, shown):
         """`func` is the handle that the callable stands for."""
         self.store = store
         self.func = func
@@ -1205,7 +1213,7 @@ cdef class NativeMemory:
     cdef object __weakref__
     kind = "memory"
 
-    def __init__(self, NativeStore store, type, uint64_t max_pages):
+    def __cinit__(self, NativeStore store not None, type, uint64_t max_pages):
         cdef uint64_t limit = max_pages * 65536
         self.type = type
         self.c.page_size = type.page_size
@@ -1300,7 +1308,7 @@ cdef class NativeTable:
     cdef object __weakref__
     kind = "table"
 
-    def __init__(self, NativeStore store, type, init, max_elements):
+    def __cinit__(self, NativeStore store not None, type, init, max_elements):
         cdef uint64_t ref
         cdef uint64_t index
         store.guard()
@@ -1391,7 +1399,7 @@ cdef class NativeGlobal:
     cdef object __weakref__
     kind = "global"
 
-    def __init__(self, NativeStore store, type, value):
+    def __cinit__(self, NativeStore store not None, type, value):
         store.guard()
         self.type = type
         self.store = store
@@ -1439,7 +1447,7 @@ cdef class NativeInstance:
     cdef NativeStore store
     cdef list types, kept
 
-    def __init__(self, NativeStore store, types):
+    def __cinit__(self, NativeStore store not None, types):
         store.guard()
         self.store = store
         self.kept = []
