@@ -31,8 +31,11 @@ from schannel.messages import (
     Value,
     ValueType,
 )
+from tinywasm.wasi import MemoryTree
+from wasm_rt import call_timer
 from wasm_rt.application import VERSION, Application
 from wasm_rt.configuration import Configuration
+from wasm_rt.programs import Programs
 
 PROGRAM = b"""(module $m
   (memory (export "memory") 1 200)
@@ -157,6 +160,23 @@ def test_endless_loop_ends(application: Application) -> None:
     # An interruption that came too late must not hit the next call.
     application.interrupt("too late")
     assert results(application.handle(CallRequest("main", "i32", (Value.i32(1),)))) == [1]
+
+
+def test_an_interruption_as_a_call_ends_hits_no_later_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    programs = Programs(Configuration(), MemoryTree())
+    programs.deploy("main", PROGRAM, b"")
+    add = programs.instance("main").exports["add"]
+    stop = call_timer.stop
+
+    def late() -> None:
+        programs.interrupt("it came as the call ended")
+        stop()
+
+    monkeypatch.setattr(call_timer, "stop", late)
+    for _ in range(3):
+        assert programs.call(add, [1, 2], 0, 0) == [3]
+        # Whatever makes the store look again.
+        programs.store.set_deadline(None)
 
 
 def test_configuration_limits_time() -> None:
