@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import time
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -166,17 +167,21 @@ def test_an_interruption_as_a_call_ends_hits_no_later_one(monkeypatch: pytest.Mo
     programs = Programs(Configuration(), MemoryTree())
     programs.deploy("main", PROGRAM, b"")
     add = programs.instance("main").exports["add"]
-    stop = call_timer.stop
+    start, stop = call_timer.start, call_timer.stop
+
+    def look_again(interrupt: Callable[[], None], seconds: float) -> None:
+        # As anything does that the store is told of.
+        programs.store.set_deadline(None)
+        start(interrupt, seconds)
 
     def late() -> None:
         programs.interrupt("it came as the call ended")
         stop()
 
+    monkeypatch.setattr(call_timer, "start", look_again)
     monkeypatch.setattr(call_timer, "stop", late)
     for _ in range(3):
         assert programs.call(add, [1, 2], 0, 0) == [3]
-        # Whatever makes the store look again.
-        programs.store.set_deadline(None)
 
 
 def test_configuration_limits_time() -> None:
