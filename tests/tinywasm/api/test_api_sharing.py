@@ -184,7 +184,14 @@ REFUSED: dict[str, Callable[[World], Any]] = {
 ACTIONS = {**OPEN, **REFUSED}
 # What ends the call, which is tested below; what engines call; what makes things of no store, or is refused.
 ELSEWHERE = {
-    *("Store.interrupt", "Store.backend", "Store.__init__", "Linker.__init__", "Exports.__init__"),
+    *(
+        "Store.interrupt",
+        "Store.backend",
+        "Store.__init__",
+        "Linker.__init__",
+        "Exports.__init__",
+        "Memory.__new__",
+    ),
     *("Store.charge", "Store.pay", "Store.poll", "Store.guard", "Store.epoch_advanced"),
     *("InstanceExports.__init__", "Exports.__setattr__", "Exports.__delattr__"),
 }
