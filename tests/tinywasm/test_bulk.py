@@ -129,6 +129,16 @@ def test_growth_that_is_refused_costs_nothing() -> None:
         assert outcome(engine, MODULE.replace("{}", code).encode(), "f", (), None, PLENTY)[1] == PLENTY - 4
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_constants_cost_no_fuel(engine: str) -> None:
+    store = Store(Engine(Config(engine=engine, consume_fuel=True)))
+    store.set_fuel(10)
+    globals = "(global (ref $b) (array.new $b (i32.const 1) (i32.const 6400)))"
+    globals += "(global (ref $w) (struct.new_default $w))"
+    tinywasm.instantiate(f"(module {TYPES} {globals})", store=store)
+    assert store.get_fuel() == 10
+
+
 # Larger than several pieces of either engine, and no multiple of one.
 COUNT = 3_000_001
 

@@ -108,8 +108,13 @@ class PythonBackend:
     def constant(self, instance: ModuleInstance, expr: Expr, type: ValType) -> Any:
         self.guard()
         stack: list[Any] = []
-        for step, imm in lower_constant(instance, expr):
-            step(stack, imm)
+        # Fuel is for calls: constants, which the module's size bounds, cost none.
+        fuel, self.store.fuel = self.store.fuel, None
+        try:
+            for step, imm in lower_constant(instance, expr):
+                step(stack, imm)
+        finally:
+            self.store.fuel = fuel
         return stack[-1]
 
     def call(
