@@ -69,7 +69,12 @@ def reserve(take: Callable[[int, bool], _Taken | None], least: int, most: int) -
 
 
 def _limited() -> bool:
-    return any(_limit(what) is not None for what in (resource.RLIMIT_AS, resource.RLIMIT_DATA))
+    """Whether the process is limited, for all it can tell."""
+    try:
+        limits = [resource.getrlimit(what)[0] for what in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
+    except OSError:
+        return True
+    return any(limit != resource.RLIM_INFINITY for limit in limits)
 
 
 def _alive() -> int:

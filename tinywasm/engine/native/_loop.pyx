@@ -33,6 +33,10 @@ cdef extern from "Python.h" nogil:
 
 
 cdef extern from "Python.h":
+    ctypedef int (*visitproc)(PyObject *, void *) noexcept
+    ctypedef int (*traverseproc)(PyObject *, visitproc, void *) noexcept
+    ctypedef struct PyTypeObject:
+        traverseproc tp_traverse
     object PyObject_Call(object callable, object args, PyObject *kwargs)
     object PyObject_CallNoArgs(object callable)
 
@@ -220,6 +224,10 @@ cdef extern from "native.h" nogil:
     int tw_collect(Store *store)
     void tw_free_objects(Store *store)
     const char *tw_table_digest()
+
+
+cdef extern from "native.h":
+    int tw_visit_hosts(const Store *store, int (*visit)(void *, void *) noexcept, void *argument)
 
 
 TABLE_DIGEST = tw_table_digest().decode()
@@ -966,6 +974,24 @@ cdef class NativeStore:
             exn.head.pins -= 1
         self.c.thrown = exn
         return 0
+
+
+cdef traverseproc _traverse_attributes = (<PyTypeObject *>NativeStore).tp_traverse
+
+
+cdef int _traverse_store(PyObject *self, visitproc visit, void *argument) noexcept:
+    """Shows Python's collector what host references hold as well, or a store would hold itself for ever.
+
+    Not while a call is under way, which may be changing them in another thread: they then count as held
+    from outside, which is true.
+    """
+    cdef int status = _traverse_attributes(self, visit, argument)
+    if status or (<NativeStore>self).nested or (<NativeStore>self).c.busy:
+        return status
+    return tw_visit_hosts(&(<NativeStore>self).c, <int (*)(void *, void *) noexcept>visit, argument)
+
+
+(<PyTypeObject *>NativeStore).tp_traverse = _traverse_store
 
 
 cdef const uint8_t *_contents(data) except? NULL:

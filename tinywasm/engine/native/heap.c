@@ -10,6 +10,8 @@
 
 /* A store collects first when it has allocated this many bytes; with 0, at every allocation. */
 uint64_t tw_first_threshold = 16u << 20;
+/* Or after so many new host references, since what lies behind them may be of any size. */
+#define HOSTS UINT64_C(1024)
 /* The same as in runtime/heap.py. */
 #define MAX_ARRAY_LENGTH (UINT64_C(1) << 26)
 
@@ -25,7 +27,9 @@ static uint64_t object_bytes(const Object *object) {
 static Object *allocate(Store *store, uint64_t bytes, int kind, TypeInfo *type) {
     store->failure = TRAP_ALLOCATION_TOO_LARGE;
     if (store->threshold == 0) store->threshold = tw_first_threshold;
-    if (store->allocated + bytes > store->threshold || !tw_fits(store->budget, bytes)) {
+    if (store->host_threshold == 0) store->host_threshold = HOSTS;
+    int crowded = kind == KIND_HOST && store->host_count >= store->host_threshold;
+    if (crowded || store->allocated + bytes > store->threshold || !tw_fits(store->budget, bytes)) {
         int trap = tw_collect(store);
         if (trap) { store->failure = trap; return NULL; }
     }
@@ -39,7 +43,24 @@ static Object *allocate(Store *store, uint64_t bytes, int kind, TypeInfo *type) 
     object->next = store->objects;
     store->objects = object;
     store->allocated += bytes;
+    store->object_count++;
+    if (kind == KIND_HOST) store->host_count++;
     return object;
+}
+
+int tw_visit_hosts(const Store *store, int (*visit)(void *, void *), void *argument) {
+    uint64_t left = store->host_count;
+    for (Object *object = store->objects; left; object = object->next) {
+        if (object->kind != KIND_HOST) continue;
+        left--;
+        int status = visit(((Host *)object)->python, argument);
+        if (status) return status;
+    }
+    for (Object *object = (Object *)store->unreferenced; object; object = object->next) {
+        int status = visit(((Host *)object)->python, argument);
+        if (status) return status;
+    }
+    return 0;
 }
 
 Object *tw_new_struct(Store *store, TypeInfo *type) {
@@ -218,7 +239,9 @@ static int build_set(Store *store, Marker *marker) {
 }
 
 static void discard(Store *store, Object *object) {
+    store->object_count--;
     if (object->kind == KIND_HOST) {
+        store->host_count--;
         object->next = (Object *)store->unreferenced;
         store->unreferenced = (Host *)object;
     } else {
@@ -276,6 +299,10 @@ int tw_collect(Store *store) {
     if (marker.stopped) return marker.stopped;
     store->threshold = store->allocated * 2 > tw_first_threshold ? store->allocated * 2 : tw_first_threshold;
     if (tw_first_threshold == 0) store->threshold = 0;
+    /* A collection looks at all objects and tables: that many host references pay for the next one. */
+    uint64_t work = store->object_count;
+    for (uint64_t i = 0; i < store->table_count; i++) work += store->tables[i]->size;
+    store->host_threshold = store->host_count + (work / 4 > HOSTS ? work / 4 : HOSTS);
     return 0;
 }
 

@@ -192,7 +192,8 @@ typedef struct Store {
     uint32_t looks;
     Exn *thrown;
     Object *objects;
-    uint64_t allocated, threshold, live_bytes;
+    uint64_t allocated, threshold;
+    uint64_t object_count, host_count, host_threshold; /* host references, of which so many begin a collection */
     uint16_t collection; /* the number of the latest one */
     Object **unswept; /* where an interrupted one goes on to sweep; NULL where none was interrupted */
     Host *unreferenced; /* swept host references whose Python objects the next callback releases */
@@ -271,6 +272,8 @@ Object *tw_new_struct(Store *store, TypeInfo *type);
 Object *tw_new_array(Store *store, TypeInfo *type, uint64_t length);
 Object *tw_new_exn(Store *store, Tag *tag);
 Object *tw_new_host(Store *store, void *python);
+/* Call `visit` with the Python object of each host reference; what it gives unless 0 ends that. */
+int tw_visit_hosts(const Store *store, int (*visit)(void *, void *), void *argument);
 /* 0, or the trap code of what broke it off; `look`s only while a run is under way. */
 int tw_collect(Store *store);
 /* Whether an array of that length is refused, whatever memory there is. */
