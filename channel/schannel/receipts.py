@@ -104,7 +104,10 @@ class History:
 
     def add(self, request: Request, reply: Reply) -> None:
         """Go on by a request that may have changed the session's state, and its outcome."""
-        self.digest = _sha256(self.digest, message_digest(request), bytes([outcome(reply)]))
+        # One hash and not two: it is worked out for each call.
+        body = fast.body(request)
+        kind = bytes([message_type(request), outcome(reply)])
+        self.digest = _sha256(self.digest, kind, *(encode(request) if body is None else (body,)))
 
     def add_program(self, name: str, program_digest: bytes, reply: Reply) -> None:
         """Go on by a program that was deployed under a name, however it came."""
