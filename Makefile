@@ -57,8 +57,8 @@ guided: $(VENV)/test ## the confidential parsers under atheris, guided by covera
 	@$(BIN)/python -m pip install --disable-pip-version-check -q --only-binary :all: atheris >>$(LOG) 2>&1 || true
 	@PYTHONPATH=.:channel:enclave:host:client $(BIN)/python -m fuzz.guided
 
-agree: $(VENV)/test ## run 20,000 generated modules on both engines, and 5,000 on wasmtime
-	@FUZZ_PROFILE=nightly $(BIN)/pytest -q -n auto fuzz/test_engines_agree.py fuzz/test_wasmtime_agrees.py
+agree: $(VENV)/test ## run 20,000 generated modules and 500,000 functions on both engines, fewer on wasmtime
+	@FUZZ_PROFILE=nightly $(BIN)/pytest -q -n auto fuzz/test_engines_agree.py fuzz/test_wasmtime_agrees.py fuzz/test_shapes.py
 
 sanitize: $(VENV)/test ## run the native engine under the address and undefined-behaviour sanitizers
 	@$(BIN)/python -m pip install --disable-pip-version-check -q 'setuptools>=68' 'Cython>=3.0'

@@ -16,14 +16,21 @@ _NESTED_CASES = {"ci": 30, "nightly": 500}
 _GENERATED_CASES = {"ci": 500, "nightly": 20_000}
 _WINDOWED_CASES = {"ci": 150, "nightly": 5_000}
 _ORACLE_CASES = {"ci": 150, "nightly": 5_000}
+# Modules of 250 functions.
+_SHAPE_MODULES = {"ci": 4, "nightly": 2_000}
+_SHAPE_ORACLE_MODULES = {"ci": 2, "nightly": 40}
 
 
-def _settings(cases: dict[str, int]) -> settings:
+def _chosen(cases: dict[str, int]) -> int:
     profile = os.environ.get("FUZZ_PROFILE", "ci")
     if profile not in cases:
         raise ValueError(f"FUZZ_PROFILE is {profile!r}, not one of {', '.join(cases)}")
+    return cases[profile]
+
+
+def _settings(cases: dict[str, int]) -> settings:
     return settings(
-        max_examples=cases[profile],
+        max_examples=_chosen(cases),
         # The time of a case is measured where it runs, without what the test around it costs.
         deadline=None,
         suppress_health_check=list(HealthCheck),
@@ -39,3 +46,7 @@ _modules = os.environ.get("FUZZ_MODULES")
 windowed_cases = _settings(_WINDOWED_CASES)
 oracle_cases = _settings(_ORACLE_CASES)
 generated_cases = _settings(dict.fromkeys(_GENERATED_CASES, int(_modules)) if _modules else _GENERATED_CASES)
+shape_modules = _chosen(_SHAPE_MODULES)
+shape_oracle_modules = _chosen(_SHAPE_ORACLE_MODULES)
+# So that several processors take part.
+SHAPE_PARTS = 2 if shape_modules == _SHAPE_MODULES["ci"] else 40

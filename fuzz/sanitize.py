@@ -85,7 +85,7 @@ def steps() -> Iterator[tuple[str, list[str]]]:
     collecting = [str(path) for path in suite if any(word in path.read_bytes() for word in _COLLECTED)]
     # Nothing of pytest's configuration comes in front either.
     pytest = ["pytest", "-q", "-x", "-p", "no:cacheprovider", "-o", "pythonpath=", "-p", "fuzz.instrumented"]
-    generated = [*pytest, "fuzz/test_engines_agree.py"]
+    generated = [*pytest, "fuzz/test_engines_agree.py", "fuzz/test_shapes.py", "-k", "engines_agree"]
     if scripts:
         yield "the official suite", ["tinywasm", "wast", *scripts]
         yield "the official suite, with small windows", ["fuzz.small_windows", "tinywasm", "wast", *scripts]

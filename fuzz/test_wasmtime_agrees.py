@@ -20,75 +20,15 @@ import tinywasm
 from fuzz.engines import config_of, raw_value
 from fuzz.generator import BUDGET, Generated, generated_modules
 from fuzz.profiles import oracle_cases
-from tinywasm.errors import Trap, TrapCode, WasmException
+from tinywasm.errors import Trap, WasmException
 from tinywasm.types import F32, F64, I32, I64, ValType
 
 pytest.importorskip("wasmtime", reason="wasmtime has no wheel for every system")
 import wasmtime
 
+from fuzz.wasmtime_oracle import ENGINE, our_kind, their_kind
+
 _SCALARS = {I32, I64, F32, F64}
-_FEATURES = (
-    "wasm_bulk_memory",
-    "wasm_custom_page_sizes",
-    "wasm_exceptions",
-    "wasm_function_references",
-    "wasm_gc",
-    "wasm_memory64",
-    "wasm_multi_memory",
-    "wasm_multi_value",
-    "wasm_reference_types",
-    "wasm_relaxed_simd",
-    "wasm_relaxed_simd_deterministic",
-    "wasm_simd",
-    "wasm_tail_call",
-    "wasm_wide_arithmetic",
-    # The deterministic profile, which is ours: a computed NaN is the canonical one.
-    "cranelift_nan_canonicalization",
-)
-# Their words for a trap; the first that is found decides.
-_WORDS = {
-    "unreachable": TrapCode.UNREACHABLE,
-    "out of bounds memory access": TrapCode.MEMORY_OUT_OF_BOUNDS,
-    "undefined element: out of bounds table access": TrapCode.TABLE_OUT_OF_BOUNDS,
-    "out of bounds array access": TrapCode.ARRAY_OUT_OF_BOUNDS,
-    "uninitialized element": TrapCode.INDIRECT_CALL_TO_NULL,
-    "indirect call type mismatch": TrapCode.BAD_SIGNATURE,
-    "integer overflow": TrapCode.INTEGER_OVERFLOW,
-    "integer divide by zero": TrapCode.INTEGER_DIVISION_BY_ZERO,
-    "invalid conversion to integer": TrapCode.BAD_CONVERSION_TO_INTEGER,
-    "null reference": TrapCode.NULL_REFERENCE,
-    "null i31 reference": TrapCode.NULL_REFERENCE,
-    "cast failure": TrapCode.CAST_FAILURE,
-    "allocation size too large": TrapCode.ALLOCATION_TOO_LARGE,
-    "GC heap out of memory": TrapCode.ALLOCATION_TOO_LARGE,
-}
-
-
-def _engine() -> wasmtime.Engine:
-    config = wasmtime.Config()
-    for feature in _FEATURES:
-        setattr(config, feature, True)
-    config.cranelift_opt_level = "none"
-    return wasmtime.Engine(config)
-
-
-_ENGINE = _engine()
-
-
-def _ours(error: Trap | WasmException) -> TrapCode | str:
-    if isinstance(error, WasmException):
-        return "thrown"
-    code = error.code
-    assert code is not None
-    return code
-
-
-def _theirs(error: Exception) -> TrapCode | str:
-    text = str(error)
-    for words, code in _WORDS.items():
-        if words in text:
-            return code
-    return "thrown" if "exception" in text else text
 
 
 def _scalar(generated: Generated, index: int) -> bool:
@@ -149,7 +89,7 @@ def _run_ours(generated: Generated) -> tuple[list[Any], list[bytes]]:
     try:
         exports: Any = tinywasm.instantiate(generated.data, {"h": hosts}, store=store).exports
     except (Trap, WasmException) as error:
-        return [_ours(error)], []
+        return [our_kind(error)], []
     rng = Random(generated.seed)
     for index, type in enumerate(env.funcs):
         if not _scalar(generated, index):
@@ -159,14 +99,14 @@ def _run_ours(generated: Generated) -> tuple[list[Any], list[bytes]]:
             result = exports[f"f{index}"](*_args(generated, index, rng))
             outcomes.append(_results(generated, type, result))
         except (Trap, WasmException) as error:
-            outcomes.append(_ours(error))
+            outcomes.append(our_kind(error))
     return outcomes, [bytes(exports[f"m{i}"].read(store)) for i in range(len(env.memories))]
 
 
 def _run_theirs(generated: Generated) -> tuple[list[Any], list[bytes]]:
-    store = wasmtime.Store(_ENGINE)
+    store = wasmtime.Store(ENGINE)
     store.set_limits(memory_size=6 << 16, table_elements=24)
-    module = wasmtime.Module(_ENGINE, generated.data)
+    module = wasmtime.Module(ENGINE, generated.data)
     env = generated.env
     imports = []
     for index, theirs in enumerate(module.imports):
@@ -176,7 +116,7 @@ def _run_theirs(generated: Generated) -> tuple[list[Any], list[bytes]]:
     try:
         exports: Any = wasmtime.Instance(store, module, imports).exports(store)
     except (wasmtime.Trap, wasmtime.WasmtimeError) as error:
-        return [_theirs(error)], []
+        return [their_kind(error)], []
     rng = Random(generated.seed)
     for index, type in enumerate(env.funcs):
         if not _scalar(generated, index):
@@ -186,7 +126,7 @@ def _run_theirs(generated: Generated) -> tuple[list[Any], list[bytes]]:
             result = exports[f"f{index}"](store, *_args(generated, index, rng))
             outcomes.append(_results(generated, type, result))
         except (wasmtime.Trap, wasmtime.WasmtimeError) as error:
-            outcomes.append(_theirs(error))
+            outcomes.append(their_kind(error))
     return outcomes, [bytes(exports[f"m{i}"].read(store)) for i in range(len(env.memories))]
 
 

@@ -464,8 +464,6 @@ OP(f64_div__k) { double made; made = f64_div(RF64(pc->b), imm_f64(pc->imm)); WF6
 OP(f64_min__k) { double made; made = f64_min(RF64(pc->b), imm_f64(pc->imm)); WF64(pc->a, made); NEXT; }
 OP(f64_max__k) { double made; made = f64_max(RF64(pc->b), imm_f64(pc->imm)); WF64(pc->a, made); NEXT; }
 OP(f64_copysign__k) { double made; made = f64_copysign(RF64(pc->b), imm_f64(pc->imm)); WF64(pc->a, made); NEXT; }
-OP(branch_if__i32_eqz) {  if (i32_eqz(R32(pc->a))) JUMP; NEXT; }
-OP(branch_unless__i32_eqz) {  if (!i32_eqz(R32(pc->a))) JUMP; NEXT; }
 OP(branch_if__i32_eq) {  if (i32_eq(R32(pc->a), R32(pc->b))) JUMP; NEXT; }
 OP(branch_unless__i32_eq) {  if (!i32_eq(R32(pc->a), R32(pc->b))) JUMP; NEXT; }
 OP(branch_if__i32_ne) {  if (i32_ne(R32(pc->a), R32(pc->b))) JUMP; NEXT; }

@@ -1,0 +1,50 @@
+"""Functions of every shape do the same on both engines, however they are lowered, and in wasmtime.
+
+They are also known to reach whatever the native engine can make of code.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from fuzz import profiles, reach, shape_runs
+from fuzz.generator_shapes import FUNCTIONS, generate
+from tinywasm.engine import native_available
+
+pytestmark = pytest.mark.skipif(not native_available, reason="the native engine is not built")
+
+# What the shapes do not reach of the lowering, with the reason.
+UNREACHED = {
+    # A million locals or operands: tests/tinywasm/test_limits.py and test_windows.py.
+    "tinywasm/engine/lower.py: raise StackExhausted",
+    "tinywasm/engine/native/lower.py: raise StackExhausted",
+    "tinywasm/engine/native/windows.py: raise StackExhausted",
+}
+
+
+@pytest.mark.parametrize("part", range(profiles.SHAPE_PARTS))
+def test_engines_agree(part: int) -> None:
+    for seed in range(part, profiles.shape_modules, profiles.SHAPE_PARTS):
+        shape_runs.check(seed)
+
+
+@pytest.mark.parametrize("part", range(profiles.SHAPE_PARTS))
+def test_wasmtime_agrees(part: int) -> None:
+    pytest.importorskip("wasmtime", reason="wasmtime has no wheel for every system")
+    from fuzz import shape_oracle
+
+    for seed in range(part, profiles.shape_oracle_modules, profiles.SHAPE_PARTS):
+        shape_oracle.check(seed)
+
+
+def test_every_word_of_the_native_engine_is_run() -> None:
+    assert reach.missing_words() == []
+
+
+def test_every_branch_of_the_lowering_is_taken() -> None:
+    assert set(reach.missing_branches()) == UNREACHED
+
+
+def test_a_seed_gives_always_the_same_functions() -> None:
+    one, other = generate(3), generate(3)
+    assert one.module == other.module and one.count == FUNCTIONS
