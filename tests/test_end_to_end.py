@@ -401,6 +401,40 @@ def test_what_runs_is_what_was_measured(tmp_path: Path) -> None:
             assert session.verified.version == (9, 9, 9), "the changed file runs, not the installed one"
 
 
+@pytest.mark.parametrize("command", ["connect", "command line"])
+def test_another_build_is_told_in_words(tmp_path: Path, command: str) -> None:
+    """Of a host without compiled code, as the file in one piece has it, and with another Python's name."""
+    image = installed_image(native=False, dependencies=["Crypto"])
+    options = []
+    for option, content in (("-l", image.loader), ("-r", image.runtime)):
+        path = tmp_path / f"file{option}"
+        path.write_bytes(content)
+        options += [option, str(path)]
+    with host(tmp_path / "state", *options) as started:
+        if command == "connect":
+            with pytest.raises(NotVerified) as caught:
+                connect(started.address, started.policy)
+            assert caught.value.rule == "enclave.measurements"
+            said = str(caught.value)
+        else:
+            done = subprocess.run(
+                [sys.executable, "-m", "wasm_client", "attest", "-c", started.address, "--allow-simulation"],
+                capture_output=True,
+                text=True,
+                env=environment(started.state),
+                timeout=60,
+            )
+            assert done.returncode == 1
+            said = done.stderr
+            assert said.count("\n") == 1
+    expected = "the compiled modules of tinywasm: only here"
+    if not any("tinywasm" in name and name.endswith(".so") for name in _entries(installed_image().runtime)):
+        expected = "it is the release that is installed here"
+    assert expected in said
+    assert "which proves nothing" in said and "docs/confidential.md" in said
+    assert not re.search("[0-9a-f]{17}", said), "nobody reads more digits than these"
+
+
 def _entries(archive: bytes) -> dict[str, bytes]:
     with zipfile.ZipFile(io.BytesIO(archive)) as opened:
         return {name: opened.read(name) for name in opened.namelist()}

@@ -101,9 +101,11 @@ class ReceiptError(RemoteError):
 class PolicyError(RemoteError):
     """Genuine evidence of something that the policy does not accept.
 
-    `rule` is the policy's key that refused it, for example ``enclave.measurements``.
+    `rule` is the policy's key that refused it, for example ``enclave.measurements``. `build` is what the
+    enclave says it was built from (`schannel.builds`), which proves nothing; empty where it does not say.
     """
 
     def __init__(self, rule: str, message: str) -> None:
         super().__init__(f"{message} (policy rule: {rule})")
         self.rule = rule
+        self.build = ""

@@ -49,7 +49,8 @@ class Claims:
     """What an enclave says about itself, in the signed data of its report.
 
     `handshake_hash` ties the evidence to one connection, `configuration_digest` (32 bytes) to the limits and
-    rights that the enclave was started with. `receipt_key` is the Ed25519 public key that signs its receipts.
+    rights that the enclave was started with. `receipt_key` is the Ed25519 public key that signs its receipts,
+    and `build` says what it was built from, for people (`schannel.builds`).
     """
 
     handshake_hash: bytes
@@ -57,6 +58,7 @@ class Claims:
     version: tuple[int, int, int]
     isolation: Isolation
     receipt_key: bytes
+    build: str = ""
 
     def encode(self) -> bytes:
         """The bytes that go into a report's data."""
@@ -77,6 +79,7 @@ class Claims:
                 parsed["version"],
                 Isolation(parsed["isolation"]),
                 parsed["receipt_key"],
+                parsed["build"],
             )
         except (MessageError, ValueError) as error:
             raise EvidenceError(

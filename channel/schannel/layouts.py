@@ -72,13 +72,14 @@ IDENTITY = Layout("identity", public_key=fixed(32), signature=fixed(64))
 CLAIMS = Layout(
     "claims",
     magic=constant(CLAIMS_MAGIC),
-    claims_version=constant(b"\2"),
+    claims_version=constant(b"\3"),
     role=constant(b"\2"),
     handshake_hash=prefixed(U8),
     configuration_digest=_digest,
     version=group(U16, U16, U16),
     isolation=U32,
     receipt_key=fixed(32),
+    build=TEXT,
 )
 """What we put into the data of a report; role 2 is the enclave, the only one that gives evidence."""
 

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import PolicyError, PolicyFileError
+from .errors import EvidenceError, PolicyError, PolicyFileError
 from .events import EnclaveVerified
 from .evidence import HASH_SIZE, Claims, Isolation, Report
 from .wire import Buffer
@@ -40,6 +40,7 @@ _DEVICE_KEY_SIZE = 32
 _CONFIGURATION_SIZE = 32
 _VERSION_PARTS = 3
 _MAX_VERSION_DIGITS = 5
+_SHOWN_DIGITS = 16
 _NO_ISOLATION = Isolation(0)
 
 
@@ -163,9 +164,16 @@ def verify_saved_evidence(report: Report, policy: Policy) -> EnclaveVerified:
 def _verify(report: Report, policy: Policy, handshake_hash: bytes | None) -> EnclaveVerified:
     device_key, simulated = policy.trusted_device(report.device_public_key)
     report.verify_signatures(device_key)
-    policy.check_monitor(report.monitor_hash)
-    claims = Claims.decode(report.data) if handshake_hash is None else report.verified_claims(handshake_hash)
-    policy.check_enclave(report.enclave_hash, claims)
+    try:
+        policy.check_monitor(report.monitor_hash)
+        if handshake_hash is None:
+            claims = Claims.decode(report.data)
+        else:
+            claims = report.verified_claims(handshake_hash)
+        policy.check_enclave(report.enclave_hash, claims)
+    except PolicyError as error:
+        error.build = _build(report)
+        raise
     return EnclaveVerified(
         simulated=simulated,
         enclave_measurement=report.enclave_hash,
@@ -180,11 +188,19 @@ def _verify(report: Report, policy: Policy, handshake_hash: bytes | None) -> Enc
     )
 
 
+def _build(report: Report) -> str:
+    try:
+        return Claims.decode(report.data).build
+    except EvidenceError:
+        return ""
+
+
 def _check_listed(rule: str, what: str, measurement: bytes, accepted: frozenset[bytes]) -> None:
     if not any(measurement):
         raise PolicyError(rule, f"the {what} measurement is all zero: nothing was measured")
     if measurement not in accepted:
-        raise PolicyError(rule, f"the {what} measurement {measurement.hex()} is not accepted")
+        shown = measurement.hex()[:_SHOWN_DIGITS]
+        raise PolicyError(rule, f"the {what} measurement {shown}... is not accepted")
 
 
 def _check_entries(rule: str, entries: frozenset[bytes], size: int) -> None:

@@ -424,7 +424,8 @@ class EnclaveClaims:
     """What an enclave claims on every connection.
 
     `configuration_digest` has 32 bytes, each part of `version` is below 65,536, and `receipt_key` is the
-    public key, 32 bytes, under which the enclave signs receipts.
+    public key, 32 bytes, under which the enclave signs receipts. `build` says for people what the enclave was
+    built from.
 
     Raises:
         LocalError: a field does not fit.
@@ -434,6 +435,7 @@ class EnclaveClaims:
     version: tuple[int, int, int]
     isolation: Isolation
     receipt_key: bytes
+    build: str = ""
 
     def __post_init__(self) -> None:
         self.for_handshake(b"")
@@ -441,7 +443,12 @@ class EnclaveClaims:
     def for_handshake(self, handshake_hash: bytes) -> bytes:
         """The data to have attested for one connection."""
         claims = Claims(
-            handshake_hash, self.configuration_digest, self.version, self.isolation, self.receipt_key
+            handshake_hash,
+            self.configuration_digest,
+            self.version,
+            self.isolation,
+            self.receipt_key,
+            self.build,
         )
         return claims.encode()
 

@@ -15,6 +15,7 @@ from schannel.measurement import installed_image
 from schannel.policy import verify_saved_evidence
 from schannel.simulation import monitor_measurement
 
+from .builds import explained
 from .errors import ClientError, NotVerified
 from .kept import NO_KEY, KeptPrograms, forget
 from .keys import chosen_key, generate_key
@@ -139,7 +140,7 @@ def _verify(options: argparse.Namespace) -> int:
         )
         verified = verify_saved_evidence(report, TrustOptions.policy(options))
     except PolicyError as error:
-        raise NotVerified(error.rule, f"the enclave is refused: {error}") from error
+        raise NotVerified(error.rule, f"the enclave is refused: {explained(error)}") from error
     except EvidenceError as error:
         raise NotVerified(error.reason.value, f"the evidence is refused: {error}") from error
     show_evidence(verified, as_json=options.json)

@@ -11,6 +11,8 @@ from schannel.errors import ChannelTimeout, EvidenceError, PolicyError, RemoteEr
 from schannel.framing import Refused
 from schannel.messages import ErrorCode, TraceFrame
 
+from .builds import explained
+
 
 class ClientError(Exception):
     """Whatever goes wrong between this program and its enclave."""
@@ -46,7 +48,7 @@ def connecting(address: str, timeout: float) -> Iterator[None]:
     try:
         yield
     except PolicyError as error:
-        raise NotVerified(error.rule, f"the enclave was refused: {error}") from error
+        raise NotVerified(error.rule, f"the enclave was refused: {explained(error)}") from error
     except EvidenceError as error:
         raise NotVerified(error.reason.value, f"the enclave was refused: {error}") from error
     except Refused as error:

@@ -32,6 +32,7 @@ from schannel.messages import (
 from schannel.policy import Policy, verify_saved_evidence
 from schannel.receipts import RUN_FUNCTION, Receipt, message_digest, outcome, verify_receipt
 
+from .builds import explained
 from .errors import ClientError, NotVerified
 from .values import format_value
 
@@ -109,7 +110,7 @@ class ReceiptFile:
             verified = verify_saved_evidence(report, policy)
             receipt = verify_receipt(self.receipt, verified.receipt_key)
         except PolicyError as error:
-            raise NotVerified(error.rule, f"the enclave is refused: {error}") from error
+            raise NotVerified(error.rule, f"the enclave is refused: {explained(error)}") from error
         except EvidenceError as error:
             raise NotVerified(error.reason.value, f"the evidence is refused: {error}") from error
         except ReceiptError as error:

@@ -80,10 +80,12 @@ def run(
     storage: StorageLink,
     configuration: Configuration,
     inherited: Isolation,
+    build: str,
 ) -> Ending:
     """Become an enclave; returns how its session ended.
 
-    `inherited` names the layers of isolation that the process was forked into.
+    `inherited` names the layers of isolation that the process was forked into, `build` says for people what
+    it was built from.
     """
     channel.settimeout(None)
     idle = struct.pack("ll", configuration.idle_ms // 1000, configuration.idle_ms % 1000 * 1000)
@@ -91,7 +93,8 @@ def run(
     try:
         kept = [channel.fileno(), link.fileno(), storage.fileno()]
         isolated = sandbox.lock_down(configuration.data_limit, kept)
-        server = EnclaveServer(channel, link, storage, configuration, inherited | isolated.active)
+        isolation = inherited | isolated.active
+        server = EnclaveServer(channel, link, storage, configuration, isolation, build)
         for number in STOP_SIGNALS.values():
             signal.signal(number, server.terminate)
         return server.serve()
@@ -128,6 +131,7 @@ class EnclaveServer:
         storage: StorageLink,
         configuration: Configuration,
         isolation: Isolation,
+        build: str,
     ) -> None:
         self._channel = channel
         self._link = link
@@ -135,7 +139,7 @@ class EnclaveServer:
         receipt_key = identity_key(random_bytes(SEED_SIZE))
         sealing = Sealing(lambda: link.sealing_key(IDENTIFIER).key, storage, configuration.max_message)
         self._application = Application(configuration, sealing, receipt_key)
-        claims = EnclaveClaims(configuration.digest(), VERSION, isolation, receipt_key.public)
+        claims = EnclaveClaims(configuration.digest(), VERSION, isolation, receipt_key.public, build)
         self._session = EnclaveSession(claims, limits=Limits(max_message=configuration.max_message))
         self._buffer = bytearray(_RECEIVE_SIZE)
         self._view = memoryview(self._buffer)

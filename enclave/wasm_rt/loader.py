@@ -199,7 +199,7 @@ def main(
     archives = _check_dependencies(ours[_DEPENDENCIES_ENTRY].decode(), json.loads(dependencies))
     sys.meta_path[:0] = [MeasuredFinder([ours, *archives]), StandardLibraryOnly()]
     zygote = importlib.import_module("wasm_rt.zygote")
-    zygote.serve(socket.socket(fileno=control), settings)
+    zygote.serve(socket.socket(fileno=control), settings, (loader, runtime, application))
 
 
 def _check_dependencies(measured: str, given: Mapping[str, int]) -> list[Archive]:

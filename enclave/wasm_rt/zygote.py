@@ -18,9 +18,11 @@ import signal
 import socket
 from typing import NoReturn
 
+from schannel.builds import describe
 from schannel.endings import Ending
 from schannel.events import CloseReason
 from schannel.evidence import Isolation
+from schannel.measurement import EnclaveImage
 
 from . import enclave, sandbox
 from .configuration import Configuration
@@ -32,15 +34,16 @@ _DESCRIPTORS = 3
 """What comes with a request to start an enclave: channel, storage, monitor link."""
 
 
-def serve(control: socket.socket, settings: str) -> None:
+def serve(control: socket.socket, settings: str, files: tuple[bytes, bytes, bytes]) -> None:
     """Fork enclaves on request until the monitor hangs up; then they end with this process.
 
-    `settings` is a JSON object of what differs from the configuration's defaults.
+    `settings` is a JSON object of what differs from the configuration's defaults, `files` the measured ones.
     """
     sandbox.die_with_parent()
     sandbox.leave_no_core()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     configuration = Configuration.from_mapping(json.loads(settings))
+    build = describe(EnclaveImage(*files))
     enclave.warm_up(configuration)
     namespaces = sandbox.enter_namespaces()
     probe = _probe(configuration)
@@ -56,7 +59,7 @@ def serve(control: socket.socket, settings: str) -> None:
     # Stopped while it starts, the monitor takes no answer any more.
     with contextlib.suppress(ConnectionError):
         control.send(json.dumps({"ready": report}).encode())
-        Zygote(control, configuration, namespaces.active).run()
+        Zygote(control, configuration, namespaces.active, build).run()
 
 
 def _probe(configuration: Configuration) -> sandbox.Isolated:
@@ -80,10 +83,13 @@ def _probe(configuration: Configuration) -> sandbox.Isolated:
 class Zygote:
     """Starts, stops and reaps enclaves; each is known by the number that the monitor gave it."""
 
-    def __init__(self, control: socket.socket, configuration: Configuration, inherited: Isolation) -> None:
+    def __init__(
+        self, control: socket.socket, configuration: Configuration, inherited: Isolation, build: str
+    ) -> None:
         self._control = control
         self._configuration = configuration
         self._inherited = inherited
+        self._build = build
         self._children: dict[int, int] = {}
         self._selector = selectors.DefaultSelector()
         self._selector.register(control, selectors.EVENT_READ)
@@ -135,6 +141,7 @@ class Zygote:
                 StorageLink(socket.socket(fileno=storage)),
                 self._configuration,
                 self._inherited,
+                self._build,
             )
         finally:
             os._exit(status)
