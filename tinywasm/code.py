@@ -24,6 +24,7 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from tinywasm import proposals
 from tinywasm.errors import DecodeError
 from tinywasm.instructions import BY_CODE, TABLE, Instruction
 from tinywasm.interruption import STEPS, look
@@ -126,7 +127,7 @@ def read_heaptype(data: bytes, pos: int) -> tuple[HeapType, int]:
         return value, after
     heap = HEAP_CODES.get(value & 0x7F)
     if heap is None or after != pos + 1:
-        raise DecodeError("malformed heap type", pos)
+        raise DecodeError(f"malformed heap type{proposals.of_type(data[pos])}", pos)
     return heap, after
 
 
@@ -138,7 +139,7 @@ def read_reftype(data: bytes, pos: int) -> tuple[RefType, int]:
         return RefType(byte == _REF_NULL, heap), after
     if byte in HEAP_CODES:
         return RefType(True, HEAP_CODES[byte]), after
-    raise DecodeError("malformed reference type", pos)
+    raise DecodeError(f"malformed reference type{proposals.of_type(byte)}", pos)
 
 
 def read_valtype(data: bytes, pos: int) -> tuple[ValType, int]:
@@ -149,7 +150,7 @@ def read_valtype(data: bytes, pos: int) -> tuple[ValType, int]:
         return simple, after
     if byte in (_REF, _REF_NULL):
         return read_reftype(data, pos)
-    raise DecodeError("malformed value type", pos)
+    raise DecodeError(f"malformed value type{proposals.of_type(byte)}", pos)
 
 
 def read_storagetype(data: bytes, pos: int) -> tuple[StorageType, int]:
@@ -166,7 +167,7 @@ def _read_block(data: bytes, pos: int) -> tuple[BlockType, int]:
         return read_valtype(data, pos)
     index, after = read_signed(data, pos, 33)
     if index < 0:
-        raise DecodeError("malformed block type", pos)
+        raise DecodeError(f"malformed block type{proposals.of_type(byte)}", pos)
     return index, after
 
 
@@ -321,11 +322,11 @@ def read_instruction(data: bytes, pos: int) -> tuple[Instruction, tuple[Any, ...
 def _read_prefixed(data: bytes, pos: int) -> tuple[Instruction, int]:
     prefix = data[pos]
     if prefix not in _PREFIXES:
-        raise DecodeError(f"illegal opcode {prefix:02x}", pos)
+        raise DecodeError(f"illegal opcode {prefix:02x}{proposals.of_opcode(None, prefix)}", pos)
     code, after = read_u32(data, pos + 1)
     row = BY_CODE.get((prefix, code))
     if row is None:
-        raise DecodeError(f"illegal opcode {prefix:02x} {code:02x}", pos)
+        raise DecodeError(f"illegal opcode {prefix:02x} {code:02x}{proposals.of_opcode(prefix, code)}", pos)
     return row, after
 
 

@@ -277,8 +277,26 @@ def _kind(desc: ImportDesc | ExternType) -> str:
 
 def _mismatch(imp: Import, actual: ExternType, wanted: ExternType) -> str:
     place = f'"{imp.module}" "{imp.name}"'
-    want, have = f"{_kind(wanted)} {wanted}", f"{_kind(actual)} {actual}"
+    want, have = _named(wanted), _named(actual)
+    if want == have:
+        want, have = matching.contrast(wanted, actual, want)
+    elif isinstance(wanted, MemoryType) and isinstance(actual, MemoryType):
+        want, have = _with_pages(wanted, actual)
     return f"incompatible import type: {place} should be {want}, but is {have}"
+
+
+def _with_pages(wanted: MemoryType, actual: MemoryType) -> tuple[str, str]:
+    """Two types of memories, with both page sizes where these differ."""
+    texts = [f"memory {type.address} {type.limits}" for type in (wanted, actual)]
+    if wanted.page_size != actual.page_size:
+        sizes = (wanted.page_size, actual.page_size)
+        texts = [f"{text} (pagesize {size})" for text, size in zip(texts, sizes, strict=True)]
+    return texts[0], texts[1]
+
+
+def _named(type: ExternType) -> str:
+    # A tag's type says itself what it is.
+    return str(type) if isinstance(type, TagType) else f"{_kind(type)} {type}"
 
 
 def _allocate(engine: Backend, instance: ModuleInstance, module: Module) -> None:

@@ -388,3 +388,53 @@ def _is_closed(group: RecGroup) -> bool:
 def define(functype: FuncType) -> DefinedType:
     """The canonical lone and final definition of a closed function type."""
     return _intern(RecGroup((SubType(functype),)), ())[0]
+
+
+def contrast(wanted: ExternType, actual: ExternType, text: str) -> tuple[str, str]:
+    """Two types that both read as `text` and do not match, as texts that tell them apart."""
+    first, second = ([type] if isinstance(type, DefinedType) else _roots(type) for type in (wanted, actual))
+    pairs, seen = list(zip(first, second, strict=False)), set()
+    while pairs:
+        pair = pairs.pop(0)
+        if pair[0] is pair[1] or pair in seen:
+            continue
+        seen.add(pair)
+        one, other = map(_spelled, pair)
+        if one != other:
+            return (f"{text} with {one}", f"{text} with {other}")
+        first, second = ([*each.supertypes, *each.group, *_definitions(each)] for each in pair)
+        pairs += zip(first, second, strict=False)
+    return text, f"another {text}"
+
+
+def _roots(type: ExternType) -> list[DefinedType]:
+    if isinstance(type, TagType):
+        return [type.type] if isinstance(type.type, DefinedType) else []
+    value = type.content if isinstance(type, GlobalType) else getattr(type, "element", None)
+    heap = getattr(value, "heap", None)
+    return [heap] if isinstance(heap, DefinedType) else []
+
+
+def _definitions(defined: DefinedType) -> list[DefinedType]:
+    """The definitions in a definition, from left to right."""
+    heaps = [part.heap for part in _parts(defined.composite) if isinstance(part, RefType)]
+    return [heap for heap in heaps if isinstance(heap, DefinedType)]
+
+
+def _parts(composite: CompositeType) -> list[object]:
+    if isinstance(composite, FuncType):
+        return [*composite.params, *composite.results]
+    fields = composite.fields if isinstance(composite, StructType) else (composite.field,)
+    return [field.storage for field in fields]
+
+
+def _spelled(defined: DefinedType) -> str:
+    """A definition with what distinguishes it besides its structure."""
+    words = [f"`{defined.composite}`"]
+    if defined.supertypes or not defined.final:
+        words.append("final" if defined.final else "open to subtypes")
+        words.append(f"with {len(defined.supertypes)} supertypes")
+    if len(defined.group) > 1:
+        place = next(number for number, each in enumerate(defined.group) if each is defined)
+        words.append(f"number {place} in a recursive group of {len(defined.group)}")
+    return ", ".join(words)

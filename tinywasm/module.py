@@ -7,13 +7,31 @@ module; `matching.canonicalise` closes them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Union
+from dataclasses import dataclass, field, fields
+from typing import Any, Union
 
 from tinywasm.types import GlobalType, MemoryType, RecGroup, RefType, SubType, TableType, TagType, ValType
 
+# Characters of a part that are shown.
+_SHOWN = 60
 
-@dataclass(slots=True, eq=False)
+
+def _brief(item: Any) -> str:
+    """A representation whose length does not grow with the module."""
+    shown = (f"{each.name}={_abridged(getattr(item, each.name))}" for each in fields(item))
+    return f"{type(item).__name__}({', '.join(shown)})"
+
+
+def _abridged(value: object) -> str:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return f"<{len(value)} bytes>"
+    if isinstance(value, list | tuple | dict):
+        return f"<{len(value)} items>"
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+@dataclass(slots=True, eq=False, repr=False)
 class Expr:
     """An encoded expression: `code[start:end]`, its final `end` opcode included.
 
@@ -38,7 +56,7 @@ class Expr:
         return hash(self.bytes)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Function:
     """A function defined in the module.
 
@@ -61,7 +79,7 @@ class FuncImport:
 ImportDesc = Union[FuncImport, TableType, MemoryType, GlobalType, TagType]  # noqa: UP007
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Import:
     module: str
     name: str
@@ -71,7 +89,7 @@ class Import:
 EXTERN_KINDS = ("func", "table", "memory", "global", "tag")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Export:
     """`kind` is one of EXTERN_KINDS."""
 
@@ -80,7 +98,7 @@ class Export:
     index: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Table:
     """`init` is the initial element, or None for the default of a nullable element type."""
 
@@ -88,13 +106,13 @@ class Table:
     init: Expr | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Global:
     type: GlobalType
     init: Expr
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class ElementSegment:
     """`mode` is "active", "passive" or "declarative"; `table` and `offset` belong to active ones.
 
@@ -108,7 +126,7 @@ class ElementSegment:
     offset: Expr | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class DataSegment:
     """`offset` None means passive."""
 
@@ -117,7 +135,7 @@ class DataSegment:
     offset: Expr | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class CustomSection:
     """`after` is the id of the non-custom section before it, 0 when it is the first (section 5.5.2)."""
 
@@ -126,7 +144,7 @@ class CustomSection:
     after: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Names:
     """The name section's maps (appendix 7.7.1); empty where nothing is named."""
 
@@ -144,7 +162,7 @@ class Names:
     tags: dict[int, str] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class DecodedModule:
     """All of a module. Index spaces begin with the imports of their kind, in order.
 
@@ -176,3 +194,10 @@ class DecodedModule:
     def imported(self, kind: type) -> list[Import]:
         """The imports whose description is a `kind`, in order."""
         return [imp for imp in self.imports if isinstance(imp.desc, kind)]
+
+
+for _class in (
+    Expr, Function, Import, Export, Table, Global, ElementSegment, DataSegment, CustomSection, Names,
+    DecodedModule,
+):  # fmt: skip
+    _class.__repr__ = _brief  # type: ignore[method-assign]

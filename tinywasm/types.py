@@ -131,9 +131,33 @@ def heap_name(heap: HeapType) -> str:
     return str(heap)
 
 
+# Parts of a definition that a reference to it shows.
+_SHOWN_PARTS = 6
+
+
 def _composite_name(defined: DefinedType) -> str:
+    """The definition without what its own references refer to, which may be itself."""
+    composite = getattr(defined, "composite", None)
+    if isinstance(composite, FuncType):
+        return f"func {_parts(composite.params)} -> {_parts(composite.results)}"
+    if isinstance(composite, StructType):
+        return f"struct {_parts([field.storage for field in composite.fields])}"
+    if isinstance(composite, ArrayType):
+        return f"array {_parts([composite.field.storage])}"
+    return "undefined type"
+
+
+def _parts(storages: Sequence[StorageType]) -> str:
+    shown = [_part_name(storage) for storage in storages[:_SHOWN_PARTS]]
+    return "[" + " ".join([*shown, *["..."][: len(storages) - len(shown)]]) + "]"
+
+
+def _part_name(storage: StorageType) -> str:
+    if not isinstance(storage, RefType) or not isinstance(storage.heap, DefinedType):
+        return str(storage)
     kinds: dict[type, str] = {FuncType: "func", StructType: "struct", ArrayType: "array"}
-    return f"{kinds.get(type(getattr(defined, 'composite', None)), 'undefined')} type"
+    kind = kinds.get(type(getattr(storage.heap, "composite", None)), "undefined")
+    return f"(ref {'null ' if storage.nullable else ''}{kind} type)"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -336,7 +360,8 @@ class MemoryType:
         return self.page_size.bit_length() - 1
 
     def __str__(self) -> str:
-        return f"{self.address} {self.limits}"
+        pages = "" if self.page_size == 65536 else f" (pagesize {self.page_size})"
+        return f"{self.address} {self.limits}{pages}"
 
 
 @dataclass(frozen=True, slots=True)

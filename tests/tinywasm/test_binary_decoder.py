@@ -44,6 +44,11 @@ HEADERS = [
 ]
 
 # After the header, hence offsets from 8.
+# What is said of proposals that are not there.
+STACKS = ": it is of the proposal stack-switching, which is not supported"
+THREADS = ": it is of the proposal threads, which is not supported"
+PAGE_SIZES = ": it is of the proposal custom-page-sizes, which is not switched on"
+
 SECTIONS = [
     ("0e 01 00", "malformed section id", 8),
     ("80 01 00", "malformed section id", 8),
@@ -65,10 +70,10 @@ SECTIONS = [
 ]
 
 TYPES = [
-    ("01 02 01 5d", "malformed definition type", 11),
+    ("01 02 01 5d", "malformed definition type" + STACKS, 11),
     ("01 03 01 e0 7f", "integer representation too long", 11),
     ("01 03 01 60 7f", "length out of bounds", 12),
-    ("01 05 01 60 01 5d 00", "malformed value type", 13),
+    ("01 05 01 60 01 5d 00", "malformed value type" + STACKS, 13),
     ("01 04 01 5e 78 02", "malformed mutability", 13),
     ("01 05 01 5f 01 7f 02", "malformed mutability", 14),
     ("01 03 01 50 00", END, 13),
@@ -84,15 +89,15 @@ DEFINITIONS = [
     ("02 05 01 00 00 04 01", "malformed tag attribute", 14),
     ("03 02 01 80", END, 12),
     ("04 04 01 7f 00 00", "malformed reference type", 11),
-    ("04 04 01 70 02 00", "malformed limits flags", 12),
+    ("04 04 01 70 02 00", "malformed limits flags" + THREADS, 12),
     ("04 04 01 70 08 00", "malformed limits flags", 12),
     ("04 06 01 40 01 70 00 00", "malformed reference type", 11),
-    ("05 03 01 08 00", "malformed limits flags", 11),
-    ("05 03 01 02 00", "malformed limits flags", 11),
+    ("05 03 01 08 00", "malformed limits flags" + PAGE_SIZES, 11),
+    ("05 03 01 02 00", "malformed limits flags" + THREADS, 11),
     ("05 0c 01 00 80 80 80 80 80 80 80 80 80 02", "integer too large", 12),
     ("0d 03 01 01 00", "malformed tag attribute", 11),
     ("06 06 01 7f 02 41 00 0b", "malformed mutability", 12),
-    ("06 06 01 5d 00 41 00 0b", "malformed value type", 11),
+    ("06 06 01 5d 00 41 00 0b", "malformed value type" + STACKS, 11),
     ("06 05 01 7f 00 41 00", END, 15),
     ("06 04 01 7f 00 ff", "illegal opcode ff", 13),
     ("07 04 01 00 05 00", "malformed export kind", 12),
@@ -115,7 +120,7 @@ CODE = [
     ("0c 01 00 0b 03 01 01 00", DATA_LENGTHS + ": 0 and 1", 13),
     (FUNCTION + "0a 0e 01 0c 02 ff ff ff ff 0f 7f 01 7e 0b", "length out of bounds", 19),
     (FUNCTION + "0a 0c 01 0a 02 ff ff ff ff 0f 7f 01 7e 0b", "too many locals", 22),
-    (FUNCTION + "0a 05 01 03 01 01 5d", "malformed value type", 24),
+    (FUNCTION + "0a 05 01 03 01 01 5d", "malformed value type" + STACKS, 24),
     (FUNCTION + "0a 04 01 05 00 0b", "length out of bounds", 21),
     (FUNCTION + "0a 04 01 03 00 0b", END, 24),
     (FUNCTION + "0a 03 01 01 00", END, 23),

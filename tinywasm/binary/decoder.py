@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, cast
 
+from tinywasm import proposals
 from tinywasm.binary.names import BRANCH_HINTS, NAME, read_branch_hints, read_name, read_names
 from tinywasm.binary.sections import (
     ADDRESS_64,
@@ -259,7 +260,7 @@ class _Decoder:
             case 4:
                 desc, pos = _read_tagtype(data, after)
             case _:
-                raise DecodeError("malformed import kind", pos)
+                raise DecodeError(f"malformed import kind{proposals.of_import_kind(kind)}", pos)
         return Import(module, name, desc), pos
 
     def _read_memorytype(self, data: bytes, pos: int) -> tuple[MemoryType, int]:
@@ -339,7 +340,7 @@ def _read_composite(data: bytes, pos: int) -> tuple[CompositeType, int]:
     if byte == ARRAY:
         field, after = _read_field(data, after)
         return ArrayType(field), after
-    raise DecodeError("malformed definition type", pos)
+    raise DecodeError(f"malformed definition type{proposals.of_type(data[pos])}", pos)
 
 
 def _read_field(data: bytes, pos: int) -> tuple[FieldType, int]:
@@ -355,11 +356,15 @@ def _read_mutability(data: bytes, pos: int) -> tuple[bool, int]:
     return byte == 1, after
 
 
-def _read_limits(data: bytes, pos: int, allowed: int = 0) -> tuple[Limits, NumType, int, int]:
-    """Limits, address type, flags and the next position; `allowed` are flags beyond the standard's."""
+def _read_limits(data: bytes, pos: int, allowed: int | None = None) -> tuple[Limits, NumType, int, int]:
+    """Limits, address type, flags and the next position.
+
+    `allowed` are flags beyond the standard's for a memory, None for a table, which has no page size.
+    """
     flags, after = read_byte(data, pos)
-    if flags & ~(HAS_MAX | ADDRESS_64 | allowed):
-        raise DecodeError("malformed limits flags", pos)
+    if flags & ~(HAS_MAX | ADDRESS_64 | (allowed or 0)):
+        known = HAS_PAGE_SIZE if allowed is None else allowed
+        raise DecodeError(f"malformed limits flags{proposals.of_limits(flags, known)}", pos)
     # 64 bits whatever the address type; the range is for validation (section 3.2).
     minimum, after = read_unsigned(data, after, 64)
     maximum = None

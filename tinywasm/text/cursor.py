@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from tinywasm import proposals
 from tinywasm.errors import ParseError
 from tinywasm.instructions import BY_NAME
 from tinywasm.interruption import STEPS, look
@@ -186,7 +187,7 @@ class Cursor:
         known = token[0] in '()"$' or token in KEYWORDS or literals.is_number(token)
         if known or token.startswith(("offset=", "align=")):
             return self.error(f"unexpected token {_shortened(token)}", index)
-        return self.error(f"unknown operator {_shortened(token)}", index)
+        return self.error(f"unknown operator {_shortened(token)}{proposals.of_word(token)}", index)
 
 
 def _shortened(token: str) -> str:

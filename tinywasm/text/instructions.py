@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from tinywasm import proposals
 from tinywasm.code import BlockType, Cast, Catch, MemArg, write_instruction
 from tinywasm.errors import ValidationError
 from tinywasm.instructions import BY_NAME, TABLE, Instruction
@@ -387,7 +388,7 @@ class CodeParser:
         except literals.LiteralError as error:
             raise self.cursor.error(str(error)) from None
         if value is None:
-            raise self.cursor.error(f"unknown operator {token}")
+            raise self.cursor.error(f"unknown operator {token}{proposals.of_word(token)}")
         self.cursor.index += 1
         return value
 
