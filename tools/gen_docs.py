@@ -41,8 +41,11 @@ def _chapters() -> Iterator[tuple[str, Sequence[Instruction]]]:
     """The table's groups under the comments that head them in its source."""
     source = Path(instructions.__file__).read_text(encoding="utf-8")
     rows = iter(TABLE)
-    for title, body in re.findall(r"^# (.+)\nwith group\(.*\):\n((?:    op\(.+\n)+)", source, re.MULTILINE):
-        yield title, [next(rows) for _ in body.splitlines()]
+    # A chapter may have several groups.
+    _, *chapters = re.split(r"^# (.+)\n(?=with group\()", source, flags=re.MULTILINE)
+    for title, body in zip(chapters[::2], chapters[1::2], strict=True):
+        yield title, [next(rows) for _ in re.findall(r"^    op\(", body, re.MULTILINE)]
+    assert next(rows, None) is None
 
 
 def _row(row: Instruction) -> str:
