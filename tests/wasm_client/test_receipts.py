@@ -207,7 +207,8 @@ def test_no_byte_of_a_stored_receipt_can_be_changed(kind: str) -> None:
         {"request": lambda pair: [2.0, pair[1]]},
         {"reply": lambda pair: [1, pair[1]]},
     ],
-    ids=str,
+    # Not as functions are shown, which differs in every process that collects tests.
+    ids=",".join,
 )
 def test_more_than_a_receipt_is_none(change: dict[str, Any]) -> None:
     top = json.loads(stored("call").to_json())
