@@ -38,6 +38,7 @@ STACK = 1 << 30
 _COLLECTED = (b"struct.new", b"array.new", b"throw", b"try_table")
 EXTENSIONS = ("_loop", "_bodies", "_fast", "_pump")
 TESTS = ["test_engines", "test_engine", "test_native_numerics", "test_wide_frames", "test_windows"]
+TESTS += ["test_references_from_outside", "test_native_types"]
 
 
 def build() -> None:
