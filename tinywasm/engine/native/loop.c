@@ -26,6 +26,8 @@
 #define WORDS_A_JUMP_SHIFT 6
 #define HOST_CALL_JUMPS 256
 #define ALLOCATION_JUMPS 8
+/* A memory grows by a system call. */
+#define GROWTH_JUMPS 256
 
 const char *tw_table_digest(void) { return TABLE_DIGEST; }
 
@@ -377,7 +379,7 @@ poll: {
         int64_t old = tw_memory_grow(m, R64(pc->a));
         W64(pc->a, m->is64 ? (uint64_t)old : (uint32_t)old);
         LOAD_MEMORY;
-        budget -= ALLOCATION_JUMPS;
+        if (old >= 0) budget -= GROWTH_JUMPS;
         NEXT;
     }
     OP(memory_fill) { BULK(R64(pc->a + 2), tw_memory_fill(store, pc->c, instance->memories[pc->imm], fp + pc->a)); }
