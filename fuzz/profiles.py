@@ -15,6 +15,8 @@ _ACCEPTANCE_CASES = {"ci": 300, "nightly": 10_000}
 _NESTED_CASES = {"ci": 30, "nightly": 500}
 _GENERATED_CASES = {"ci": 500, "nightly": 20_000}
 _WINDOWED_CASES = {"ci": 150, "nightly": 5_000}
+# Runs on each engine, and steps of each.
+_USER_RUNS = {"ci": (4, 400), "nightly": (60, 4000)}
 _ORACLE_CASES = {"ci": 150, "nightly": 5_000}
 # Modules of 250 functions.
 _SHAPE_MODULES = {"ci": 4, "nightly": 2_000}
@@ -50,3 +52,4 @@ shape_modules = _chosen(_SHAPE_MODULES)
 shape_oracle_modules = _chosen(_SHAPE_ORACLE_MODULES)
 # So that several processors take part.
 SHAPE_PARTS = 2 if shape_modules == _SHAPE_MODULES["ci"] else 40
+user_runs, user_steps = _USER_RUNS[os.environ.get("FUZZ_PROFILE", "ci")]

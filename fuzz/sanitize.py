@@ -2,11 +2,12 @@
 
     python -m fuzz.sanitize [--modules N]
 
-Builds the package with instrumented extensions in build/sanitize and runs there: the official suite,
-where it is found, and again with small windows (`small_windows`); the tests of the engines and of the host's
-relay; mutants, which try the validator's C code as well; N generated modules on both engines; and these
-again, and the suite's garbage collection, with a collection at every allocation. The first finding ends it,
-with the sanitizer's report. Memory that the extensions' own C code allocated and lost is reported at the end.
+Builds the package with instrumented extensions in build/sanitize and runs there: the official suite, where
+it is found, and again with small windows (`small_windows`); the tests of the engines and of the host's
+relay; mutants, which try the validator's C code as well; N generated modules on both engines; a random user
+of the API; and the generated modules again, and the suite's garbage collection, with a collection at every
+allocation. The first finding ends it, with the sanitizer's report. Memory that the extensions' own C code
+allocated and lost is reported at the end.
 """
 
 from __future__ import annotations
@@ -96,6 +97,7 @@ def steps() -> Iterator[tuple[str, list[str]]]:
     yield "tests of the relay and of small calls", [*pytest, *confidential]
     yield "mutants of modules", [*pytest, "fuzz/test_execution.py", "fuzz/test_acceptance.py"]
     yield "generated modules", generated
+    yield "a random user of the API", [*pytest, "fuzz/test_api_user.py"]
     if scripts:
         yield "garbage collection in the suite, always", ["fuzz.stress", "tinywasm", "wast", *collecting]
     yield "generated modules, always collecting", ["fuzz.stress", *generated]
