@@ -125,7 +125,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--child", nargs=2, metavar=("RUNTIME", "MODULE"), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.child:
-        print(json.dumps(measure(*options.child, options.count)))
+        runtime, module = options.child
+        print(json.dumps(measure(runtime, module, options.count)))
     else:
         print(report(options.count, options.alive))
     return 0
