@@ -98,7 +98,7 @@ def wide_address(b: Body) -> None:
         b.code += _TEE + unsigned(b.local_of(I64))
 
 
-def small_load(b: Body) -> None:
+def small_load(b: Body, pointer: int | None = None) -> None:
     """A load of a number that is an address, from an address that nobody else makes."""
     memory = b.memories[0]
     if memory.address is I64:
@@ -106,33 +106,34 @@ def small_load(b: Body) -> None:
         b.number(I64, 60)
         b.instruction("i64.and", 2, I64)
     else:
-        b.get(b.pick(b.pointers))
+        b.get(b.pick(b.pointers) if pointer is None else pointer)
     b.code += op(b.pick(("i32.load8_u", "i32.load8_u", "i32.load16_u", "i32.load"))) + b"\0"
     b.code += unsigned(int(b.random() * 8) * 4)
     b.pop(1)
     b.stack.append(I32)
 
 
-def moving_load(b: Body) -> None:
-    """A load whose address is a local that has just moved."""
-    memory = b.memories[0]
-    if memory.address is I64:
+def moving_load(b: Body, below: int = 0) -> None:
+    """A load whose address is a local that has just moved, above operands that stand for that as well."""
+    pointer = b.pick(b.pointers)
+    if b.memories[0].address is I64:
+        for _ in range(below):
+            b.get(pointer)
         small_load(b)
         return
-    pointer = b.pick(b.pointers)
     b.get(pointer)
     if b.random() < 0.2:
         b.between()
     b.number(I32, b.pick((1, 4, 8, -4)))
-    b.instruction("i32.add", 1)
-    if b.random() < 0.5:
+    b.instruction("i32.add", 2, I32)
+    if below:
+        b.code += _TEE + unsigned(pointer)
+        for _ in range(below):
+            b.get(pointer)
+    elif b.random() < 0.5:
         b.code += _TEE + unsigned(pointer)
     else:
         b.set(pointer)
-        # Operands that stand for the new value, the last of which is the address.
-        for _ in range(int(b.random() * 2)):
-            b.get(pointer)
-            b.consume()
         b.get(pointer)
     b.code += op(b.pick(("i32.load", "i32.load8_u", "i32.load16_s"))) + b"\0\4"
 

@@ -164,12 +164,14 @@ class Body:
         """Write the body of a function about `subject`; the types of its results."""
         below = tuple(self.pick_type() for _ in range(2 + int(self.random() * 3)))
         extra = tuple(self.pick_type() for _ in range(int(self.random() * 3)))
-        results = below + extra
+        # Some locals are seen at the end.
+        watched = [self.local_of(type) for type in (I32, I32, I64, F32, F64)]
+        results = below + extra + tuple(self.locals[local] for local in watched)
         returns = isinstance(subject, str) and "return1" in subject
         if returns or self.random() < 0.2:
             # What a callee returns too, which can be called instead of a return, or an exception brings.
             others = self.pick(CALLEES).results if self.random() < 0.7 else self.pick(TAGS)
-            results = (I32,) if returns else others
+            results, watched = ((I32,) if returns else others), []
         self.labels.append(Label(results, 0))
         self.left = 14
         for type in below:
@@ -184,7 +186,9 @@ class Body:
             self.statement()
         if self.random() < 0.15:
             control.tail_call(self) if self.random() < 0.5 else control.leave(self)
-        self.finish(results)
+        self.finish(results[: len(results) - len(watched)])
+        for local in watched:
+            self.get(local)
         self.code += _END
         return results
 
@@ -379,21 +383,37 @@ class Body:
                 self.code += op("i32.eqz")
         elif number < 0.6:
             self.step()
-        elif number < 0.66:
+        elif number < 0.63:
             accesses.moving_load(self)
+        elif number < 0.67:
+            self.kept_comparison()
         elif number < 0.72:
             self.test()
         else:
             self.operand(I32)
 
+    def kept_comparison(self) -> None:
+        """A comparison that a local keeps, turned around."""
+        local = self.by_type[I32][1]
+        self.depth += 1
+        self.numeric(self.pick(_COMPARES))
+        self.depth -= 1
+        if self.random() < 0.5:
+            self.code += _TEE + unsigned(local)
+        else:
+            self.set(local)
+            self.get(local)
+        self.code += op("i32.eqz")
+
     def step(self) -> None:
         """A counter's step, and what becomes of it: a comparison, or the counter itself."""
         local = self.by_type[I32][1] if self.random() < 0.8 else self.local_of(I32)
         tee = self.random() < 0.5
-        self.get(local)
+        # Sometimes from one counter to another.
+        self.get(local if self.random() < 0.75 else self.local_of(I32))
         if self.random() < 0.3:
             self.between()
-        self.number(I32, self.pick((1, -1, 2, 4, -4, 32_767, -32_768, 32_768, -32_769, 1 << 20)))
+        self.number(I32, self.pick((1, -1, 4, -4, 32_767, -32_768, 32_768, -32_769, 1 << 20)))
         self.instruction("i32.add" if self.random() < 0.8 else "i32.sub", 1)
         self.code += (_TEE if tee else _SET) + unsigned(local)
         if not tee:
@@ -597,6 +617,9 @@ class Body:
         """What stands in a block or an arm."""
         if self.random() < 0.6:
             self.statement()
+        if self.random() < 0.2:
+            # The label's values come from here as well as from its end.
+            control.branch_if(self, 0)
         if self.random() < 0.15:
             control.leave(self)
         self.finish(results)

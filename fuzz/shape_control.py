@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from fuzz.shape_accesses import moving_load, small_load
 from fuzz.shape_types import CALLEES, REF_STRUCT, STRUCT, SUBSTRUCT, TAGS, op, unsigned
 from tinywasm.code import Cast, Catch, write_instruction
 from tinywasm.instructions import BY_NAME
@@ -100,7 +101,7 @@ def _count(b: Body, counter: int, up: bool) -> None:
 def _guarded_loop(b: Body, counter: int, up: bool, results: tuple[ValType, ...]) -> None:
     """A loop with parameters that any branch inside may go back to, since it counts at its head."""
     b.open("block", results)
-    params = b.pick(TAGS) if b.random() < 0.3 else ()
+    params = b.pick(TAGS) if b.random() < 0.6 else ()
     params = params or tuple(b.pick_type() for _ in range(int(b.random() * 3)))
     for type in params:
         b.operand(type)
@@ -112,6 +113,8 @@ def _guarded_loop(b: Body, counter: int, up: bool, results: tuple[ValType, ...])
     for _ in results:
         b.consume()
     label.closed = False
+    if params in TAGS and b.random() < 0.3:
+        _try_table(b, ())
     b.inside(params)
     if b.random() < 0.8:
         b.condition()
@@ -140,7 +143,7 @@ def _try_table(b: Body, results: tuple[ValType, ...]) -> None:
         for depth, label in enumerate(reversed(b.labels))
         if label.types == caught and depth and not label.closed
     ]
-    if fitting and b.random() < 0.4:
+    if fitting and b.random() < 0.7:
         # Further out, back to a loop, or to the function's end.
         clauses.insert(0, Catch(tag, False, b.pick(fitting)))
     elif not results and b.random() < 0.5:
@@ -211,7 +214,13 @@ def _carried(b: Body, depth: int) -> None:
 
 def _branch_if(b: Body) -> None:
     depth = _target(b)
-    if depth is None:
+    if depth is not None:
+        branch_if(b, depth)
+
+
+def branch_if(b: Body, depth: int) -> None:
+    """A branch that may be taken, to a label that is not closed."""
+    if b.labels[-1 - depth].closed:
         return
     before = len(b.stack)
     _carried(b, depth)
@@ -346,6 +355,41 @@ def _on_cast(b: Body) -> None:
     b.close(())
 
 
+def _moved(b: Body) -> None:
+    """Something that depends on a load that moves its address, which operands below stand for."""
+    below = len(b.stack)
+    moving_load(b, 1 + int(b.random() * 2))
+    if b.random() < 0.7:
+        use_condition(b)
+    else:
+        b.instruction(b.pick(("i32.add", "i32.xor", "i32.lt_u")), 2, I32)
+    while len(b.stack) > below:
+        b.consume()
+
+
+def _joined(b: Body) -> None:
+    """A local that changes in an arm, as its last instruction or nearly, and is used right behind."""
+    pointer = b.random() < 0.5
+    local = b.pick(b.pointers) if pointer else b.by_type[I32][1]
+    b.condition()
+    b.stack.pop()
+    b.open("if", ())
+    b.get(local)
+    b.number(I32, b.pick((1, 4, 8)))
+    b.instruction("i32.add", 2, I32)
+    b.set(local)
+    b.close(())
+    if pointer:
+        small_load(b, local)
+        b.consume()
+        return
+    b.get(local)
+    if b.random() < 0.8:
+        b.number(I32, int(b.random() * 9))
+        b.instruction(b.pick(("i32.ne", "i32.lt_u", "i32.gt_s")), 2, I32)
+    use_condition(b)
+
+
 def _null_test(b: Body) -> None:
     """Use a reference of whatever type."""
     b.instruction("ref.is_null", 1, I32)
@@ -360,4 +404,4 @@ def structured(b: Body, results: tuple[ValType, ...]) -> None:
 _STRUCTURED: list[Callable[[Body, tuple[ValType, ...]], None]] = [
     _block, _if_else, _if_else, _if_else, _loop, _loop, _try_table,
 ]  # fmt: skip
-STATEMENTS: list[Callable[[Body], None]] = [*[_branch_if] * 4, _on_null, _on_cast]
+STATEMENTS: list[Callable[[Body], None]] = [*[_branch_if] * 4, _on_null, _on_cast, _moved, _joined, _joined]
