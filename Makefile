@@ -5,11 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOG := $(VENV)/install.log
 SUITE := spec-tests/spec spec-tests/testsuite
-GENERATED := tinywasm/engine/native/_loop.c tinywasm/validation/_bodies.c channel/schannel/_fast.c \
-	host/wasm_host/_pump.c
+GENERATED := tinywasm/engine/native/_loop.c tinywasm/engine/native/select.c tinywasm/engine/ir/build.c \
+	tinywasm/validation/_bodies.c channel/schannel/_fast.c host/wasm_host/_pump.c
+# Compiled as they are: their types stand beside them.
+COMPILED := $(wildcard tinywasm/engine/*/*.pxd) $(patsubst %.pxd,%.py,$(wildcard tinywasm/engine/*/*.pxd))
 C_FOLDERS := tinywasm/engine/native tinywasm/validation channel/schannel host/wasm_host
 # An extension that is older than these refuses to run, so a changed one is built again.
-BUILT_FROM := setup.cfg pyproject.toml setup.py $(filter-out $(GENERATED), \
+BUILT_FROM := setup.cfg pyproject.toml setup.py $(COMPILED) $(filter-out $(GENERATED), \
 	$(foreach folder,$(C_FOLDERS),$(wildcard $(folder)/*.pyx $(folder)/*.[ch])))
 
 .DEFAULT_GOAL := help

@@ -48,6 +48,14 @@ else:
                     "-fno-code-hoisting",
                 ],
             ),
+            Extension(
+                "tinywasm.engine.ir.build",
+                sources=["tinywasm/engine/ir/build.py"],
+                extra_compile_args=["-O2"],
+            ),
+            Extension(
+                "tinywasm.engine.native.select", sources=[native + "select.py"], extra_compile_args=["-O2"]
+            ),
             Extension("schannel._fast", sources=["channel/schannel/_fast.pyx"], extra_compile_args=["-O2"]),
             Extension("wasm_host._pump", sources=["host/wasm_host/_pump.pyx"], extra_compile_args=["-O2"]),
         ],

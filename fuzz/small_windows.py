@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
 
-from tinywasm.engine.native import lower, windows
+from tinywasm.engine.native import frame
 
 # Windows of this many slots change within nearly every function.
 SMALL = 12
@@ -21,9 +21,9 @@ SMALL = 12
 def small_windows(slots: int = SMALL) -> Iterator[None]:
     """Until it ends, the native engine lowers functions through windows of about so many slots."""
     with (
-        patch.object(lower, "MAX_SLOTS", -1),
-        patch.object(windows, "FULL", slots),
-        patch.object(windows, "KEPT", slots // 4),
+        patch.object(frame, "MAX_SLOTS", -1),
+        patch.object(frame, "WINDOW", slots),
+        patch.object(frame, "REACH", 3 * slots),
     ):
         yield
 

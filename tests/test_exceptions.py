@@ -23,7 +23,7 @@ from schannel.messages import ErrorCode, TraceFrame
 from tinywasm import Frame, FuncType, Store, Tag, TagType, TrapCode, ValType, WasmException
 from tinywasm.cli.options import InFile
 from tinywasm.cli.repl import _Quit
-from tinywasm.engine.native.lower import TooDeep
+from tinywasm.engine.ir.check import Fault
 from tinywasm.text.literals import LiteralError
 from tinywasm.wasi.abi import Errno, WasiError
 from tinywasm.wast.runner import _Refuted
@@ -66,7 +66,7 @@ EXAMPLES: list[BaseException] = [
     WasiError(Errno.NOENT),
     InFile(Path("a.wasm"), tinywasm.DecodeError("wrong", 1)),
     LiteralError("wrong"),
-    TooDeep("wrong"),
+    Fault("wrong"),
     _Quit(),
     _Refuted("this", "that"),
     channel.LocalError("wrong"),

@@ -26,8 +26,8 @@ _KERNEL = """
 import sys
 from benchmarks.catalogue import BY_NAME
 from tinywasm import Config, Engine, Instance, Module, Store
-from tinywasm.engine.native import lower
-lower.PAIRED.clear()
+from tinywasm.engine.native import patterns
+patterns.PAIRS.clear()
 kernel, fuel = BY_NAME[sys.argv[1]], sys.argv[2] == "fuel"
 engine = Engine(Config(engine="native", consume_fuel=fuel))
 store = Store(engine)
@@ -38,8 +38,8 @@ Instance(store, Module(engine, kernel.wasm.read_bytes()), []).exports(store)["ru
 
 _COMMAND = """
 import sys
-from tinywasm.engine.native import lower
-lower.PAIRED.clear()
+from tinywasm.engine.native import patterns
+patterns.PAIRS.clear()
 from tinywasm.cli import main
 sys.exit(main(["run", "--engine", "native", "--dir", ".", *sys.argv[1:]]))
 """
@@ -51,7 +51,7 @@ _STOCK = "".join(f"item{number % 300} {number % 17 - 3}\n" for number in range(5
 
 def build(folder: Path) -> None:
     """A copy of the package in `folder`, with a loop that counts."""
-    for name in ("tinywasm", "benchmarks", _WASI):
+    for name in ("tinywasm", "channel/schannel", "host/wasm_host", "benchmarks", _WASI):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("*.so", "_*.c"))
     for name in ("setup.py", "pyproject.toml"):
         shutil.copy(ROOT / name, folder)

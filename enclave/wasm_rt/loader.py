@@ -95,15 +95,20 @@ class MeasuredFinder(MetaPathFinder):
         if fullname.partition(".")[0] not in self.packages:
             return None
         stem = fullname.replace(".", "/")
-        for name, is_package in ((f"{stem}/__init__.py", True), (f"{stem}.py", False)):
-            if name in self._entries:
-                loader = _MeasuredLoader(self, self._entries[name], name, is_package)
-                return importlib.util.spec_from_loader(fullname, loader, is_package=is_package)
+        if (package := f"{stem}/__init__.py") in self._entries:
+            return self._source_spec(fullname, package, is_package=True)
+        # Before the source, as Python does: some modules are both.
         for suffix in EXTENSION_SUFFIXES:
             if path_in_memory := self.library(stem + suffix):
                 extension = ExtensionFileLoader(fullname, path_in_memory)
                 return importlib.util.spec_from_file_location(fullname, path_in_memory, loader=extension)
+        if (module := f"{stem}.py") in self._entries:
+            return self._source_spec(fullname, module, is_package=False)
         raise ModuleNotFoundError(f"No module named {fullname!r} in the measured files", name=fullname)
+
+    def _source_spec(self, fullname: str, name: str, *, is_package: bool) -> ModuleSpec | None:
+        loader = _MeasuredLoader(self, self._entries[name], name, is_package)
+        return importlib.util.spec_from_loader(fullname, loader, is_package=is_package)
 
     def library(self, name: str) -> str:
         """A path from which a measured compiled file can be loaded; empty if there is none of that name."""

@@ -152,3 +152,13 @@ def test_names_cannot_steer_the_terminal(folder: Path, capsys: pytest.CaptureFix
 )  # fmt: skip
 def test_features(fields: str, expected: list[str]) -> None:
     assert features(text.parse_module(f"(module {fields})")) == expected
+
+
+def test_the_intermediate_form_of_every_function(capsys: pytest.CaptureFixture[str]) -> None:
+    for path in ("demo.wat", "demo.wasm"):
+        assert main(["inspect", "--ir", path]) == 0
+        lines = [line.rpartition(": ")[2].strip() for line in capsys.readouterr().out.splitlines()]
+        assert lines == [
+            *("func 1 $add", "fuel 3", "t0 = i32.add l0 l1", "return t0"),
+            *("func 2 $main", "fuel 2", "call i32:0x1 0", "return"),
+        ]

@@ -116,7 +116,7 @@ def test_lowering_inside_a_call_obeys_the_deadline(engine: str) -> None:
     module = Module(Engine(Config(engine=engine)), f'(module (func (export "f") (local i32) {body}))')
     store = Store(module.engine)
     function = Instance(store, module, []).exports(store)["f"]
-    store.set_deadline(0.05)
+    store.set_deadline(0.002)
     with pytest.raises(Interrupted):
         function(store)
     store.set_deadline(None)

@@ -13,6 +13,8 @@ from tinywasm.cli.features import features
 from tinywasm.cli.options import ALL_FEATURES, Subparsers, add_command, add_file, refusals_of
 from tinywasm.cli.output import as_json, printable, table
 from tinywasm.config import Engine
+from tinywasm.engine.ir.build import build
+from tinywasm.engine.ir.show import lines
 from tinywasm.instance import Module, import_types, is_binary, read_module
 from tinywasm.module import DecodedModule
 from tinywasm.types import (
@@ -47,18 +49,36 @@ def add_parser(commands: Subparsers) -> None:
         "Sections are those of the binary format, also for a module in the text format.",
     )
     add_file(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    form.add_argument("--ir", action="store_true", help="print the intermediate form of every function")
     parser.set_defaults(command=run)
 
 
 def run(options: argparse.Namespace) -> int:
     with refusals_of(options.file):
+        if options.ir:
+            print("\n".join(printable(line) for line in intermediate_form(options.file)))
+            return 0
         report = describe(options.file)
     if options.json:
         print(as_json(report))
     else:
         print("\n".join(_lines(report)))
     return 0
+
+
+def intermediate_form(path: Path) -> Iterator[str]:
+    """What the engines are given of each function, a line for each record.
+
+    Raises as `describe` does, and `StackExhausted` for a function that no engine holds.
+    """
+    syntax, _ = read_module(path.read_bytes(), ALL_FEATURES.features)
+    module = Module.from_decoded(Engine(ALL_FEATURES), syntax)
+    for index, function in enumerate(syntax.functions, module.context.imported_funcs):
+        name = syntax.names.functions.get(index)
+        yield f"func {index}" + (f" ${name}" if name is not None else "")
+        yield from lines(build(module.context, index, function))
 
 
 def describe(path: Path) -> dict[str, Any]:

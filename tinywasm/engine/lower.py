@@ -18,6 +18,7 @@ from typing import Any
 from tinywasm import numerics
 from tinywasm.code import BlockType, Cast, Catch, MemArg, instructions
 from tinywasm.engine import bulk, steps
+from tinywasm.engine.ir.form import MAX_LOCALS, MAX_OPERANDS
 from tinywasm.errors import StackExhausted
 from tinywasm.instructions import BY_NAME, TABLE, Instruction, Role
 from tinywasm.interruption import watched
@@ -44,9 +45,6 @@ from tinywasm.types import (
 # Exits of a block.
 GOTO, IF, UNWIND, TABLE_BRANCH, CALL, TAIL_CALL, RETURN = range(7)
 
-# A frame of more locals than this, or of more operands, is refused as stack exhaustion.
-MAX_LOCALS = 1_000_000
-MAX_OPERANDS = 1_000_000
 # Code without loops looks at the interrupt flag after so many instructions.
 MAX_UNPOLLED = 4096
 

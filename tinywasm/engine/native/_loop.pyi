@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tinywasm.engine.native.lower import NativeCode as LoweredCode
+from tinywasm.engine.native.frame import NativeCode as LoweredCode
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.module import Extern, ModuleInstance
 from tinywasm.types import DefinedType, GlobalType, MemoryType, TableType, TagType

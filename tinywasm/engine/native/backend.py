@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinywasm.engine.native import _loop
-from tinywasm.engine.native.lower import lower, lower_constant
+from tinywasm.engine.native.select import lower, lower_constant
 from tinywasm.interruption import obeying
 from tinywasm.matching import define
 from tinywasm.module import DecodedModule, Expr

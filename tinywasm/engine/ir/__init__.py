@@ -1,0 +1,1 @@
+"""The intermediate form between validation and the engines: see `form`."""

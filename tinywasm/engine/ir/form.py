@@ -1,0 +1,161 @@
+"""The intermediate form of a function body: records of integers, the same for every engine.
+
+A body is a run of basic blocks, in the order of the code. A record is `STRIDE` integers: what is done, the
+position of the instruction in the module, the height of the lowest operand that it takes, where its result
+goes, up to three operands, and two immediates. `ROW` is the ordinal of an instruction of the table, or one
+of the operations below that stand for structured control flow, locals and constants.
+
+A place, for an operand or a result, is one integer: `number << 3 | wide << 2 | kind`. It is a temporary,
+numbered by its height among the operands of the frame, a local, or a constant, numbered in `constants`.
+A vector is wide, and takes two heights. An operand of the stack is a temporary only where it has to be:
+`local.get` and the constants leave nothing behind. A temporary is used once, by what takes the operand.
+
+Branches have no values of their own: before a branch, moves bring them to the heights at which its label
+wants them, which makes the values of a label the parameters of its block. What a block finds below them is
+as it was where its label was opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from tinywasm.instructions import TABLE
+
+# A function with more locals than this, or with more operands at a time, is refused as stack exhaustion.
+MAX_LOCALS = 1_000_000
+MAX_OPERANDS = 1_000_000
+
+# Fields of a record.
+ROW, POSITION, BASE, RESULT, A, B, C, IMMEDIATE, SECOND = range(9)
+STRIDE = 9
+# As a place: there is none.
+NOWHERE = -1
+
+# Kinds of places, and the bit of those that are two heights wide.
+TEMPORARY, LOCAL, CONSTANT = range(3)
+KIND, WIDE, NUMBER = 3, 4, 3
+
+# Kinds of constants: a vector's bits are its index in `objects`.
+CONSTANT_KINDS = ("i32", "i64", "f32", "f64", "v128", "null")
+CONST_I32, CONST_I64, CONST_F32, CONST_F64, CONST_V128, CONST_NULL = range(6)
+
+# Operations beside the instructions of the table:
+# a block begins: IMMEDIATE is its number, SECOND the fuel that is charged here, A its handler region, and B
+# is 1 where it is a head, which is charged for;
+BLOCK = len(TABLE)
+# A to RESULT;
+MOVE = BLOCK + 1
+# to the block IMMEDIATE: in any case, or depending on A, where a cast is to the type `objects[SECOND]`;
+JUMP, BRANCH_IF, BRANCH_UNLESS = range(BLOCK + 2, BLOCK + 5)
+BRANCH_NULL, BRANCH_NON_NULL, BRANCH_CAST, BRANCH_CAST_FAIL = range(BLOCK + 5, BLOCK + 9)
+# to one of the SECOND blocks from `lists[IMMEDIATE]` on, the last of which is the default;
+BRANCH_TABLE = BLOCK + 9
+# from the function, with the B operands from `lists[A]` on.
+RETURN = BLOCK + 10
+NAMES = [
+    *(row.name for row in TABLE),
+    *("block", "move", "jump", "branch_if", "branch_unless", "branch_null", "branch_non_null"),
+    *("branch_cast", "branch_cast_fail", "branch_table", "return"),
+]
+INVERSE = {
+    BRANCH_IF: BRANCH_UNLESS,
+    BRANCH_UNLESS: BRANCH_IF,
+    BRANCH_NULL: BRANCH_NON_NULL,
+    BRANCH_NON_NULL: BRANCH_NULL,
+    BRANCH_CAST: BRANCH_CAST_FAIL,
+    BRANCH_CAST_FAIL: BRANCH_CAST,
+}
+
+
+class Clause(NamedTuple):
+    """A clause of `try_table`: the tag or None, whether the exception goes along, where it leads.
+
+    What it brings, of these widths, lies from `height` on when `block` begins.
+    """
+
+    tag: int | None
+    reference: bool
+    block: int
+    height: int
+    widths: tuple[int, ...]
+
+
+class Region(NamedTuple):
+    """Where the clauses of a `try_table` hold; `parent` is the region around, or -1."""
+
+    parent: int
+    clauses: tuple[Clause, ...]
+
+
+class Record(NamedTuple):
+    """A record's fields by their names, for readers that need not be quick."""
+
+    row: int
+    position: int
+    base: int
+    result: int
+    a: int
+    b: int
+    c: int
+    immediate: int
+    second: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Form:
+    """A function body in the intermediate form.
+
+    `code` has `STRIDE` integers a record; 64-bit immediates are signed. `lists` holds what does not fit
+    into a record: operands of calls and constructors, blocks of tables. `constants` are the bits of each,
+    signed, and `kinds` their kinds; `objects` are the immediates that are not integers. `regions` are the
+    handler regions. `blocks` counts the blocks, `heights` the heights of the frame.
+    """
+
+    code: Sequence[int]
+    lists: Sequence[int]
+    constants: Sequence[int]
+    kinds: Sequence[int]
+    objects: list[Any]
+    regions: list[Region]
+    blocks: int
+    heights: int
+
+    def records(self) -> Iterator[Record]:
+        """The records, one after the other."""
+        for start in range(0, len(self.code), STRIDE):
+            yield Record(*self.code[start : start + STRIDE])
+
+
+# Instructions whose operands are in `lists`, from A on, B of them.
+LISTED = [row.takes.repeated is not None or row.takes.fixed > 3 or row.leaves.fixed > 1 for row in TABLE]
+# Calls: the operand that says which function is C; the places of their results follow the arguments, and
+# SECOND has their number above 32 bits.
+CALLS = [row.takes.repeated in ("func", "type") for row in TABLE]
+
+
+def operands(code: Form, record: Record) -> list[int]:
+    """The places that a record reads, in order."""
+    if record.row in (BLOCK, JUMP):
+        return []
+    if record.row == RETURN:
+        return list(code.lists[record.a : record.a + record.b])
+    if record.row > BLOCK:
+        return [record.a]
+    row = TABLE[record.row]
+    if not LISTED[record.row]:
+        return [record.a, record.b, record.c][: row.takes.fixed]
+    listed = list(code.lists[record.a : record.a + record.b])
+    return [*listed, record.c] if CALLS[record.row] and row.takes.fixed else listed
+
+
+def results(code: Form, record: Record) -> list[int]:
+    """The places that a record writes, in order."""
+    if record.row < BLOCK and CALLS[record.row]:
+        first = record.a + record.b
+        return list(code.lists[first : first + (record.second >> 32)])
+    if record.result == NOWHERE:
+        return []
+    more = TABLE[record.row].leaves.fixed if record.row < BLOCK else 1
+    return [record.result + (each << NUMBER) for each in range(more)]

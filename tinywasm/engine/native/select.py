@@ -1,0 +1,772 @@
+# cython: boundscheck=False, wraparound=False, annotation_typing=False, cdivision=True
+"""From the intermediate form to register code: which words, and where in the frame everything lies.
+
+A frame is a run of 64-bit slots: the locals, then a slot for each height of the operands. Locals beyond
+`NEAR_SLOTS` are far: they lie before the frame's first slot, out of reach for the 16-bit fields of most
+words. Constants that a word cannot hold are put into scratch slots above the operands at hand, where
+nothing else lies: so whatever is brought there on the way cannot take the place of an operand.
+
+Words are selected one record after the other. A record may take the word before it along, if that made
+nothing but one of its operands: temporaries are used once. `barrier` is where words may no longer be taken
+back, since a branch leads behind them or they belong together.
+
+Bodies whose slots do not fit into 16 bits are seen through windows: the frame pointer moves to `base`
+slots above the frame's first, so that the operands at hand are near it, and everything else is fetched
+from out of sight. Each block is entered with the base that follows from its height.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from collections.abc import Sequence
+from typing import Any
+
+from tinywasm.engine.ir import build, form
+from tinywasm.engine.ir.form import (
+    BASE,
+    BLOCK,
+    BRANCH_CAST,
+    BRANCH_CAST_FAIL,
+    BRANCH_IF,
+    BRANCH_NON_NULL,
+    BRANCH_NULL,
+    BRANCH_TABLE,
+    BRANCH_UNLESS,
+    CONST_V128,
+    CONSTANT,
+    JUMP,
+    LOCAL,
+    MOVE,
+    NOWHERE,
+    RETURN,
+    STRIDE,
+    TEMPORARY,
+    Form,
+)
+from tinywasm.engine.native import frame
+from tinywasm.engine.native.frame import ABOVE, FAR_MEMORY, LATER, SCRATCH, Locals, NativeCode
+from tinywasm.engine.native.opcodes import OPCODES
+from tinywasm.engine.native.patterns import (
+    ADDED,
+    ANY_MEMORY,
+    BINARY,
+    COMMUTES,
+    COMPARED,
+    CONSTANTS,
+    COUNT,
+    EXTENDED,
+    FAILS,
+    FIRST_OF_PAIR,
+    HEAPS,
+    HOLDS,
+    INNER,
+    INNER_CONSTANT,
+    INTEGER,
+    LOAD,
+    MAKES,
+    MANNERS,
+    MOVING,
+    NO_CONSTANT,
+    NONE,
+    ONE,
+    PAIRS,
+    ROW,
+    STATIC,
+    STEPPING,
+    STORE,
+    TERNARY,
+    TWO,
+    TWO_CONSTANTS,
+    TWO_OPERATORS,
+    UNARY,
+    WORDS,
+)
+from tinywasm.engine.native.rare import RARE
+from tinywasm.instructions import TABLE
+from tinywasm.interruption import STEPS, look
+from tinywasm.module import Expr, Function
+from tinywasm.types import I64, FuncType, RefType, ValType
+from tinywasm.validation import Context
+
+
+def lower(
+    context: Context, index: int, function: Function, *, metered: bool, profiled: bool = False
+) -> NativeCode:
+    """The register code of a function of the module that `context` describes.
+
+    `metered` code pays with fuel; `profiled` code counts its calls and instructions.
+    Raises `StackExhausted` where its locals or operands cannot be held.
+    """
+    code = build.build(context, index, function)
+    signature = context.funcs[index].composite
+    assert isinstance(signature, FuncType)
+    return select(context, code, signature, function.locals, metered, profiled)
+
+
+def lower_constant(context: Context, expr: Expr, type: ValType) -> NativeCode:
+    """Lower a constant expression of type `type` as a function without parameters."""
+    code = build.build_expression(context, expr, type)
+    return select(context, code, FuncType((), (type,)), (), False, False)
+
+
+def select(
+    context: Context,
+    code: Form,
+    signature: FuncType,
+    declared: Sequence[tuple[int, ValType]],
+    metered: bool,
+    profiled: bool,
+) -> NativeCode:
+    """The register code of a function in the intermediate form."""
+    return Selector(context, code, Locals(signature.params, declared), metered, profiled).run(
+        sum(build.widths(signature.results))
+    )
+
+
+_ADD = OPCODES["i32_add__k"]
+_EQZ = OPCODES["i32_eqz"]
+_CONST, _CONST2, _CONST128 = OPCODES["const"], OPCODES["const2"], OPCODES["const128"]
+_MOVED, _MOVED2, _MOVED128 = OPCODES["move"], OPCODES["move2"], OPCODES["move128"]
+_WIDE_GET, _WIDE_SET, _WIDE_SHIFT = OPCODES["wide_get"], OPCODES["wide_set"], OPCODES["wide_shift"]
+_WIDE_MEMORY, _WIDE_LEAVE = OPCODES["wide_memory"], OPCODES["wide_leave"]
+_JUMP, _BR_TABLE, _WHEN, _UNLESS = (OPCODES[n] for n in ("jump", "br_table", "branch_if", "branch_unless"))
+_COUNTER = OPCODES["branch_if__i32_ne__k"]
+_REF_TEST = OPCODES["ref_test"]
+_FUEL, _COUNTS, _GLOBAL_GET128 = OPCODES["fuel"], OPCODES["count"], OPCODES["global_get128"]
+_RETURN0, _RETURN1, _RETURN_N = OPCODES["return0"], OPCODES["return1"], OPCODES["return_n"]
+ROWS = len(TABLE)
+_WITH_SHUFFLE = next(row.ordinal for row in TABLE if row.name == "i8x16.shuffle")
+
+
+def _doubled(integers: Any) -> Any:
+    """Room for twice as many."""
+    return array(memoryview(integers).format, bytes(memoryview(integers)) * 2)
+
+
+class Selector:
+    """The words of one function so far, and where everything lies."""
+
+    def __init__(self, context: Context, code: Form, locals: Locals, metered: bool, profiled: bool) -> None:
+        self.context = context
+        self.form = code
+        self.code = code.code
+        self.constants = code.constants
+        self.kinds = code.kinds
+        self.lists = self.operands = code.lists
+        self.locals = locals
+        self.plain_locals = locals.plain
+        self.window_size = frame.WINDOW
+        self.reach = frame.REACH
+        self.metered = int(metered)
+        self.profiled = profiled
+        self.first = locals.near
+        self.deep = locals.near + code.heights + ABOVE > frame.MAX_SLOTS
+        # How far the frame pointer is above the frame's first slot, and the lowest operand's slot from there.
+        self.base = 0
+        self.here = 0
+        self.highest = 0
+        self.windows: list[tuple[int, int]] = []
+        # In a body that is seen through windows: the slot of each block's first operand.
+        self.entries: dict[int, int] = {}
+        # The lower halves of the words, opcode and slots, and the upper ones, immediates.
+        self.low = array("Q", bytes(8 * 64))
+        self.high = array("q", bytes(8 * 64))
+        self.positions = array("q", bytes(8 * 64))
+        self.size = 0
+        self.barrier = 0
+        self.position = 0
+        self.ended = False
+        # Words that are data; branches, whose immediates' lower halves are blocks until all blocks are known.
+        self.data: set[int] = set()
+        self.branches: list[int] = []
+        self.starts = array("q", [-1]) * code.blocks
+        self.regions: list[tuple[int, int]] = [(-1, -1)] * len(code.regions)
+        self.region = -1
+        # A result for a local that is out of reach: its slot, the local's, its width.
+        self.owed: tuple[int, int, int] | None = None
+
+    def run(self, result_slots: int) -> NativeCode:
+        locals = self.locals
+        params, zeros, far = locals.param_slots, locals.near - locals.param_slots, locals.far
+        if self.deep:
+            self.find_entries()
+        if far:
+            self.emit(OPCODES["wide_enter"], params, 0, 0, far | zeros << 32)
+        if self.profiled:
+            self.emit(OPCODES["enter"], 0, 0, 0, 0)
+        for start in range(0, len(self.code), STRIDE):
+            if start % (STEPS * STRIDE) == 0:
+                look()
+            self.record(start)
+        self.enter_region(-1)
+        self.resolve()
+        self.pair()
+        slots = self.first + self.form.heights + ABOVE
+        return NativeCode(
+            self.packed(),
+            self.positions[: self.size],
+            far + slots + self.highest,
+            slots,
+            params,
+            0 if far else zeros,
+            result_slots,
+            self.handlers(),
+            self.windows,
+        )
+
+    def packed(self) -> bytes:
+        words = array("Q", bytes(16 * self.size))
+        words[0::2] = array("Q", bytes(memoryview(self.low)[: self.size]))
+        words[1::2] = array("Q", bytes(memoryview(self.high)[: self.size]))
+        return words.tobytes()
+
+    # Words
+
+    def emit(self, opcode: int, a: int, b: int, c: int, immediate: int) -> None:
+        size = self.size
+        if size == len(self.low):
+            self.low, self.high = _doubled(self.low), _doubled(self.high)
+            self.positions = _doubled(self.positions)
+        self.low[size] = opcode | a << 16 | b << 32 | c << 48
+        self.high[size] = immediate
+        self.positions[size] = self.position
+        self.size = size + 1
+
+    def emit_data(self, raw: bytes) -> None:
+        """A word of 16 bytes of data behind an instruction."""
+        self.data.add(self.size)
+        low, high = struct.unpack("<Qq", raw)
+        self.emit(0, 0, 0, 0, high)
+        self.low[self.size - 1] = low
+        self.barrier = self.size
+
+    def makes(self, place: int) -> bool:
+        """Whether the last word made the temporary and nothing else, and may be taken into another one."""
+        last = self.size - 1
+        if place & 3 != TEMPORARY or last < self.barrier:
+            return False
+        low = self.low[last]
+        return (low >> 16 & 0xFFFF) == self.first + (place >> 3) - self.base and MAKES[low & 0xFFFF] != 0
+
+    # Places
+
+    def seen(self, place: int) -> int:
+        """The slot of a local or temporary from where the frame pointer is, in reach of a word or not."""
+        number = place >> 3
+        if place & 3 == TEMPORARY:
+            return self.first + number - self.base
+        return (number if self.plain_locals else self.locals.slot(number)) - self.base
+
+    def slot(self, place: int, scratch: int) -> int:
+        """A slot in reach that holds the value: its own, or the scratch slot of that number."""
+        own = self.here + SCRATCH + 2 * scratch - self.base
+        if place & 3 == CONSTANT:
+            self.put_constant(own, place >> 3)
+            return own
+        slot = self.seen(place)
+        if 0 <= slot <= 0xFFFF:
+            return slot
+        self.emit(_WIDE_GET, own, 0, 1 + (place >> 2 & 1), slot)
+        return own
+
+    def target(self, place: int) -> int:
+        """The slot where a word leaves the result that belongs to `place`."""
+        slot = self.seen(place)
+        if 0 <= slot <= 0xFFFF:
+            return slot
+        own = self.here + SCRATCH - self.base
+        self.owed = own, slot, 1 + (place >> 2 & 1)
+        return own
+
+    def put_constant(self, slot: int, number: int) -> None:
+        """A constant into a slot; two small ones that follow each other share a word."""
+        value = self.constants[number]
+        if self.kinds[number] == CONST_V128:
+            self.emit(_CONST128, slot, 0, 0, 0)
+            self.emit_data(self.form.objects[value])
+            return
+        last = self.size - 1
+        if last >= self.barrier and self.low[last] & 0xFFFF == _CONST and 0 <= value <= 0xFFFFFFFF:
+            before = self.high[last]
+            if 0 <= before <= 0xFFFFFFFF:
+                first = self.low[last] >> 16 & 0xFFFF
+                self.low[last] = _CONST2 | first << 16 | slot << 48
+                self.high[last] = before | (value if value < 1 << 31 else value - (1 << 32)) << 32
+                return
+        self.emit(_CONST, slot, 0, 0, value)
+
+    def move(self, slot: int, place: int) -> None:
+        """A value into a slot in reach; two moves in a row share a word, which does them in order."""
+        if place & 3 == CONSTANT:
+            self.put_constant(slot, place >> 3)
+            return
+        source = self.seen(place)
+        if not 0 <= source <= 0xFFFF:
+            self.emit(_WIDE_GET, slot, 0, 1 + (place >> 2 & 1), source)
+        elif source == slot:
+            return
+        elif place & 4:
+            self.emit(_MOVED128, slot, source, 0, 0)
+        else:
+            last = self.size - 1
+            if last >= self.barrier and self.low[last] & 0xFFFF == _MOVED:
+                self.low[last] = (self.low[last] & 0xFFFFFFFF0000) | _MOVED2 | slot << 48
+                self.high[last] = source
+            else:
+                self.emit(_MOVED, slot, source, 0, 0)
+
+    def row(self, first: int, count: int) -> int:
+        """Bring operands into their own slots, one behind the other; the slot of the first."""
+        slot = self.here
+        for index in range(first, first + count):
+            place = self.operands[index]
+            if self.deep and slot - self.base > self.reach:
+                self.shift(self.window(slot))
+            self.move(slot - self.base, place)
+            slot += 1 + (place >> 2 & 1)
+        if self.deep:
+            self.shift(self.window(self.here))
+        return self.here - self.base
+
+    # Windows
+
+    def find_entries(self) -> None:
+        for start in range(0, len(self.code), STRIDE):
+            if self.code[start] == BLOCK:
+                self.entries[self.code[start + 7]] = self.first + self.code[start + BASE]
+
+    def window(self, slot: int) -> int:
+        """The base from which a slot, and what an instruction needs above it, is seen."""
+        windows = slot // self.window_size - 1
+        return windows * self.window_size if windows > 0 else 0
+
+    def shift(self, base: int) -> None:
+        """Move the frame pointer."""
+        if base != self.base:
+            if not self.ended:
+                self.emit(_WIDE_SHIFT, 0, 0, 0, base - self.base)
+            self.base = base
+            self.highest = max(self.highest, base)
+            self.barrier = self.size
+            self.windows.append((self.size, base))
+
+    # Records
+
+    def record(self, start: int) -> None:
+        code = self.code
+        row = code[start]
+        self.position = code[start + 1]
+        self.here = self.first + code[start + 2]
+        if self.deep and row != BLOCK:
+            self.shift(self.window(self.here))
+        if row == MOVE:
+            self.move_record(code[start + 3], code[start + 4])
+        elif row < BLOCK:
+            self.instruction(row, start)
+        elif row == BLOCK:
+            self.begin(start)
+        elif row == JUMP:
+            self.jump(code[start + 7])
+        elif row == BRANCH_IF:
+            self.test(code[start + 4], True, code[start + 7])
+        elif row == BRANCH_UNLESS:
+            self.test(code[start + 4], False, code[start + 7])
+        elif row == RETURN:
+            self.leave(code[start + 4], code[start + 5])
+        elif row == BRANCH_TABLE:
+            self.branch_table(code[start + 4], code[start + 7], code[start + 8])
+        else:
+            self.branch_reference(row, start)
+        if self.owed is not None:
+            slot, local, width = self.owed
+            self.owed = None
+            self.emit(_WIDE_SET, slot, 0, width, local)
+
+    def move_record(self, result: int, place: int) -> None:
+        slot = self.seen(result)
+        if 0 <= slot <= 0xFFFF:
+            self.move(slot, place)
+        else:
+            self.emit(_WIDE_SET, self.slot(place, 0), 0, 1 + (result >> 2 & 1), slot)
+
+    def begin(self, start: int) -> None:
+        """A block begins: its counters, and what belongs to where."""
+        code = self.code
+        if self.deep:
+            self.shift(self.window(self.here))
+        self.ended = False
+        if code[start + 4] != self.region:
+            self.enter_region(code[start + 4])
+        self.starts[code[start + 7]] = self.size
+        if code[start + 5]:
+            if self.metered:
+                self.emit(_FUEL, 0, 0, 0, code[start + 8])
+            if self.profiled:
+                self.emit(_COUNTS, 0, 0, 0, code[start + 8])
+        self.barrier = self.size
+
+    def enter_region(self, region: int) -> None:
+        """Here end and begin the handler regions that are not around both what was and what comes."""
+        regions = self.form.regions
+        old, new = set(), set()
+        while self.region >= 0:
+            old.add(self.region)
+            self.region = regions[self.region].parent
+        self.region = region
+        while region >= 0:
+            new.add(region)
+            region = regions[region].parent
+        for each in new - old:
+            self.regions[each] = self.size, self.size
+        for each in old - new:
+            self.regions[each] = self.regions[each][0], self.size
+
+    def handlers(self) -> list[list[Any]]:
+        """Innermost first: a region's number is larger than that of the region around it."""
+        found = []
+        for number in range(len(self.regions) - 1, -1, -1):
+            clauses = []
+            for clause in self.form.regions[number].clauses:
+                base = self.window(self.entries[clause.block]) if self.deep else 0
+                tag = -1 if clause.tag is None else clause.tag
+                target = self.starts[clause.block]
+                clauses.append([tag, int(clause.reference), target, self.first + clause.height, base])
+            first, end = self.regions[number]
+            found.append([first, end, clauses])
+        return found
+
+    # Branches
+
+    def branch(self, opcode: int, a: int, b: int, c: int, upper: int, block: int) -> None:
+        """A branch word; the lower half of its immediate is the block until all are known."""
+        self.branches.append(self.size)
+        self.emit(opcode, a, b, c, (upper if upper < 1 << 31 else upper - (1 << 32)) << 32 | block)
+
+    def resolve(self) -> None:
+        """Give the branches the distances to their blocks."""
+        for word in self.branches:
+            immediate = self.high[word]
+            distance = self.starts[immediate & 0xFFFFFFFF] - word
+            self.high[word] = (immediate >> 32 << 32) | (distance & 0xFFFFFFFF)
+
+    def jump(self, block: int) -> None:
+        if self.deep:
+            self.shift(self.window(self.entries[block]))
+        self.branch(_JUMP, 0, 0, 0, 0, block)
+        self.ended = True
+
+    def test(self, place: int, when: bool, block: int) -> None:
+        """Branch on the truth of an operand, with the comparison that made it, and a counter's step."""
+        slot = self.slot(place, 0)
+        if self.deep and self.window(self.entries[block]) != self.base:
+            self.test_afar(slot, when, block)
+            return
+        while self.makes(place):
+            last = self.size - 1
+            low = self.low[last]
+            opcode = low & 0xFFFF
+            if opcode == _EQZ:
+                self.size = last
+                when = not when
+                slot = low >> 32 & 0xFFFF
+                if slot < self.first - self.base:
+                    # A local keeps the word that made its value.
+                    break
+                place = (slot + self.base - self.first) << 3
+                continue
+            branch = HOLDS[opcode] if when else FAILS[opcode]
+            upper = self.half_constant(COMPARED[opcode], self.high[last])
+            if branch == NONE or upper is None:
+                break
+            self.size = last
+            self.step(branch, low >> 32 & 0xFFFF, low >> 48, upper, block)
+            return
+        if when and self.steps(slot):
+            # As a comparison with zero, which a counter's step goes along with.
+            self.step(_COUNTER, slot, 0, 0, block)
+            return
+        self.branch(_WHEN if when else _UNLESS, slot, 0, 0, 0, block)
+
+    def test_afar(self, slot: int, when: bool, block: int) -> None:
+        """Branch to a block that is entered with another base: over a jump that goes there."""
+        base = self.base
+        self.emit(_UNLESS if when else _WHEN, slot, 0, 0, 3)
+        self.barrier = self.size
+        self.jump(block)
+        self.ended = True
+        self.shift(base)
+        self.ended = False
+        self.barrier = self.size
+
+    def half_constant(self, kind: int, immediate: int) -> int | None:
+        """A comparison's constant as the upper half of an immediate holds it, or None if it does not fit."""
+        if kind == NO_CONSTANT:
+            return 0
+        if kind == INTEGER:
+            return immediate & 0xFFFFFFFF if -(1 << 31) <= immediate < 1 << 31 else None
+        (number,) = struct.unpack("<d", struct.pack("<q", immediate))
+        try:
+            (half,) = struct.unpack("<I", struct.pack("<f", number))
+        except OverflowError:
+            return None
+        (back,) = struct.unpack("<f", struct.pack("<I", half))
+        # Not for a NaN, which is unlike itself.
+        return int(half) if back == number else None
+
+    def steps(self, slot: int) -> bool:
+        """Whether the last word adds a small constant to the counter in `slot`."""
+        last = self.size - 1
+        if last < self.barrier or self.low[last] != (_ADD | slot << 16 | slot << 32):
+            return False
+        return -(1 << 15) <= self.high[last] < 1 << 15
+
+    def step(self, opcode: int, a: int, b: int, upper: int, block: int) -> None:
+        """Branch on a comparison, and take a counter's step along that comes just before."""
+        counted = STEPPING[opcode]
+        if counted != NONE and self.steps(a):
+            self.size -= 1
+            self.branch(counted, a, b, self.high[self.size] & 0xFFFF, upper, block)
+            return
+        self.branch(opcode, a, b, 0, upper, block)
+
+    def branch_table(self, place: int, first: int, count: int) -> None:
+        self.emit(_BR_TABLE, self.slot(place, 0), 0, 0, count - 1)
+        blocks = self.lists[first : first + count]
+        if not self.deep:
+            for block in blocks:
+                self.branch(_JUMP, 0, 0, 0, 0, block)
+            self.ended = True
+            return
+        # To jumps of the blocks that are entered with another base.
+        base = self.base
+        row = self.size
+        for _ in blocks:
+            self.emit(_JUMP, 0, 0, 0, 0)
+        reached: dict[int, int] = {}
+        for number, block in enumerate(blocks):
+            if block not in reached:
+                self.ended = True
+                self.shift(base)
+                self.ended = False
+                self.barrier = reached[block] = self.size
+                self.jump(block)
+            self.high[row + number] = reached[block] - (row + number) & 0xFFFFFFFF
+
+    def branch_reference(self, row: int, start: int) -> None:
+        """A branch on whether a reference is null, or of a type."""
+        code = self.code
+        place, block = code[start + 4], code[start + 7]
+        if row in (BRANCH_NULL, BRANCH_NON_NULL):
+            self.test_plainly(self.slot(place, 0), row == BRANCH_NON_NULL, block)
+            return
+        assert row in (BRANCH_CAST, BRANCH_CAST_FAIL)
+        concrete, bits = self.cast(self.form.objects[code[start + 8]])
+        scratch = self.here + SCRATCH + 2 - self.base
+        self.emit(_REF_TEST, scratch, self.slot(place, 0), concrete, bits)
+        self.test_plainly(scratch, row == BRANCH_CAST, block)
+
+    def test_plainly(self, slot: int, when: bool, block: int) -> None:
+        if self.deep and self.window(self.entries[block]) != self.base:
+            self.test_afar(slot, when, block)
+        else:
+            self.branch(_WHEN if when else _UNLESS, slot, 0, 0, 0, block)
+
+    def leave(self, first: int, count: int) -> None:
+        """Return from the function."""
+        if count == 1 and not self.lists[first] & 4:
+            slot, slots = self.slot(self.lists[first], 0), 1
+        else:
+            slot, slots = self.row(first, count), 0
+            for index in range(first, first + count):
+                slots += 1 + (self.lists[index] >> 2 & 1)
+        far = self.locals.far + self.base
+        if far:
+            self.emit(_WIDE_LEAVE, slot, slots, 0, far)
+            self.emit(_RETURN0, 0, 0, 0, 0)
+        elif slots < 2:
+            self.emit(_RETURN1 if slots else _RETURN0, slot, 0, 0, 0)
+        else:
+            self.emit(_RETURN_N, slot, 0, 0, slots)
+        self.ended = True
+
+    # Instructions
+
+    def instruction(self, row: int, start: int) -> None:
+        code = self.code
+        manner = MANNERS[row]
+        if manner == BINARY:
+            self.binary(row, code[start + 3], code[start + 4], code[start + 5], code[start + 7])
+        elif manner == LOAD:
+            self.access(row, code[start + 3], code[start + 4], NOWHERE, code[start + 7], code[start + 8])
+        elif manner == STORE:
+            self.access(row, NOWHERE, code[start + 4], code[start + 5], code[start + 7], code[start + 8])
+        elif manner == UNARY:
+            source = self.slot(code[start + 4], 0)
+            self.emit(WORDS[row], self.target(code[start + 3]), source, 0, code[start + 7])
+        elif manner == ONE:
+            source = self.slot(code[start + 4], 0) if TABLE[row].takes.fixed else 0
+            wide = code[start + 3] & 4
+            word = _GLOBAL_GET128 if wide else WORDS[row]
+            self.emit(word, self.target(code[start + 3]), source, 0, code[start + 7])
+        elif manner == ROW:
+            self.in_row(row, start)
+        elif manner == TWO:
+            x, y = self.slot(code[start + 4], 0), self.slot(code[start + 5], 1)
+            self.emit(WORDS[row], x, y, 0, code[start + 7])
+        elif manner == TERNARY:
+            x, y, z = (self.slot(code[start + 4 + each], each) for each in range(3))
+            self.emit(WORDS[row], self.target(code[start + 3]), x, y, z)
+        else:
+            RARE[TABLE[row].name](self, self.form_record(start))
+
+    def form_record(self, start: int) -> form.Record:
+        return form.Record(*self.code[start : start + STRIDE])
+
+    def binary(self, row: int, result: int, first: int, second: int, immediate: int) -> None:
+        if COMMUTES[row] and first & 3 == CONSTANT and second & 3 != CONSTANT:
+            first, second = second, first
+        word = CONSTANTS[row]
+        if second & 3 == CONSTANT and word != NONE:
+            bits = self.constants[second >> 3]
+            if self.makes(first):
+                low, last = self.low[self.size - 1], self.size - 1
+                inner = low & 0xFFFF
+                if INNER_CONSTANT[inner]:
+                    fused = TWO_CONSTANTS.get(inner * ROWS + row, NONE)
+                    if fused != NONE:
+                        self.size = last
+                        both = (self.high[last] & 0xFFFFFFFF) | _signed_half(bits) << 32
+                        self.emit(fused, self.target(result), low >> 32 & 0xFFFF, 0, both)
+                        return
+            if EXTENDED[row]:
+                bits = _signed_half(bits)
+            self.emit(word, self.target(result), self.slot(first, 0), 0, bits)
+            return
+        if self.fuse(row, result, first, second):
+            return
+        x, y = self.slot(first, 0), self.slot(second, 1)
+        self.emit(WORDS[row], self.target(result), x, y, immediate)
+        if row == _WITH_SHUFFLE:
+            self.emit_data(self.form.objects[immediate])
+
+    def fuse(self, row: int, result: int, first: int, second: int) -> bool:
+        """Take along the operator that has just made one of the operands."""
+        right = self.makes(second)
+        if not right and not self.makes(first):
+            return False
+        last = self.size - 1
+        low, high = self.low[last], self.high[last]
+        inner = low & 0xFFFF
+        if not INNER[inner]:
+            return False
+        fused = TWO_OPERATORS.get((inner * ROWS + row) * 2 + right, NONE)
+        if fused == NONE:
+            return False
+        self.size = last
+        other = self.slot(first if right else second, LATER)
+        x, y = low >> 32 & 0xFFFF, low >> 48
+        if INNER[inner] == 2:
+            self.emit(fused, self.target(result), x, other, high)
+        else:
+            self.emit(fused, self.target(result), x, y, other)
+        return True
+
+    def access(self, row: int, result: int, address: int, value: int, offset: int, memory: int) -> None:
+        """A load, or a store of `value`. What the address was made with goes into the word."""
+        short = memory == 0 and not self.large(0)
+        word, base, third = WORDS[row], NONE, memory
+        if not short:
+            word = ANY_MEMORY[row]
+        elif address & 3 == CONSTANT:
+            # The sum of two numbers of 32 bits: the word knows its whole address.
+            word, base = STATIC[row], 0
+            offset += self.constants[address >> 3]
+        else:
+            last = self.size - 1
+            if last >= self.barrier and self.low[last] & 0xFFFF == _ADD:
+                low = self.low[last]
+                made = self.makes(address)
+                if made or (address & 3 == LOCAL and (low >> 16 & 0xFFFF) == self.seen(address)):
+                    # The word that moved a local on to the address goes into the access, which writes it.
+                    word = ADDED[row] if made else MOVING[row]
+                    third = 0 if made else low >> 16 & 0xFFFF
+                    base = low >> 32 & 0xFFFF
+                    offset |= _signed_half(self.high[last]) << 32
+                    self.size = last
+        if base == NONE:
+            base = self.slot(address, 0)
+        if memory >= FAR_MEMORY:
+            third = FAR_MEMORY
+        stored = 0 if value == NOWHERE else self.slot(value, LATER)
+        if memory >= FAR_MEMORY:
+            self.emit(_WIDE_MEMORY, 0, 0, 0, memory)
+        if value == NOWHERE:
+            self.emit(word, self.target(result), base, third, offset)
+        else:
+            self.emit(word, base, stored, third, offset)
+        if memory >= FAR_MEMORY:
+            # Nothing comes between the two words.
+            self.barrier = self.size
+
+    def large(self, memory: int) -> bool:
+        """Whether a memory has 64-bit addresses."""
+        return self.context.memories[memory].address is I64
+
+    def in_row(self, row: int, start: int) -> None:
+        """Operands in consecutive slots, where the results will be as well."""
+        record = self.form_record(start)
+        instruction = TABLE[row]
+        if form.LISTED[row]:
+            slot = self.row(record.a, record.b)
+        else:
+            height = self.here
+            for place in (record.a, record.b, record.c)[: instruction.takes.fixed]:
+                self.move(height - self.base, place)
+                height += 1 + (place >> 2 & 1)
+            slot = self.here - self.base
+        # Two indices take a half of the immediate each.
+        both = record.immediate
+        if len(instruction.immediates) == 2:
+            both |= _signed_half(record.second) << 32
+        # Field c: whether the work that the operands determine is paid for.
+        self.emit(WORDS[row], slot, 0, self.metered, both if instruction.name != "array.copy" else 0)
+        self.ended = instruction.name == "throw"
+        if record.result & 3 == LOCAL and record.result != NOWHERE:
+            self.move_record(record.result, record.base << 3 | (record.result & 4))
+
+    def cast(self, ref: RefType) -> tuple[int, int]:
+        """Field c and the immediate: the type index in the low half or the abstract type, and flags."""
+        concrete = isinstance(ref.heap, int)
+        code = ref.heap if isinstance(ref.heap, int) else HEAPS[ref.heap]  # type: ignore[index]
+        return int(concrete), code | ref.nullable << 32
+
+    # Pairs
+
+    def pair(self) -> None:
+        """Let words that often follow each other be done in one.
+
+        The second stays as it is, for branches that come to it, and may begin a pair of its own.
+        """
+        low = self.low
+        for index in range(self.size - 1):
+            word = low[index]
+            opcode = word & 0xFFFF
+            if opcode >= COUNT or not FIRST_OF_PAIR[opcode]:
+                continue
+            following = low[index + 1]
+            forms = PAIRS.get(opcode * COUNT + (following & 0xFFFF))
+            if forms is None or index in self.data or index + 1 in self.data:
+                continue
+            made = word >> 16 & 0xFFFF
+            for taken, both in forms:
+                value = self.high[index + 1] if taken == 4 else following >> 16 * taken & 0xFFFF
+                if not taken or value == made:
+                    low[index] = word - opcode + both
+                    break
+
+
+def _signed_half(bits: int) -> int:
+    """The lower 32 bits as a signed number."""
+    bits &= 0xFFFFFFFF
+    return bits - (1 << 32) if bits >> 31 else bits
