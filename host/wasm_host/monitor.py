@@ -26,7 +26,11 @@ from .logs import log_event
 
 _MAX_DATAGRAM = 65536
 _START_TIMEOUT = 60.0
+_ENCLAVE_TIMEOUT = 20.0
+"""Seconds for one enclave, which is a fork: a monitor that takes longer hangs."""
+
 _STOP_TIMEOUT = 5.0
+_HANGS = "the security monitor does not start an enclave: it hangs"
 
 _PASSED_ON = ("TINYWASM_STATE_DIR", "XDG_STATE_HOME", "HOME")
 """All of the environment that the monitor sees: where the simulated device's key is."""
@@ -189,7 +193,8 @@ class MonitorProcess:
         """Have an enclave started.
 
         Raises:
-            MonitorError: the monitor has ended, or could not start it.
+            MonitorError: the monitor has ended, could not start it, or did not in time.
+            OSError: this process has no descriptors left.
         """
         ours, theirs = zip(socket.socketpair(), socket.socketpair(), strict=True)
         self._last_number += 1
@@ -199,15 +204,20 @@ class MonitorProcess:
             socket.send_fds(self._control, [request], [end.fileno() for end in theirs])
         except OSError as error:
             enclave.hang_up()
-            raise MonitorError("the security monitor is gone") from error
+            hangs = isinstance(error, BlockingIOError)
+            raise MonitorError(_HANGS if hangs else "the security monitor is gone") from error
         finally:
             for end in theirs:
                 end.close()
         self._enclaves[enclave.number] = enclave
         try:
-            await enclave.pid
-        except BaseException:
+            async with asyncio.timeout(_ENCLAVE_TIMEOUT):
+                await enclave.pid
+        except BaseException as error:
+            # Started later all the same, it finds that nobody is there, and ends.
             enclave.hang_up()
+            if isinstance(error, TimeoutError):
+                raise MonitorError(_HANGS) from error
             raise
         return enclave
 

@@ -35,7 +35,7 @@ class EnclavePool:
         """An enclave that has served nobody.
 
         Raises:
-            MonitorError: none can be started.
+            MonitorError, OSError: none can be started.
         """
         while self._ready:
             enclave = self._ready.popleft()
@@ -68,7 +68,7 @@ class EnclavePool:
         while len(self._ready) < self._size:
             try:
                 enclave = await self._start()
-            except MonitorError as error:
+            except (MonitorError, OSError) as error:
                 log_event(logging.WARNING, "pool_failed", f"no enclave can be kept ready: {error}")
                 await asyncio.sleep(_RETRY)
                 continue

@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Coroutine
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from schannel.endings import Ending
 from schannel.framing import LENGTH_SIZE, MAGIC, PROLOGUE_SIZE, Refusal, encode_refusal
@@ -34,6 +34,9 @@ _MAX_REFUSING = 64
 
 _MAX_FIRST_MESSAGE = 1024
 """Bytes of a client's first record: in every suite it is one public key."""
+
+_MAX_EARLY = 4096
+"""Bytes that are read of a client while it waits for an enclave."""
 
 KILLED, FAILED = "killed", Ending.FAILED.name.lower()
 """How sessions end that should not: an enclave that does not end is killed by the host."""
@@ -165,11 +168,13 @@ class Server:
 
     async def _serve(self, address: str, peer: str, client: Streams) -> None:
         with self._admission.connection(address):
-            first = await self._unless_draining(first_message(client[0], self._limits.handshake))
+            first = await unless(first_message(client[0], self._limits.handshake), self._drained())
             since = time.monotonic()
             async with contextlib.AsyncExitStack() as stack:
-                await self._unless_draining(stack.enter_async_context(self._admission.place(address)))
-                enclave = await self._pool.take()
+                early = bytearray()
+                taking = self._take(address, stack)
+                enclave = await unless(taking, self._drained(), hung_up(client[0], early))
+                first += early
                 self._metrics.waits += 1
                 self._metrics.wait_seconds += time.monotonic() - since
                 log_event(
@@ -183,23 +188,15 @@ class Server:
                 with self._memory.watching(enclave.pid.result(), kill) as too_large:
                     await self._connect(peer, client, enclave, first, too_large)
 
-    async def _unless_draining(self, waited_for: Coroutine[Any, Any, _T]) -> _T:
-        """Wait for something that does not matter any more when the host stops.
+    async def _take(self, address: str, stack: contextlib.AsyncExitStack) -> Enclave:
+        """Wait for a place, which `stack` holds, and for an enclave."""
+        await stack.enter_async_context(self._admission.place(address))
+        return await self._pool.take()
 
-        Raises:
-            TurnedAway: it stops.
-        """
-        waiting = asyncio.create_task(waited_for)
-        draining = asyncio.create_task(self._draining.wait())
-        try:
-            await asyncio.wait({waiting, draining}, return_when=asyncio.FIRST_COMPLETED)
-            if not waiting.done():
-                raise TurnedAway(Refusal.STOPPING)
-            return waiting.result()
-        finally:
-            waiting.cancel()
-            draining.cancel()
-            await asyncio.gather(waiting, draining, return_exceptions=True)
+    async def _drained(self) -> NoReturn:
+        """Wait until the host stops, which is TurnedAway."""
+        await self._draining.wait()
+        raise TurnedAway(Refusal.STOPPING)
 
     async def _connect(
         self, peer: str, client: Streams, enclave: Enclave, first: bytes, too_large: asyncio.Event
@@ -284,6 +281,37 @@ class Server:
             pass
         finally:
             self._refusing -= 1
+
+
+async def unless(waited_for: Coroutine[Any, Any, _T], *given_up: Coroutine[Any, Any, NoReturn]) -> _T:
+    """Wait for something, unless one of the others raises before: then it does not matter any more."""
+    wanted = asyncio.create_task(waited_for)
+    others = [asyncio.create_task(other) for other in given_up]
+    try:
+        await asyncio.wait({wanted, *others}, return_when=asyncio.FIRST_COMPLETED)
+        return next(filter(asyncio.Task.done, [wanted, *others])).result()
+    finally:
+        for task in (wanted, *others):
+            task.cancel()
+        await asyncio.gather(wanted, *others, return_exceptions=True)
+
+
+async def hung_up(reader: asyncio.StreamReader, early: bytearray) -> NoReturn:
+    """Wait until a client that waits itself has left; what it sends meanwhile is added to `early`.
+
+    Raises:
+        NotOurs: it has left: without its own direction of the stream, a session is not possible either.
+    """
+    try:
+        # A client has nothing to say before its enclave has: who sends more than this is not looked after.
+        while len(early) <= _MAX_EARLY:
+            if not (data := await reader.read(_MAX_EARLY)):
+                raise NotOurs(_LEFT, "left while it waited for an enclave")
+            early += data
+    except ConnectionError as error:
+        raise NotOurs(_LEFT, "broke off while it waited for an enclave") from error
+    await asyncio.get_running_loop().create_future()
+    raise AssertionError("nobody ends this wait")
 
 
 async def first_message(reader: asyncio.StreamReader, seconds: float) -> bytes:

@@ -12,7 +12,7 @@ from typing import cast
 from schannel.framing import MAGIC, encode_record
 from wasm_host.limits import ServerLimits
 from wasm_host.metrics import Metrics
-from wasm_host.monitor import Enclave, MonitorError, MonitorProcess, Stop
+from wasm_host.monitor import Enclave, MonitorProcess, Stop
 from wasm_host.server import Server
 from wasm_host.storage import SealedStore, StoreLimits
 
@@ -37,11 +37,14 @@ class FakeMonitor:
         self.stopped: list[int] = []
         self.reasons: list[Stop] = []
         self.killed: list[int] = []
-        self.broken = False
+        self.broken: Exception | None = None
+        self.hanging = asyncio.Event()
 
     async def start_enclave(self) -> Enclave:
         if self.broken:
-            raise MonitorError("the security monitor is gone")
+            raise self.broken
+        while self.hanging.is_set():
+            await asyncio.sleep(0.01)
         ours, theirs = socket.socketpair()
         number = len(self.tasks) + 1
         pid: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -97,8 +100,14 @@ async def running_server(
 async def exchange(address: tuple[str, int], data: bytes) -> bytes:
     reader, writer = await asyncio.open_connection(*address)
     writer.write(HELLO + data)
-    writer.write_eof()
-    received = await asyncio.wait_for(reader.read(), 20)
+    try:
+        received = await asyncio.wait_for(reader.readexactly(len(HELLO + data)), 20)
+    except asyncio.IncompleteReadError as error:
+        received = error.partial
+    # Only now: a client that ends its direction while it waits has left.
+    if not reader.at_eof():
+        writer.write_eof()
+        received += await asyncio.wait_for(reader.read(), 20)
     writer.close()
     return received
 

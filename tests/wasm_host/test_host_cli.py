@@ -186,6 +186,34 @@ def test_no_state_passes_from_one_client_to_the_next(tmp_path: Path) -> None:
         assert len(set(identities)) == 3, "an enclave for each"
 
 
+def test_monitor_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for it without end, and it may go on later."""
+    monkeypatch.setenv("TINYWASM_STATE_DIR", str(tmp_path))
+
+    async def main() -> None:
+        monitor = MonitorProcess.start(EnclaveFiles())
+        try:
+            await monitor.ready()
+            signal_process(monitor.pid, signal.SIGSTOP)
+            with monkeypatch.context() as patched:
+                patched.setattr("wasm_host.monitor._ENCLAVE_TIMEOUT", 0.1)
+                with pytest.raises(MonitorError, match="hangs"):
+                    await asyncio.wait_for(monitor.start_enclave(), 20)
+            signal_process(monitor.pid, signal.SIGCONT)
+            enclave = await monitor.start_enclave()
+            assert enclave.number == 2
+            # Zygote and this one: the first finds that nobody is there, and ends.
+            while len(descendants(monitor.pid)) > 2:
+                await asyncio.sleep(0.02)
+            monitor.kill_enclave(enclave)
+            assert await asyncio.wait_for(enclave.ended, 20) == signal.SIGKILL
+            enclave.hang_up()
+        finally:
+            await monitor.close()
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+
+
 def test_monitor_process_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports come from the monitor itself: the host's socket cannot ask for one."""
     monkeypatch.setenv("TINYWASM_STATE_DIR", str(tmp_path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import mmap
 import os
@@ -24,7 +25,7 @@ from wasm_host.limits import ServerLimits
 from wasm_host.logs import LimitedLog
 from wasm_host.memory import MemoryWatch, process_memory
 from wasm_host.metrics import Metrics
-from wasm_host.monitor import MonitorProcess, Stop
+from wasm_host.monitor import MonitorError, MonitorProcess, Stop
 from wasm_host.server import Server
 from wasm_host.storage import SealedStore, StoreLimits
 
@@ -125,6 +126,77 @@ def test_many_addresses_share_the_rest() -> None:
             assert metrics.sessions == 8
             async with client(address, HELLO + b"?", source="127.0.1.9") as (reader, _):
                 assert await hear(reader) == encode_refusal(Refusal.BUSY)
+
+    run(main())
+
+
+@pytest.mark.parametrize("ending", ["closed", "reset", "half closed", "after early bytes"])
+def test_client_that_leaves_while_it_waits(ending: str) -> None:
+    """It gives its place in the queue back at once, and takes no enclave later."""
+
+    async def main() -> None:
+        monitor = FakeMonitor()
+        limits = ServerLimits(enclaves=1, waiting=1, wait=20, pool=0)
+        async with (
+            running_server(monitor, limits) as (_, address, metrics),
+            client(address) as (_, served),
+            client(address, HELLO + b"?") as (_, leaving),
+        ):
+            await asyncio.wait_for(until(lambda: metrics.waiting == 1), 20)
+            if ending == "after early bytes":
+                leaving.write(b"?" * 1000)
+                await leaving.drain()
+            if ending == "half closed":
+                leaving.write_eof()
+            elif ending == "reset":
+                leaving.transport.abort()
+            else:
+                leaving.close()
+            await asyncio.wait_for(until(lambda: metrics.waiting == 0), 20)
+            assert metrics.refused == {"left": 1}
+            late = asyncio.create_task(exchange(address, b"late"))
+            await asyncio.wait_for(until(lambda: metrics.waiting == 1), 20)
+            served.close()
+            assert await late == HELLO + b"late"
+            assert len(monitor.tasks) == 2
+
+    run(main())
+
+
+@pytest.mark.parametrize("ending", ["client", "host"])
+def test_nobody_waits_for_a_monitor_that_hangs(ending: str) -> None:
+    """A client that leaves meanwhile gives its place back, and the host can stop."""
+
+    async def main() -> None:
+        monitor = FakeMonitor()
+        monitor.hanging.set()
+        async with (
+            running_server(monitor, ServerLimits(pool=0)) as (server, address, metrics),
+            client(address, HELLO + b"?") as (reader, writer),
+        ):
+            await asyncio.wait_for(until(lambda: metrics.sessions == 1), 20)
+            if ending == "client":
+                writer.close()
+            else:
+                await asyncio.wait_for(server.drain(), 20)
+                assert await hear(reader) == encode_refusal(Refusal.STOPPING)
+            await asyncio.wait_for(until(lambda: metrics.sessions == 0), 20)
+
+    run(main())
+
+
+def test_what_comes_early_is_passed_on() -> None:
+    """In order, however much, although the host looks at it while its client waits."""
+    sent = bytes(range(256)) * 1000
+
+    async def main() -> None:
+        limits = ServerLimits(enclaves=1, wait=20, pool=0)
+        async with running_server(FakeMonitor(), limits) as (_, address, metrics):
+            async with client(address):
+                late = asyncio.create_task(exchange(address, sent))
+                await asyncio.wait_for(until(lambda: metrics.waiting == 1), 20)
+                await asyncio.sleep(0.05)
+            assert await late == HELLO + sent
 
     run(main())
 
@@ -500,16 +572,19 @@ class TestPool:
 
         run(main())
 
-    def test_failing_monitor_is_asked_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize(
+        "error", [MonitorError("the security monitor is gone"), OSError(errno.EMFILE, "Too many open files")]
+    )
+    def test_failing_monitor_is_asked_again(self, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("wasm_host.pool._RETRY", 0.05)
 
         async def main() -> None:
             monitor = FakeMonitor()
-            monitor.broken = True
+            monitor.broken = error
             async with running_server(monitor, ServerLimits(pool=1)) as (_, _address, metrics):
                 await asyncio.sleep(0.1)
                 assert metrics.pool_ready == 0
-                monitor.broken = False
+                monitor.broken = None
                 await asyncio.wait_for(until(lambda: metrics.pool_ready == 1), 20)
 
         run(main())
