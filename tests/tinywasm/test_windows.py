@@ -496,6 +496,22 @@ def test_a_loop_at_depth_is_interrupted() -> None:
         exports.f()
 
 
+# Slots from 32,768 on need all 16 bits of a field, in a frame that is seen without windows and in the others.
+@pytest.mark.parametrize("number", [32_766, 59_900, 80_000])
+def test_two_moves_or_constants_in_a_row_to_high_slots(number: int) -> None:
+    text = f"""
+        (module (type $three (func (param i32 i32 i32) (result i32)))
+          (func $sub (type $three)
+            (i32.sub (local.get 0) (i32.sub (local.get 1) (local.get 2))))
+          (func (export "f") (param i32 i32) (result i32)
+            {"i32.const 1 " * number}
+            (local.get 0) (local.get 1) (block) i32.sub
+            (call $sub (i32.const 500) (i32.const 70) (local.get 1)) i32.add
+            (i32.const 9) (i32.const 4) (block (param i32 i32) (result i32) i32.sub) i32.add
+            {"i32.add " * number}))"""
+    assert agreed(text, "f", 7, 3) == number + (7 - 3) + (500 - (70 - 3)) + (9 - 4)
+
+
 def test_one_operand_too_many_is_exhaustion() -> None:
     assert agreed(deep("(i64.const 5)" * 1001, 999))[0] is StackExhausted
 

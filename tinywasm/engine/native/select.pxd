@@ -37,9 +37,9 @@ cdef class Selector:
     cpdef long long slot(self, long long place, long scratch) except? -1
     @cython.locals(own="long long", slot="long long")
     cpdef long long target(self, long long place) except? -1
-    @cython.locals(value="long long", last=long, before="long long", first="unsigned long long")
+    @cython.locals(value="long long", last=long, before="long long", first="unsigned long long", upper="unsigned long long")
     cdef put_constant(self, long long slot, long long number)
-    @cython.locals(source="long long", last=long)
+    @cython.locals(source="long long", last=long, low="unsigned long long", upper="unsigned long long")
     cpdef move(self, long long slot, long long place)
     @cython.locals(slot="long long", index=long, place="long long")
     cpdef long long row(self, long first, long count) except? -1

@@ -290,8 +290,8 @@ class Selector:
         if last >= self.barrier and self.low[last] & 0xFFFF == _CONST and 0 <= value <= 0xFFFFFFFF:
             before = self.high[last]
             if 0 <= before <= 0xFFFFFFFF:
-                first = self.low[last] >> 16 & 0xFFFF
-                self.low[last] = _CONST2 | first << 16 | slot << 48
+                first, upper = self.low[last] >> 16 & 0xFFFF, slot
+                self.low[last] = _CONST2 | first << 16 | upper << 48
                 self.high[last] = before | (value if value < 1 << 31 else value - (1 << 32)) << 32
                 return
         self.emit(_CONST, slot, 0, 0, value)
@@ -311,7 +311,9 @@ class Selector:
         else:
             last = self.size - 1
             if last >= self.barrier and self.low[last] & 0xFFFF == _MOVED:
-                self.low[last] = (self.low[last] & 0xFFFFFFFF0000) | _MOVED2 | slot << 48
+                # Unsigned, since a slot may need all of its 16 bits.
+                low, upper = self.low[last], slot
+                self.low[last] = low - _MOVED + _MOVED2 | upper << 48
                 self.high[last] = source
             else:
                 self.emit(_MOVED, slot, source, 0, 0)
