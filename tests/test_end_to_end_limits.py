@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import signal
 import sys
 import time
@@ -184,3 +185,24 @@ def test_fuel_of_a_session(tmp_path: Path) -> None:
                     session.call("one")
         with deployed(running) as session:
             assert session.call("one") == 1, "the next client has its own"
+
+
+def test_files_leave_no_holes(tmp_path: Path) -> None:
+    """Files are in memory once, whatever an enclave, or what it was forked from, freed before."""
+    content = bytes(range(256)) * (43 << 12)
+    sizes = [7 << 20, 7 << 20, 7 << 20, len(content)]
+    with host(tmp_path) as running:
+        session = connect(running.address, running.policy)
+        pid = int(re.findall(r"started, process (\d+)", running.log.read_text())[-1])
+        before = _status(pid, "VmRSS")
+        for number, size in enumerate(sizes):
+            session.put(f"file{number}", content[:size])
+        assert _status(pid, "VmHWM") - before <= sum(sizes) + (8 << 20)
+        session.close()
+
+
+def _status(pid: int, name: str) -> int:
+    """A figure of proc(5), in bytes."""
+    found = re.search(rf"^{name}:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    assert found is not None
+    return int(found[1]) << 10

@@ -9,6 +9,8 @@ Python's standard library is found.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import fcntl
 import hashlib
 import importlib
@@ -33,6 +35,13 @@ _READING = ("schannel/__init__.py", "schannel/errors.py", "schannel/packages.py"
 
 _LIBRARY_PATHS = "Crypto.Util._file_system"
 """The module in which pycryptodome says where its libraries are: they are loaded without an import."""
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""Options of mallopt(3)."""
+
+_LARGE_BLOCK = 2 << 20
+"""Bytes: more than a piece of a file, for which a system call is too much, and little where it is a hole."""
 
 
 class Archive(Mapping[str, bytes]):
@@ -200,11 +209,25 @@ def main(
         dependencies: JSON object, third-party package to the descriptor of its archive.
         settings: JSON object, the operator's part of the configuration; its digest is in the evidence.
     """
+    _keep_large_blocks_apart()
     ours = unpacked(runtime) | unpacked(application)
     archives = _check_dependencies(ours[_DEPENDENCIES_ENTRY].decode(), json.loads(dependencies))
     sys.meta_path[:0] = [MeasuredFinder([ours, *archives]), StandardLibraryOnly()]
     zygote = importlib.import_module("wasm_rt.zygote")
     zygote.serve(socket.socket(fileno=control), settings, (loader, runtime, application))
+
+
+def _keep_large_blocks_apart() -> None:
+    """Have glibc map large blocks apart from its heap, and give them back when they are freed.
+
+    Once a block was freed, a library's file for one, it takes others of that size from its heap, where what
+    grows as a session's file does leaves holes behind.
+    """
+    # Other C libraries have no such call, nor such a rule.
+    with contextlib.suppress(AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
+        mallopt(_M_TRIM_THRESHOLD, _LARGE_BLOCK)
 
 
 def _check_dependencies(measured: str, given: Mapping[str, int]) -> list[Archive]:
