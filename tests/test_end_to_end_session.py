@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import subprocess
 import sys
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from processes import CALCULATOR, Host, environment, host
@@ -172,6 +175,29 @@ def test_request_that_cannot_be_made_leaves_the_session(running: Host) -> None:
         ):
             with pytest.raises(ArgumentError, match="does not fit its layout"):
                 request()
+        assert session.call("add", 1, 1) == 2
+
+
+def test_argument_of_another_type_leaves_the_session(running: Host) -> None:
+    text: Any = "(module)"
+    strided = memoryview(b"(.m.o.d.u.l.e.)")[::2]
+    with connect(running.address, running.policy) as session:
+        session.deploy(CALCULATOR.read_bytes())
+        for request in (
+            lambda: session.deploy(text),
+            lambda: session.deploy(b"(module)", 5),  # type: ignore[arg-type]
+            lambda: session.seal(text, "label"),
+            lambda: session.run(stdin=text),
+            lambda: session.write_memory(0, text),
+            lambda: session.put("name", text),
+            lambda: session.put("name", io.StringIO("text")),  # type: ignore[arg-type]
+            lambda: session.get("name", text),
+        ):
+            with pytest.raises(ArgumentError, match=r"not (str|int)"):
+                request()
+        session.deploy(strided, "strided")
+        session.put("numbers", memoryview(array("I", [1, 2])))
+        assert session.get("numbers") == array("I", [1, 2]).tobytes()
         assert session.call("add", 1, 1) == 2
 
 

@@ -20,15 +20,16 @@ Buffer = bytes | bytearray | memoryview
 Unpack = Callable[[Buffer, int], tuple[Any, int]]
 
 _BAD_INPUT = (ValueError, IndexError, struct.error)
-_BAD_FIELD = (ValueError, TypeError, KeyError, OverflowError, struct.error)
+_BAD_FIELD = (ValueError, KeyError, OverflowError, struct.error)
 
 
 @dataclass(frozen=True, slots=True)
 class Codec:
     """How one kind of field is written and read.
 
-    `unpack` takes the input and a position and returns the value and the next position. Both raise one of
-    `_BAD_INPUT` or `_BAD_FIELD` for what cannot be. `shown` is the kind as the documentation names it.
+    `unpack` takes the input and a position and returns the value and the next position. They raise one of
+    `_BAD_INPUT` or `_BAD_FIELD` for what cannot be, and `pack` TypeError for a value of another type. `shown`
+    is the kind as the documentation names it.
     """
 
     pack: Callable[[Any], bytes]
@@ -96,6 +97,8 @@ def prefixed(size: Codec) -> Codec:
 
 def _text() -> Codec:
     def pack(value: str) -> bytes:
+        if not isinstance(value, str):
+            raise TypeError(f"text expected, not {type(value).__name__}")
         raw = value.encode()
         return U16.pack(len(raw)) + raw
 
@@ -126,6 +129,15 @@ SMALL_PAYLOAD = _payload(U16)
 
 PAYLOAD = _payload(U32)
 """A message's large last field: neither reading it from a view nor `Layout.parts` copies it."""
+
+
+def _plain(value: Buffer) -> Buffer:
+    """Bytes that can be cut and joined, without a copy where they are that already."""
+    if not isinstance(value, Buffer):
+        raise TypeError(f"bytes expected, not {type(value).__name__}")
+    if isinstance(value, memoryview) and not (value.c_contiguous and value.shape == (value.nbytes,)):
+        return value.tobytes()
+    return value
 
 
 def bounded(codec: Codec, largest: int) -> Codec:
@@ -258,10 +270,11 @@ class Layout:
         try:
             for field, pack in self._packers:
                 if self.fields[field] is PAYLOAD:
-                    parts += (U32.pack(len(fields[field])), fields[field])
+                    content = _plain(fields[field])
+                    parts += (U32.pack(len(content)), content)
                 else:
                     parts.append(pack(fields.get(field)))
-        except _BAD_FIELD as error:
-            shown = f"the {field} of a {self.name} does not fit its layout"
-            raise LocalError(f"{shown}: out of range, too long, or not UTF-8") from error
+        except (*_BAD_FIELD, TypeError) as error:
+            reason = str(error) if isinstance(error, TypeError) else "out of range, too long, or not UTF-8"
+            raise LocalError(f"the {field} of a {self.name} does not fit its layout: {reason}") from error
         return parts

@@ -11,6 +11,8 @@ from typing import BinaryIO
 
 from schannel.wire import Buffer
 
+from .errors import ArgumentError
+
 Source = Buffer | BinaryIO | Path
 """What is sent: bytes, an open file from where it stands, or the path of one."""
 
@@ -19,18 +21,28 @@ Target = BinaryIO | Path | None
 
 
 def opened(source: Source) -> AbstractContextManager[BinaryIO]:
-    """An open file of what is to be sent; closed at the end if it was opened here. Raises OSError."""
+    """An open file of what is to be sent; closed at the end if it was opened here.
+
+    Raises OSError, and ArgumentError where it is none of these.
+    """
     if isinstance(source, Path):
         return source.open("rb")
     if isinstance(source, bytes | bytearray | memoryview):
         return io.BytesIO(source)
+    if not hasattr(source, "read"):
+        raise ArgumentError(f"what is sent is bytes, a Path or an open file, not {type(source).__name__}")
     return contextlib.nullcontext(source)
 
 
 def written(target: Target) -> AbstractContextManager[BinaryIO]:
-    """An open file for what comes; closed at the end if it was opened here. OSError if it cannot be."""
+    """An open file for what comes; closed at the end if it was opened here.
+
+    Raises OSError, and ArgumentError where it is none of these.
+    """
     if isinstance(target, Path):
         return target.open("wb")
+    if not (target is None or hasattr(target, "write")):
+        raise ArgumentError(f"the target is a Path or an open file, not {type(target).__name__}")
     return contextlib.nullcontext(io.BytesIO() if target is None else target)
 
 

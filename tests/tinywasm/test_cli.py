@@ -347,6 +347,11 @@ def test_validate_takes_several_files(capsys: pytest.CaptureFixture[str]) -> Non
         "invalid.wat",
         "malformed.wat",
     ]
+    assert main(["validate", "missing.wat", ".", "calculator.wat", "invalid.wat"]) == 1
+    missing, folder, invalid = capsys.readouterr().err.splitlines()
+    assert missing == "tinywasm: missing.wat: No such file or directory"
+    assert folder == "tinywasm: .: Is a directory"
+    assert invalid.startswith("tinywasm: invalid.wat: type mismatch")
     assert main(["validate", "wide.wat", "--feature", "wide-arithmetic"]) == 0
 
 
@@ -357,6 +362,22 @@ def test_validate_reports_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert good == {"path": "calculator.wat", "valid": True, "error": None}
     assert invalid["error"]["phase"] == "invalid" and invalid["error"]["where"] == "function 0"
     assert malformed["error"]["phase"] == "malformed" and malformed["error"]["line"] == 1
+    assert main(["validate", "--json", "missing.wat", "calculator.wat"]) == 1
+    missing, good = json.loads(capsys.readouterr().out)
+    assert missing == {
+        "path": "missing.wat",
+        "valid": False,
+        "error": {
+            "phase": "unreadable",
+            "message": "No such file or directory",
+            "text": "No such file or directory",
+            "where": None,
+            "line": None,
+            "column": None,
+            "offset": None,
+        },
+    }
+    assert good["valid"]
 
 
 @pytest.mark.usefixtures("folder")

@@ -23,6 +23,8 @@ from tinywasm.config import Engine
 from tinywasm.errors import DecodeError, ParseError, ValidationError, WasmError
 from tinywasm.instance import Module, read_module
 
+_PLACES = ("line", "column", "offset")
+
 
 def add_parsers(commands: Subparsers) -> None:
     validate = add_command(
@@ -67,12 +69,19 @@ def _verdict(engine: Engine, path: Path) -> dict[str, Any]:
         Module.from_file(engine, path)
     except (DecodeError, ParseError, ValidationError) as refusal:
         error = _refusal(refusal)
+    except OSError as failure:
+        error = _unreadable(failure)
     return {"path": str(path), "valid": error is None, "error": error}
+
+
+def _unreadable(error: OSError) -> dict[str, Any]:
+    message = error.strerror or str(error)
+    return {"phase": "unreadable", "message": message, "text": message, **dict.fromkeys(("where", *_PLACES))}
 
 
 def _refusal(error: WasmError) -> dict[str, Any]:
     phase = "invalid" if isinstance(error, ValidationError) else "malformed"
-    places = {name: getattr(error, name, None) for name in ("line", "column", "offset")}
+    places = {name: getattr(error, name, None) for name in _PLACES}
     where = getattr(error, "where", "") or None
     return {"phase": phase, "message": error.message, "text": str(error), "where": where, **places}
 
