@@ -30,7 +30,10 @@ _ENCLAVE_TIMEOUT = 20.0
 """Seconds for one enclave, which is a fork: a monitor that takes longer hangs."""
 
 _STOP_TIMEOUT = 5.0
-_HANGS = "the security monitor does not start an enclave: it hangs"
+_KILL_TIMEOUT = 10.0
+"""Seconds until an enclave that was killed has ended."""
+
+_HANGS = "the security monitor does not answer: it hangs"
 
 _PASSED_ON = ("TINYWASM_STATE_DIR", "XDG_STATE_HOME", "HOME")
 """All of the environment that the monitor sees: where the simulated device's key is."""
@@ -226,8 +229,18 @@ class MonitorProcess:
         self._send({"stop": enclave.number, "why": why.name.lower()})
 
     def kill_enclave(self, enclave: Enclave) -> None:
-        """End an enclave that did not end when asked."""
+        """End an enclave that did not end when asked.
+
+        Where the monitor does not say in time that it has ended, that is the monitor's end: nobody else can
+        tell, and whoever waits for it would wait for ever.
+        """
         self._send({"kill": enclave.number})
+        asyncio.get_running_loop().call_later(_KILL_TIMEOUT, self._give_up, enclave)
+
+    def _give_up(self, enclave: Enclave) -> None:
+        if not enclave.ended.done():
+            asyncio.get_running_loop().remove_reader(self._control)
+            self._fail_all(_HANGS)
 
     async def close(self) -> None:
         """End the monitor and every enclave, and wait for it."""

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
-from processes import CALCULATOR, descendants, environment, host, signal_process, wait_until
+from processes import CALCULATOR, alive, descendants, environment, host, signal_process, wait_until
 
 from schannel.evidence import Isolation
 from schannel.policy import Policy
@@ -210,6 +210,35 @@ def test_monitor_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             enclave.hang_up()
         finally:
             await monitor.close()
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+
+
+def test_monitor_that_hangs_when_an_enclave_is_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has failed, as one has that ended: the host stops, and waits for none of its enclaves."""
+    monkeypatch.setenv("TINYWASM_STATE_DIR", str(tmp_path))
+    monkeypatch.setattr("wasm_host.monitor._KILL_TIMEOUT", 0.1, raising=False)
+    monkeypatch.setattr("wasm_host.monitor._STOP_TIMEOUT", 0.1)
+
+    async def main() -> None:
+        monitor = MonitorProcess.start(EnclaveFiles())
+        try:
+            await monitor.ready()
+            enclaves = [await monitor.start_enclave() for _ in range(2)]
+            signal_process(monitor.pid, signal.SIGSTOP)
+            monitor.kill_enclave(enclaves[0])
+            for enclave in enclaves:
+                await asyncio.wait_for(asyncio.shield(enclave.ended), 20)
+                enclave.hang_up()
+            with pytest.raises(MonitorError, match="hangs"):
+                await asyncio.wait_for(asyncio.shield(monitor.failed), 20)
+            signal_process(monitor.pid, signal.SIGCONT)
+        finally:
+            processes = descendants(monitor.pid)
+            await monitor.close()
+        wait_until(lambda: not alive(processes), 20, "the end of every enclave")
 
     asyncio.run(asyncio.wait_for(main(), 60))
 
