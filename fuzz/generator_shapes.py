@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from random import Random
 from typing import Any
 
@@ -149,7 +150,7 @@ def _function(module: DecodedModule, body: Body, subject: Subject) -> tuple[ValT
     """Append one function; what it returns."""
     results = body.build(subject)
     code = bytes(body.code)
-    runs = [(1, local) for local in body.locals[len(PARAMS) :]]
+    runs = [(len(list(same)), local) for local, same in groupby(body.locals[len(PARAMS) :])]
     type = body.types.function(PARAMS, results)
     module.functions.append(Function(type, runs, Expr(code, 0, len(code))))
     return results

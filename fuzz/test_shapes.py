@@ -18,11 +18,6 @@ UNREACHED = {
     # A million locals or operands: tests/tinywasm/test_limits.py and test_windows.py.
     "tinywasm/engine/lower.py: raise StackExhausted",
     "tinywasm/engine/ir/build.py: raise StackExhausted",
-    # More than 4,096 locals: tests/tinywasm/test_wide_frames.py.
-    "tinywasm/engine/ir/build.py: place = local << 3 | wide << 2 | LOCAL",
-    "tinywasm/engine/ir/build.py: self.emit(MOVE, self.push_result(1 + wide), place, 0, 0, 0, 0)",
-    "tinywasm/engine/ir/build.py: return",
-    "tinywasm/engine/ir/build.py: if local < FOLLOWED: -> if place != target:",
 }
 
 

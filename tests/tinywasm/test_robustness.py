@@ -180,6 +180,17 @@ def test_instructions_over_many_operands_take_no_quadratic_time(engine: str) -> 
     assert usage.seconds < 20
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("inside", ["(block (br_if 0 (local.get 0)))", "(try_table)"])
+def test_handlers_in_each_other_take_no_quadratic_time(inside: str, engine: str) -> None:
+    source = f"""
+        (module (func (export "run") (param i32) (result i32)
+          {"try_table " * 20_000} {inside * 20_000} {"end " * 20_000} (local.get 0)))"""
+    usage = run(source, "run", 3, engine=engine)
+    assert (usage.ending, usage.result) == ("done", 3)
+    assert usage.seconds < 10
+
+
 ONES = f"""(func $ones (result {"i64 " * 1000}) {"(i64.const 1)" * 1000})"""
 
 

@@ -5,7 +5,7 @@ cimport cython
 cdef int BLOCK, BRANCH_IF, BRANCH_CAST, BRANCH_NON_NULL, BRANCH_NULL, BRANCH_TABLE, BRANCH_UNLESS
 cdef int CONSTANT, JUMP, LOCAL, MOVE, NOWHERE, RETURN, STRIDE, TEMPORARY
 cdef int CONST_I32, CONST_I64, CONST_F32, CONST_F64, CONST_V128
-cdef int FOLLOWED, MAX_OPERANDS, STEPS, FIRST_PREFIX, PREFIXED
+cdef int MAX_OPERANDS, STEPS, FIRST_PREFIX, PREFIXED
 cdef int PLAIN, LOCAL_GET, LOCAL_SET, LOCAL_TEE, CONST, OPEN, LOOP, WHEN, OTHERWISE, END, BR, BR_IF, BR_TABLE
 cdef int RETURNS, CALL, DROP, SELECT, NOTHING, CHECK, MANY, TRY, BR_NULL, BR_NON_NULL, BR_CAST
 cdef int INDEX, MEMARG, BYTE, OBJECT, NONE
@@ -23,7 +23,7 @@ cdef class Builder:
     cdef const unsigned char[::1] data, wide
     cdef long pos, end, position
     cdef long long[::1] code, places, heights, below, topmost, constants, kinds
-    cdef long size, region, blocks, head, last, depth, height, highest, settled, skipped, constant_count
+    cdef long size, region, blocks, head, last, depth, height, highest, settled, followed, skipped, constant_count
     cdef long long memory
     cdef list lists, objects, regions, labels
     cdef bint dead

@@ -93,9 +93,6 @@ from tinywasm.module import Expr, Function
 from tinywasm.types import V128, ArrayType, FuncType, StructType, ValType
 from tinywasm.validation import Context
 
-# Locals from this index on are moved to a temporary at once: whoever has so many pays for them.
-FOLLOWED = 4096
-
 _NO_LOCAL = -1
 _ONES, _SIGN = (1 << 64) - 1, 1 << 63
 
@@ -184,6 +181,7 @@ class Builder:
         self.highest = 0
         # So many operands from the bottom stand for no local.
         self.settled = 0
+        self.followed = 0
         self.labels: list[Label] = []
         self.dead = False
         self.skipped = 0
@@ -193,7 +191,8 @@ class Builder:
         """The form of a function with locals of these widths and results of those."""
         self.wide = wide
         # For each local that is followed, the topmost operand that stands for it.
-        self.topmost = array("q", [_NO_LOCAL]) * min(len(wide), FOLLOWED)
+        self.topmost = array("q", [_NO_LOCAL]) * min(len(wide), form.FOLLOWED)
+        self.followed = len(self.topmost)
         label = Label(RETURNS, 0, 0, self.new_block(), -1)
         label.results = label.carried = results
         self.labels.append(label)
@@ -336,7 +335,7 @@ class Builder:
         return place
 
     def push_local(self, local: int, wide: int) -> None:
-        if local >= FOLLOWED:
+        if local >= self.followed:
             place = local << 3 | wide << 2 | LOCAL
             self.emit(MOVE, self.push_result(1 + wide), place, 0, 0, 0, 0)
             return
@@ -383,8 +382,8 @@ class Builder:
         """Take an operand into a local; operands that stand for its old value are moved first."""
         place = self.pop()
         target = local << 3 | self.wide[local] << 2 | LOCAL
-        if local < FOLLOWED:
-            if self.topmost[local] < 0 and self.last >= 0 and place & 3 == TEMPORARY:
+        if local < self.followed:
+            if self.topmost[local] < 0 and self.last >= 0:
                 start = self.last * STRIDE
                 if self.code[start + 3] == place:
                     self.code[start + 3] = target
@@ -399,7 +398,6 @@ class Builder:
         """The operands as they are at the label, with its parameters or results in their temporaries."""
         while self.depth > label.depth:
             self.pop()
-        self.height = label.height
         for width in widths:
             self.push_result(width)
 
@@ -457,19 +455,21 @@ class Builder:
         (labels, default), self.pos = READ["labels"](self.bytes, self.pos)
         place = self.pop()
         edges: dict[int, int] = {}
+        apart = []
         first = len(self.lists)
         for depth in (*labels, default):
-            label = self.labels[len(self.labels) - 1 - depth]
-            if depth not in edges and label.shape != RETURNS and self.in_place(label):
-                label.targeted = True
-                self.lists.append(label.target)
-                continue
             if depth not in edges:
-                edges[depth] = self.new_block()
+                label = self.labels[len(self.labels) - 1 - depth]
+                if label.shape != RETURNS and self.in_place(label):
+                    label.targeted = True
+                    edges[depth] = label.target
+                else:
+                    edges[depth] = self.new_block()
+                    apart.append(depth)
             self.lists.append(edges[depth])
         self.emit(BRANCH_TABLE, NOWHERE, place, 0, 0, first, len(labels) + 1)
-        for depth, block in edges.items():
-            self.begin(block, False)
+        for depth in apart:
+            self.begin(edges[depth], False)
             self.branch(self.labels[len(self.labels) - 1 - depth])
         self.dead = True
 
@@ -767,7 +767,6 @@ class Builder:
         if self.last < 0 or self.code[start + 3] != place:
             return ()
         self.size -= 1
-        self.last = -1
         self.position = self.code[start + 1]
         record = self.code[start : start + STRIDE]
         return (record[0], *record[3:])

@@ -26,6 +26,8 @@ from tinywasm.instructions import TABLE
 # A function with more locals than this, or with more operands at a time, is refused as stack exhaustion.
 MAX_LOCALS = 1_000_000
 MAX_OPERANDS = 1_000_000
+# Locals from this index on are moved to a temporary at once: functions with so many pay for them.
+FOLLOWED = 4096
 
 # Fields of a record.
 ROW, POSITION, BASE, RESULT, A, B, C, IMMEDIATE, SECOND = range(9)

@@ -410,19 +410,18 @@ class Selector:
 
     def enter_region(self, region: int) -> None:
         """Here end and begin the handler regions that are not around both what was and what comes."""
-        regions = self.form.regions
-        old, new = set(), set()
-        while self.region >= 0:
-            old.add(self.region)
-            self.region = regions[self.region].parent
+        regions, old, entered = self.form.regions, self.region, []
         self.region = region
-        while region >= 0:
-            new.add(region)
-            region = regions[region].parent
-        for each in new - old:
+        # A region's number is larger than that of the region around it: so they meet in the one around both.
+        while region != old:
+            if region > old:
+                entered.append(region)
+                region = regions[region].parent
+            else:
+                self.regions[old] = self.regions[old][0], self.size
+                old = regions[old].parent
+        for each in entered:
             self.regions[each] = self.size, self.size
-        for each in old - new:
-            self.regions[each] = self.regions[each][0], self.size
 
     def handlers(self) -> list[list[Any]]:
         """Innermost first: a region's number is larger than that of the region around it."""
@@ -734,7 +733,7 @@ class Selector:
         # Field c: whether the work that the operands determine is paid for.
         self.emit(WORDS[row], slot, 0, self.metered, both if instruction.name != "array.copy" else 0)
         self.ended = instruction.name == "throw"
-        if record.result & 3 == LOCAL and record.result != NOWHERE:
+        if record.result & 3 == LOCAL:
             self.move_record(record.result, record.base << 3 | (record.result & 4))
 
     def cast(self, ref: RefType) -> tuple[int, int]:
