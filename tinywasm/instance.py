@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from tinywasm import artifact, binary, matching, text
+from tinywasm.code import read_instruction
 from tinywasm.config import Engine
 from tinywasm.engine import Backend, backend
 from tinywasm.errors import LinkError
 from tinywasm.instructions import Feature
-from tinywasm.interruption import obeying, watched
+from tinywasm.interruption import STEPS, obeying, watched
 from tinywasm.module import (
     DecodedModule,
     ElementSegment,
@@ -37,6 +38,7 @@ from tinywasm.types import (
     RefType,
     TableType,
     TagType,
+    ValType,
 )
 from tinywasm.unique import Unique
 from tinywasm.validation import Context, validate
@@ -201,8 +203,8 @@ def instantiate_with(
         for extern in externs:
             instance.add(extern)
         _allocate(engine, instance, module)
-        for export in watched(module.syntax.exports):
-            instance.exports[export.name] = instance.space(export.kind)[export.index]
+        if len(module.syntax.exports) > STEPS:
+            instance.gather_exports()
         _run_segments(engine, instance)
     if before_start is not None:
         before_start(instance)
@@ -251,6 +253,8 @@ def _check_imports(module: Module, externs: Sequence[Extern]) -> None:
     imports = module.syntax.imports
     if len(externs) != len(imports):
         raise LinkError(f"the module has {len(imports)} imports, but {len(externs)} were given")
+    if not imports:
+        return
     for imp, extern, wanted in zip(imports, externs, import_types(module), strict=True):
         actual = extern_type(extern)
         if not matching.matches_extern(actual, wanted):
@@ -310,16 +314,29 @@ def _allocate(engine: Backend, instance: ModuleInstance, module: Module) -> None
         instance.add(engine.tag(TagType(defined)))
     for index, glob in enumerate(watched(syntax.globals), context.imported_globals):
         global_type = context.globals[index]
-        instance.add(engine.glob(global_type, engine.constant(instance, glob.init, global_type.content)))
+        instance.add(engine.glob(global_type, _constant(engine, instance, glob.init, global_type.content)))
     for index, table in enumerate(watched(syntax.tables), context.imported_tables):
         table_type = context.tables[index]
-        init = None if table.init is None else engine.constant(instance, table.init, table_type.element)
+        init = None if table.init is None else _constant(engine, instance, table.init, table_type.element)
         instance.add(engine.table(table_type, init))
     elems = [
         [_reference(engine, instance, item, type) for item in watched(_items(segment))]
         for segment, type in watched(zip(syntax.elems, context.elems, strict=True))
     ]
-    instance.set_segments([segment.init for segment in syntax.datas], elems)
+    if syntax.datas or elems:
+        instance.set_segments([segment.init for segment in syntax.datas], elems)
+
+
+# Constants whose raw value is the immediate without its sign.
+_LITERALS = {"i32.const": 0xFFFF_FFFF, "i64.const": 0xFFFF_FFFF_FFFF_FFFF}
+
+
+def _constant(engine: Backend, instance: ModuleInstance, expr: Expr, type: ValType) -> Any:
+    """The value of a constant expression; for a literal, as in nearly all of 100,000 segments, at once."""
+    row, immediates, after = read_instruction(expr.code, expr.start)
+    if row.name in _LITERALS and expr.end == after + 1:
+        return immediates[0] & _LITERALS[row.name]
+    return engine.constant(instance, expr, type)
 
 
 def _items(segment: ElementSegment) -> Sequence[int | Expr]:
@@ -327,7 +344,7 @@ def _items(segment: ElementSegment) -> Sequence[int | Expr]:
 
 
 def _reference(engine: Backend, instance: ModuleInstance, item: int | Expr, type: RefType) -> Any:
-    return instance.funcs[item] if isinstance(item, int) else engine.constant(instance, item, type)
+    return instance.funcs[item] if isinstance(item, int) else _constant(engine, instance, item, type)
 
 
 def _run_segments(engine: Backend, instance: ModuleInstance) -> None:
@@ -336,7 +353,7 @@ def _run_segments(engine: Backend, instance: ModuleInstance) -> None:
         if segment.offset is not None:
             references = instance.elems[index]
             table = instance.tables[segment.table]
-            offset = engine.constant(instance, segment.offset, table.type.address)
+            offset = _constant(engine, instance, segment.offset, table.type.address)
             engine.guard()
             table.init(offset, references, 0, len(references))
         if segment.mode != "passive":
@@ -344,7 +361,7 @@ def _run_segments(engine: Backend, instance: ModuleInstance) -> None:
     for index, data in enumerate(watched(instance.syntax.datas)):
         if data.offset is not None:
             memory = instance.memories[data.memory]
-            offset = engine.constant(instance, data.offset, memory.type.address)
+            offset = _constant(engine, instance, data.offset, memory.type.address)
             engine.guard()
             memory.init(offset, data.init, 0, len(data.init))
             instance.drop_data(index)

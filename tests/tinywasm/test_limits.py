@@ -57,6 +57,22 @@ def test_the_total_may_change(store: Store) -> None:
     assert e.grow(1) == 1
 
 
+def test_a_store_cannot_allow_more_than_the_configuration(store: Store) -> None:
+    engine = Engine(Config(engine=store.engine.config.engine, max_memory_pages=4, max_table_elements=10))
+    store = Store(engine)
+    e = exports(store, MEMORIES)
+    store.set_limits(memory_size=2 * 65536, table_elements=5)
+    assert (e.grow(2), e.grow_table(6)) == (-1, -1)
+    assert (e.grow(1), e.grow_table(5)) == (1, 0)
+    store.set_limits(memory_size=MIB, table_elements=1000)
+    assert (e.grow(3), e.grow_table(6)) == (-1, -1)
+    assert (e.grow(2), e.grow_table(5)) == (2, 5)
+    # Below what is there, nothing shrinks, and growing by nothing still tells the size.
+    store.set_limits(memory_size=0, table_elements=0)
+    assert (e.grow(1), e.grow_table(1)) == (-1, -1)
+    assert (e.grow(0), e.grow_table(0)) == (4, 10)
+
+
 OBJECTS = {
     "structures": """
         (type $t (struct (field (ref null $t)) (field i64)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -98,3 +99,24 @@ def test_stores_that_call_each_other_have_stacks_of_their_own() -> None:
     with pytest.raises(StackExhausted):
         chain[0].deep(20_000)
     assert chain[19].through(19) == sum(range(20)) + 20 * 100
+
+
+@needs_native
+def test_a_store_with_an_instance_has_few_objects_for_the_cyclic_collector() -> None:
+    engine = Engine(Config(engine="native"))
+    module = Module(engine, '(module (memory (export "m") 1) (func (export "f")))')
+
+    def made() -> Any:
+        store = Store(engine)
+        return tinywasm.Instance(store, module, [])
+
+    made()
+    gc.collect()
+    gc.disable()
+    try:
+        before = len(gc.get_objects())
+        kept = [made() for _ in range(100)]
+        # Each of them costs time at every full collection.
+        assert len(gc.get_objects()) - before < len(kept) * 15
+    finally:
+        gc.enable()

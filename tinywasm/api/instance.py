@@ -22,6 +22,8 @@ class Instance(Unique):
     `store` is where it lives and `module` what it was made of.
     """
 
+    _exports: Exports | None = None
+
     def __init__(self, store: Storelike, module: Module, imports: Sequence[Any]) -> None:
         """Instantiate `module` with `imports` in the order of `module.imports`.
 
@@ -42,8 +44,7 @@ class Instance(Unique):
 
     def _bind(self, module: Module, raw: ModuleInstance) -> None:
         self._module = module
-        self._store: Store = raw.store
-        self._exports = Exports(InstanceExports(raw))
+        self._raw = raw
 
     @property
     def module(self) -> Module:
@@ -51,12 +52,16 @@ class Instance(Unique):
 
     @property
     def store(self) -> Store:
-        return self._store
+        return self._raw.store
 
     @property
     def exports(self) -> Exports:
         """`exports.NAME(...)` and `exports["NAME"]` without naming the store, `exports(store)` with it."""
-        return self._exports
+        if self._exports is None:
+            # In one step: another thread may have made them meanwhile.
+            vars(self).setdefault("_exports", Exports(InstanceExports(self._raw)))
+        exports: Exports = vars(self)["_exports"]
+        return exports
 
 
 class InstanceExports(Unique, Mapping[str, Any]):

@@ -78,20 +78,16 @@ class PythonBackend:
     def memory(self, type: MemoryType) -> MemoryInstance:
         self.guard()
         self.store.limits.count_memory(type)
-        memory = MemoryInstance(
+        return MemoryInstance(
             type, self.config.max_memory_pages, self.store.limits.lease(type.limits.min * type.page_size)
         )
-        self.store.limits.hold_memory(memory)
-        return memory
 
     def table(self, type: TableType, init: Any) -> TableInstance:
         self.guard()
         self.store.limits.count_table(type)
-        table = TableInstance(
+        return TableInstance(
             type, init, self.config.max_table_elements, self.store.limits.lease(8 * type.limits.min)
         )
-        self.store.limits.hold_table(table)
-        return table
 
     def glob(self, type: GlobalType, value: Any) -> GlobalInstance:
         self.guard()

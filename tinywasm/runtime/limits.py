@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 from operator import index
 from typing import Any
-from weakref import ReferenceType, ref
 
 from tinywasm.errors import Trap, TrapCode
 from tinywasm.types import MemoryType, TableType
@@ -28,8 +27,6 @@ class ResourceLimits:
         self.native: Any = None
         self.counts = {"instances": 0, "tables": 0, "memories": 0}
         self.most: dict[str, int] = {}
-        # The memories and tables that live: a set for each store, and no more, since stores are many.
-        self._growing: set[ReferenceType[Any]] = set()
 
     def set(self, memory_size: int, table_elements: int, counts: dict[str, int]) -> None:
         """Replace the limits that are given; a negative number gives none."""
@@ -37,17 +34,11 @@ class ResourceLimits:
         counts = {kind: index(most) for kind, most in counts.items()}
         if memory_size >= 0:
             self.memory_size = memory_size
-            self._limit("memory", memory_size)
         if table_elements >= 0:
             self.table_elements = table_elements
-            self._limit("table", table_elements)
+        if self.native is not None:
+            self.native.limit_each(self.memory_size, self.table_elements)
         self.most.update({kind: most for kind, most in counts.items() if most >= 0})
-
-    def _limit(self, kind: str, most: int) -> None:
-        for reference in list(self._growing):
-            extern = reference()
-            if extern is not None and extern.kind == kind:
-                extern.limit = most
 
     def set_total(self, total: int) -> None:
         """Replace the limit of everything together; a negative number gives none."""
@@ -92,17 +83,13 @@ class ResourceLimits:
             raise _too_large(f"a table of {size} elements, where the store allows {self.table_elements}")
         self.count("tables")
 
-    def hold_memory(self, memory: Any) -> None:
-        """Keep a new memory's growth below the limit, now and when it changes."""
-        self._growing.add(ref(memory, self._growing.discard))
-        if self.memory_size is not None:
-            memory.limit = min(memory.limit, self.memory_size)
+    def memory_fits(self, size: int) -> bool:
+        """Whether a memory may grow to `size` bytes."""
+        return self.memory_size is None or size <= self.memory_size
 
-    def hold_table(self, table: Any) -> None:
-        """The same for a table."""
-        self._growing.add(ref(table, self._growing.discard))
-        if self.table_elements is not None:
-            table.limit = min(table.limit, self.table_elements)
+    def table_fits(self, size: int) -> bool:
+        """Whether a table may grow to `size` elements."""
+        return self.table_elements is None or size <= self.table_elements
 
 
 class Lease:

@@ -73,9 +73,9 @@ class MemoryInstance:
         size = (old + pages) * self.type.page_size
         top = self.type.limits.max
         beyond = top is not None and old + pages > top
-        # A limit may have been set below the present size.
-        room = min(max(self.limit, len(self.data)), len(self.space))
-        if beyond or size > room:
+        if beyond or size > min(self.limit, len(self.space)):
+            return -1
+        if pages and self.lease and not self.lease.limits.memory_fits(size):
             return -1
         end = max(self.opened, _units(size, self.space))
         if not _protect(self.space, self.opened, end, _OPEN):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Union
 
+from tinywasm.interruption import watched
 from tinywasm.module import DecodedModule
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.globals import GlobalInstance
@@ -17,11 +18,16 @@ from tinywasm.types import DefinedType
 Extern = Union[FuncInstance, TableInstance, MemoryInstance, GlobalInstance, TagInstance]  # noqa: UP007
 
 
+_SPACES = {"func": "funcs", "table": "tables", "memory": "memories", "global": "globals", "tag": "tags"}
+# Of each instance the same, since instances are many: a list comes with the first member.
+_NOTHING: Any = ()
+
+
 class ModuleInstance:
     """The index spaces of one instance, imports first. A dropped segment is empty."""
 
     __slots__ = (
-        "datas", "elems", "exports", "funcs", "globals",
+        "_exports", "datas", "elems", "funcs", "globals",
         "memories", "source_lines", "store", "syntax", "tables", "tags", "types",
     )  # fmt: skip
 
@@ -29,31 +35,45 @@ class ModuleInstance:
         self.store = store
         self.syntax = syntax
         self.types = types
-        self.funcs: list[FuncInstance] = []
-        self.tables: list[TableInstance] = []
-        self.memories: list[MemoryInstance] = []
-        self.globals: list[GlobalInstance] = []
-        self.tags: list[TagInstance] = []
-        self.elems: list[list[Any]] = []
-        self.datas: list[bytes] = []
-        self.exports: dict[str, Extern] = {}
+        self.funcs: list[FuncInstance] = _NOTHING
+        self.tables: list[TableInstance] = _NOTHING
+        self.memories: list[MemoryInstance] = _NOTHING
+        self.globals: list[GlobalInstance] = _NOTHING
+        self.tags: list[TagInstance] = _NOTHING
+        self.elems: list[list[Any]] = _NOTHING
+        self.datas: list[bytes] = _NOTHING
+        self._exports: dict[str, Extern] | None = None
         # What backtraces read of the module's debugging information, at the first one.
         self.source_lines: Any = None
 
     def space(self, kind: str) -> list[Any]:
         """The index space of a kind of external values."""
-        spaces: dict[str, list[Any]] = {
-            "func": self.funcs,
-            "table": self.tables,
-            "memory": self.memories,
-            "global": self.globals,
-            "tag": self.tags,
+        space: list[Any] = getattr(self, _SPACES[kind])
+        return space
+
+    @property
+    def exports(self) -> dict[str, Extern]:
+        """The exports by name, in the module's order.
+
+        Instantiation gathers them where they are many, which a limit of time can end; few are gathered
+        when they are first asked for.
+        """
+        return self._exports if self._exports is not None else self.gather_exports()
+
+    def gather_exports(self) -> dict[str, Extern]:
+        exports = {
+            export.name: self.space(export.kind)[export.index] for export in watched(self.syntax.exports)
         }
-        return spaces[kind]
+        self._exports = exports
+        return exports
 
     def add(self, extern: Extern) -> None:
         """Append to the index space of its kind."""
-        self.space(extern.kind).append(extern)
+        space = self.space(extern.kind)
+        if space:
+            space.append(extern)
+        else:
+            setattr(self, _SPACES[extern.kind], [extern])
 
     def set_segments(self, datas: list[bytes], elems: list[list[Any]]) -> None:
         """Give the segments, once; element segments as raw references."""

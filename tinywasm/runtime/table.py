@@ -49,9 +49,12 @@ class TableInstance:
         """Whether it may not grow by so many elements."""
         size = len(self.elements) + count
         top = self.type.limits.max
-        if (top is not None and size > top) or size > max(self.limit, len(self.elements)):
+        if (top is not None and size > top) or size > self.limit:
             return True
-        return self.lease is not None and not self.lease.limits.fits(8 * count)
+        if self.lease is None:
+            return False
+        limits = self.lease.limits
+        return not limits.fits(8 * count) or (count > 0 and not limits.table_fits(size))
 
     def take(self, count: int) -> None:
         """Count elements that were added against what the store may take."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from tinywasm.types import DefinedType, GlobalType, MemoryType, RefType, TableType
 
@@ -14,7 +15,7 @@ class Context:
     `types` are the type index space. `funcs` and `tags` hold the definitions of their function types.
     `datas` is the number of data segments. `refs` are the functions that `ref.func` may name in a
     body: those that occur outside of bodies. The `imported_` counts say where the definitions of the
-    module itself begin.
+    module itself begin. `compiled` has what an engine, by its name, keeps for all instances of the module.
     """
 
     types: tuple[DefinedType, ...] = ()
@@ -31,3 +32,4 @@ class Context:
     imported_memories: int = 0
     imported_globals: int = 0
     imported_tags: int = 0
+    compiled: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)

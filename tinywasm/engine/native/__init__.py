@@ -10,7 +10,7 @@ import importlib
 
 from tinywasm.engine.native.opcodes import DIGEST
 
-_INTERFACE = 10
+_INTERFACE = 11
 
 
 def _reason() -> str:

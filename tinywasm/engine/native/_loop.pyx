@@ -144,7 +144,7 @@ cdef extern from "native.h" nogil:
         void *owner
         int host
     ctypedef struct Budget:
-        uint64_t limit, used, holders
+        uint64_t limit, used, holders, memory_size, table_elements
     bint tw_fits(const Budget *budget, uint64_t bytes)
     ctypedef struct Memory:
         Budget *budget
@@ -232,7 +232,7 @@ cdef extern from "native.h":
 
 TABLE_DIGEST = tw_table_digest().decode()
 # Raised with every change of what this module offers to Python: see `native_available`.
-INTERFACE = 10
+INTERFACE = 11
 
 
 def collect_first_at(uint64_t allocated):
@@ -349,6 +349,7 @@ cdef _Type _type_of(definition):
 # Code
 
 
+@cython.no_gc
 cdef class NativeCode:
     """Register code as the loop reads it; `positions` has one module offset a word."""
 
@@ -449,18 +450,24 @@ cdef class NativeRef:
         return hash(<uintptr_t>self.object)
 
 
-cdef class _Func:
-    """Owns the `Func` of one function instance in one store."""
+cdef class _HostFunc:
+    """Owns the `Func` of one host function in one store."""
 
     cdef Func func
     cdef object python
     cdef _Type type
-    cdef NativeCode code
     cdef object direct
 
-    cdef set_type(self, definition):
-        self.type = _type_of(definition)
+    def __cinit__(self, instance):
+        self.python = instance
+        self.type = _type_of(instance.type)
         self.func.head.type = &self.type.info
+        self.func.head.kind = KIND_FUNC
+        self.func.python = <void *>instance
+        self.func.owner = <void *>self
+        self.func.host = True
+        if _numbers_only(&self.type.info):
+            self.direct = instance.direct
 
 
 cdef class NativeTag:
@@ -496,29 +503,30 @@ cdef class NativeStore:
 
     cdef Store c
     cdef object owner
-    cdef dict funcs
+    cdef dict host_funcs
     cdef list kept
     cdef set thrown_tags
     cdef object pending
-    cdef object lower
+    cdef object backend
     cdef Call *calls
     cdef Py_ssize_t nested, room
     cdef uint64_t running, forks
     cdef bint metered
 
-    def __cinit__(self, owner, lower):
-        """`owner` is the `runtime.store.Store`; `lower(func_instance)` gives a `NativeCode`."""
+    def __cinit__(self, owner, backend):
+        """`owner` is the `runtime.store.Store`; `backend.code(func_instance)` gives a `NativeCode`."""
         cdef object config = owner.engine.config
         self.c.budget = <Budget *>calloc(1, sizeof(Budget))
         if self.c.budget == NULL:
             raise MemoryError
         self.c.budget.holders = 1
+        self.limit_each(owner.limits.memory_size, owner.limits.table_elements)
         self.limit_total(owner.limits.total_memory)
         self.owner = owner
         self.metered = owner.fuel is not None
         self.c.poll_wanted = 1
-        self.lower = lower
-        self.funcs = {}
+        self.backend = backend
+        self.host_funcs = {}
         self.kept = []
         self.c.max_depth = config.max_call_depth
         self.c.python = <void *>self
@@ -531,7 +539,7 @@ cdef class NativeStore:
     def __dealloc__(self):
         if self.nested:
             # Of a thread that a fork left behind in the midst of changing what this would free.
-            for each in (self.kept, self.funcs, self.thrown_tags):
+            for each in (self.kept, self.host_funcs, self.thrown_tags):
                 Py_INCREF(each)
             return
         PyMem_Free(self.calls)
@@ -644,6 +652,11 @@ cdef class NativeStore:
         """The most bytes that memories, tables and objects may take together; None for no limit."""
         self.c.budget.limit = UINT64_MAX if limit is None else min(limit, UINT64_MAX)
 
+    def limit_each(self, memory_size, table_elements):
+        """The most bytes of each memory, and elements of each table; None for no limit."""
+        self.c.budget.memory_size = UINT64_MAX if memory_size is None else min(memory_size, UINT64_MAX)
+        self.c.budget.table_elements = UINT64_MAX if table_elements is None else min(table_elements, UINT64_MAX)
+
     cdef int admit(self, Budget **budget, uint64_t bytes) except -1:
         """The budget for a new memory or table of that size. Raises `Trap` where it is too much."""
         if not tw_fits(self.c.budget, bytes):
@@ -672,23 +685,15 @@ cdef class NativeStore:
         self.c.poll_wanted = 1
 
     cdef Func *func_of(self, instance) except NULL:
-        """The `Func` of a function instance, made when it first comes into this store."""
-        cdef _Func owned = self.funcs.get(instance)
+        """The `Func` of a function instance; a host function's is made when it first comes into this store."""
+        cdef _HostFunc owned
+        if instance.host is None:
+            if instance.module.store is not self.owner:
+                raise ValueError("a function of another store")
+            return (<NativeInstance>instance.module.native).c.funcs[<uint64_t>instance.index]
+        owned = self.host_funcs.get(instance)
         if owned is None:
-            owned = _Func()
-            owned.python = instance
-            owned.func.python = <void *>instance
-            owned.func.head.kind = KIND_FUNC
-            owned.set_type(instance.type)
-            owned.func.host = instance.host is not None
-            owned.func.owner = <void *>owned
-            if owned.func.host and _numbers_only(owned.func.head.type):
-                owned.direct = instance.direct
-            if not owned.func.host:
-                if instance.module.store is not self.owner:
-                    raise ValueError("a function of another store")
-                owned.func.instance = &(<NativeInstance>instance.module.native).c
-            self.funcs[instance] = owned
+            owned = self.host_funcs[instance] = _HostFunc(instance)
         return &owned.func
 
     cdef object to_python(self, uint64_t ref):
@@ -941,16 +946,15 @@ cdef class NativeStore:
     cdef list _frames(self, int64_t base, int64_t depth):
         cdef list places = []
         cdef Frame *frame
-        cdef _Func owned
         while depth > base:
             frame = &self.c.frames[depth]
             depth -= 1
             if frame.func.python == NULL:
                 # A constant expression is no function, and has no place in a backtrace.
                 continue
-            owned = self.funcs[<object>frame.func.python]
             word = (<uintptr_t>frame.pc - <uintptr_t>frame.func.code.words) // 16
-            places.append((owned.python, owned.code.positions[word]))
+            positions = (<NativeCode>frame.func.owner).positions
+            places.append((<object>frame.func.python, positions[word]))
         from tinywasm.engine.backtrace import frame as trace_frame
 
         return [trace_frame(func, position) for func, position in places]
@@ -1014,15 +1018,16 @@ cdef void _acquire_gil(Store *c) noexcept nogil:
 
 cdef int _prepare(Store *c, Func *func) noexcept:
     cdef NativeStore store = <NativeStore>c.python
-    cdef _Func owned
+    cdef NativeCode code
     cdef Py_ssize_t nested = store.nested
     try:
         if store.metered:
             store.owner.fuel = c.fuel
         store.owner.poll()
-        owned = store.funcs[<object>func.python]
-        owned.code = store.lower(owned.python)
-        func.code = &owned.code.code
+        # The backend holds it for as long as there is the module, or, profiled, the store.
+        code = store.backend.code(<object>func.python)
+        func.owner = <void *>code
+        func.code = &code.code
         if store.metered:
             # Lowering may run finalizers, and those Wasm code.
             c.fuel = store.owner.fuel
@@ -1091,7 +1096,7 @@ cdef bint _plain(char letter, value, uint64_t *slot) except -1:
 
 cdef bint _call_direct(NativeStore store, Func *func, uint64_t *args) except -1:
     """Call a Python callable with numbers, past the raw values; False where that way is not open."""
-    cdef _Func owned = <_Func>func.owner
+    cdef _HostFunc owned = <_HostFunc>func.owner
     cdef char *letter = func.head.type.params
     cdef Py_ssize_t index, count
     cdef tuple values
@@ -1189,7 +1194,7 @@ cdef int _call_host(Store *c, Func *func, uint64_t *args) noexcept:
     except WasmException as error:
         try:
             # The third of a direct callable's parts: what its exceptions are to the engine.
-            direct = (<_Func>func.owner).direct
+            direct = (<_HostFunc>func.owner).direct
             store.thrown(error if direct is None else direct[2](error), nested)
             return STATUS_THROWN
         except BaseException as inner:
@@ -1230,6 +1235,8 @@ cdef void _give_back(Budget *budget, uint64_t bytes) noexcept:
         free(budget)
 
 
+# Neither its type nor what stands for its presence ever refers to it.
+@cython.no_gc
 cdef class NativeMemory:
     """A memory in reserved address space: grown in place, never moved, so that views stay valid."""
 
@@ -1298,19 +1305,6 @@ cdef class NativeMemory:
         limits = Limits(self.c.pages, self.type.limits.max)
         return MemoryType(limits, self.type.address, self.type.page_size)
 
-    @property
-    def limit(self):
-        """The most bytes that it may grow to."""
-        return self.c.max_pages * self.c.page_size
-
-    @limit.setter
-    def limit(self, size):
-        top = min(size, self.c.reserved) // self.c.page_size
-        if self.type.limits.max is not None:
-            top = min(top, self.type.limits.max)
-        # Never below the present size: the loop subtracts that.
-        self.c.max_pages = max(top, self.c.pages)
-
     def grow(self, pages):
         if pages > self.c.max_pages:
             return -1
@@ -1371,17 +1365,6 @@ cdef class NativeTable:
     def current_type(self):
         limits = Limits(self.c.size, self.type.limits.max)
         return TableType(self.type.element, limits, self.type.address)
-
-    @property
-    def limit(self):
-        """The most elements that it may grow to."""
-        return self.c.max
-
-    @limit.setter
-    def limit(self, size):
-        self.store.guard()
-        top = size if self.type.limits.max is None else min(size, self.type.limits.max)
-        self.c.max = max(top, self.c.size)
 
     cdef check(self, index, count):
         self.store.guard()
@@ -1466,20 +1449,52 @@ cdef _append(void ***array, uint64_t *count, void *item):
     count[0] += 1
 
 
+cdef class NativeModule:
+    """What all instances of a module share: its types as the loop reads them, and `codes`, which is the
+    backend's."""
+
+    cdef TypeInfo **infos
+    cdef list types
+    cdef readonly dict codes
+
+    def __cinit__(self, types):
+        cdef Py_ssize_t index
+        self.codes = {}
+        self.types = [_type_of(definition) for definition in watched(types)]
+        self.infos = <TypeInfo **>malloc((len(self.types) or 1) * sizeof(TypeInfo *))
+        if self.infos == NULL:
+            raise MemoryError
+        for index, each in enumerate(self.types):
+            self.infos[index] = &(<_Type>each).info
+
+    def __dealloc__(self):
+        free(self.infos)
+
+
 cdef class NativeInstance:
-    """The index spaces as the loop reads them, filled as `add` brings each external value."""
+    """The index spaces as the loop reads them, filled as `add` brings each external value.
+
+    `owner` is the `NativeModuleInstance`, whose own index spaces keep everything alive.
+    """
 
     cdef Instance c
     cdef NativeStore store
-    cdef list types, kept
+    cdef NativeModule module
+    cdef object owner
+    cdef Func *own
+    cdef uint64_t own_count, own_used
 
-    def __cinit__(self, NativeStore store not None, types):
+    def __cinit__(self, NativeStore store not None, NativeModule module not None, owner, uint64_t own_count):
+        """For a module with `own_count` functions of its own."""
         store.guard()
         self.store = store
-        self.kept = []
-        self.types = [_type_of(definition) for definition in watched(types)]
-        for each in self.types:
-            _append(<void ***>&self.c.types, &self.c.type_count, &(<_Type>each).info)
+        self.module = module
+        self.owner = owner
+        self.c.types, self.c.type_count = module.infos, len(module.types)
+        self.own = <Func *>calloc(own_count or 1, sizeof(Func))
+        if self.own == NULL:
+            raise MemoryError
+        self.own_count = own_count
         # Again: another thread may have begun meanwhile.
         store.guard()
         store.kept.append(self)
@@ -1492,19 +1507,21 @@ cdef class NativeInstance:
         free(self.c.elems)
         free(self.c.datas)
         free(self.c.funcs)
+        free(self.own)
         free(self.c.memories)
         free(self.c.tables)
         free(self.c.globals)
         free(self.c.tags)
-        free(self.c.types)
 
     def add(self, extern):
         """Append to the index space of its kind.
 
         Raises `LinkError` for what another engine made, and for what holds references of another store.
         """
-        self.kept.append(extern)
         if isinstance(extern, FuncInstance):
+            if extern.module is self.owner:
+                self._add_own(extern)
+                return
             if extern.module is not None and extern.module.store is not self.store.owner:
                 raise LinkError("incompatible import: a function of another store")
             _append(<void ***>&self.c.funcs, &self.c.func_count, self.store.func_of(extern))
@@ -1523,10 +1540,21 @@ cdef class NativeInstance:
         else:
             raise LinkError(f"incompatible import: a {extern.kind} that another engine made")
 
+    cdef int _add_own(self, extern) except -1:
+        cdef Func *func = &self.own[self.own_used]
+        if self.own_used == self.own_count:
+            raise IndexError("a module instance with more functions than its module")
+        func.head.kind = KIND_FUNC
+        func.head.type = &(_type_of(extern.type)).info
+        func.instance = &self.c
+        func.python = <void *>extern
+        _append(<void ***>&self.c.funcs, &self.c.func_count, func)
+        self.own_used += 1
+        return 0
+
     def set_segments(self, datas, elems):
         """The data segments' bytes and the element segments' raw references, once."""
         cdef uint64_t index
-        self.kept.append(datas)
         self.c.datas = <Segment *>calloc(len(datas) or 1, sizeof(Segment))
         self.c.data_count = len(datas)
         for index, data in enumerate(datas):
@@ -1548,13 +1576,14 @@ cdef class NativeInstance:
 
     def evaluate(self, NativeCode code, definition):
         """The value of a constant expression lowered as a function of type `definition`."""
-        cdef _Func owned = _Func()
-        owned.code = code
-        owned.func.head.kind = KIND_FUNC
-        owned.set_type(definition)
-        owned.func.code = &code.code
-        owned.func.instance = &self.c
-        return self.store.run(&owned.func, ())[0]
+        cdef _Type type = _type_of(definition)
+        cdef Func func
+        memset(&func, 0, sizeof(Func))
+        func.head.kind = KIND_FUNC
+        func.head.type = &type.info
+        func.code = &code.code
+        func.instance = &self.c
+        return self.store.run(&func, ())[0]
 
 
 # For embedders

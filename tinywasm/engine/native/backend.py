@@ -20,12 +20,13 @@ from tinywasm.validation import Context
 class NativeModuleInstance(ModuleInstance):
     """A module instance whose index spaces the loop sees as well, through `native`."""
 
-    __slots__ = ("context", "native")
+    __slots__ = ("context", "native", "shared")
 
     def __init__(self, store: Store, native_store: Any, syntax: DecodedModule, context: Context) -> None:
         super().__init__(store, syntax, context.types)
         self.context = context
-        self.native = _loop.NativeInstance(native_store, context.types)
+        self.shared = _shared(context)
+        self.native = _loop.NativeInstance(native_store, self.shared, self, len(syntax.functions))
 
     def add(self, extern: Extern) -> None:
         super().add(extern)
@@ -44,16 +45,42 @@ class NativeModuleInstance(ModuleInstance):
         self.native.drop_elem(index)
 
 
+def _shared(context: Context) -> Any:
+    """What the instances of a module share, made for the first."""
+    shared = context.compiled.get("native")
+    if shared is None:
+        # In one step: another thread may have made one meanwhile.
+        shared = context.compiled.setdefault("native", _loop.NativeModule(context.types))
+    return shared
+
+
 class NativeBackend:
     """See `engine.Backend`."""
+
+    __slots__ = ("config", "native", "profiled", "store")
 
     def __init__(self, store: Store) -> None:
         self.store = store
         self.config = store.engine.config
-        self.native = _loop.NativeStore(store, self._lower)
-        self.profiled: list[tuple[FuncInstance, Any]] = []
+        self.native = _loop.NativeStore(store, self)
+        # A list where there is a profile; stores are many.
+        self.profiled: list[tuple[FuncInstance, Any]] | None = None
         if store.profile is not None:
             store.profile.settle = self._settle_profile
+
+    def code(self, func: FuncInstance) -> Any:
+        """A function's code: one for all instances of its module, but its own where it is profiled."""
+        assert isinstance(func.module, NativeModuleInstance)
+        if self.store.profile is not None:
+            code = self._lower(func)
+            if self.profiled is None:
+                self.profiled = []
+            self.profiled.append((func, code))
+            return code
+        codes, key = func.module.shared.codes, (func.index, self.store.fuel is not None)
+        code = codes.get(key)
+        # In one step: the first that is there stays, for another thread's store may run it.
+        return codes.setdefault(key, self._lower(func)) if code is None else code
 
     def _lower(self, func: FuncInstance) -> Any:
         instance = func.module
@@ -61,13 +88,10 @@ class NativeBackend:
         metered, profiled = self.store.fuel is not None, self.store.profile is not None
         with obeying(self.store.poll):
             lowered = lower(instance.context, func.index, func.definition, metered=metered, profiled=profiled)
-        code = _loop.NativeCode(lowered)
-        if profiled:
-            self.profiled.append((func, code))
-        return code
+        return _loop.NativeCode(lowered)
 
     def _settle_profile(self) -> None:
-        for func, code in self.profiled:
+        for func, code in self.profiled or ():
             record = self.store.profile.record(func)
             record.calls, record.own = code.calls, code.own
 
@@ -77,16 +101,12 @@ class NativeBackend:
     def memory(self, type: MemoryType) -> Any:
         self.guard()
         self.store.limits.count_memory(type)
-        memory = _loop.NativeMemory(self.native, type, self.config.max_memory_pages)
-        self.store.limits.hold_memory(memory)
-        return memory
+        return _loop.NativeMemory(self.native, type, self.config.max_memory_pages)
 
     def table(self, type: TableType, init: Any) -> Any:
         self.guard()
         self.store.limits.count_table(type)
-        table = _loop.NativeTable(self.native, type, init, self.config.max_table_elements)
-        self.store.limits.hold_table(table)
-        return table
+        return _loop.NativeTable(self.native, type, init, self.config.max_table_elements)
 
     def glob(self, type: GlobalType, value: Any) -> Any:
         return _loop.NativeGlobal(self.native, type, value)

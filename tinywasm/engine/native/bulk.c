@@ -104,6 +104,7 @@ int tw_memory_init(Store *store, int metered, Memory *to, const Segment *data, c
 static int reserve(Table *table, uint64_t count) {
     uint64_t size = table->size;
     if (count > table->max - size || !tw_fits(table->budget, count * 8)) return -1;
+    if (count && size + count > table->budget->table_elements) return -1;
     if (size + count <= table->capacity) return 0;
     uint64_t capacity = (size + count) + (size + count) / 2;
     if (capacity > SIZE_MAX / sizeof *table->elements) return -1;

@@ -49,6 +49,7 @@ int64_t tw_memory_grow(Memory *memory, uint64_t pages) {
     uint64_t old = memory->pages;
     if (pages > memory->max_pages - old) return -1;
     uint64_t size = (old + pages) * memory->page_size;
+    if (pages && size > memory->budget->memory_size) return -1;
     if (size > memory->reserved || !tw_fits(memory->budget, size - memory->size)) return -1;
     if (tw_memory_open(memory, size) != 0) return -1;
     memory->pages = old + pages;

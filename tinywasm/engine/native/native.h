@@ -111,14 +111,16 @@ typedef struct Func {
     Code *code; /* NULL until the first call, and for a host function */
     struct Instance *instance;
     void *python;
-    void *owner; /* the extension's object around this structure */
+    void *owner; /* the extension's object: that around this structure for a host function, else the code's */
     int host;
 } Func;
 
-/* The bytes that a store's memories, tables and objects take together, and may take. Whatever counts in
-   it may outlive the store: the last of its holders frees it. */
+/* The bytes that a store's memories, tables and objects take together, and may take; and to what size each
+   memory (bytes) and table (elements) may grow. Whatever counts in it may outlive the store: the last of its
+   holders frees it. */
 typedef struct Budget {
     uint64_t limit, used, holders;
+    uint64_t memory_size, table_elements;
 } Budget;
 
 typedef struct Memory {
