@@ -178,6 +178,16 @@ def test_request_that_cannot_be_made_leaves_the_session(running: Host) -> None:
         assert session.call("add", 1, 1) == 2
 
 
+def test_errors_of_a_program_name_its_file_and_say_that_it_trapped(running: Host, folder: Path) -> None:
+    (folder / "wrong.wat").write_text("(module (func (result i32)))")
+    (folder / "trap.wat").write_text('(module (func (export "_start") unreachable))')
+    done = client(running, folder, *session_options(running), "-p", "a=cat.wat", "-p", "wrong.wat")
+    assert done.stderr.decode().splitlines()[-1].startswith("wasm-client: wrong.wat: type mismatch")
+    done = client(running, folder, *session_options(running), "-p", "trap.wat", "--run")
+    assert done.stderr.decode().splitlines()[-1] == "wasm-client: trap: unreachable"
+    assert done.returncode == 1
+
+
 def test_argument_of_another_type_leaves_the_session(running: Host) -> None:
     text: Any = "(module)"
     strided = memoryview(b"(.m.o.d.u.l.e.)")[::2]

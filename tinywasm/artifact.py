@@ -31,7 +31,7 @@ def unpack(artifact: bytes, features: Collection[Feature]) -> bytes:
     """
     magic, *rest = artifact.split(b"\n", 5)
     if magic != _MAGIC or len(rest) != 5:
-        raise WasmError("this is no serialized module")
+        raise WasmError("this is not a serialized module")
     *maker, digest, binary = rest
     for what, then, now in zip(
         ("tinywasm version", "instruction table", "features"), maker, _maker(features), strict=True

@@ -71,7 +71,9 @@ class Policy:
         _check_entries("devices.real", self.real_devices, _DEVICE_KEY_SIZE)
         _check_entries("devices.simulated", self.simulated_devices, _DEVICE_KEY_SIZE)
         if KEYSTONE_TEST_DEVICE_KEY in self.real_devices:
-            raise PolicyFileError("devices.real: Keystone's published test key is no real device")
+            raise PolicyFileError(
+                "devices.real: Keystone's published test key does not belong to a real device"
+            )
         if self.real_devices & self.simulated_devices:
             raise PolicyFileError("devices: a key is listed both as real and as simulated")
 

@@ -138,14 +138,21 @@ def _load(session: Session, job: Job, known: KeptPrograms | None) -> str:
     if known is not None and job.kept is not None:
         names = [*kept.restore(session, known, job.kept, job.owner), *names]
     for name, path in job.programs:
-        with _content(path) as content, bar(str(path), len(content)) as progress:
-            if job.keep and known is not None:
-                sealed = session.seal(content, name, known.counter(name), progress=progress)
-                known.add(Kept(name, sealed.counter, sealed.digest))
-                session.restore(name, name, sealed.counter)
-            else:
-                session.deploy(content, name, progress=progress)
+        try:
+            _send(session, job, known, name, path)
+        except RequestFailed as error:
+            raise ClientError(f"{path}: {prompt.told(error)}") from error
     return DEFAULT_MODULE if DEFAULT_MODULE in names else names[-1]
+
+
+def _send(session: Session, job: Job, known: KeptPrograms | None, name: str, path: Path) -> None:
+    with _content(path) as content, bar(str(path), len(content)) as progress:
+        if job.keep and known is not None:
+            sealed = session.seal(content, name, known.counter(name), progress=progress)
+            known.add(Kept(name, sealed.counter, sealed.digest))
+            session.restore(name, name, sealed.counter)
+        else:
+            session.deploy(content, name, progress=progress)
 
 
 @contextmanager
@@ -222,7 +229,7 @@ def _run_command(session: Session, job: Job, module: str) -> int:
             return 1
         for line in prompt.backtrace_lines(error) if job.verbose else ():
             print(line, file=sys.stderr)
-        raise
+        raise ClientError(prompt.told(error)) from error
     _write_output(result, job)
     return min(result.exit_code, _MAX_EXIT_STATUS)
 

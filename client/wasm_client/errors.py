@@ -63,7 +63,7 @@ def connecting(address: str, timeout: float) -> Iterator[None]:
             f"changed its answer ({error})"
         ) from error
     except UnicodeError as error:
-        raise CannotConnect(f"cannot connect to {address}: that is no host's name") from error
+        raise CannotConnect(f"cannot connect to {address}: that is not a host name") from error
     except OSError as error:
         raise CannotConnect(
             f"cannot connect to {address}: {(error.strerror or str(error)).lower()}"

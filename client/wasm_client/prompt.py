@@ -110,6 +110,7 @@ def _piped_lines() -> Iterator[str]:
 
 def _typed_lines(session: Session, module: str) -> Iterator[str]:
     read = _terminal_reader(session, module)
+    print(":help lists the commands, q ends")
     while True:
         try:
             line = read()
@@ -290,9 +291,14 @@ def _print_error(text: str, as_json: bool, fields: dict[str, Any]) -> None:
 
 
 def _print_failure(error: RequestFailed, verbose: bool, as_json: bool) -> None:
-    _print_error(f"trap: {error}" if error.code in _TRAPS else str(error), as_json, error_fields(error))
+    _print_error(told(error), as_json, error_fields(error))
     if verbose and not as_json:
         print(*backtrace_lines(error), sep="\n", flush=True)
+
+
+def told(error: RequestFailed) -> str:
+    """An error of the enclave's as people are told it."""
+    return f"trap: {error}" if error.code in _TRAPS else str(error)
 
 
 def error_fields(error: RequestFailed) -> dict[str, Any]:

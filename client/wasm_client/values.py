@@ -113,7 +113,7 @@ def _kinds(types: tuple[str, ...]) -> tuple[ValueType | None, ...]:
 def _from_python(parameter: _Parameter, item: int | float | bytes) -> Value:
     kind, expected, make = parameter
     if not isinstance(item, expected):
-        raise ArgumentError(f"{item!r} is no {kind.name.lower()}")
+        raise ArgumentError(f"{item!r} is not of type {kind.name.lower()}")
     try:
         return make(item)
     except (LocalError, OverflowError) as error:

@@ -258,7 +258,7 @@ def _bind(host: str, port: int) -> socket.socket:
     try:
         return _listen(host, port)
     except UnicodeError as error:
-        raise OSError(errno.EINVAL, f"cannot listen on {host}:{port}: that is no host's name") from error
+        raise OSError(errno.EINVAL, f"cannot listen on {host}:{port}: that is not a host name") from error
     except OSError as error:
         shown = f"cannot listen on {host}:{port}: {(error.strerror or str(error)).lower()}"
         raise OSError(error.errno, shown) from error

@@ -63,7 +63,7 @@ class MetricsServer:
                     return _response("200 OK", b"ok\n")
                 return _response("503 Service Unavailable", b"stopping\n")
             case [b"GET", _, _]:
-                return _response("404 Not Found", b"there is /metrics and /healthz\n")
+                return _response("404 Not Found", b"the paths are /metrics and /healthz\n")
             case [_, _, version] if version.startswith(b"HTTP/"):
                 return _response("405 Method Not Allowed", b"only GET\n", headers="Allow: GET\r\n")
         return _response("400 Bad Request", b"this is HTTP\n")

@@ -90,7 +90,7 @@ def test_whoever_answers(behaviour: Callable[[socket.socket], None], message: st
         ("127.0.0.1:0", "a port is 1 to 65535"),
         ("127.0.0.1:99999999", "a port is 1 to 65535"),
         ("127.0.0.1:" + "9" * 5000, "a port is 1 to 65535"),
-        ("no..invalid:1", "that is no host's name"),
+        ("no..invalid:1", "that is not a host name"),
         ("no.invalid:1", ""),
     ],
 )

@@ -134,8 +134,8 @@ class TestArguments:
         ("arguments", "message"),
         [
             ((1,), "add takes 2 arguments, not 1: add \\(param i32 f64\\)"),
-            ((1.0, 2.0), "1.0 is no i32"),
-            ((1, "2"), "'2' is no f64"),
+            ((1.0, 2.0), "1.0 is not of type i32"),
+            ((1, "2"), "'2' is not of type f64"),
             ((1 << 32, 2.0), "4294967296 is out of range for i32"),
             ((1, 10**400), "is out of range for f64"),
         ],

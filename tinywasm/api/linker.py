@@ -158,7 +158,7 @@ class Linker(Unique):
             if found is not None:
                 func = found(owner)
                 if not isinstance(func, Func):
-                    raise LinkError(f"`{name}::{export}` is no function")
+                    raise LinkError(f"`{name}::{export}` is not a function")
                 return func
         return Func(owner, FuncType(), lambda: None)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tinywasm.cli.options import add_engine, add_features, configuration, refusals_of, size
 from tinywasm.config import Engine
-from tinywasm.errors import Interrupted
+from tinywasm.errors import Interrupted, LinkError
 from tinywasm.instance import Module, instantiate
 from tinywasm.interruption import obeying
 from tinywasm.runtime.func import FuncInstance
@@ -93,6 +93,10 @@ class Launch:
             raise
 
     def _instantiate(self, options: argparse.Namespace, argv: Sequence[str]) -> ModuleInstance:
+        for imp in self.module.syntax.imports:
+            if imp.module != MODULE:
+                only = f"only WASI's functions ({MODULE}) can be imported here"
+                raise LinkError(f'unknown import: "{imp.module}" "{imp.name}"; {only}')
         if all(imp.module != MODULE for imp in self.module.syntax.imports):
             _note_unused(options)
             return instantiate(self.store, self.module, {})

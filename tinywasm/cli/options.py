@@ -86,7 +86,7 @@ def size(text: str) -> int:
     """A size in bytes: digits and perhaps a unit, K, M, G or T, which are powers of 1,024."""
     match = _SIZE.fullmatch(text)
     if not match or len(match[1]) > 20:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size: write 1048576, 1024K, 1M or 1MiB")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size: write 1048576, 1024K, 1M or 1MiB")
     return int(match[1]) << _UNITS[match[2].lower()]
 
 

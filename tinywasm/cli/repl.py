@@ -90,7 +90,7 @@ class Session:
         name, arguments = words[0], words[1:]
         if name.startswith(":") and name not in self._launch.instance.exports:
             if name not in self._commands:
-                raise ValueError(f"no command {name}; there is {', '.join(self._commands)}")
+                raise ValueError(f"no command {name}; the commands are {', '.join(self._commands)}")
             self._commands[name][2](arguments)
         else:
             self._evaluate(name, arguments)
@@ -105,7 +105,9 @@ class Session:
             return
         functions = self._launch.functions()
         if name not in functions:
-            raise ValueError(f"no exported function or global {name!r}; :exports lists what there is")
+            raise ValueError(
+                f"no exported function or global {name!r}; :exports lists them, :help the commands"
+            )
         type = functions[name].signature
         raw = invoke(self._launch.store, functions[name], parse_arguments(type, words))
         for result, value in zip(type.results, raw, strict=True):

@@ -113,7 +113,7 @@ def find(functions: dict[str, FuncInstance], name: str) -> FuncInstance:
     """The function `name`. Raises `ValueError` with the names that there are."""
     if name not in functions:
         names = ", ".join(map(printable, functions))
-        raise ValueError(f"no exported function {name!r}; there is {names or 'none'}")
+        raise ValueError(f"no exported function {name!r}; the module exports {names or 'no functions'}")
     return functions[name]
 
 

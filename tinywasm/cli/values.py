@@ -44,7 +44,7 @@ def parse(type: ValType, word: str) -> Any:
     except LiteralError:
         raise ValueError(f"{_quoted(word)} is out of range for {type}") from None
     if raw is None:
-        raise ValueError(f"{_quoted(word)} is no {type}")
+        raise ValueError(f"{_quoted(word)} cannot be read as {type}")
     return raw
 
 

@@ -67,7 +67,7 @@ class Store(Unique):
             raise WasmError("fuel is not metered: use Config(consume_fuel=True)")
         fuel = index(fuel)
         if not 0 <= fuel < 1 << 64:
-            raise OverflowError(f"{fuel} is no amount of fuel: it takes 0 to 2**64 - 1")
+            raise OverflowError(f"{fuel} is not an amount of fuel: it is 0 to 2**64 - 1")
         self.guard()
         # The native engine counts in 63 bits, more than anybody lives to see used.
         self.fuel = min(fuel, (1 << 63) - 1)

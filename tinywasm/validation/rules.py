@@ -292,7 +292,7 @@ def _closed_cast(body: Body, cast: Cast) -> tuple[RefType, RefType, RefType]:
     types = body.context.types
     source, target = close_ref(cast.source, types), close_ref(cast.target, types)
     if not matches_ref(target, source):
-        raise ValidationError(f"type mismatch: cast from {source} to {target}, which is no subtype")
+        raise ValidationError(f"type mismatch: cast from {source} to {target}, which is not a subtype")
     return source, target, RefType(source.nullable and not target.nullable, source.heap)
 
 

@@ -30,7 +30,7 @@ def run_command(
             start = instance.exports.get(_START)
             if not isinstance(start, FuncInstance) or start.params or start.results:
                 raise LinkError(
-                    f"the module is no WASI command: it exports no function {_START} without parameters"
+                    f"the module is not a WASI command: it exports no function {_START} without parameters"
                 )
             invoke(store, start, [])
         except ExitTrap as exit:
