@@ -55,7 +55,8 @@ def test_python_of_a_page_runs_from_top_to_bottom(page: str, engine: str, tmp_pa
     blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     assert blocks
     source = "\n".join(blocks)
-    (tmp_path / "calculator.wat").write_bytes((ROOT / "examples" / "calculator.wat").read_bytes())
+    # As from the checkout: readers have no other calculator.
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
     script = tmp_path / "page.py"
     script.write_text(source, encoding="utf-8")
     promised = re.findall(r"# prints: (.*)$", source, re.MULTILINE)
