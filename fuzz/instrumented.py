@@ -1,9 +1,18 @@
-"""A plugin of pytest that imports tinywasm first, and refuses one that `sanitize` has not built."""
+"""A plugin of pytest, and a program, that refuses extensions which `sanitize` has not built.
+
+Where one were missing, Python would do its work, and tests of it would be skipped.
+"""
 
 from __future__ import annotations
 
-import tinywasm
-from fuzz.sanitize import BUILD
+from importlib import import_module
 
-if not tinywasm.__path__[0].startswith(str(BUILD)):
-    raise ImportError(f"{tinywasm.__path__[0]} is not what was built with sanitizers")
+from fuzz.sanitize import BUILD, EXTENSIONS
+from tinywasm.engine.native import unavailable_because
+
+if unavailable_because:
+    raise ImportError(f"the native engine is not available: {unavailable_because}")
+for name in EXTENSIONS:
+    found = import_module(name).__file__ or ""
+    if not (found.startswith(str(BUILD)) and found.endswith(".so")):
+        raise ImportError(f"{name} is {found}, which is not what was built with sanitizers")
