@@ -23,7 +23,8 @@ cdef class Builder:
     cdef const unsigned char[::1] data, wide
     cdef long pos, end, position
     cdef long long[::1] code, places, heights, below, topmost, constants, kinds
-    cdef long size, region, blocks, head, last, depth, height, highest, settled, followed, skipped, constant_count
+    cdef long size, most, region, blocks, head, last, depth, height, highest, settled, followed, skipped
+    cdef long constant_count
     cdef long long memory
     cdef list lists, objects, regions, labels
     cdef bint dead

@@ -36,8 +36,10 @@ from tinywasm.engine.ir.form import (
     LOCAL,
     MAX_LOCALS,
     MAX_OPERANDS,
+    MAX_RECORDS,
     MOVE,
     NOWHERE,
+    RECORDS_A_BYTE,
     RETURN,
     STRIDE,
     TEMPORARY,
@@ -105,7 +107,7 @@ def widths(types: Sequence[ValType]) -> tuple[int, ...]:
 def build(context: Context, index: int, function: Function) -> Form:
     """The intermediate form of a function of the module that `context` describes.
 
-    Raises `StackExhausted` where its locals or operands are more than an engine holds.
+    Raises `StackExhausted` where its locals, operands or records are more than an engine holds.
     """
     signature = context.funcs[index].composite
     assert isinstance(signature, FuncType)
@@ -120,7 +122,10 @@ def build(context: Context, index: int, function: Function) -> Form:
 
 def _doubled(integers: Any) -> Any:
     """Room for twice as many."""
-    return array("q", bytes(memoryview(integers)) * 2)
+    doubled = array("q")
+    for _ in range(2):
+        doubled.frombytes(memoryview(integers).cast("B"))
+    return doubled
 
 
 def build_expression(context: Context, expr: Expr, type: ValType) -> Form:
@@ -161,6 +166,7 @@ class Builder:
         self.position = start
         self.code = array("q", bytes(8 * STRIDE * 64))
         self.size = 0
+        self.most = MAX_RECORDS + RECORDS_A_BYTE * (end - start)
         self.lists: list[int] = []
         self.constants = array("q", bytes(8 * 16))
         self.kinds = array("q", bytes(8 * 16))
@@ -276,6 +282,8 @@ class Builder:
 
     def emit(self, row: int, result: int, a: int, b: int, c: int, immediate: int, second: int) -> int:
         start = self.size * STRIDE
+        if self.size == self.most:
+            raise StackExhausted
         if start == len(self.code):
             self.code = _doubled(self.code)
         code = self.code
@@ -304,7 +312,7 @@ class Builder:
         self.dead = False
 
     def count(self) -> None:
-        if self.depth > MAX_OPERANDS:
+        if self.depth > MAX_OPERANDS or len(self.lists) > self.most:
             raise StackExhausted
         start = self.head * STRIDE
         code = self.code

@@ -26,6 +26,10 @@ from tinywasm.instructions import TABLE
 # A function with more locals than this, or with more operands at a time, is refused as stack exhaustion.
 MAX_LOCALS = 1_000_000
 MAX_OPERANDS = 1_000_000
+# So is one whose form has more records or more entries in `lists` than this, and eight for each byte of its
+# body: two bytes may be a branch that moves a thousand values.
+MAX_RECORDS = 2_000_000
+RECORDS_A_BYTE = 8
 # Locals from this index on are moved to a temporary at once: functions with so many pay for them.
 FOLLOWED = 4096
 
