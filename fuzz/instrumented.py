@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from importlib import import_module
 
+# Before `sanitize`, which has the path lead to the packages beside this folder first.
+import tinywasm.engine.native as native
 from fuzz.sanitize import BUILD, EXTENSIONS
-from tinywasm.engine.native import unavailable_because
 
-if unavailable_because:
-    raise ImportError(f"the native engine is not available: {unavailable_because}")
+if native.unavailable_because:
+    raise ImportError(f"the native engine is not available: {native.unavailable_because}")
 for name in EXTENSIONS:
     found = import_module(name).__file__ or ""
     if not (found.startswith(str(BUILD)) and found.endswith(".so")):
