@@ -15,7 +15,7 @@ BUILT_FROM := setup.cfg pyproject.toml setup.py $(COMPILED) $(filter-out $(GENER
 	$(foreach folder,$(C_FOLDERS),$(wildcard $(folder)/*.pyx $(folder)/*.[ch])))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint spec suite fuzz guided agree sanitize bench programs soak coverage demo-file install clean
+.PHONY: help run test lint spec suite fuzz guided agree sabotage sanitize bench programs soak coverage demo-file install clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
@@ -61,6 +61,9 @@ guided: $(VENV)/test ## the confidential parsers under atheris, guided by covera
 
 agree: $(VENV)/test ## run 20,000 generated modules and 500,000 functions on both engines, fewer on wasmtime
 	@FUZZ_PROFILE=nightly $(BIN)/pytest -q -n auto fuzz/test_engines_agree.py fuzz/test_wasmtime_agrees.py fuzz/test_shapes.py
+
+sabotage: $(VENV)/test ## damage the lowering in 330 places, each of which generated modules have to find
+	@$(BIN)/python -m fuzz.sabotage
 
 sanitize: $(VENV)/test ## run the native engine under the address and undefined-behaviour sanitizers
 	@$(BIN)/python -m pip install --disable-pip-version-check -q 'setuptools>=68' 'Cython>=3.0'

@@ -34,6 +34,7 @@ from fuzz.shape_types import (
 )
 from tinywasm.code import write_instruction
 from tinywasm.engine.lower import MAX_UNPOLLED
+from tinywasm.engine.native.opcodes import OPCODES
 from tinywasm.instructions import BY_NAME, TABLE, Instruction
 from tinywasm.leb128 import write_signed
 from tinywasm.types import (
@@ -128,6 +129,17 @@ class Label:
         self.types = types
         self.base = base
         self.closed = closed
+
+
+# Words of the native engine that are often joined with the next one.
+_JOINED = [OPCODES[name] for name in ("const", "move", "i32_add", "i32_add__k", "i32_eqz", "fuel")]
+
+
+def _word(number: int) -> int:
+    """Data that looks like a word that others are joined with; `number` chooses which, and its slots."""
+    opcode = _JOINED[number % len(_JOINED)]
+    slot = number // len(_JOINED) % 24
+    return opcode | slot << 16 | slot << 32 | slot << 48
 
 
 class Body:
@@ -236,7 +248,8 @@ class Body:
             floats = _FLOATS if self.random() < 0.75 else _HARD_FLOATS
             code += _F64_CONST + struct.pack("<d", self.pick(floats))
         elif type is V128:
-            lane = rng.getrandbits(64) if self.random() < 0.5 else 3
+            chance = self.random()
+            lane = rng.getrandbits(64) if chance < 0.5 else _word(int(chance * 1e9)) if chance < 0.9 else 3
             code += op("v128.const") + struct.pack("<QQ", lane, self.pick((0, 7, (1 << 64) - 1)))
         else:
             assert isinstance(type, RefType)

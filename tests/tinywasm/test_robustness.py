@@ -216,6 +216,20 @@ def test_handlers_in_each_other_take_no_quadratic_time(inside: str, engine: str)
     assert usage.seconds < 10
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_many_looks_into_a_structure_of_many_fields_take_no_quadratic_time(engine: str) -> None:
+    source = f"""
+        (module (type $s (struct {"(field (mut i64))" * 10_000}))
+          (func (export "run") (param i64) (result i64) (local $s (ref null $s))
+            (local.set $s (struct.new_default $s))
+            (struct.set $s 9999 (local.get $s) (local.get 0))
+            {"(drop (struct.get $s 9999 (local.get $s)))" * 20_000}
+            (struct.get $s 9999 (local.get $s))))"""
+    usage = run(source, "run", 3, engine=engine)
+    assert (usage.ending, usage.result) == ("done", 3)
+    assert usage.seconds < 5
+
+
 ONES = f"""(func $ones (result {"i64 " * 1000}) {"(i64.const 1)" * 1000})"""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Any
 
 from tinywasm.engine.ir.form import CONSTANT, Record
@@ -91,8 +92,12 @@ def _field(b: Any, record: Record) -> tuple[int, Any]:
     """The slot and the storage type of a field."""
     composite = b.context.types[record.immediate].composite
     assert isinstance(composite, StructType)
-    storages = [each.storage for each in composite.fields]
-    return sum(2 if each is V128 else 1 for each in storages[: record.second]), storages[record.second]
+    slots = b.field_slots.get(record.immediate)
+    if slots is None:
+        # Once for each type: it may have thousands of fields.
+        slots = [0, *accumulate(2 if each.storage is V128 else 1 for each in composite.fields)]
+        b.field_slots[record.immediate] = slots
+    return slots[record.second], composite.fields[record.second].storage
 
 
 def _struct_get(b: Any, record: Record) -> None:

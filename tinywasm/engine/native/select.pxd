@@ -21,7 +21,7 @@ cdef class Selector:
     cdef public bint plain_locals, profiled, deep, ended
     cdef public long metered, first, base, here, highest, size, barrier, position, region, window_size, reach
     cdef public list windows, branches, regions
-    cdef public dict entries
+    cdef public dict entries, field_slots
     cdef public object data, owed
     cdef unsigned long long[::1] low
     cdef long long[::1] high, positions, starts

@@ -186,6 +186,8 @@ class Selector:
         self.starts = array("q", [-1]) * code.blocks
         self.regions: list[tuple[int, int]] = [(-1, -1)] * len(code.regions)
         self.region = -1
+        # The slots of the fields of structure types, as far as they were asked for.
+        self.field_slots: dict[int, list[int]] = {}
         # A result for a local that is out of reach: its slot, the local's, its width.
         self.owed: tuple[int, int, int] | None = None
 

@@ -1,0 +1,514 @@
+"""Sabotages of the lowering: each takes away or turns around one thing that it sees to.
+
+What is not here only makes code faster or smaller where it holds, or is a limit that takes a million of
+something.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Sabotage(NamedTuple):
+    """In a function of a module, or where that is empty anywhere in it, `new` takes the place of `old`.
+
+    `module` is named from `tinywasm.engine` on. The text is there once.
+    """
+
+    module: str
+    function: str
+    old: str
+    new: str
+
+    @property
+    def name(self) -> str:
+        """Which it is, on the command line."""
+        return f"{self.function or self.module}:{SABOTAGES.index(self)}"
+
+
+# By module and function: what is there, and what takes its place.
+_BUILD = {
+    "": [("bytes([type is V128]) * count", "bytes([type is V128])")],
+    "build": [
+        ("label.results = label.carried = results", "label.results = label.carried = results[:1]"),
+        ("self.begin(self.new_block(), True)", "self.begin(self.new_block(), False)"),
+    ],
+    "leb": [("value |= part << shift", "value |= part")],
+    "signed_leb": [
+        ("if byte & 64 and shift < 64", "if byte & 64 and shift < 63"),
+        ("if byte & 64 and shift < 64", "if byte & 64 and shift < 35"),
+        ("if byte & 64 and shift < 64", "if shift < 64"),
+    ],
+    "memory_argument": [
+        ("self.leb() if flags & 64 else 0", "self.leb() * 0 if flags & 64 else 0"),
+        ("self.memory |= number << 32", "self.memory |= 0"),
+    ],
+    "emit": [
+        ("self.last = -1", "pass"),
+        ("code[start + 2] = self.height", "code[start + 2] = self.height + 1"),
+        ("code[start + 1] = self.position", "pass"),
+    ],
+    "begin": [
+        ("if head:", "if True:"),
+        ("self.dead = False", "pass"),
+        ("NOWHERE, self.region, head", "NOWHERE, -1, head"),
+    ],
+    "count": [("if not code[start + 8]:", "if True:"), ("code[start + 8] += 1", "code[start + 8] = 1")],
+    "push": [("if self.height > self.highest:", "if False:")],
+    "push_local": [
+        ("self.below[depth] = self.topmost[local]", "self.below[depth] = _NO_LOCAL"),
+        ("self.topmost[local] = depth", "pass"),
+        ("if local >= self.followed:", "if False:"),
+    ],
+    "pop": [
+        ("if self.settled > depth:", "if False:"),
+        ("self.topmost[place >> 3] = self.below[depth]", "pass"),
+        ("self.topmost[place >> 3] = self.below[depth]", "self.topmost[place >> 3] = _NO_LOCAL"),
+    ],
+    "settle": [
+        ("self.topmost[place >> 3] = self.below[depth]", "pass"),
+        ("self.topmost[place >> 3] = self.below[depth]", "self.topmost[place >> 3] = _NO_LOCAL"),
+        ("| (place & 4)", ""),
+    ],
+    "settle_top": [("self.depth - 1 - count", "self.depth - count")],
+    "settle_locals": [
+        ("if self.places[depth] & 3 == LOCAL:", "if False:"),
+        ("self.settled - 1, -1", "self.settled, -1"),
+        ("self.settled = self.depth", "self.settled = self.depth + 1"),
+    ],
+    "assign": [
+        ("self.topmost[local] < 0 and", ""),
+        ("and self.last >= 0:", ":"),
+        ("if self.code[start + 3] == place:", "if True:"),
+        ("                    self.last = -1\n", ""),
+        ("while self.topmost[local] >= 0:", "if self.topmost[local] >= 0:"),
+        ("while self.topmost[local] >= 0:", "while False:"),
+    ],
+    "reset": [("while self.depth > label.depth:", "while False:")],
+    "in_place": [
+        ("return False", "return True"),
+    ],
+    "branch": [
+        ("self.height = self.heights[self.depth - count]", "pass"),
+        ("self.height = height\n", "pass\n"),
+        ("if self.places[depth] != target:", "if self.places[depth] & 7 != target & 7:"),
+        ("label.targeted = True", "pass"),
+        ("height += width", "height += 1"),
+    ],
+    "branch_when": [
+        ("and self.in_place(label)", ""),
+        ("form.INVERSE[operation]", "operation"),
+        ("self.begin(following, True)", "self.begin(following, False)"),
+        ("self.begin(self.new_block(), False)", "self.begin(self.new_block(), True)"),
+        ("label.targeted = True", "pass"),
+    ],
+    "branch_table": [
+        ("and self.in_place(label)", ""),
+        ("label.targeted = True", "pass"),
+        ("self.begin(edges[depth], False)", "self.begin(edges[depth], True)"),
+        ("self.dead = True", "pass"),
+    ],
+    "step": [
+        ("self.skipped or", ""),
+        ("shape != OTHERWISE)):", "True)):"),
+        ("        self.position = position\n", ""),
+        ("        if shape != END and shape != OTHERWISE:\n            self.count()", "        self.count()"),
+        (
+            "self.assign(local)",
+            "self.assign(local) or self.push_local(local, self.wide[local]) or self.pop()",
+        ),
+    ],
+    "skip": [("if OPENS[row]:", "if False:"), ("self.skipped -= 1", "pass")],
+    "constant": [
+        ("self.signed_leb() & 0xFFFFFFFF", "self.signed_leb()"),
+        ("value << 8 | byte", "byte << 8 | value"),
+        ("if number == len(self.constants):", "if False:"),
+        ("self.push(number << 3 | wide << 2 | CONSTANT, 1 + wide)", "self.push(number << 3 | CONSTANT, 1)"),
+    ],
+    "plain": [
+        ("if width == 3:", "if False:"),
+        ("second = self.memory", "pass"),
+        ("        self.last = record", "        self.last = record - 1"),
+    ],
+    "width_of": [
+        ("return 2 if type is V128 else 1", "return 1"),
+        ("composite.fields[second].storage", "composite.fields[0].storage"),
+    ],
+    "unusual": [
+        ("self.height << 3 | (a & 4)", "self.height << 3"),
+        ("self.push_result(1 + (a >> 2 & 1))", "self.push_result(1)"),
+        ("self.last = record", "self.last = record - 1"),
+    ],
+    "leave": [
+        ("self.restore(place)", "self.push_result(1)"),
+        ("self.code[(self.size - 1) * STRIDE + 2] = self.height", "pass"),
+        ("self.branch(labels[0])\n            self.dead = True", "self.branch(labels[0])"),
+        (
+            "self.branch(labels[len(labels) - 1 - self.leb()])\n            self.dead = True",
+            "self.branch(labels[len(labels) - 1 - self.leb()])",
+        ),
+        ('if TABLE[row].name == "br_on_cast"', "if True"),
+        ("len(self.objects) - 1)", "0)"),
+    ],
+    "restore": [
+        ("self.push_local(place >> 3, place >> 2 & 1)", "self.push(place, 1 + (place >> 2 & 1))"),
+        ("if place & 3 == LOCAL:", "if False:"),
+    ],
+    "take": [("for _ in range(count):", "for _ in range(min(count, 1)):")],
+    "many": [
+        ("count += second", "pass"),
+        ("result = self.height << 3", "result = self.height + 1 << 3"),
+        ("self.dead = TABLE[row].role is Role.LEAVES", "pass"),
+    ],
+    "call": [
+        ("self.dead = leaves", "pass"),
+        ("self.lists.append(self.push_result(width))", "self.lists.append(self.push_result(1))"),
+        ("second = self.leb() if", "second = self.leb() * 0 if"),
+    ],
+    "block_widths": [("return widths(signature.params), widths(signature.results)", "return (), ()")],
+    "open": [
+        ("self.settle_top(len(params))", "pass"),
+        ("self.settle_locals()", "pass"),
+        ("        self.position = position\n", ""),
+        ("self.heights[depth] if params else self.height", "self.height"),
+        ("params if shape == LOOP else results", "results"),
+        ("self.new_block(), self.region)", "self.new_block(), -1)"),
+        ("self.begin(label.target, True)", "self.begin(label.target, False)"),
+        (
+            "label.otherwise, 0)\n            self.begin(self.new_block(), True)",
+            "label.otherwise, 0)\n            self.begin(self.new_block(), False)",
+        ),
+        ("self.begin(self.new_block(), False)", "pass"),
+        ("Region(self.region, clauses)", "Region(-1, clauses)"),
+        ("self.region = len(self.regions) - 1", "pass"),
+        ("self.withdraw(condition) if shape == WHEN else ()", "()"),
+    ],
+    "withdraw": [
+        ("self.last < 0 or", ""),
+        ("or self.code[start + 3] != place", ""),
+        ("self.size -= 1", "pass"),
+        ("self.position = self.code[start + 1]", "pass"),
+    ],
+    "clauses": [
+        ("label.targeted = True", "pass"),
+        ("label.target, label.height", "label.target, self.height"),
+        ("label.carried))", "label.carried[:1]))"),
+        ("catch.ref", "False"),
+    ],
+    "alternative": [
+        ("if not self.dead:", "if False:"),
+        ("self.reset(label, label.params)", "pass"),
+        ("self.begin(label.otherwise, True)", "self.begin(label.otherwise, False)"),
+        ("label.otherwise = -1", "pass"),
+        ("label.targeted = True", "pass"),
+    ],
+    "close": [
+        ("            label.targeted = True\n", "            pass\n"),
+        ("and label.shape != LOOP", ""),
+        ("self.settle_top(len(label.results))", "pass"),
+        ("self.region = label.region", "pass"),
+        ("self.reset(label, label.results)", "pass"),
+        ("self.begin(label.target, True)", "self.begin(label.target, False)"),
+        ("self.begin(label.otherwise, False)", "self.begin(label.otherwise, True)"),
+        ("self.begin(label.target, False)", "pass"),
+    ],
+    "close_function": [
+        ("if not self.dead:", "if False:"),
+        ("if label.targeted:", "if False:"),
+        ("self.reset(label, label.results)", "pass"),
+    ],
+}
+_SELECT = {
+    "run": [
+        ("if self.deep:", "if False:"),
+        ("far | zeros << 32", "far"),
+        ("self.enter_region(-1)", "pass"),
+        ("far + slots + self.highest", "far + slots - 40"),
+        ("0 if far else zeros", "0"),
+    ],
+    "emit_data": [("self.data.add(self.size)", "pass"), ("self.barrier = self.size", "pass")],
+    "makes": [
+        ("or last < self.barrier", ""),
+        ("place & 3 != TEMPORARY or", ""),
+        ("(low >> 16 & 0xFFFF) == self.first + (place >> 3) - self.base and", ""),
+        ("and MAKES[low & 0xFFFF] != 0", ""),
+        ("(place >> 3) - self.base", "(place >> 3)"),
+    ],
+    "seen": [
+        ("return self.first + number - self.base", "return self.first + number"),
+        (
+            "(number if self.plain_locals else self.locals.slot(number)) - self.base",
+            "self.locals.slot(number)",
+        ),
+        ("(number if self.plain_locals else self.locals.slot(number))", "number"),
+    ],
+    "slot": [
+        ("SCRATCH + 2 * scratch - self.base", "SCRATCH + scratch - self.base"),
+        ("SCRATCH + 2 * scratch - self.base", "SCRATCH + 2 * scratch"),
+        ("SCRATCH + 2 * scratch - self.base", "2 * scratch - self.base"),
+        ("if 0 <= slot <= 0xFFFF:", "if True:"),
+        ("1 + (place >> 2 & 1)", "1"),
+    ],
+    "target": [
+        ("if 0 <= slot <= 0xFFFF:", "if True:"),
+        ("1 + (place >> 2 & 1)", "1"),
+        ("self.here + SCRATCH", "self.here"),
+    ],
+    "put_constant": [
+        ("last >= self.barrier and", ""),
+        ("and 0 <= value <= 0xFFFFFFFF:", ":"),
+        ("if 0 <= before <= 0xFFFFFFFF:", "if before >= 0:"),
+        ("if 0 <= before <= 0xFFFFFFFF:", "if before <= 0xFFFFFFFF:"),
+        ("and 0 <= value <=", "and value <="),
+        ("if self.kinds[number] == CONST_V128:", "if False:"),
+    ],
+    "move": [
+        ("if not 0 <= source <= 0xFFFF:", "if False:"),
+        ("last >= self.barrier and", ""),
+        ("elif place & 4:", "elif False:"),
+        ("1 + (place >> 2 & 1)", "1"),
+    ],
+    "row": [
+        ("self.deep and slot - self.base > self.reach", "False"),
+        ("        if self.deep:\n            self.shift(self.window(self.here))", ""),
+        ("slot += 1 + (place >> 2 & 1)", "slot += 1"),
+    ],
+    "find_entries": [("self.first + self.code[start + BASE]", "self.first")],
+    "window": [("if windows > 0 else 0", "if windows > 1 else 0")],
+    "shift": [
+        ("if not self.ended:", "if True:"),
+        ("self.highest = max(self.highest, base)", "pass"),
+        ("self.barrier = self.size", "pass"),
+        ("self.windows.append((self.size, base))", "pass"),
+    ],
+    "record": [
+        ("if self.deep and row != BLOCK:", "if False:"),
+        ("if self.deep and row != BLOCK:", "if self.deep:"),
+        ("self.here = self.first + code[start + 2]", "self.here = self.first"),
+        ("self.owed = None", "pass"),
+        ("self.position = code[start + 1]", "pass"),
+        ("True, code[start + 7]", "False, code[start + 7]"),
+    ],
+    "move_record": [("if 0 <= slot <= 0xFFFF:", "if True:"), ("1 + (result >> 2 & 1)", "1")],
+    "begin": [
+        ("if self.deep:", "if False:"),
+        ("self.ended = False", "pass"),
+        ("if code[start + 4] != self.region:", "if False:"),
+        ("if code[start + 5]:", "if False:"),
+        ("if code[start + 5]:", "if True:"),
+        ("self.barrier = self.size", "pass"),
+        ("if self.metered:", "if self.metered and code[start + 8]:"),
+    ],
+    "enter_region": [
+        ("if region > old:", "if region >= 0:"),
+        ("self.regions[old] = self.regions[old][0], self.size", "pass"),
+        ("self.regions[each] = self.size, self.size", "self.regions[each] = self.size, self.size + 1"),
+        ("self.region = region\n", "pass\n"),
+        ("entered.append(region)", "pass"),
+    ],
+    "handlers": [
+        ("self.window(self.entries[clause.block]) if self.deep else 0", "0"),
+        ("range(len(self.regions) - 1, -1, -1)", "range(len(self.regions))"),
+        ("self.first + clause.height", "self.first"),
+    ],
+    "branch": [("upper if upper < 1 << 31 else upper - (1 << 32)", "upper & 0x7FFFFFFF")],
+    "resolve": [("(immediate >> 32 << 32) |", "")],
+    "jump": [("if self.deep:", "if False:"), ("self.ended = True", "pass")],
+    "test": [
+        ("if self.deep and self.window(self.entries[block]) != self.base:", "if False:"),
+        ("when = not when", "pass"),
+        ("if slot < self.first - self.base:", "if False:"),
+        ("HOLDS[opcode] if when else FAILS[opcode]", "HOLDS[opcode]"),
+        ("or upper is None", ""),
+        ("if when and self.steps(slot):", "if self.steps(slot):"),
+        ("_WHEN if when else _UNLESS", "_WHEN"),
+        ("(slot + self.base - self.first) << 3", "(slot - self.first) << 3"),
+    ],
+    "test_afar": [
+        ("_UNLESS if when else _WHEN", "_UNLESS"),
+        ("        self.barrier = self.size\n        self.jump", "        self.jump"),
+        ("        self.ended = True\n", ""),
+        ("        self.ended = False\n", ""),
+        ("        self.shift(base)\n", ""),
+        ("        self.ended = False\n        self.barrier = self.size", "        self.ended = False"),
+    ],
+    "half_constant": [
+        ("if kind == NO_CONSTANT:", "if False:"),
+        ("if -(1 << 31) <= immediate < 1 << 31 else None", ""),
+        ("-(1 << 31) <= immediate", "True"),
+        ("<= immediate < 1 << 31", "<= immediate < 1 << 32"),
+        ("if back == number else None", ""),
+    ],
+    "steps": [
+        ("last < self.barrier or", ""),
+        (
+            "self.low[last] != (_ADD | slot << 16 | slot << 32)",
+            "self.low[last] & 0xFFFFFFFF != _ADD | slot << 16",
+        ),
+        ("self.low[last] != (_ADD | slot << 16 | slot << 32)", "self.low[last] & 0xFFFF != _ADD"),
+        ("-(1 << 15) <= self.high[last] < 1 << 15", "self.high[last] < 1 << 15"),
+        ("-(1 << 15) <= self.high[last] < 1 << 15", "-(1 << 15) <= self.high[last]"),
+        ("< 1 << 15", "< 1 << 16"),
+    ],
+    "step": [("and self.steps(a)", ""), ("self.size -= 1", "pass")],
+    "branch_table": [
+        ("if not self.deep:", "if True:"),
+        ("self.ended = True\n                self.shift", "self.shift"),
+        ("self.shift(base)", "pass"),
+        ("                self.ended = False\n", ""),
+        ("self.barrier = reached[block] = self.size", "reached[block] = self.size"),
+    ],
+    "branch_reference": [
+        ("row == BRANCH_NON_NULL, block", "True, block"),
+        ("row == BRANCH_CAST, block", "True, block"),
+        ("self.here + SCRATCH + 2 - self.base", "self.here - self.base"),
+    ],
+    "test_plainly": [("if self.deep and self.window(self.entries[block]) != self.base:", "if False:")],
+    "leave": [
+        ("if count == 1 and not self.lists[first] & 4:", "if count == 1:"),
+        ("        if far:", "        if self.locals.far:"),
+        ("self.locals.far + self.base", "self.base"),
+        ("slots += 1 + (self.lists[index] >> 2 & 1)", "slots += 1"),
+        ("self.ended = True", "pass"),
+    ],
+    "instruction": [
+        ("_GLOBAL_GET128 if wide else WORDS[row]", "WORDS[row]"),
+        ("self.slot(code[start + 5], 1)", "self.slot(code[start + 5], 0)"),
+        ("self.slot(code[start + 4 + each], each)", "self.slot(code[start + 4 + each], 0)"),
+    ],
+    "binary": [
+        ("COMMUTES[row] and", ""),
+        ("and second & 3 != CONSTANT", ""),
+        ("if self.makes(first):", "if self.makes(first) or self.size:"),
+        ("if INNER_CONSTANT[inner]:", "if True:"),
+        ("self.size = last", "pass"),
+        ("self.high[last] & 0xFFFFFFFF", "self.high[last]"),
+        ("if EXTENDED[row]:", "if False:"),
+        ("if EXTENDED[row]:", "if True:"),
+        ("self.slot(first, 0), self.slot(second, 1)", "self.slot(first, 0), self.slot(second, 0)"),
+        ("if row == _WITH_SHUFFLE:", "if False:"),
+    ],
+    "fuse": [
+        ("if not right and not self.makes(first):", "if self.size < 2:"),
+        ("if not INNER[inner]:", "if False:"),
+        ("self.size = last", "pass"),
+        ("second, LATER", "second, 0"),
+        ("second, LATER", "second, 1"),
+        ("first if right else second", "second if right else first"),
+        ("if INNER[inner] == 2:", "if False:"),
+        ("(inner * ROWS + row) * 2 + right", "(inner * ROWS + row) * 2 + (1 - right)"),
+    ],
+    "access": [
+        ("memory == 0 and not self.large(0)", "memory == 0"),
+        ("memory == 0 and not self.large(0)", "not self.large(0)"),
+        ("offset += self.constants[address >> 3]", "pass"),
+        ("last >= self.barrier and", ""),
+        ("made = self.makes(address)", "made = True"),
+        ("address & 3 == LOCAL and", ""),
+        ("and (low >> 16 & 0xFFFF) == self.seen(address)", ""),
+        ("ADDED[row] if made else MOVING[row]", "ADDED[row]"),
+        ("_signed_half(self.high[last]) << 32", "0"),
+        ("self.size = last", "pass"),
+        ("self.slot(value, LATER)", "self.slot(value, 0)"),
+        ("            third = FAR_MEMORY", "            third = memory & 0xFFFF"),
+        ("            self.emit(_WIDE_MEMORY, 0, 0, 0, memory)", "            pass"),
+        ("            self.barrier = self.size", "            pass"),
+    ],
+    "in_row": [
+        ("height += 1 + (place >> 2 & 1)", "height += 1"),
+        ("both |= _signed_half(record.second) << 32", "pass"),
+        ("0, self.metered, both", "0, 1, both"),
+        ("0, self.metered, both", "0, 0, both"),
+        ('self.ended = instruction.name == "throw"', "pass"),
+        ("if record.result & 3 == LOCAL", "if False"),
+    ],
+    "cast": [("| ref.nullable << 32", "")],
+    "pair": [
+        ("opcode >= COUNT or", ""),
+        ("or index in self.data", ""),
+        ("or index + 1 in self.data", ""),
+        ("if not taken or value == made:", "if True:"),
+        ("self.high[index + 1] if taken == 4 else", ""),
+    ],
+    "_signed_half": [
+        ("bits &= 0xFFFFFFFF", "pass"),
+        ("return bits - (1 << 32) if bits >> 31 else bits", "return bits"),
+    ],
+}
+_RARE = {
+    "_load_lane": [
+        ("b.here + SCRATCH + 2 - b.base", "b.here + SCRATCH - b.base"),
+        ("record.second & 0xFFFFFFFF", "0"),
+        ("b.move(result, record.b)", "pass"),
+    ],
+    "_store_lane": [("b.slot(record.b, 1)", "b.slot(record.b, 0)")],
+    "_lane": [
+        ("memory == 0 and not b.large(0)", "memory == 0"),
+        ("(record.second >> 32) << 56", "0"),
+        ("min(record.immediate & _M64, _LANE_OFFSETS)", "(record.immediate & _M64)"),
+        ("min(memory, FAR_MEMORY)", "memory & 0xFFFF"),
+        ("        b.emit(_WIDE_MEMORY, 0, 0, 0, memory)", "        pass"),
+        ("        b.barrier = b.size", "        pass"),
+    ],
+    "_two_results": [
+        ("b.lists[record.a + each], each", "b.lists[record.a + each], 0"),
+        ("slots[2] | slots[3] << 16 if len(slots) == 4 else 0", "0"),
+    ],
+    "_select": [("b.slot(record.c, 2)", "b.slot(record.c, 1)"), ("if wide else", "if False else")],
+    "_global_set": [("if record.a & 4 else", "if False else")],
+    "_unreachable": [("b.ended = True", "pass")],
+    "_throw_ref": [("b.ended = True", "pass")],
+    "_ref_test": [("b.cast(b.form.objects[record.immediate])", "b.cast(b.form.objects[0])")],
+    "_ref_cast": [("b.form.objects[record.second]", "b.form.objects[0]")],
+    "_as_non_null": [('b.emit(OPCODES["ref_as_non_null"], b.slot(record.a, 0), 0, 0, 0)', "pass")],
+    "_field": [("2 if each.storage is V128 else 1", "1")],
+    "_struct_get": [('== "struct.get_s"', '== ""'), ("if storage is V128 else", "if False else")],
+    "_struct_set": [
+        ("if isinstance(storage, PackedType):", "if False:"),
+        ("if storage is V128 else", "if False else"),
+        ("b.slot(record.b, 1)", "b.slot(record.b, 0)"),
+    ],
+    "_array_get": [('== "array.get_s"', '== ""'), ("b.slot(record.b, 1)", "b.slot(record.b, 0)")],
+    "_array_set": [("b.slot(record.c, 2)", "b.slot(record.c, 1)")],
+    "_call": [
+        ("behind += 1 + (b.lists[index] >> 2 & 1)", "behind += 1"),
+        ("b.locals.far + b.base", "b.locals.far"),
+        ("b.locals.far + b.base", "b.base"),
+        ("record.c & 3 == CONSTANT or", ""),
+        ("or not 0 <= callee <= 0xFFFF", ""),
+        ("or (tail and far)", ""),
+        ("b.move(callee, record.c)", "pass"),
+        ("    if tail and far:", "    if False:"),
+        ("behind - b.here + named, 0, far", "behind - b.here, 0, far"),
+        ("slot, callee = 0, behind - b.here", "slot = 0"),
+        ("immediate | table << 32", "immediate"),
+        ("b.ended = tail", "pass"),
+    ],
+}
+_FRAME = {
+    "": [
+        ("SCRATCH = 12", "SCRATCH = 1"),
+        ("LATER = 5", "LATER = 0"),
+        ("ABOVE = 32", "ABOVE = 12"),
+    ],
+    "__init__": [
+        ("near += fitting * each", "near += fitting"),
+        ("far += (count - fitting) * each", "far += count - fitting"),
+        ("not far and near == index", "not far"),
+        ("not far and near == index", "near == index"),
+        ("slot - far if is_far else slot", "slot"),
+        ("max(0, NEAR_SLOTS - near) // each", "max(0, NEAR_SLOTS - near)"),
+    ],
+    "slot": [("(index - first) * each", "(index - first)")],
+}
+SABOTAGES = [
+    Sabotage(module, function, old, new)
+    for module, functions in (
+        ("ir.build", _BUILD),
+        ("native.select", _SELECT),
+        ("native.rare", _RARE),
+        ("native.frame", _FRAME),
+    )
+    for function, pieces in functions.items()
+    for old, new in pieces
+]

@@ -1,0 +1,36 @@
+"""A harmful sabotage of the lowering is found, the source as it is passes, and each entry fits the source."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from fuzz import sabotage
+from fuzz.sabotages import SABOTAGES, Sabotage
+from tinywasm.engine import native_available
+
+pytestmark = pytest.mark.skipif(
+    not native_available or not hasattr(os, "fork"), reason="needs the native engine, and to fork"
+)
+# An operand that stands for a local is not moved before the local changes.
+HARMFUL = Sabotage("ir.build", "assign", "while self.topmost[local] >= 0:", "while False:")
+# A comment is not missed.
+HARMLESS = Sabotage("ir.build", "assign", "operands that stand for its old value", "operands")
+
+
+def test_the_harmful_one_is_found_and_the_harmless_one_is_not() -> None:
+    cases = [case for case, _ in zip(sabotage.cases(), range(2), strict=False)]
+    assert "generate(0)" in sabotage.found_by(cases, HARMFUL)
+    assert sabotage.found_by(cases, HARMLESS) == ""
+
+
+@pytest.mark.parametrize("each", SABOTAGES, ids=lambda each: each.name)
+def test_each_sabotage_is_of_one_place_in_the_source(each: Sabotage) -> None:
+    compile(sabotage.sabotaged(each), each.module, "exec")
+
+
+def test_the_place_has_to_be_there_once() -> None:
+    for old in ("not there at all", "self"):
+        with pytest.raises(ValueError, match="places have this text"):
+            sabotage.sabotaged(Sabotage("ir.build", "assign", old, ""))
