@@ -79,7 +79,7 @@ def enclave_process(configuration: Configuration, *, answer: bool = True) -> Ite
     if pid == 0:
         status = 99
         try:
-            status = enclave.run(theirs, MonitorLink(link), storage, configuration, Isolation.NAMESPACES)
+            status = enclave.run(theirs, MonitorLink(link), storage, configuration, Isolation.NAMESPACES, "")
         finally:
             os._exit(status)
     theirs.close()
