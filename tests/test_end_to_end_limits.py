@@ -187,6 +187,38 @@ def test_fuel_of_a_session(tmp_path: Path) -> None:
             assert session.call("one") == 1, "the next client has its own"
 
 
+HOARD = b"""(module
+  (type $bytes (array (mut i8)))
+  (type $node (struct (field (ref null $node)) (field (ref $bytes))))
+  (global $all (mut (ref null $node)) (ref.null $node))
+  (func (export "hoard") (param $size i32)
+    (loop
+      (global.set $all (struct.new $node
+        (global.get $all) (array.new_default $bytes (local.get $size))))
+      (br 0)))
+  (func (export "free") (global.set $all (ref.null $node))))"""
+
+
+@pytest.mark.parametrize("size", [4096, 1 << 20])
+def test_memory_that_a_program_keeps(tmp_path: Path, size: int) -> None:
+    """A program that keeps all that it can have does not end the session, and can be made to let go."""
+    (tmp_path / "limits").write_text("data_limit = 300_000_000\n")
+    with host(tmp_path, "--configuration", str(tmp_path / "limits")) as running:
+        session = connect(running.address, running.policy)
+        session.deploy(HOARD)
+        for times in (2, 10):
+            for _ in range(times):
+                with pytest.raises(RequestFailed):
+                    session.call("hoard", size)
+                with contextlib.suppress(RequestFailed):
+                    session.put("file", bytes(1 << 20))
+            if times == 2:
+                session.call("free")
+                assert session.put("file", bytes(1 << 20)) == 1 << 20
+        session.close()
+        assert Ending.FAILED.shown not in running.wait_for_log(Ending.DONE.shown)
+
+
 def test_files_leave_no_holes(tmp_path: Path) -> None:
     """Files are in memory once, whatever an enclave, or what it was forked from, freed before."""
     content = bytes(range(256)) * (43 << 12)

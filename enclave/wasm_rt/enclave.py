@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import mmap
 import select
 import signal
 import socket
@@ -44,6 +45,8 @@ from schannel.messages import (
     PutRequest,
     ReadRequest,
     ReceiptRequest,
+    Reply,
+    Request,
     RunRequest,
     Value,
     WriteRequest,
@@ -71,6 +74,9 @@ STOP_SIGNALS = {
 
 _REASONS = {int(number): reason for reason, number in STOP_SIGNALS.items()}
 _RECEIVE_SIZE = 1 << 18
+_RESERVES = (32 << 20, 24 << 20, 16 << 20, 8 << 20)
+"""Bytes that are kept from a request for the channel: the first of these that is to be had."""
+
 _SILENT = "the client is silent"
 
 
@@ -206,7 +212,7 @@ class EnclaveServer:
     def _handle(self, event: Event) -> None:
         if isinstance(event, RequestReceived):
             number, request = event
-            reply = self._application.handle(request, number)
+            reply = self._answer(request, number)
             try:
                 self._session.send_reply(number, reply)
             except LocalError as error:
@@ -218,6 +224,13 @@ class EnclaveServer:
             self._application.begin(self._session.handshake_hash)
         elif isinstance(event, ClientIdentified):
             self._application.identify(event.public_key)
+
+    def _answer(self, request: Request, number: int) -> Reply:
+        reserve = _reserve()
+        if reserve is None:
+            return ErrorReply(ErrorCode.LIMIT_EXCEEDED, "the enclave's memory is exhausted")
+        with reserve:
+            return self._application.handle(request, number)
 
     def _wait_for_data(self) -> bytes:
         self._waiting = True
@@ -263,6 +276,18 @@ class EnclaveServer:
         with contextlib.suppress(LocalError, OSError):
             self._session.close(reason)
             self._flush()
+
+
+def _reserve() -> mmap.mmap | None:
+    """Memory that a request cannot take, so that the channel has it for the next; None if there is none left.
+
+    It is never written to, and counts towards the limit only. What a program keeps may leave a part of it,
+    which has to do then, so that the program can be made to let go, or replaced.
+    """
+    for size in _RESERVES:
+        with contextlib.suppress(OSError):
+            return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return None
 
 
 def warm_up(configuration: Configuration) -> None:
