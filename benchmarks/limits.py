@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -220,8 +221,9 @@ def _timed_run(engine: str, wat: str, seconds: float) -> tuple[float, str]:
 
 
 _INTERRUPTED = """
-import sys
+import signal, sys
 from tinywasm import *
+signal.signal(signal.SIGINT, signal.default_int_handler)
 engine, path = sys.argv[1:]
 module = Module.from_file(Engine(Config(engine=engine)), path)
 store = Store(module.engine)
@@ -245,6 +247,8 @@ def under_interrupt(engine: str, wat: str, seconds: float) -> float:
             [sys.executable, "-c", _INTERRUPTED, engine, file.name], stdout=subprocess.PIPE, bufsize=0
         )
         assert child.stdout is not None
+        watchdog = threading.Timer(HANG, child.kill)
+        watchdog.start()
         try:
             assert child.stdout.readline() == _READY
             time.sleep(seconds)
@@ -253,6 +257,7 @@ def under_interrupt(engine: str, wat: str, seconds: float) -> float:
             assert child.stdout.readline() == b"interrupted\n"
             return time.monotonic() - start
         finally:
+            watchdog.cancel()
             child.kill()
             child.wait()
             child.stdout.close()

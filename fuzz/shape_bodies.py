@@ -33,7 +33,7 @@ from fuzz.shape_types import (
     unsigned,
 )
 from tinywasm.code import write_instruction
-from tinywasm.engine.lower import MAX_UNPOLLED
+from tinywasm.engine.bind import MAX_UNPOLLED
 from tinywasm.engine.native.opcodes import OPCODES
 from tinywasm.instructions import BY_NAME, TABLE, Instruction
 from tinywasm.leb128 import write_signed
@@ -454,7 +454,8 @@ class Body:
 
     def long_way(self) -> None:
         """More instructions in a row than pass without a look at what may end a call."""
-        self.code += op("nop") * (2 * MAX_UNPOLLED)
+        work = op("i32.const") + b"\0" + op("i32.eqz") + op("drop")
+        self.code += work * (MAX_UNPOLLED + 100)
 
     def row_of_operands(self) -> None:
         """More operands than an engine may keep from their places, and some more code above them."""

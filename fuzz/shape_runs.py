@@ -100,6 +100,8 @@ class Run:
         imports: dict[str, Any] = {"id": FuncInstance(module.context.funcs[0], host=lambda number: [number])}
         if shapes.memory is not None:
             imports["m"] = engine.memory(shapes.memory)
+        # Not what another way made of the functions, which belongs to the module.
+        module.context.compiled.clear()
         self.instance: ModuleInstance = instantiate(self.store, module, {"h": imports})
 
     def outcomes(self, numbers: Iterable[int] | None = None) -> list[Any]:

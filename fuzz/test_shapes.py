@@ -16,7 +16,6 @@ pytestmark = pytest.mark.skipif(not native_available, reason="the native engine 
 # What the shapes do not reach of the lowering, with the reason.
 UNREACHED = {
     # A million locals or operands: tests/tinywasm/test_limits.py and test_windows.py.
-    "tinywasm/engine/lower.py: raise StackExhausted",
     "tinywasm/engine/ir/build.py: raise StackExhausted",
 }
 

@@ -198,7 +198,7 @@ def instantiate_with(
     engine = backend(store)
     engine.guard()
     store.limits.count("instances")
-    with obeying(store.poll):
+    with obeying(store.poll_time):
         instance = engine.instance(module.syntax, module.context)
         for extern in externs:
             instance.add(extern)

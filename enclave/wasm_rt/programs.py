@@ -130,7 +130,7 @@ class Programs:
             )
         limit = self._configuration.max_call_ms
         end = time.monotonic() + limit / 1000
-        with self._timed(limit), obeying(self.store.poll):
+        with self._timed(limit), obeying(self.store.poll_time):
             program = Program(self._module(source), digest)
         if not program.is_command:
             self.instantiated(program, max(1, round((end - time.monotonic()) * 1000)))

@@ -105,7 +105,7 @@ def test_instantiation_looks(name: str, engine: str, monkeypatch: pytest.MonkeyP
     module = Module(Engine(Config(engine=engine)), f"(module {TEXTS[name]})")
     looks = _Looks()
     store = Store(module.engine)
-    monkeypatch.setattr(store, "poll", looks)
+    monkeypatch.setattr(store, "poll_time", looks)
     instantiate(store, module, {})
     assert looks.count >= LOOKS
 

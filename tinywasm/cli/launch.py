@@ -85,7 +85,7 @@ class Launch:
         self._resources = ExitStack()
         try:
             with refusals_of(path):
-                with obeying(self.store.poll):
+                with obeying(self.store.poll_time):
                     self.module = Module.from_file(self.store.engine, path)
                 self.instance = self._instantiate(options, [path.name, *arguments])
         except BaseException:

@@ -1,4 +1,4 @@
-"""The python engine, the reference: runs the basic blocks that `lower` makes.
+"""The python engine, the reference: runs the basic blocks that `bind` makes.
 
 One Python frame runs any depth of Wasm calls; activations are a list of our own, so exhaustion is a
 trap at the configured depth and a tail call grows nothing. Only a host function that calls back into
@@ -12,18 +12,17 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tinywasm.engine.backtrace import frame
-from tinywasm.engine.lower import (
+from tinywasm.engine.bind import (
     CALL,
     GOTO,
     IF,
     RETURN,
     TABLE_BRANCH,
     TAIL_CALL,
-    UNWIND,
     Block,
     Code,
-    lower,
-    lower_constant,
+    bind,
+    bind_constant,
 )
 from tinywasm.engine.recursion import used_up_by_nesting
 from tinywasm.errors import Frame, StackExhausted, Trap, TrapCode, WasmException
@@ -41,7 +40,7 @@ from tinywasm.runtime.table import TableInstance
 from tinywasm.types import GlobalType, MemoryType, TableType, TagType, ValType
 from tinywasm.validation import Context
 
-# A caller's activation: its stack, the block whose CALL is under way, and how many slots the activations
+# A caller's activation: its frame, the block whose CALL is under way, and how many slots the activations
 # below it hold.
 _Activation = tuple[list[Any], Block, int]
 
@@ -55,7 +54,7 @@ def ready(func: FuncInstance) -> Code:
     if func.code is None:
         assert func.module is not None
         with obeying(func.module.store.poll):
-            func.code = lower(func)
+            func.code = bind(func)
     code: Code = func.code
     return code
 
@@ -99,19 +98,20 @@ class PythonBackend:
 
     def instance(self, syntax: DecodedModule, context: Context) -> ModuleInstance:
         self.guard()
-        return ModuleInstance(self.store, syntax, context.types)
+        return ModuleInstance(self.store, syntax, context)
 
     def constant(self, instance: ModuleInstance, expr: Expr, type: ValType) -> Any:
         self.guard()
-        stack: list[Any] = []
         # Fuel is for calls: constants, which the module's size bounds, cost none.
         fuel, self.store.fuel = self.store.fuel, None
         try:
-            for step, imm in lower_constant(instance, expr):
-                step(stack, imm)
+            code = bind_constant(instance, expr, type)
+            for step, imm in code.entry.steps:
+                step(code.frame, imm)
         finally:
             self.store.fuel = fuel
-        return stack[-1]
+        (place,) = code.entry.operands
+        return code.frame[place]
 
     def call(
         self, func: FuncInstance, args: Sequence[Any], caller: ModuleInstance | None = None
@@ -181,7 +181,7 @@ def _run(
     backend: PythonBackend,
     call: Call,
     func: FuncInstance,
-    stack: list[Any],
+    args: list[Any],
     activations: list[_Activation],
 ) -> list[Any]:
     base = call.depth
@@ -190,76 +190,78 @@ def _run(
         raise StackExhausted
     held = 0
     code = ready(func)
-    stack += code.locals
-    block = code.entry
+    frame, block = code.frame.copy(), code.entry
+    frame[code.locals : code.locals + len(args)] = args
     while True:
         remaining = iter(block.steps)
         try:
             for step, imm in remaining:
-                step(stack, imm)
+                step(frame, imm)
             kind = block.kind
             if kind == GOTO:
                 block = block.next
             elif kind == IF:
-                block = block.target if stack.pop() else block.next
-            elif kind == UNWIND:
-                height, arity = block.arg
-                del stack[height : len(stack) - arity]
-                block = block.next
-            elif kind == TABLE_BRANCH:
-                index = stack.pop()
-                block = block.arg[index] if index < len(block.arg) else block.target
+                block = block.target if frame[block.place] else block.next
             elif kind == RETURN:
-                count = block.func.results if block.func else 1
+                results = [frame[place] for place in block.operands]
                 if not activations:
-                    return stack[len(stack) - count :]
-                results = stack[len(stack) - count :]
-                stack, block, held = activations.pop()
-                stack += results
-                block = block.next
+                    return results
+                frame, block, held = activations.pop()
+                block = _returned(frame, block, results)
+            elif kind == TABLE_BRANCH:
+                index = frame[block.place]
+                block = block.arg[index] if index < len(block.arg) else block.target
             else:
-                callee = block.arg if block.arg is not None else stack.pop()
+                callee = block.arg if block.arg is not None else frame[block.place]
                 if callee is None:
                     raise Trap(TrapCode.NULL_REFERENCE, "null function reference")
-                split = len(stack) - callee.params
-                args = stack[split:]
+                args = [frame[place] for place in block.operands]
                 if kind == CALL:
-                    del stack[split:]
                     if callee.host is not None:
                         call.depth = base + len(activations) + 1
-                        stack += backend.call_host(call, callee, args, block.func)
-                        block = block.next
+                        results = backend.call_host(call, callee, args, block.func)
+                        block = _returned(frame, block, results)
                         continue
                     if len(activations) >= room or held > _MAX_SLOTS:
                         raise StackExhausted
                     # Before the caller is put away, or a trap here would show it twice.
                     code = callee.code or ready(callee)
-                    activations.append((stack, block, held))
-                    held += len(stack)
+                    activations.append((frame, block, held))
+                    held += len(frame)
                 elif callee.host is not None:
                     call.depth = base + len(activations) + 1
                     results = list(backend.call_host(call, callee, args, block.func))
                     if not activations:
                         return results
-                    stack, block, held = activations.pop()
-                    stack += results
-                    block = block.next
+                    frame, block, held = activations.pop()
+                    block = _returned(frame, block, results)
                     continue
                 else:
                     code = callee.code or ready(callee)
-                stack = args + code.locals
-                block = code.entry
+                frame, block = code.frame.copy(), code.entry
+                frame[code.locals : code.locals + len(args)] = args
         except WasmException as thrown:
-            stack, block, held = _catch(backend.store, thrown, stack, block, held, activations)
+            frame, block, held = _catch(backend.store, thrown, frame, block, held, activations)
         except Trap as trap:
             trap.frames = [*trap.frames, *_backtrace(activations, block, remaining)]
             raise
 
 
+def _returned(frame: list[Any], block: Block, results: Sequence[Any]) -> Block:
+    """Give a caller its results; the block where it goes on."""
+    places = block.results
+    if len(places) == 1:
+        (frame[places[0]],) = results
+    else:
+        for place, result in zip(places, results, strict=True):
+            frame[place] = result
+    return block.next
+
+
 def _catch(
     store: Store,
     thrown: WasmException,
-    stack: list[Any],
+    frame: list[Any],
     block: Block,
     held: int,
     activations: list[_Activation],
@@ -269,17 +271,19 @@ def _catch(
         # A host function called at the tail throws where this activation is gone (section 4.6.5).
         scope = None if block.kind == TAIL_CALL else block.scope
         while scope is not None:
-            for tag, with_ref, target, height in scope.clauses:
+            for tag, with_ref, target, places in scope.clauses:
                 if tag is None or tag is thrown.tag:
                     values = [] if tag is None else list(thrown.values)
                     if with_ref:
                         lease = store.limits.lease_object(len(thrown.values))
                         values.append(ExceptionInstance(thrown.tag, thrown.values, lease))
-                    return stack[:height] + values, target, held
+                    for place, value in zip(places, values, strict=True):
+                        frame[place] = value
+                    return frame, target, held
             scope = scope.parent
         if not activations:
             raise thrown
-        stack, block, held = activations.pop()
+        frame, block, held = activations.pop()
 
 
 def _backtrace(activations: list[_Activation], block: Block, remaining: Iterator[Any]) -> list[Frame]:

@@ -1,7 +1,8 @@
-"""One function for each plain instruction of the python engine.
+"""The steps of the python engine: what it does for one record of the intermediate form.
 
-A step takes the activation's stack and the immediate that lowering bound to it. The stack holds the
-locals at its bottom and the operands above them, so a local is an index into it.
+A step takes the activation's frame and the immediate that `bind` made for it, which names the places of
+operands and results in the frame. The rarer instructions are functions over a stack that has nothing but
+their operands, as the specification has them; `with_result` and `without_result` run those.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ from tinywasm.types import DefinedType, RefType
 if TYPE_CHECKING:
     from tinywasm.engine.python import PythonBackend
 
+Frame = list[Any]
 Stack = list[Any]
-Step = Callable[[Stack, Any], None]
+Step = Callable[[list[Any], Any], None]
 
 _M32 = 0xFFFFFFFF
 _M64 = 0xFFFFFFFFFFFFFFFF
@@ -42,21 +44,36 @@ _M64 = 0xFFFFFFFFFFFFFFFF
 # Bookkeeping
 
 
-def charge(stack: Stack, imm: tuple[Store, int]) -> None:
+def charge(frame: Frame, imm: tuple[Store, int]) -> None:
     imm[0].charge(imm[1])
 
 
-def enter(stack: Stack, imm: tuple[Profile, Record]) -> None:
+def enter(frame: Frame, imm: tuple[Profile, Record]) -> None:
     imm[0].enter(imm[1])
 
 
-def count(stack: Stack, imm: tuple[Profile, Record, int]) -> None:
+def count(frame: Frame, imm: tuple[Profile, Record, int]) -> None:
     imm[0].count(imm[1], imm[2])
 
 
-def poll(stack: Stack, backend: PythonBackend) -> None:
+def poll(frame: Frame, backend: PythonBackend) -> None:
     if backend.poll_wanted:
         backend.poll()
+
+
+# Instructions on a stack of their own
+
+
+def with_result(frame: Frame, imm: tuple[Step, Any, list[int], int]) -> None:
+    step, bound, operands, result = imm
+    stack = [frame[place] for place in operands]
+    step(stack, bound)
+    frame[result] = stack[-1]
+
+
+def without_result(frame: Frame, imm: tuple[Step, Any, list[int]]) -> None:
+    step, bound, operands = imm
+    step([frame[place] for place in operands], bound)
 
 
 # Parametric, variable
@@ -66,79 +83,72 @@ def unreachable(stack: Stack, imm: None) -> None:
     raise Trap(TrapCode.UNREACHABLE)
 
 
-def drop(stack: Stack, imm: None) -> None:
-    stack.pop()
+def put(frame: Frame, imm: tuple[int, Any]) -> None:
+    frame[imm[0]] = imm[1]
 
 
-def select(stack: Stack, imm: None) -> None:
-    condition = stack.pop()
-    second = stack.pop()
-    if not condition:
-        stack[-1] = second
+def move(frame: Frame, imm: tuple[int, int]) -> None:
+    frame[imm[0]] = frame[imm[1]]
 
 
-def constant(stack: Stack, value: Any) -> None:
-    stack.append(value)
+def select(frame: Frame, imm: tuple[int, int, int, int]) -> None:
+    result, first, second, condition = imm
+    frame[result] = frame[first] if frame[condition] else frame[second]
 
 
-def local_get(stack: Stack, index: int) -> None:
-    stack.append(stack[index])
+def global_get(frame: Frame, imm: tuple[int, GlobalInstance]) -> None:
+    frame[imm[0]] = imm[1].value
 
 
-def local_set(stack: Stack, index: int) -> None:
-    stack[index] = stack.pop()
+def global_set(frame: Frame, imm: tuple[GlobalInstance, int]) -> None:
+    imm[0].value = frame[imm[1]]
 
 
-def local_tee(stack: Stack, index: int) -> None:
-    stack[index] = stack[-1]
+# Numeric: the operator is that of `numerics`, the places those of the result and the operands
 
 
-def global_get(stack: Stack, instance: GlobalInstance) -> None:
-    stack.append(instance.value)
+def unary(frame: Frame, imm: tuple[Callable[[Any], Any], int, int]) -> None:
+    operator, result, operand = imm
+    frame[result] = operator(frame[operand])
 
 
-def global_set(stack: Stack, instance: GlobalInstance) -> None:
-    instance.value = stack.pop()
+def binary(frame: Frame, imm: tuple[Callable[[Any, Any], Any], int, int, int]) -> None:
+    operator, result, first, second = imm
+    frame[result] = operator(frame[first], frame[second])
 
 
-# Numeric: the immediate is the operator of `numerics`
+def binary_constant(frame: Frame, imm: tuple[Callable[[Any, Any], Any], int, int, Any]) -> None:
+    operator, result, first, second = imm
+    frame[result] = operator(frame[first], second)
 
 
-def unary(stack: Stack, operator: Callable[[Any], Any]) -> None:
-    stack[-1] = operator(stack[-1])
+def ternary(frame: Frame, imm: tuple[Callable[[Any, Any, Any], Any], int, int, int, int]) -> None:
+    operator, result, first, second, third = imm
+    frame[result] = operator(frame[first], frame[second], frame[third])
 
 
-def binary(stack: Stack, operator: Callable[[Any, Any], Any]) -> None:
-    second = stack.pop()
-    stack[-1] = operator(stack[-1], second)
+def several(frame: Frame, imm: tuple[Callable[..., Any], int, list[int]]) -> None:
+    """An operator with several results, which follow each other in the frame."""
+    operator, result, operands = imm
+    results = operator(*[frame[place] for place in operands])
+    frame[result : result + len(results)] = results
 
 
-def ternary(stack: Stack, operator: Callable[[Any, Any, Any], Any]) -> None:
-    third = stack.pop()
-    second = stack.pop()
-    stack[-1] = operator(stack[-1], second, third)
+def unary_lane(frame: Frame, imm: tuple[Callable[[Any, Any], Any], int, int, Any]) -> None:
+    operator, result, operand, lane = imm
+    frame[result] = operator(frame[operand], lane)
 
 
-def several(stack: Stack, imm: tuple[Callable[..., Any], int]) -> None:
-    """An operator with several results."""
-    operator, arity = imm
-    operands = stack[-arity:]
-    del stack[-arity:]
-    stack.extend(operator(*operands))
+def binary_lane(frame: Frame, imm: tuple[Callable[[Any, Any, Any], Any], int, int, int, Any]) -> None:
+    operator, result, first, second, lane = imm
+    frame[result] = operator(frame[first], frame[second], lane)
 
 
-def unary_lane(stack: Stack, imm: tuple[Callable[[Any, Any], Any], Any]) -> None:
-    stack[-1] = imm[0](stack[-1], imm[1])
+# Memory: the immediate is the memory, the static offset, the lane where there is one, and the places of
+# the result and of the operands
 
-
-def binary_lane(stack: Stack, imm: tuple[Callable[[Any, Any, Any], Any], Any]) -> None:
-    second = stack.pop()
-    stack[-1] = imm[0](stack[-1], second, imm[1])
-
-
-# Memory: the immediate is the memory and the static offset
-
-Place = tuple[MemoryInstance, int]
+Load = tuple[MemoryInstance, int, int, int]
+StoreTo = tuple[MemoryInstance, int, int, int]
 # An address beyond what the machine can index: pack_into raises IndexError.
 _NO_ACCESS = (struct.error, OverflowError, IndexError)
 
@@ -147,15 +157,17 @@ def _load(form: str, mask: int = 0) -> Step:
     """A load through a struct format; `mask` brings a sign-extended integer into unsigned form."""
     unpack = struct.Struct("<" + form).unpack_from
 
-    def load(stack: Stack, imm: Place) -> None:
+    def load(frame: Frame, imm: Load) -> None:
+        memory, offset, result, address = imm
         try:
-            stack[-1] = unpack(imm[0].data, stack[-1] + imm[1])[0]
+            (frame[result],) = unpack(memory.data, frame[address] + offset)
         except _NO_ACCESS:
             raise Trap(TrapCode.MEMORY_OUT_OF_BOUNDS) from None
 
-    def load_signed(stack: Stack, imm: Place) -> None:
+    def load_signed(frame: Frame, imm: Load) -> None:
+        memory, offset, result, address = imm
         try:
-            stack[-1] = unpack(imm[0].data, stack[-1] + imm[1])[0] & mask
+            frame[result] = unpack(memory.data, frame[address] + offset)[0] & mask
         except _NO_ACCESS:
             raise Trap(TrapCode.MEMORY_OUT_OF_BOUNDS) from None
 
@@ -166,17 +178,17 @@ def _store(form: str, mask: int = 0) -> Step:
     """A store through a struct format; `mask` wraps an integer to the width stored."""
     pack = struct.Struct("<" + form).pack_into
 
-    def store(stack: Stack, imm: Place) -> None:
-        value = stack.pop()
+    def store(frame: Frame, imm: StoreTo) -> None:
+        memory, offset, address, value = imm
         try:
-            pack(imm[0].data, stack.pop() + imm[1], value)
+            pack(memory.data, frame[address] + offset, frame[value])
         except _NO_ACCESS:
             raise Trap(TrapCode.MEMORY_OUT_OF_BOUNDS) from None
 
-    def store_wrapped(stack: Stack, imm: Place) -> None:
-        value = stack.pop()
+    def store_wrapped(frame: Frame, imm: StoreTo) -> None:
+        memory, offset, address, value = imm
         try:
-            pack(imm[0].data, stack.pop() + imm[1], value & mask)
+            pack(memory.data, frame[address] + offset, frame[value] & mask)
         except _NO_ACCESS:
             raise Trap(TrapCode.MEMORY_OUT_OF_BOUNDS) from None
 
@@ -188,70 +200,64 @@ def _read(memory: MemoryInstance, address: int, size: int) -> bytes:
     return bytes(memory.data[address : address + size])
 
 
-def f32_load(stack: Stack, imm: Place) -> None:
+def _write(memory: MemoryInstance, address: int, raw: bytes) -> None:
+    memory.check(address, len(raw))
+    memory.data[address : address + len(raw)] = raw
+
+
+def _load_raw(size: int, made: Callable[[bytes], Any]) -> Step:
+    """A load of so many bytes, of which `made` makes the value."""
+
+    def load(frame: Frame, imm: Load) -> None:
+        memory, offset, result, address = imm
+        frame[result] = made(_read(memory, frame[address] + offset, size))
+
+    return load
+
+
+def f32_load() -> Step:
     # Not through struct's "f": it would quiet a signalling NaN.
-    stack[-1] = f32_from_bits(int.from_bytes(_read(imm[0], stack[-1] + imm[1], 4), "little"))
+    return _load_raw(4, lambda raw: f32_from_bits(int.from_bytes(raw, "little")))
 
 
-def f32_store(stack: Stack, imm: Place) -> None:
-    value = f32_to_bits(stack.pop())
-    address = stack.pop() + imm[1]
-    imm[0].check(address, 4)
-    imm[0].data[address : address + 4] = value.to_bytes(4, "little")
+def f32_store(frame: Frame, imm: StoreTo) -> None:
+    memory, offset, address, value = imm
+    _write(memory, frame[address] + offset, f32_to_bits(frame[value]).to_bytes(4, "little"))
 
 
-def v128_load(stack: Stack, imm: Place) -> None:
-    stack[-1] = _read(imm[0], stack[-1] + imm[1], 16)
-
-
-def v128_store(stack: Stack, imm: Place) -> None:
-    value = stack.pop()
-    address = stack.pop() + imm[1]
-    imm[0].check(address, 16)
-    imm[0].data[address : address + 16] = value
+def v128_store(frame: Frame, imm: StoreTo) -> None:
+    memory, offset, address, value = imm
+    _write(memory, frame[address] + offset, frame[value])
 
 
 def _load_extend(source: str, target: str) -> Step:
     """`v128.loadNxM`: lanes of format `source` widened to format `target`."""
     unpack, pack = struct.Struct("<" + source).unpack, struct.Struct("<" + target).pack
-
-    def load(stack: Stack, imm: Place) -> None:
-        stack[-1] = pack(*unpack(_read(imm[0], stack[-1] + imm[1], 8)))
-
-    return load
+    return _load_raw(8, lambda raw: pack(*unpack(raw)))
 
 
 def _load_splat(size: int) -> Step:
-    def load(stack: Stack, imm: Place) -> None:
-        stack[-1] = _read(imm[0], stack[-1] + imm[1], size) * (16 // size)
-
-    return load
+    return _load_raw(size, lambda raw: raw * (16 // size))
 
 
 def _load_zero(size: int) -> Step:
-    def load(stack: Stack, imm: Place) -> None:
-        stack[-1] = _read(imm[0], stack[-1] + imm[1], size) + bytes(16 - size)
-
-    return load
+    return _load_raw(size, lambda raw: raw + bytes(16 - size))
 
 
 def _load_lane(size: int) -> Step:
-    def load(stack: Stack, imm: tuple[MemoryInstance, int, int]) -> None:
-        memory, offset, lane = imm
-        vector = stack.pop()
-        lane_bytes = _read(memory, stack[-1] + offset, size)
-        stack[-1] = vector[: lane * size] + lane_bytes + vector[(lane + 1) * size :]
+    def load(frame: Frame, imm: tuple[MemoryInstance, int, int, int, int, int]) -> None:
+        memory, offset, lane, result, address, operand = imm
+        vector = frame[operand]
+        lane_bytes = _read(memory, frame[address] + offset, size)
+        frame[result] = vector[: lane * size] + lane_bytes + vector[(lane + 1) * size :]
 
     return load
 
 
 def _store_lane(size: int) -> Step:
-    def store(stack: Stack, imm: tuple[MemoryInstance, int, int]) -> None:
-        memory, offset, lane = imm
-        vector = stack.pop()
-        address = stack.pop() + offset
-        memory.check(address, size)
-        memory.data[address : address + size] = vector[lane * size : (lane + 1) * size]
+    def store(frame: Frame, imm: tuple[MemoryInstance, int, int, int, int]) -> None:
+        memory, offset, lane, address, operand = imm
+        _write(memory, frame[address] + offset, frame[operand][lane * size : (lane + 1) * size])
 
     return store
 
@@ -259,7 +265,7 @@ def _store_lane(size: int) -> Step:
 LOADS_AND_STORES: dict[str, Step] = {
     "i32.load": _load("I"),
     "i64.load": _load("Q"),
-    "f32.load": f32_load,
+    "f32.load": f32_load(),
     "f64.load": _load("d"),
     "i32.load8_s": _load("b", _M32),
     "i32.load8_u": _load("B"),
@@ -280,7 +286,7 @@ LOADS_AND_STORES: dict[str, Step] = {
     "i64.store8": _store("B", 0xFF),
     "i64.store16": _store("H", 0xFFFF),
     "i64.store32": _store("I", _M32),
-    "v128.load": v128_load,
+    "v128.load": _load_raw(16, bytes),
     "v128.store": v128_store,
     "v128.load8x8_s": _load_extend("8b", "8h"),
     "v128.load8x8_u": _load_extend("8B", "8H"),
@@ -321,13 +327,14 @@ def data_drop(stack: Stack, imm: tuple[ModuleInstance, int]) -> None:
 # Tables
 
 
-def table_get(stack: Stack, table: TableInstance) -> None:
-    stack[-1] = table.get(stack[-1])
+def table_get(frame: Frame, imm: tuple[TableInstance, int, int]) -> None:
+    table, result, index = imm
+    frame[result] = table.get(frame[index])
 
 
-def table_set(stack: Stack, table: TableInstance) -> None:
-    value = stack.pop()
-    table.set(stack.pop(), value)
+def table_set(frame: Frame, imm: tuple[TableInstance, int, int]) -> None:
+    table, index, value = imm
+    table.set(frame[index], frame[value])
 
 
 def table_size(stack: Stack, table: TableInstance) -> None:
@@ -338,10 +345,10 @@ def elem_drop(stack: Stack, imm: tuple[ModuleInstance, int]) -> None:
     imm[0].elems[imm[1]] = []
 
 
-def fetch_indirect(stack: Stack, imm: tuple[TableInstance, DefinedType]) -> None:
-    """Replace the table index on the stack by the function that `call_indirect` calls."""
-    table, expected = imm
-    index = stack[-1]
+def fetch_indirect(frame: Frame, imm: tuple[TableInstance, DefinedType, int, int]) -> None:
+    """Put the function that `call_indirect` calls to a place, by the index at another one."""
+    table, expected, place, result = imm
+    index = frame[place]
     if index >= len(table.elements):
         raise Trap(TrapCode.TABLE_OUT_OF_BOUNDS, "undefined element")
     func: FuncInstance | None = table.elements[index]
@@ -351,75 +358,63 @@ def fetch_indirect(stack: Stack, imm: tuple[TableInstance, DefinedType]) -> None
     actual = func.type
     if actual is not expected and expected not in actual.ancestors:
         raise Trap(TrapCode.BAD_SIGNATURE)
-    stack[-1] = func
+    frame[result] = func
 
 
 # References
 
 
-def ref_is_null(stack: Stack, imm: None) -> None:
-    stack[-1] = 1 if stack[-1] is None else 0
+def ref_is_null(frame: Frame, imm: tuple[None, int, int]) -> None:
+    _, result, reference = imm
+    frame[result] = 1 if frame[reference] is None else 0
 
 
-def ref_as_non_null(stack: Stack, imm: None) -> None:
-    if stack[-1] is None:
+def ref_as_non_null(frame: Frame, imm: tuple[None, int]) -> None:
+    if frame[imm[1]] is None:
         raise Trap(TrapCode.NULL_REFERENCE)
 
 
-def ref_eq(stack: Stack, imm: None) -> None:
-    second = stack.pop()
-    first = stack[-1]
-    stack[-1] = 1 if first is second or (isinstance(first, I31) and first == second) else 0
+def ref_eq(frame: Frame, imm: tuple[None, int, int, int]) -> None:
+    _, result, first_place, second_place = imm
+    first, second = frame[first_place], frame[second_place]
+    frame[result] = 1 if first is second or (isinstance(first, I31) and first == second) else 0
 
 
-def test_null(stack: Stack, imm: None) -> None:
-    """For `br_on_null`: a null becomes 1, anything else stays with 0 above it."""
-    if stack[-1] is None:
-        stack[-1] = 1
-    else:
-        stack.append(0)
+def test_null(frame: Frame, imm: tuple[int, int]) -> None:
+    """For branches on whether a reference is null."""
+    frame[imm[0]] = frame[imm[1]] is None
 
 
-def test_non_null(stack: Stack, imm: None) -> None:
-    """For `br_on_non_null`: a null becomes 0, anything else stays with 1 above it."""
-    if stack[-1] is None:
-        stack[-1] = 0
-    else:
-        stack.append(1)
+def test_cast(frame: Frame, imm: tuple[int, int, RefType]) -> None:
+    """For branches on whether a reference is of a type."""
+    frame[imm[0]] = is_instance(frame[imm[1]], imm[2])
 
 
-def test_cast(stack: Stack, wanted: RefType) -> None:
-    """For `br_on_cast`: the verdict goes above the reference."""
-    stack.append(1 if is_instance(stack[-1], wanted) else 0)
+def ref_test(frame: Frame, imm: tuple[RefType, int, int]) -> None:
+    wanted, result, reference = imm
+    frame[result] = 1 if is_instance(frame[reference], wanted) else 0
 
 
-def test_cast_fail(stack: Stack, wanted: RefType) -> None:
-    """For `br_on_cast_fail`."""
-    stack.append(0 if is_instance(stack[-1], wanted) else 1)
-
-
-def ref_test(stack: Stack, wanted: RefType) -> None:
-    stack[-1] = 1 if is_instance(stack[-1], wanted) else 0
-
-
-def ref_cast(stack: Stack, wanted: RefType) -> None:
-    if not is_instance(stack[-1], wanted):
+def ref_cast(frame: Frame, imm: tuple[RefType, int]) -> None:
+    if not is_instance(frame[imm[1]], imm[0]):
         raise Trap(TrapCode.CAST_FAILURE)
 
 
-def ref_i31(stack: Stack, imm: None) -> None:
-    stack[-1] = I31(stack[-1] & 0x7FFFFFFF)
+def ref_i31(frame: Frame, imm: tuple[None, int, int]) -> None:
+    _, result, operand = imm
+    frame[result] = I31(frame[operand] & 0x7FFFFFFF)
 
 
-def i31_get_u(stack: Stack, imm: None) -> None:
-    if stack[-1] is None:
+def i31_get_u(frame: Frame, imm: tuple[None, int, int]) -> None:
+    _, result, reference = imm
+    if frame[reference] is None:
         raise Trap(TrapCode.NULL_REFERENCE, "null i31 reference")
-    stack[-1] = stack[-1].value
+    frame[result] = frame[reference].value
 
 
-def i31_get_s(stack: Stack, imm: None) -> None:
-    i31_get_u(stack, None)
-    stack[-1] |= (stack[-1] & 0x40000000) << 1
+def i31_get_s(frame: Frame, imm: tuple[None, int, int]) -> None:
+    i31_get_u(frame, imm)
+    frame[imm[1]] |= (frame[imm[1]] & 0x40000000) << 1
 
 
 # Aggregates: a packed field holds its unsigned value
@@ -431,46 +426,48 @@ def _struct(value: StructInstance | None) -> StructInstance:
     return value
 
 
-def struct_get(stack: Stack, imm: tuple[int, int]) -> None:
-    stack[-1] = _struct(stack[-1]).fields[imm[0]]
+def struct_get(frame: Frame, imm: tuple[tuple[int, int], int, int]) -> None:
+    (field, _), result, reference = imm
+    frame[result] = _struct(frame[reference]).fields[field]
 
 
-def struct_get_s(stack: Stack, imm: tuple[int, int]) -> None:
-    field, width = imm
-    stack[-1] = _sign_extend(_struct(stack[-1]).fields[field], width)
+def struct_get_s(frame: Frame, imm: tuple[tuple[int, int], int, int]) -> None:
+    (field, width), result, reference = imm
+    frame[result] = _sign_extend(_struct(frame[reference]).fields[field], width)
 
 
-def struct_set(stack: Stack, imm: tuple[int, int]) -> None:
-    field, mask = imm
-    value = stack.pop()
-    _struct(stack.pop()).fields[field] = value & mask if mask else value
+def struct_set(frame: Frame, imm: tuple[tuple[int, int], int, int]) -> None:
+    (field, mask), reference, place = imm
+    value = frame[place]
+    _struct(frame[reference]).fields[field] = value & mask if mask else value
 
 
 def _sign_extend(value: int, width: int) -> int:
     return value | (_M32 << width & _M32) if value >> (width - 1) else value
 
 
-def array_get(stack: Stack, imm: int) -> None:
-    index = stack.pop()
-    array = as_array(stack[-1])
+def array_get(frame: Frame, imm: tuple[int, int, int, int]) -> None:
+    _, result, reference, place = imm
+    array, index = as_array(frame[reference]), frame[place]
     array.check(index, 1)
-    stack[-1] = array.elements[index]
+    frame[result] = array.elements[index]
 
 
-def array_get_s(stack: Stack, width: int) -> None:
-    array_get(stack, width)
-    stack[-1] = _sign_extend(stack[-1], width)
+def array_get_s(frame: Frame, imm: tuple[int, int, int, int]) -> None:
+    array_get(frame, imm)
+    frame[imm[1]] = _sign_extend(frame[imm[1]], imm[0])
 
 
-def array_set(stack: Stack, mask: int) -> None:
-    value, index = stack.pop(), stack.pop()
-    array = as_array(stack.pop())
+def array_set(frame: Frame, imm: tuple[int, int, int, int]) -> None:
+    mask, reference, place, operand = imm
+    array, index, value = as_array(frame[reference]), frame[place], frame[operand]
     array.check(index, 1)
     array.elements[index] = value & mask if mask else value
 
 
-def array_len(stack: Stack, imm: None) -> None:
-    stack[-1] = len(as_array(stack[-1]).elements)
+def array_len(frame: Frame, imm: tuple[None, int, int]) -> None:
+    _, result, reference = imm
+    frame[result] = len(as_array(frame[reference]).elements)
 
 
 # Exceptions

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Union
 
 from tinywasm.interruption import watched
@@ -13,7 +12,7 @@ from tinywasm.runtime.heap import TagInstance
 from tinywasm.runtime.memory import MemoryInstance
 from tinywasm.runtime.store import Store
 from tinywasm.runtime.table import TableInstance
-from tinywasm.types import DefinedType
+from tinywasm.validation.context import Context
 
 Extern = Union[FuncInstance, TableInstance, MemoryInstance, GlobalInstance, TagInstance]  # noqa: UP007
 
@@ -27,14 +26,15 @@ class ModuleInstance:
     """The index spaces of one instance, imports first. A dropped segment is empty."""
 
     __slots__ = (
-        "_exports", "datas", "elems", "funcs", "globals",
+        "_exports", "context", "datas", "elems", "funcs", "globals",
         "memories", "source_lines", "store", "syntax", "tables", "tags", "types",
     )  # fmt: skip
 
-    def __init__(self, store: Store, syntax: DecodedModule, types: Sequence[DefinedType]) -> None:
+    def __init__(self, store: Store, syntax: DecodedModule, context: Context) -> None:
         self.store = store
         self.syntax = syntax
-        self.types = types
+        self.context = context
+        self.types = context.types
         self.funcs: list[FuncInstance] = _NOTHING
         self.tables: list[TableInstance] = _NOTHING
         self.memories: list[MemoryInstance] = _NOTHING

@@ -8,7 +8,7 @@ import threading
 import time
 import weakref
 from operator import index
-from typing import Any
+from typing import Any, NoReturn
 
 from tinywasm.config import Engine
 from tinywasm.errors import Interrupted, OutOfFuel, WasmError
@@ -189,13 +189,25 @@ class Store(Unique):
         That answers `interrupt`, while a deadline or epoch that passed stays so.
         """
         if self._requested or self._expired():
-            self._requested = False
-            self._want_poll()
-            raise Interrupted
+            self._interrupted()
+
+    def poll_time(self) -> None:
+        """As `poll`, for work that is not Wasm code: epochs are only for that, as in wasmtime."""
+        if self._requested or self._late():
+            self._interrupted()
+
+    def _interrupted(self) -> NoReturn:
+        self._requested = False
+        self._want_poll()
+        raise Interrupted
+
+    def _late(self) -> bool:
+        return self._deadline is not None and time.monotonic() >= self._deadline
 
     def _expired(self) -> bool:
-        late = self._deadline is not None and time.monotonic() >= self._deadline
-        return late or (self._epoch_deadline is not None and self.engine.epoch >= self._epoch_deadline)
+        return self._late() or (
+            self._epoch_deadline is not None and self.engine.epoch >= self._epoch_deadline
+        )
 
     def _want_poll(self) -> None:
         # No more than a hint, raised after what it points to, and lowered before that is looked at.

@@ -610,8 +610,8 @@ class Builder:
             self.push_result(1 + (a >> 2 & 1))
             self.last = record
         elif shape == CHECK:
-            second = self.immediate(row, OBJECT, 0) if TABLE[row].immediates else 0
-            self.emit(row, NOWHERE, self.places[self.depth - 1], 0, 0, 0, second)
+            c = self.immediate(row, OBJECT, 0) if TABLE[row].immediates else 0
+            self.emit(row, NOWHERE, self.places[self.depth - 1], 0, 0, c, 0)
         elif shape == CALL:
             self.call(row)
         elif shape == MANY:

@@ -20,11 +20,10 @@ from tinywasm.validation import Context
 class NativeModuleInstance(ModuleInstance):
     """A module instance whose index spaces the loop sees as well, through `native`."""
 
-    __slots__ = ("context", "native", "shared")
+    __slots__ = ("native", "shared")
 
     def __init__(self, store: Store, native_store: Any, syntax: DecodedModule, context: Context) -> None:
-        super().__init__(store, syntax, context.types)
-        self.context = context
+        super().__init__(store, syntax, context)
         self.shared = _shared(context)
         self.native = _loop.NativeInstance(native_store, self.shared, self, len(syntax.functions))
 

@@ -80,7 +80,7 @@ def _ref_test(b: Any, record: Record) -> None:
 
 
 def _ref_cast(b: Any, record: Record) -> None:
-    concrete, bits = b.cast(b.form.objects[record.second])
+    concrete, bits = b.cast(b.form.objects[record.immediate])
     b.emit(OPCODES["ref_cast"], b.slot(record.a, 0), 0, concrete, bits)
 
 
