@@ -24,7 +24,7 @@ ALLOWED = (
 INNER = {
     "Engine": {"watch"},
     "MemoryTree": {"charge", "open", "open_file"},
-    "Store": {"backend", "charge", "epoch_advanced", "guard", "pay", "poll"},
+    "Store": {"backend", "charge", "epoch_advanced", "guard", "pay", "poll", "poll_time"},
     "WasiConfig": {"preopens", "sockets", "standard_streams"},
 }
 # Set, and never read.

@@ -53,7 +53,7 @@ _INTERNAL = {
     "Engine": {"watch"},
     "Module": {"from_decoded"},
     "MemoryTree": {"charge"},
-    "Store": {"charge", "pay", "poll", "acknowledge", "epoch_advanced"},
+    "Store": {"charge", "pay", "poll", "poll_time", "acknowledge", "epoch_advanced"},
     "WasiConfig": {"raw_argv", "raw_env", "standard_streams"},
 }
 # What a class may inherit without its being told again.

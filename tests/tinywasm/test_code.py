@@ -105,7 +105,7 @@ def test_the_bits_of_a_cast_are_its_nullabilities() -> None:
 
 MALFORMED = [
     ("ff", "illegal opcode ff", 1),
-    ("06", "illegal opcode 06", 1),
+    ("06", "illegal opcode 06: it is of the proposal legacy exception-handling, which is not supported", 1),
     ("fd ff 7f", "illegal opcode fd 3fff", 1),
     ("fc 80 80 80 80 80 00", "integer representation too long", 2),
     ("28 80 01 00", "malformed memop flags", 2),

@@ -63,7 +63,7 @@ def test_the_default_export(store: Store, linker: Linker) -> None:
     assert linker.get_default(store, "nobody")(store) is None
     memory = tinywasm.instantiate('(module (memory (export "m") 1))', store=store).exports.m
     linker.define(store, "other", "_start", memory)
-    with pytest.raises(LinkError, match="no function"):
+    with pytest.raises(LinkError, match="`other::_start` is not a function"):
         linker.get_default(store, "other")
 
 

@@ -192,7 +192,7 @@ ELSEWHERE = {
         "Exports.__init__",
         "Memory.__new__",
     ),
-    *("Store.charge", "Store.pay", "Store.poll", "Store.guard", "Store.epoch_advanced"),
+    *("Store.charge", "Store.pay", "Store.poll", "Store.poll_time", "Store.guard", "Store.epoch_advanced"),
     *("InstanceExports.__init__", "Exports.__setattr__", "Exports.__delattr__"),
 }
 
