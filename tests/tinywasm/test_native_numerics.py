@@ -247,5 +247,6 @@ def test_trap_codes_are_positions() -> None:
     codes = re.findall(r"^    TRAP_(\w+)", (NATIVE / "trap.h").read_text(), re.MULTILINE)
     # Only a host function ends a program with an exit status.
     finer = [wording.upper().replace(" ", "_") for wording in FINER_WORDINGS]
-    assert codes == ["NONE", *[RENAMED.get(code.name, code.name) for code in TrapCode][:-1], *finer]
+    # Before all others, what is not a trap.
+    assert codes == ["PYTHON", "NONE", *[RENAMED.get(code.name, code.name) for code in TrapCode][:-1], *finer]
     assert list(TrapCode)[-1] is TrapCode.EXIT

@@ -62,7 +62,9 @@ def test_paths_that_lead_nowhere(tree: TinywasmCalls, path: str | bytes, errno: 
     assert tree.raw("path_filestat_set_times", ROOT, 0, *tree.path(path), 0, 0, 0) == errno
     for name in ("path_rename", "path_link"):
         middle = (ROOT,) if name == "path_rename" else (ROOT, 0)
+        # The calls before have written other paths there.
         tree.path(path)
+        tree.path("file", OTHER_PATH)
         assert tree.raw(name, *middle, *where, ROOT, *other) == errno
         assert tree.raw(name, *middle, *other, ROOT, *where) == errno
 

@@ -104,7 +104,7 @@ class _Pipes:
         self.from_guest, writing = os.pipe()
         config = WasiConfig()
         streams = (HostFile(reading), HostFile(writing), config.standard_streams()[2])
-        monkeypatch.setattr(config, "standard_streams", lambda: streams)
+        monkeypatch.setattr(WasiConfig, "standard_streams", lambda config: streams)
         self.guest = plain(config)
 
     def close(self) -> None:
