@@ -52,7 +52,7 @@ suite: ## fetch the official test suite
 	git submodule update --init --depth 1 $(SUITE)
 
 fuzz: $(VENV)/test ## the fuzzed properties at their nightly size; takes about an hour
-	@FUZZ_PROFILE=nightly $(BIN)/pytest -q -n auto fuzz
+	@FUZZ_PROFILE=nightly $(BIN)/pytest --timeout 0 -q -n auto fuzz
 
 # Installed where it has a wheel; where it has none, the program says so.
 guided: $(VENV)/test ## the confidential parsers under atheris, guided by coverage: 100,000 inputs each
@@ -60,7 +60,7 @@ guided: $(VENV)/test ## the confidential parsers under atheris, guided by covera
 	@PYTHONPATH=.:channel:enclave:host:client $(BIN)/python -m fuzz.guided
 
 agree: $(VENV)/test ## run 20,000 generated modules and 500,000 functions on both engines, fewer on wasmtime
-	@FUZZ_PROFILE=nightly $(BIN)/pytest -q -n auto fuzz/test_engines_agree.py fuzz/test_wasmtime_agrees.py fuzz/test_shapes.py
+	@FUZZ_PROFILE=nightly $(BIN)/pytest --timeout 0 -q -n auto fuzz/test_engines_agree.py fuzz/test_wasmtime_agrees.py fuzz/test_shapes.py
 
 sabotage: $(VENV)/test ## damage the lowering in 330 places, each of which generated modules have to find
 	@$(BIN)/python -m fuzz.sabotage
