@@ -285,8 +285,8 @@ def test_a_serialized_module_runs_on_either_engine(store: Store) -> None:
         (lambda data: data[:-5], "was changed or cut off"),
         (lambda data: data.replace(data.split(b"\n")[1], b"0.0.0", 1), "for another tinywasm version"),
         (lambda data: data.replace(data.split(b"\n")[2], b"f" * 64, 1), "for another instruction table"),
-        (lambda data: b"", "no serialized module"),
-        (lambda data: data[20:], "no serialized module"),
+        (lambda data: b"", "not a serialized module"),
+        (lambda data: data[20:], "not a serialized module"),
     ],
 )
 def test_a_serialized_module_that_does_not_fit_is_refused(change: Any, message: str) -> None:
