@@ -1,5 +1,7 @@
 """NumPy and a module work on the same bytes: no copies, also after the memory has grown.
 
+Needs NumPy (`pip install numpy`), which tinywasm itself does not.
+
 Prints:
 
     brightened: [ 40 140 240 255 255]

@@ -21,6 +21,8 @@ from tinywasm.types import ExternType, FuncType, GlobalType, ImportType
 Source = str | bytes | bytearray | PathLike[str]
 Imports = Mapping[str, Mapping[str, Any] | Instance]
 
+_IMPORTS = "imports map module names to mappings or instances, as in {'env': {'log': print}}"
+
 
 def load(engine: Engine, source: Source) -> Module:
     """A module from a path, bytes, or text: a `str` that begins with `(` or `;` is text.
@@ -43,7 +45,9 @@ def instantiate(source: Source, imports: Imports | None = None, *, store: Store 
     that of the imports, else a new one. Raises `WasmError` of the phase that failed, and `OSError` for
     a file that cannot be read.
     """
-    namespaces = {name: _namespace(name, space) for name, space in dict(imports or {}).items()}
+    if imports is not None and not isinstance(imports, Mapping):
+        raise TypeError(f"{_IMPORTS}, not {type(imports).__name__}")
+    namespaces = {name: _namespace(name, space) for name, space in (imports or {}).items()}
     store = store_of(store) if store is not None else _store_of(namespaces) or Store()
     module = load(store.engine, source)
     externs = [
@@ -57,7 +61,7 @@ def _namespace(name: str, space: Mapping[str, Any] | Instance) -> Mapping[str, A
     if isinstance(space, Instance):
         return space.exports
     if not isinstance(space, Mapping):
-        raise TypeError(f"imports of {name!r} are a mapping or an Instance, not {space!r}")
+        raise TypeError(f"{_IMPORTS}; the imports of {name!r} are {type(space).__name__}")
     return space
 
 

@@ -61,7 +61,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("run calculator.wat --invoke sqrt -inf", "nan\n"),
         ("run calculator.wat --invoke divmod -7 2", "-3\n-1\n"),
         ("run calculator.wat --invoke nothing", ""),
-        ("run calculator.wat", ""),
         ("validate calculator.wat", ""),
     ],
 )

@@ -280,6 +280,23 @@ def test_a_reactor_is_initialised_first(capsys: pytest.CaptureFixture[str]) -> N
     assert main(["run", "reactor.wat", "--invoke", "_initialize"]) == 0
 
 
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        ('(func (export "f")) (func (export "g"))', "call one of its functions with --invoke NAME: f, g"),
+        ("(func)", "no _start; nor any other function"),
+        ('(func $s (export "f")) (start $s)', ""),
+    ],
+)
+def test_a_module_that_is_no_command_says_what_can_be_called(
+    folder: Path, text: str, note: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "idle.wat").write_text(text)
+    assert main(["run", "idle.wat"]) == 0
+    output, error = capsys.readouterr()
+    assert output == "" and note in error and bool(error) == bool(note)
+
+
 def test_a_start_function_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "odd.wat"]) == 1
     assert "the function takes 1 argument, not 0" in capsys.readouterr().err

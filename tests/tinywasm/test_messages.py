@@ -90,6 +90,43 @@ def test_words_name_their_proposal(text: str, proposal: str) -> None:
         Module(Engine(), text)
 
 
+FOREIGN = "this is not WebAssembly text, which begins with `(`"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Python, then",
+        "print(1)",
+        "# Title",
+        '{"a": 1}',
+        "Grüße",
+        "'x'",
+        '"x"',
+        "f(x)",
+        "2 (module)",
+        "<html>",
+    ],
+)
+def test_text_of_another_kind_is_told_apart(text: str) -> None:
+    with pytest.raises(ParseError, match=re.escape(FOREIGN)):
+        Module(Engine(), text)
+
+
+@pytest.mark.parametrize(
+    "text", ["(funk)", "(func {)", "(; one ;) ;; two\n (func é)", "(module) (module)", '(@custom "x" "y") {']
+)
+def test_faulty_webassembly_is_still_webassembly(text: str) -> None:
+    with pytest.raises(ParseError) as caught:
+        Module(Engine(), text)
+    assert FOREIGN not in str(caught.value)
+
+
+def test_an_empty_file_is_said_to_be_empty() -> None:
+    with pytest.raises(DecodeError, match="unexpected end: the module is empty"):
+        Module(Engine(), b"")
+
+
 NESTED = "(type $b (struct (field {}))) (type $a (array (ref null $b))) (type $c (struct (field (ref $a)))) "
 STRUCTS = "(type $a (struct (field {}))) "
 

@@ -174,8 +174,10 @@ def test_cursor_steps() -> None:
     ],
 )
 def test_unexpected_tokens(source: str, message: str) -> None:
+    cursor = Cursor(f"( {source}")
+    cursor.expect("(")
     with pytest.raises(ParseError) as caught:
-        Cursor(source).expect("(")
+        cursor.expect("(")
     assert caught.value.message == message
 
 

@@ -145,7 +145,8 @@ class Exports(Unique, Mapping[str, Any]):
         return name in self.__exports
 
     def __dir__(self) -> Sequence[str]:
-        return [*super().__dir__(), *self.__exports]
+        # Some of them are attributes already.
+        return sorted({*super().__dir__(), *self.__exports})
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.__exports)

@@ -275,6 +275,8 @@ class _Decoder:
 
 
 def _check_header(data: bytes) -> int:
+    if not data:
+        raise DecodeError("unexpected end: the module is empty", 0)
     magic, pos = read_bytes(data, 0, 4)
     if magic != MAGIC:
         raise DecodeError("magic header not detected", 0)

@@ -106,7 +106,15 @@ def _run(options: argparse.Namespace, profile: Profile | None, limit: TimeLimit)
             invoke(launch.store, functions[_INITIALIZE], [])
         if options.invoke is not None:
             _invoke(launch, find(functions, options.invoke), arguments, options.json)
+        elif launch.module.syntax.start is None:
+            _note_idle(functions)
     return 0
+
+
+def _note_idle(functions: dict[str, FuncInstance]) -> None:
+    names = ", ".join(map(printable, functions))
+    how = f"call one of its functions with --invoke NAME: {names}" if names else "nor any other function"
+    print(f"tinywasm: note: the module exports no {_START}; {how}", file=sys.stderr)
 
 
 def find(functions: dict[str, FuncInstance], name: str) -> FuncInstance:

@@ -10,7 +10,7 @@ from tinywasm.errors import ParseError
 from tinywasm.instructions import BY_NAME
 from tinywasm.interruption import STEPS, look
 from tinywasm.text import literals
-from tinywasm.text.lexer import Annotation, string_bytes, tokenise
+from tinywasm.text.lexer import Annotation, shortened, string_bytes, tokenise
 from tinywasm.types import REF_SHORTHANDS, AbstractHeap
 
 _T = TypeVar("_T")
@@ -186,9 +186,6 @@ class Cursor:
             return self.error("unexpected token: the input ends here", index)
         known = token[0] in '()"$' or token in KEYWORDS or literals.is_number(token)
         if known or token.startswith(("offset=", "align=")):
-            return self.error(f"unexpected token {_shortened(token)}", index)
-        return self.error(f"unknown operator {_shortened(token)}{proposals.of_word(token)}", index)
-
-
-def _shortened(token: str) -> str:
-    return token if len(token) <= 40 else token[:40] + "..."
+            return self.error(f"unexpected token {shortened(token)}{self.stream.of_text()}", index)
+        more = proposals.of_word(token) or self.stream.of_text()
+        return self.error(f"unknown operator {shortened(token)}{more}", index)

@@ -34,12 +34,15 @@ _PLAIN = re.compile(rf"{_TRIVIA}(\((?![;@])|\)|{_WORD}|{_STRING}(?!{_IDCHAR}){_G
 _RESERVED = rf"(?:{_IDCHAR}++|{_STRING}|[,\[\]{{}}]|;(?!;))++"
 _RESERVED_TOKEN = re.compile(_RESERVED)
 _ANY = re.compile(rf"{_TRIVIA}(\((?!;)|\)|{_RESERVED})?")
+_FOREIGN = re.compile(rf"{_TRIVIA}(?!\()")
 _QUOTED_ID = re.compile(rf"\$({_STRING})")
 _ANNOTATION_ID = re.compile(rf"\(@(?:({_IDCHAR}++)|({_STRING}))")
 _STRING_START = re.compile(_STRING_BODY)
 _COMMENT_EDGE = re.compile(r"\(;|;\)")
 _NEWLINE = re.compile(r"\r\n|\n|\r")
 _ESCAPE = re.compile(rb"((?:\\[0-9A-Fa-f]{2})+)|\\(?:([nrt\\'\"])|u\{([0-9A-Fa-f_]+)\})")
+# Characters of a token that errors show.
+_SHOWN = 40
 _SIMPLE_ESCAPES = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"\\": b"\\", b"'": b"'", b'"': b'"'}
 
 
@@ -80,6 +83,10 @@ class TokenStream:
         line = self.line(offset)
         return ParseError(message, line, offset - self._lines[line - 1] + 1)
 
+    def of_text(self) -> str:
+        """What to add to an error about a token where the source does not begin as WebAssembly text does."""
+        return ": this is not WebAssembly text, which begins with `(`" if _FOREIGN.match(self.text) else ""
+
 
 def string_bytes(token: str) -> bytes:
     """The bytes that a string token denotes. Raises `ValueError` for a `\\u` that is no scalar value."""
@@ -98,6 +105,11 @@ def _unescape(match: re.Match[bytes]) -> bytes:
     if code > 0x10FFFF or 0xD800 <= code < 0xE000:
         raise ValueError("illegal escape")
     return chr(code).encode()
+
+
+def shortened(token: str) -> str:
+    """A token as errors show it."""
+    return token if len(token) <= _SHOWN else token[:_SHOWN] + "..."
 
 
 def tokenise(source: str | bytes) -> TokenStream:
@@ -181,9 +193,8 @@ class _Lexer:
         after = position + len(reserved)
         if self.text.startswith('"', after):
             return self._string_error(after)
-        if reserved:
-            return self.stream.error(f"unknown operator {reserved}", position)
-        return self.stream.error("illegal character", position)
+        what = f"unknown operator {shortened(reserved)}" if reserved else "illegal character"
+        return self.stream.error(f"{what}{self.stream.of_text()}", position)
 
     def _string_error(self, position: int) -> ParseError:
         match = _STRING_START.match(self.text, position)

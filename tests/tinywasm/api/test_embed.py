@@ -82,6 +82,31 @@ def test_wrong_imports_say_what_is_wanted(store: Store, imports: Any, message: s
         tinywasm.instantiate(text, imports, store=store)
 
 
+@pytest.mark.parametrize(
+    ("imports", "given"),
+    [
+        ([print], "not list"),
+        (print, "not builtin_function_or_method"),
+        ([("env", {"f": print})], "not list"),
+        ({"f": print}, "the imports of 'f' are builtin_function_or_method"),
+        ({"env": [print]}, "the imports of 'env' are list"),
+    ],
+)
+def test_imports_of_another_form_are_told_the_right_one(store: Store, imports: Any, given: str) -> None:
+    with pytest.raises(TypeError, match="imports map module names to mappings or instances") as caught:
+        tinywasm.instantiate('(module (import "env" "f" (func)))', imports, store=store)
+    assert given in str(caught.value)
+
+
+def test_exports_are_listed_once(store: Store) -> None:
+    exports = tinywasm.instantiate(
+        '(module (func $f) (export "f" (func $f)) (export "get" (func $f)))', store=store
+    ).exports
+    exports.f()
+    names = dir(exports)
+    assert {"f", "get", "items"} <= set(names) and len(names) == len(set(names))
+
+
 def test_a_mutable_global_wants_a_global(store: Store) -> None:
     text = (
         '(module (import "a" "g" (global $g (mut i32))) (func (export "set") (global.set $g (i32.const 9))))'
