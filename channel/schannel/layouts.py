@@ -137,7 +137,14 @@ RESTORE = Layout("restore request", label=TEXT, name=TEXT, counter=U64, owner=pr
 RESTORE_RESULT = Layout("restore result", digest=_digest, counter=U64)
 FORGET = Layout("forget request", label=TEXT)
 FORGET_RESULT = Layout("forget result")
-ERROR = Layout("error reply", code=U8, message=TEXT, backtrace=array(U16, group(TEXT, U32, TEXT, U32)))
+ERROR = Layout(
+    "error reply",
+    code=U8,
+    message=TEXT,
+    backtrace=array(U16, group(TEXT, U32, TEXT, U32)),
+    stderr=_bytes,
+    stdout=PAYLOAD,
+)
 
 RECEIPT_BODY = Layout(
     "receipt",

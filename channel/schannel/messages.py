@@ -314,11 +314,16 @@ class TraceFrame:
 
 @dataclass(frozen=True, slots=True)
 class ErrorReply:
-    """A request failed; the session goes on. `backtrace` is filled for traps."""
+    """A request failed; the session goes on.
+
+    `backtrace` is filled for traps, `stdout` and `stderr` with what a command had written when it failed.
+    """
 
     code: ErrorCode
     message: str
     backtrace: tuple[TraceFrame, ...] = ()
+    stdout: Buffer = b""
+    stderr: bytes = b""
 
 
 Request = (

@@ -18,7 +18,7 @@ from schannel.wire import Buffer
 
 from .content import Source, Target, opened, size_of, written
 from .errors import ArgumentError, ConnectionLost, connecting
-from .operations import DEFAULT_MODULE, Ask, Operation, Operations, Progress, Send
+from .operations import DEFAULT_MODULE, Ask, Operation, Operations, Progress, Send, words
 from .receipts import ReceiptFile
 from .session import REPLY_TIMEOUT, Scalar, client_session, target
 from .values import FunctionType
@@ -95,7 +95,7 @@ class AsyncSession:
     ) -> RunResult:
         """As `Session.run`."""
         variables = tuple((environment or {}).items())
-        request = RunRequest(module, tuple(arguments), variables, stdin, fuel, timeout_ms)
+        request = RunRequest(module, words(arguments), variables, stdin, fuel, timeout_ms)
         return await self._do(self._operations.run(request, progress))
 
     async def put(self, path: str, source: Source, *, progress: Progress | None = None) -> int:

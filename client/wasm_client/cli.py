@@ -225,31 +225,32 @@ def _run_command(session: Session, job: Job, module: str) -> int:
             )
     except RequestFailed as error:
         if job.as_json:
-            print(json.dumps(prompt.error_fields(error)))
+            print(json.dumps({**prompt.error_fields(error), **_output_fields(error)}))
             return 1
+        _write_output(error)
         for line in prompt.backtrace_lines(error) if job.verbose else ():
             print(line, file=sys.stderr)
         raise ClientError(prompt.told(error)) from error
-    _write_output(result, job)
+    if job.as_json:
+        ending = {"exit_code": result.exit_code, "fuel_used": result.fuel_used}
+        print(json.dumps({**ending, **_output_fields(result)}))
+    else:
+        _write_output(result)
     return min(result.exit_code, _MAX_EXIT_STATUS)
 
 
-def _write_output(result: RunResult, job: Job) -> None:
-    if job.as_json:
-        print(
-            json.dumps(
-                {
-                    "exit_code": result.exit_code,
-                    "fuel_used": result.fuel_used,
-                    "stdout": bytes(result.stdout).decode(errors="replace"),
-                    "stderr": result.stderr.decode(errors="replace"),
-                }
-            )
-        )
-        return
-    sys.stderr.buffer.write(result.stderr)
+def _output_fields(written: RunResult | RequestFailed) -> dict[str, str]:
+    """What a command wrote, as JSON shows it."""
+    return {
+        "stdout": bytes(written.stdout).decode(errors="replace"),
+        "stderr": written.stderr.decode(errors="replace"),
+    }
+
+
+def _write_output(written: RunResult | RequestFailed) -> None:
+    sys.stderr.buffer.write(written.stderr)
     sys.stderr.buffer.flush()
-    sys.stdout.buffer.write(result.stdout)
+    sys.stdout.buffer.write(written.stdout)
     sys.stdout.buffer.flush()
 
 

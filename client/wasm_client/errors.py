@@ -77,10 +77,20 @@ class ArgumentError(ClientError):
 class RequestFailed(ClientError):
     """The enclave answered with an error; the session goes on.
 
-    `backtrace` is filled for traps, innermost frame first.
+    `backtrace` is filled for traps, innermost frame first; `stdout` and `stderr` are what a command that did
+    not come to its end had written.
     """
 
-    def __init__(self, code: ErrorCode, message: str, backtrace: Sequence[TraceFrame]) -> None:
+    def __init__(
+        self,
+        code: ErrorCode,
+        message: str,
+        backtrace: Sequence[TraceFrame],
+        stdout: bytes = b"",
+        stderr: bytes = b"",
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.backtrace = tuple(backtrace)
+        self.stdout = stdout
+        self.stderr = stderr

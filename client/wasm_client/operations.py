@@ -279,6 +279,17 @@ class Operations:
         return _expect(reply, kind)
 
 
+def words(arguments: Sequence[str]) -> tuple[str, ...]:
+    """A command's arguments; ArgumentError for text, whose letters would each be one."""
+    if isinstance(arguments, str | bytes):
+        raise ArgumentError(f"arguments are a sequence of strings, not one: write [{_clipped(arguments)!r}]")
+    return tuple(arguments)
+
+
+def _clipped(text: str | bytes) -> str | bytes:
+    return text if len(text) <= _SHOWN else text[:_SHOWN]
+
+
 def _check_program(program: Buffer) -> None:
     if not len(program):
         raise ArgumentError("the program is empty")
@@ -296,7 +307,7 @@ def _ask(request: Request, kind: type[_Kind], watch: Watch | None = None) -> Ope
 
 def _expect(reply: Reply, kind: type[_Kind]) -> _Kind:
     if isinstance(reply, ErrorReply):
-        raise RequestFailed(reply.code, reply.message, reply.backtrace)
+        raise RequestFailed(reply.code, reply.message, reply.backtrace, bytes(reply.stdout), reply.stderr)
     # The channel has compared the reply's type with the request's.
     assert isinstance(reply, kind)
     return reply

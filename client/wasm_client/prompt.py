@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from schannel.messages import ErrorCode
+from schannel.messages import ErrorCode, ExportInfo
 
 from .errors import ArgumentError, RequestFailed
 from .kept import NO_KEY, KeptPrograms, forget
@@ -214,7 +214,7 @@ class _Line:
         exports = self._session.info(module or self._module).exports
         return self._shown(
             [{"name": item.name, "kind": item.kind.name.lower(), "type": item.type} for item in exports],
-            [f"{printable(item.name)}: {item.kind.name.lower()} {printable(item.type)}" for item in exports],
+            [f"{printable(item.name)}: {_export_type(item)}" for item in exports],
         )
 
     def _load(self, path: str, module: str = "") -> str:
@@ -261,6 +261,12 @@ class _Line:
 
     def _shown(self, fields: Any, lines: list[str]) -> str:
         return json.dumps(fields) if self._as_json else "\n".join(lines)
+
+
+def _export_type(export: ExportInfo) -> str:
+    kind, shown = export.kind.name.lower(), printable(export.type)
+    # A function's type says itself what it is.
+    return shown if shown.startswith(f"({kind}") else f"{kind} {shown}"
 
 
 def _modules(names: tuple[str, ...]) -> str:

@@ -19,7 +19,7 @@ from schannel.wire import Buffer
 
 from .content import Source, Target, opened, size_of, written
 from .errors import ArgumentError, CannotConnect, ConnectionLost, connecting
-from .operations import DEFAULT_MODULE, Ask, Operation, Operations, Progress, Send
+from .operations import DEFAULT_MODULE, Ask, Operation, Operations, Progress, Send, words
 from .receipts import ReceiptFile
 from .values import FunctionType
 
@@ -168,9 +168,12 @@ class Session:
         timeout_ms: int = 0,
         progress: Progress | None = None,
     ) -> RunResult:
-        """Run a WASI command to its end in the session's file tree."""
+        """Run a WASI command to its end in the session's file tree.
+
+        Where it ends abnormally, `RequestFailed` has what it wrote until then.
+        """
         variables = tuple((environment or {}).items())
-        request = RunRequest(module, tuple(arguments), variables, stdin, fuel, timeout_ms)
+        request = RunRequest(module, words(arguments), variables, stdin, fuel, timeout_ms)
         return self._do(self._operations.run(request, progress))
 
     def put(self, path: str, source: Source, *, progress: Progress | None = None) -> int:

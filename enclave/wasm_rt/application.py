@@ -50,7 +50,7 @@ from tinywasm.runtime.func import FuncInstance
 from .access import Access
 from .attested import AttestedCall, is_small
 from .configuration import Configuration
-from .errors import RequestError
+from .errors import CommandFailed, RequestError
 from .files import SessionFiles
 from .memories import read_memory, write_memory
 from .programs import MAX_NAME, Callee, Program, Programs
@@ -237,6 +237,9 @@ class Application:
             reply = self._call(program, request) if isinstance(request, CallRequest) else self._run(request)
         except RequestError:
             raise
+        except CommandFailed as failed:
+            assert isinstance(failed.__cause__, Exception)
+            reply = replace(self._error_reply(failed.__cause__), stdout=failed.stdout, stderr=failed.stderr)
         except Exception as error:
             reply = self._error_reply(error)
         self._unsettled.append((number, program.digest, request, reply, self._programs.fuel_used))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from schannel.messages import ErrorCode, ErrorReply
+from schannel.wire import Buffer
 
 
 class RequestError(Exception):
@@ -14,3 +15,15 @@ class RequestError(Exception):
 
     def __reduce__(self) -> tuple[type[RequestError], tuple[ErrorCode, str]]:
         return type(self), (self.reply.code, self.reply.message)
+
+
+class CommandFailed(Exception):
+    """A command did not come to its end, for the reason that is the cause; what it had written."""
+
+    def __init__(self, stdout: Buffer, stderr: bytes) -> None:
+        super().__init__("a command failed")
+        self.stdout = stdout
+        self.stderr = stderr
+
+    def __reduce__(self) -> tuple[type[CommandFailed], tuple[Buffer, bytes]]:
+        return type(self), (self.stdout, self.stderr)

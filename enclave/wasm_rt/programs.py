@@ -24,7 +24,7 @@ from tinywasm.wasi.abi import MODULE as WASI_MODULE
 
 from . import call_timer
 from .configuration import Configuration
-from .errors import RequestError
+from .errors import CommandFailed, RequestError
 from .values import Signature
 
 MAX_NAME = 256
@@ -154,7 +154,11 @@ class Programs:
             self._end(granted)
 
     def run(self, request: RunRequest) -> RunResult:
-        """Run a command to its end; WasmError if it cannot be linked or traps."""
+        """Run a command to its end.
+
+        Raises:
+            CommandFailed: it cannot be linked, traps or exceeds a limit.
+        """
         program = self.program(request.module)
         wasi = self._wasi(request.stdin)
         try:
@@ -167,6 +171,10 @@ class Programs:
         try:
             with self.limited(request.fuel, request.timeout_ms):
                 exit_code = run_command(program.module, wasi, store=self.store, imports=self._namespace())
+        except RequestError:
+            raise
+        except Exception as error:
+            raise CommandFailed(memoryview(stdout), bytes(stderr)) from error
         finally:
             # An instance is a cycle of objects, and its memory is address space that the next one needs.
             gc.collect()

@@ -86,6 +86,7 @@ EXAMPLES: list[Message] = [
     ForgetRequest("label"),
     ForgetResult(),
     ErrorReply(ErrorCode.TRAP, "unreachable", (TraceFrame("m", 3, "f", 99),)),
+    ErrorReply(ErrorCode.TRAP, "unreachable", (), b"out", b"err"),
 ]
 
 

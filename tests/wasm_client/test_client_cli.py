@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from processes import CALCULATOR
 
 from schannel.framing import Refusal, encode_refusal
 from schannel.messages import ErrorCode, TraceFrame, Value
-from wasm_client import CannotConnect, Policy, RequestFailed, cli, connect, prompt
+from schannel.transport import AsyncClientConnection
+from wasm_client import (
+    ArgumentError,
+    AsyncSession,
+    CannotConnect,
+    Policy,
+    RequestFailed,
+    cli,
+    connect,
+    prompt,
+)
 from wasm_client.operations import Operations
 from wasm_client.session import Session
 from wasm_client.values import FunctionType
@@ -211,6 +223,15 @@ class TestCommand:
         with pytest.raises(SystemExit):
             cli.main(["-V"])
         assert capsys.readouterr().out.startswith("wasm-client ")
+
+
+@pytest.mark.parametrize("arguments", ["one two", b"one", "x" * 10_000])
+def test_arguments_of_a_command_are_no_text(arguments: Any) -> None:
+    session, later = FakeSession(), AsyncSession(cast(AsyncClientConnection, None), 1.0)
+    for run in (session.run, lambda words: asyncio.run(later.run(words))):
+        with pytest.raises(ArgumentError, match=r"a sequence of strings, not one: write \[b?'") as caught:
+            run(arguments)
+        assert len(str(caught.value)) < 200
 
 
 class FakeSession(Session):

@@ -124,6 +124,31 @@ def test_trap_has_its_backtrace(application: Application) -> None:
     assert {frame.module for frame in reply.backtrace} == {"m"}
 
 
+WRITING = """(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "\\10\\00\\00\\00\\03\\00\\00\\00\\13\\00\\00\\00\\03\\00\\00\\00outerr")
+  (func (export "_start")
+    (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 32)))
+    (drop (call $write (i32.const 2) (i32.const 8) (i32.const 1) (i32.const 32)))
+    {}))"""
+
+
+@pytest.mark.parametrize(
+    ("then", "code"),
+    [
+        ("unreachable", ErrorCode.TRAP),
+        ("(loop (br 0))", ErrorCode.OUT_OF_FUEL),
+        ("(call $f)) (func $f (call $f)", ErrorCode.STACK_EXHAUSTED),
+    ],
+)
+def test_what_a_command_wrote_before_it_failed_comes_with_the_error(then: str, code: ErrorCode) -> None:
+    application = Application(Configuration(max_fuel=10_000, max_call_depth=100))
+    assert isinstance(application.handle(DeployRequest("main", WRITING.format(then).encode())), DeployResult)
+    reply = error(application.handle(RunRequest("main")))
+    assert (reply.code, bytes(reply.stdout), reply.stderr) == (code, b"out", b"err")
+
+
 def test_unknown_function_names_the_nearest(application: Application) -> None:
     reply = error(application.handle(CallRequest("main", "ad")))
     assert reply.code is ErrorCode.NOT_FOUND
