@@ -37,5 +37,13 @@ def test_every_promise_has_tests(row: str) -> None:
         assert name in names(path), f"{path} has no {name}"
 
 
+def test_no_promise_is_made_twice() -> None:
+    proofs = [frozenset(NAMED.findall(row.strip("| ").split(" | ")[2])) for row in ROWS]
+    assert not [
+        row for row, proof in zip(ROWS, proofs, strict=True) if any(proof < other for other in proofs)
+    ]
+    assert len(set(proofs)) == len(ROWS)
+
+
 def test_there_are_promises() -> None:
     assert len(ROWS) > 25
