@@ -2,19 +2,21 @@
 
 Every instruction whose work an operand or an immediate makes large, in an endless loop, and what else works
 long between two jumps; on both engines, in a store with a deadline, under `tinywasm run --timeout`, under
-Ctrl-C, and in the enclave application. Prints the overrun of each in milliseconds.
+Ctrl-C, and in an enclave. Prints the overrun of each in milliseconds.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from tinywasm import Config, Engine, Instance, Interrupted, Module, Store
@@ -179,7 +181,8 @@ OTHER: dict[str, _Program] = {
 PROGRAMS = {**BULK, **OTHER}
 
 
-# Ways of limiting time. Each gives the seconds by which a program outlived its limit.
+Way = Callable[[str, str, float], float]
+"""A way of limiting time: from an engine, a program and a limit to the seconds by which it was outlived."""
 
 
 def under_deadline(engine: str, wat: str, seconds: float) -> float:
@@ -196,28 +199,27 @@ def under_deadline(engine: str, wat: str, seconds: float) -> float:
     raise AssertionError("an endless loop ended")
 
 
+_TIMED = """
+import sys
+from tinywasm.cli import main
+sys.stdout.write("ready\\n")
+sys.stdout.flush()
+sys.exit(main(sys.argv[1:]))
+"""
+
+
 def under_timeout(engine: str, wat: str, seconds: float) -> float:
-    """`tinywasm run --timeout`: until the process is gone, less what it takes to begin."""
-    startup = _timed_run(engine, _loop("", ""), 0.01)[0] - 0.01
-    elapsed, errors = _timed_run(engine, wat, seconds)
-    assert f"the time limit of {seconds:g} seconds is over" in errors, errors
-    return elapsed - seconds - startup
-
-
-def _timed_run(engine: str, wat: str, seconds: float) -> tuple[float, str]:
-    with tempfile.NamedTemporaryFile("w", suffix=".wat") as file:
-        file.write(wat)
-        file.flush()
-        words = ["run", "--engine", engine, "--timeout", str(seconds), file.name, "--invoke", "f"]
+    """`tinywasm run --timeout`: from when the program has been imported until the process is gone."""
+    words = ["run", "--engine", engine, "--timeout", str(seconds), "--invoke", "f"]
+    with _child(_TIMED, wat, *words) as child:
+        assert child.stdout is not None and child.stderr is not None
+        assert child.stdout.readline() == _READY
         start = time.monotonic()
-        done = subprocess.run(
-            [sys.executable, "-m", "tinywasm", *words],
-            capture_output=True,
-            text=True,
-            timeout=HANG,
-            check=False,
-        )
-        return time.monotonic() - start, done.stderr
+        errors = child.stderr.read().decode()
+        child.wait()
+        elapsed = time.monotonic() - start
+    assert f"the time limit of {seconds:g} seconds is over" in errors, errors
+    return elapsed - seconds
 
 
 _INTERRUPTED = """
@@ -240,51 +242,66 @@ except KeyboardInterrupt:
 
 def under_interrupt(engine: str, wat: str, seconds: float) -> float:
     """Ctrl-C, so many seconds after the call began: until Python goes on."""
+    with _child(_INTERRUPTED, wat, engine) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == _READY
+        time.sleep(seconds)
+        start = time.monotonic()
+        child.send_signal(signal.SIGINT)
+        assert child.stdout.readline() == b"interrupted\n"
+        return time.monotonic() - start
+
+
+@contextmanager
+def _child(script: str, wat: str, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A Python process that runs `script` with `words` and the name of a file that holds `wat`."""
     with tempfile.NamedTemporaryFile("w", suffix=".wat") as file:
         file.write(wat)
         file.flush()
-        child = subprocess.Popen(
-            [sys.executable, "-c", _INTERRUPTED, engine, file.name], stdout=subprocess.PIPE, bufsize=0
-        )
-        assert child.stdout is not None
-        watchdog = threading.Timer(HANG, child.kill)
-        watchdog.start()
-        try:
-            assert child.stdout.readline() == _READY
-            time.sleep(seconds)
+        with subprocess.Popen(
+            [sys.executable, "-c", script, *words, file.name],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+        ) as child:
+            watchdog = threading.Timer(HANG, child.kill)
+            watchdog.start()
+            try:
+                yield child
+            finally:
+                watchdog.cancel()
+                child.kill()
+
+
+@contextmanager
+def enclaves() -> Iterator[Way]:
+    """The time limit of a call in an enclave, whose application chooses its engine itself.
+
+    A host runs meanwhile, each program has an enclave of its own, and the client's clock counts.
+    """
+    from schannel.messages import ErrorCode
+    from schannel.simulation import simulation_policy
+    from wasm_client import RequestFailed, connect
+    from wasm_client.demo import running_host
+
+    def in_enclave(engine: str, wat: str, seconds: float) -> float:
+        with connect(address, simulation_policy()) as session:
+            session.deploy(wat.encode())
             start = time.monotonic()
-            child.send_signal(signal.SIGINT)
-            assert child.stdout.readline() == b"interrupted\n"
-            return time.monotonic() - start
-        finally:
-            watchdog.cancel()
-            child.kill()
-            child.wait()
-            child.stdout.close()
+            try:
+                session.call("f", timeout_ms=int(seconds * 1000))
+            except RequestFailed as error:
+                assert error.code is ErrorCode.INTERRUPTED, error
+                return time.monotonic() - start - seconds
+        raise AssertionError("an endless loop ended")
+
+    with tempfile.TemporaryDirectory() as state:
+        os.environ["TINYWASM_STATE_DIR"] = state
+        with running_host() as address:
+            yield in_enclave
 
 
-def in_enclave(engine: str, wat: str, seconds: float) -> float:
-    """The time limit of a call in the enclave application, which chooses its engine itself."""
-    from schannel.messages import CallRequest, DeployRequest, DeployResult, ErrorCode, ErrorReply
-    from wasm_rt.application import Application
-    from wasm_rt.configuration import Configuration
-
-    application = Application(Configuration())
-    deployed = application.handle(DeployRequest("program", wat.encode()))
-    assert isinstance(deployed, DeployResult), deployed
-    start = time.monotonic()
-    reply = application.handle(CallRequest("program", "f", timeout_ms=int(seconds * 1000)))
-    elapsed = time.monotonic() - start
-    assert isinstance(reply, ErrorReply) and reply.code is ErrorCode.INTERRUPTED, reply
-    return elapsed - seconds
-
-
-WAYS: dict[str, Callable[[str, str, float], float]] = {
-    "deadline": under_deadline,
-    "--timeout": under_timeout,
-    "Ctrl-C": under_interrupt,
-    "enclave": in_enclave,
-}
+WAYS: dict[str, Way] = {"deadline": under_deadline, "--timeout": under_timeout, "Ctrl-C": under_interrupt}
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -293,21 +310,34 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=1.0, help="the limit; default: %(default)s")
     parser.add_argument("--size", type=int, default=1 << 29, help="bytes of work; default: 512 MiB")
     options = parser.parse_args(words)
-    sys.path[:0] = [str(Path(__file__).parent.parent / name) for name in ("channel", "enclave")]
-    worst = 0.0
-    print(f"{'':28}{'engine':8}" + "".join(f"{way:>12}" for way in WAYS) + "   overrun, ms")
-    for name in options.names or PROGRAMS:
-        wat = PROGRAMS[name](options.size)
-        for engine in ENGINES:
-            ways = {way: run for way, run in WAYS.items() if way != "enclave" or engine == ENGINES[0]}
-            overruns = {way: run(engine, wat, options.seconds) for way, run in ways.items()}
-            worst = max(worst, *overruns.values())
-            shown = "".join(
-                f"{overruns[way] * 1000:12.0f}" if way in overruns else f"{'':12}" for way in WAYS
-            )
-            print(f"{name:28}{engine:8}{shown}", flush=True)
+    sys.path[:0] = [
+        str(Path(__file__).parent.parent / name) for name in ("channel", "enclave", "host", "client")
+    ]
+    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
+    with enclaves() as in_enclave:
+        worst = _measure(
+            options.names or PROGRAMS, options.size, options.seconds, {**WAYS, "enclave": in_enclave}
+        )
     print(f"the largest: {worst * 1000:.0f} ms")
     return 0
+
+
+def _measure(names: Iterable[str], size: int, seconds: float, ways: dict[str, Way]) -> float:
+    """Print a table of the programs' overruns; returns the largest, in seconds."""
+    worst = 0.0
+    print(f"{'':28}{'engine':8}" + "".join(f"{way:>12}" for way in ways) + "   overrun, ms")
+    for name in names:
+        wat = PROGRAMS[name](size)
+        for engine in ENGINES:
+            print(f"{name:28}{engine:8}", end="")
+            for way, run in ways.items():
+                if way == "enclave" and engine != ENGINES[0]:
+                    continue
+                overrun = run(engine, wat, seconds)
+                worst = max(worst, overrun)
+                print(f"{overrun * 1000:12.0f}", end="", flush=True)
+            print()
+    return worst
 
 
 if __name__ == "__main__":

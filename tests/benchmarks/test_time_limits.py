@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from benchmarks import limits
@@ -23,9 +25,17 @@ def test_deadline_of_a_store(name: str, engine: str) -> None:
     assert limits.under_deadline(engine, limits.PROGRAMS[name](SIZE), 0.1) < SOON
 
 
+@pytest.fixture(scope="module")
+def in_enclave() -> Iterator[limits.Way]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TINYWASM_STATE_DIR", "")
+        with limits.enclaves() as way:
+            yield way
+
+
 @pytest.mark.parametrize("name", limits.PROGRAMS)
-def test_limit_of_an_enclave(name: str) -> None:
-    assert limits.in_enclave(limits.ENGINES[0], limits.PROGRAMS[name](SIZE), 0.5) < SOON
+def test_limit_of_an_enclave(name: str, in_enclave: limits.Way) -> None:
+    assert in_enclave(limits.ENGINES[0], limits.PROGRAMS[name](SIZE), 0.5) < SOON
 
 
 @pytest.mark.parametrize("engine", limits.ENGINES)
