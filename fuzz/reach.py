@@ -92,7 +92,7 @@ class Reach:
                 found[index] = [word for word in opcodes(code.words) if word[1] not in self.seen]
 
         with looking(look):
-            outcomes = Run(shapes, module, way).outcomes()
+            outcomes = list(Run(shapes, module, way).outcomes())
         if any(outcome[:2] == ("trap", TrapCode.UNREACHABLE) for outcome in outcomes):
             self.seen.add(_UNREACHABLE)
         # Not every word that is there is run: a few attempts each.
@@ -120,7 +120,7 @@ class Reach:
                 code.words = code.words[:at] + struct.pack("<H", _UNREACHABLE) + code.words[at + 2 :]
 
         with looking(put):
-            outcomes = Run(shapes, module, way).outcomes([index - shapes.first for index in traps])
+            outcomes = list(Run(shapes, module, way).outcomes([index - shapes.first for index in traps]))
         for outcome in outcomes:
             if outcome[:2] == ("trap", TrapCode.UNREACHABLE):
                 frame = outcome[3][0]

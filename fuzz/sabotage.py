@@ -1,11 +1,11 @@
-"""Sabotages the lowering of the native engine, and looks whether generated modules find it.
+"""Sabotages the lowering of either engine, and looks whether generated modules find it.
 
     python -m fuzz.sabotage [NAME...]
 
 replaces a piece of the source as each entry of `sabotages` says, or those that are named, and runs modules of
-`generator_shapes` and `generator` with it until something differs from the python engine, or a rule of the
-intermediate form is broken. A sabotage that nothing finds is a hole in the generators, or its code is not
-needed: then the command ends with status 1.
+`generator_shapes` and `generator` with it until something differs from what the python engine did before, or
+a rule of the intermediate form is broken. A sabotage that nothing finds is a hole in the generators, or its
+code is not needed: then the command ends with status 1.
 
 Nothing on disk is changed: each sabotage has a process of its own, in which the modules that lower are
 executed again, from their source.
@@ -32,18 +32,21 @@ from fuzz import engines, generator, generator_shapes, shape_runs
 from fuzz.sabotages import SABOTAGES, Sabotage
 from fuzz.shape_bodies import SUBJECTS
 from fuzz.small_windows import small_windows
+from tinywasm.engine import python
 from tinywasm.engine.ir.check import check
 from tinywasm.engine.native import backend
 from tinywasm.instance import Module
 from tinywasm.types import FuncType
 
 # The modules that lower, each after those from which it imports names.
-MODULES = ("native.frame", "native.patterns", "ir.build", "native.rare", "native.select")
-# One that has far memories, and so many that each subject comes up often; how many modules of `generator`.
-SEEDS = (0, 1, 2, 49, *range(3, 3 + 2 * len(SUBJECTS) // generator_shapes.FUNCTIONS))
+MODULES = ("native.frame", "native.patterns", "ir.build", "native.rare", "native.select", "bind")
+# Modules in which nearly everything is found: one has far memories, and some are of `generator`. Then so many
+# that each subject comes up often.
+FIRST_SEEDS, FIRST_GENERATED = (0, 1, 49), 6
+SEEDS = range(2, 2 + 8 * len(SUBJECTS) // generator_shapes.FUNCTIONS)
 GENERATED = 80
 # A module that takes longer than this, of processor time, does not end.
-SECONDS = 3
+SECONDS = 10
 BYTES = 4 << 30
 
 
@@ -55,9 +58,9 @@ class Case:
     module: Module
     expected: list[Any]
 
-    def difference(self) -> str:
-        native = [way for way in shape_runs.ways(self.shapes.seed) if way.engine == "native"]
-        return shape_runs.compare(self.shapes, self.module, self.expected, native)
+    def difference(self, engine: str) -> str:
+        ways = [way for way in shape_runs.ways(self.shapes.seed) if way.engine == engine]
+        return shape_runs.compare(self.shapes, self.module, self.expected, ways)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +71,12 @@ class GeneratedCase:
     module: Module
     expected: dict[int, engines.Record]
 
-    def difference(self) -> str:
-        for slots in (0, Random(self.generated.seed).randrange(4, 80)):
+    def difference(self, engine: str) -> str:
+        windows = (0, Random(self.generated.seed).randrange(4, 80)) if engine == "native" else (0,)
+        for slots in windows:
             for fuel, record in self.expected.items():
                 with small_windows(slots) if slots else nullcontext():
-                    found = engines.run(self.generated, self.module, "native", fuel)
+                    found = engines.run(self.generated, self.module, engine, fuel)
                 different = engines.difference(record, found)
                 if different:
                     return (
@@ -83,17 +87,26 @@ class GeneratedCase:
 
 def cases() -> Iterator[Case | GeneratedCase]:
     """All modules, those first that find most."""
-    for seed in SEEDS:
-        shapes = generator_shapes.generate(seed)
-        module = shape_runs.load(shapes)
-        yield Case(shapes, module, shape_runs.Run(shapes, module, shape_runs.ways(seed)[0]).outcomes())
-    for seed in range(GENERATED):
-        generated = generator.generate(seed)
-        module = engines.load(generated)
-        full = engines.run(generated, module, "python", engines.PLENTY)
-        some = Random(seed).randrange(full.fuel + 1)
-        expected = {fuel: engines.run(generated, module, "python", fuel) for fuel in (engines.PLENTY, some)}
-        yield GeneratedCase(generated, module, expected)
+    yield from map(_case, FIRST_SEEDS)
+    yield from map(_generated_case, range(FIRST_GENERATED))
+    yield from map(_case, SEEDS)
+    yield from map(_generated_case, range(FIRST_GENERATED, GENERATED))
+
+
+def _case(seed: int) -> Case:
+    shapes = generator_shapes.generate(seed)
+    module = shape_runs.load(shapes)
+    run = shape_runs.Run(shapes, module, shape_runs.ways(seed)[0])
+    return Case(shapes, module, list(run.outcomes()))
+
+
+def _generated_case(seed: int) -> GeneratedCase:
+    generated = generator.generate(seed)
+    module = engines.load(generated)
+    full = engines.run(generated, module, "python", engines.PLENTY)
+    some = Random(seed).randrange(full.fuel + 1)
+    expected = {fuel: engines.run(generated, module, "python", fuel) for fuel in (engines.PLENTY, some)}
+    return GeneratedCase(generated, module, expected)
 
 
 def source_of(module: ModuleType) -> Path:
@@ -119,7 +132,10 @@ def sabotaged(sabotage: Sabotage) -> str:
 
 
 def apply(sabotage: Sabotage | None) -> None:
-    """Have this process lower with the source as it is, or as it is sabotaged, and check each form."""
+    """Have this process lower with the source as it is, or as it is sabotaged.
+
+    Each form is checked, unless what makes it is as it was.
+    """
     for name in MODULES:
         module = _module(name)
         path = source_of(module)
@@ -136,8 +152,11 @@ def apply(sabotage: Sabotage | None) -> None:
         check(code, len(signature.params) + sum(count for count, _ in function.locals))
         return code
 
-    build["build"] = checked
+    if sabotage is None or sabotage.module == "ir.build":
+        build["build"] = checked
     vars(backend).update(lower=select["lower"], lower_constant=select["lower_constant"])
+    bind = vars(_module("bind"))
+    vars(python).update(bind=bind["bind"], bind_constant=bind["bind_constant"])
 
 
 def _module(name: str) -> ModuleType:
@@ -166,10 +185,11 @@ def _attempt(cases: Sequence[Case | GeneratedCase], sabotage: Sabotage | None) -
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGVTALRM, signal.SIG_DFL)
     apply(sabotage)
+    engine = "python" if sabotage is not None and sabotage.module == "bind" else "native"
     for case in cases:
         signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
         try:
-            different = case.difference()
+            different = case.difference(engine)
         except Exception as error:
             # Whatever the lowering raises where it should not.
             return f"{type(error).__name__}: {error}"

@@ -1,7 +1,7 @@
 """Sabotages of the lowering: each takes away or turns around one thing that it sees to.
 
-What is not here only makes code faster or smaller where it holds, or is a limit that takes a million of
-something.
+What is not here only makes code faster or smaller where it holds, is a limit that takes a million of
+something, or gives a position to what never traps.
 """
 
 from __future__ import annotations
@@ -99,13 +99,11 @@ _BUILD = {
         ("and self.in_place(label)", ""),
         ("form.INVERSE[operation]", "operation"),
         ("self.begin(following, True)", "self.begin(following, False)"),
-        ("self.begin(self.new_block(), False)", "self.begin(self.new_block(), True)"),
         ("label.targeted = True", "pass"),
     ],
     "branch_table": [
         ("and self.in_place(label)", ""),
         ("label.targeted = True", "pass"),
-        ("self.begin(edges[depth], False)", "self.begin(edges[depth], True)"),
         ("self.dead = True", "pass"),
     ],
     "step": [
@@ -114,8 +112,8 @@ _BUILD = {
         ("        self.position = position\n", ""),
         ("        if shape != END and shape != OTHERWISE:\n            self.count()", "        self.count()"),
         (
-            "self.assign(local)",
-            "self.assign(local) or self.push_local(local, self.wide[local]) or self.pop()",
+            "self.assign(local)\n            self.push_local(local, self.wide[local])",
+            "self.assign(local)\n            self.push_local(local, 0)",
         ),
     ],
     "skip": [("if OPENS[row]:", "if False:"), ("self.skipped -= 1", "pass")],
@@ -169,7 +167,6 @@ _BUILD = {
     "open": [
         ("self.settle_top(len(params))", "pass"),
         ("self.settle_locals()", "pass"),
-        ("        self.position = position\n", ""),
         ("self.heights[depth] if params else self.height", "self.height"),
         ("params if shape == LOOP else results", "results"),
         ("self.new_block(), self.region)", "self.new_block(), -1)"),
@@ -181,7 +178,6 @@ _BUILD = {
         ("self.begin(self.new_block(), False)", "pass"),
         ("Region(self.region, clauses)", "Region(-1, clauses)"),
         ("self.region = len(self.regions) - 1", "pass"),
-        ("self.withdraw(condition) if shape == WHEN else ()", "()"),
     ],
     "withdraw": [
         ("self.last < 0 or", ""),
@@ -209,7 +205,6 @@ _BUILD = {
         ("self.region = label.region", "pass"),
         ("self.reset(label, label.results)", "pass"),
         ("self.begin(label.target, True)", "self.begin(label.target, False)"),
-        ("self.begin(label.otherwise, False)", "self.begin(label.otherwise, True)"),
         ("self.begin(label.target, False)", "pass"),
     ],
     "close_function": [
@@ -501,6 +496,81 @@ _FRAME = {
     ],
     "slot": [("(index - first) * each", "(index - first)")],
 }
+_BIND = {
+    "bind": [("locals += [default_value(type)] * count", "locals += [default_value(type)]")],
+    "run": [
+        ("block.positions[:0] = [position] * len(before)", "pass"),
+        ("self.lead.get(block, ([], block.exit_position))", "([], block.exit_position)"),
+    ],
+    "regions": [
+        ("height += width", "height += 1"),
+        ("if region.parent >= 0 else None", "if False else None"),
+        ("clause.reference, self.blocks", "False, self.blocks"),
+    ],
+    "at": [
+        ("self.first_local + number", "number"),
+        ("number if place & form.KIND == form.TEMPORARY else", ""),
+    ],
+    "value": [
+        ("return bits & 0xFFFFFFFFFFFFFFFF", "return bits"),
+        ("f64_from_bits(bits & 0xFFFFFFFFFFFFFFFF)", "f64_from_bits(bits)"),
+        ("None if kind == form.CONST_NULL else bits", "bits"),
+    ],
+    "brought": [
+        ("height += 1 + (place >> 2 & 1)", "height += 1"),
+        ("self.step(steps.put, (height, self.value(place)))", "pass"),
+    ],
+    "step": [("        block.positions.append(self.position)\n    ", "    ")],
+    "leave": [("block.exit_position = self.position", "pass"), ("self.ended = True", "pass")],
+    "open": [("self.ended = False", "pass")],
+    "begin": [
+        ("if when:", "if not when:"),
+        ("self.waiting = None", "pass"),
+        ("elif not self.ended:", "else:"),
+        ("self.scopes[region] if region >= 0 else None", "None"),
+        ("if record and not self.all:", "if record:"),
+        ("            if self.metered:", "            if False:"),
+        ("            if record:", "            if False:"),
+        ("self.lead[block] = lead, self.position", "self.lead[block] = lead, 0"),
+    ],
+    "record": [
+        ("self.position = code[start + 1]", "pass"),
+        ("row == form.BRANCH_IF, immediate", "True, immediate"),
+        ("tuple(blocks[:-1]), blocks[-1]", "tuple(blocks), blocks[0]"),
+    ],
+    "branch": [
+        ("if when:", "if not when:"),
+        ("self.waiting = block, when", "self.waiting = block, not when"),
+    ],
+    "go_on": [("block.scope = self.block.scope", "pass")],
+    "branch_reference": [
+        ("row == form.BRANCH_NULL, immediate", "True, immediate"),
+        ("row == form.BRANCH_CAST, immediate", "True, immediate"),
+        ("self.form.objects[second]", "self.form.objects[0]"),
+    ],
+    "move": [("if place & form.KIND == form.CONSTANT:", "if False:")],
+    "immediates": [("self.form.objects[found[number]]", "self.form.objects[0]")],
+    "_struct_new": [("bulk.storage_mask(field.storage)", "0")],
+    "_thrown": [("len(defined.composite.params)", "min(len(defined.composite.params), 1)")],
+    "_numeric": [
+        ("len(places) == 2 and", ""),
+        ("b.immediates(row, record)[0]", "0"),
+        ("elif row.leaves.fixed > 1:", "elif False:"),
+        ("b.value(places[1])))", "0))"),
+    ],
+    "_access": [
+        ("record.second & 0xFFFFFFFF", "0"),
+        ("record.second >> 32", "0"),
+        ("record.immediate & 0xFFFFFFFFFFFFFFFF", "record.immediate"),
+    ],
+    "_call": [
+        ("record.second & 0xFFFFFFFF", "0"),
+        ("TAIL_CALL if tail else CALL", "CALL"),
+        ("            place = b.spare\n".removeprefix("    "), "        pass\n"),
+        ("block.results = [b.at(each) for each in form.results(b.form, record)]", "pass"),
+        ("b.go_on(block.next)", "b.open(block.next)"),
+    ],
+}
 SABOTAGES = [
     Sabotage(module, function, old, new)
     for module, functions in (
@@ -508,6 +578,7 @@ SABOTAGES = [
         ("native.select", _SELECT),
         ("native.rare", _RARE),
         ("native.frame", _FRAME),
+        ("bind", _BIND),
     )
     for function, pieces in functions.items()
     for old, new in pieces

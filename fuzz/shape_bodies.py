@@ -114,7 +114,7 @@ _CONSTANTS_32 = [
     0, 1, 2, 3, 5, 8, 16, 31, 77, 100, 255, 300, 1 << 15, (1 << 16) - 1, -1, -2, -1 << 31, 1 << 20,
 ]  # fmt: skip
 _CONSTANTS_64 = [
-    0, 1, 2, 7, 8, 63, 100, 1 << 31, (1 << 32) - 1, 1 << 32, -1, -1 << 31, -(1 << 31) - 1, -1 << 63,
+    0, 1, 2, 7, 8, 63, 100, 1 << 31, (1 << 32) - 1, 1 << 32, -1, -1 << 31, -(1 << 31) - 1, -1 << 62, -1 << 63,
 ]  # fmt: skip
 _FLOATS = [0.0, -0.0, 1.0, -1.5, 0.5, 2.0, 4.0, 100.25, 1e10, float("inf")]
 _HARD_FLOATS = [0.1, 1e300, -1e300, 5e-324, float("nan"), 16_777_217.0]
@@ -153,6 +153,8 @@ class Body:
         self.code = bytearray()
         self.stack: list[ValType] = []
         self.labels: list[Label] = []
+        # The tags of the clauses around.
+        self.caught: list[int] = []
         declared: list[ValType] = [I32, I32, I64, F32, F64, F64, V128, V128, FUNCREF, REF_STRUCT, ANYREF]
         declared += [EXTERNREF, EXNREF, REF_ARRAYS[4], REF_ARRAYS[8]]
         rng.shuffle(declared)

@@ -151,7 +151,10 @@ def _try_table(b: Body, results: tuple[ValType, ...]) -> None:
     immediates = write_instruction(BY_NAME["try_table"][0], (None, clauses))[2:]
     b.open("try_table", results if b.random() < 0.5 else (), 0, immediates)
     kept = b.labels[-1].types
-    if b.random() < 0.5:
+    b.caught.append(tag)
+    if len(b.labels) < 8 and b.random() < 0.2:
+        _try_table(b, ())
+    elif b.random() < 0.5:
         b.statement()
     number = b.random()
     if number < 0.5:
@@ -162,10 +165,12 @@ def _try_table(b: Body, results: tuple[ValType, ...]) -> None:
             _throw(b, tag)
             b.close(())
         else:
-            _throw(b, b.pick((tag, tag, 0)))
+            # One that a clause further out takes, or none.
+            _throw(b, b.pick((tag, tag, 0, *b.caught)))
     else:
         b.operand(I32)
         b.emit("call", _THROWING)
+    b.caught.pop()
     b.finish(kept)
     b.close(kept)
     if kept != results:
@@ -312,9 +317,19 @@ def _on_null(b: Body) -> None:
     if b.random() < 0.5:
         b.operand(b.pick_type())
     if b.random() < 0.5:
-        b.operand(type)
-        b.code += op("br_on_null") + b"\0" + _DROP
-        b.stack.pop()
+        local = b.local_of(type)
+        if b.random() < 0.5:
+            b.get(local)
+        else:
+            b.operand(type)
+        b.code += op("br_on_null") + b"\0"
+        if b.random() < 0.5:
+            # The reference stays, whatever the local holds from now on.
+            b.assign(local)
+        if b.random() < 0.5:
+            _null_test(b)
+        else:
+            b.consume()
         b.finish(())
         b.close(())
         return

@@ -104,12 +104,13 @@ class Run:
         module.context.compiled.clear()
         self.instance: ModuleInstance = instantiate(self.store, module, {"h": imports})
 
-    def outcomes(self, numbers: Iterable[int] | None = None) -> list[Any]:
-        """What came of all calls of some functions, or of all, and the state at the end."""
-        every = range(self.shapes.count) if numbers is None else numbers
-        with lowered(self.way):
-            found = [self.call(number, args) for number in every for args in self.shapes.calls]
-        return [*found, self.state()]
+    def outcomes(self, numbers: Iterable[int] | None = None) -> Iterator[Any]:
+        """What comes of all calls of some functions, or of all, and the state at the end."""
+        for number in range(self.shapes.count) if numbers is None else numbers:
+            with lowered(self.way):
+                found = [self.call(number, args) for args in self.shapes.calls]
+            yield from found
+        yield self.state()
 
     def call(self, number: int, args: Sequence[Any], fuel: int = PLENTY) -> tuple[Any, ...]:
         """Call a function: results or the error, and the fuel it used."""
@@ -151,14 +152,22 @@ class Run:
             self.memories(),
             [self.shown(glob.value) for glob in self.exported("global")],
             [[self.shown(t.get(index)) for index in range(t.current_type.limits.min)] for t in tables],
+            self.counts(),
         )
+
+    def counts(self) -> list[tuple[int, int, int]]:
+        """Calls and instructions of each function that was called, where there is a profile."""
+        records = [] if self.store.profile is None else self.store.profile.records()
+        funcs = self.instance.funcs
+        return sorted((funcs.index(record.func), record.calls, record.own) for record in records)
 
 
 def ways(seed: int) -> list[Way]:
     """How the module of a seed is run; all have to do the same as the first."""
     rng = Random(f"ways {seed}")
+    profiled = seed % 16 == 1
     found = [
-        Way("python", metered=True),
+        Way("python", metered=True, profiled=profiled),
         Way("native", metered=True),
         Way("native"),
         Way("native", metered=rng.random() < 0.5, windows=rng.choice((1, 2, rng.randrange(3, 60)))),
@@ -173,8 +182,8 @@ def ways(seed: int) -> list[Way]:
         windows = rng.choice((1, rng.randrange(2, 60)))
         found.append(Way("native", metered=True, windows=windows, near=rng.randrange(20)))
         found.append(Way("python"))
-    if seed % 16 == 1:
-        found += [Way("native", profiled=True), Way("python", profiled=True)]
+    if profiled:
+        found += [Way("native", profiled=True), Way("python", metered=True)]
     return found
 
 
@@ -186,7 +195,7 @@ def check(seed: int, *, count: int = FUNCTIONS) -> int:
     shapes = generate(seed, count=count)
     module = load(shapes)
     first, *others = ways(seed)
-    different = compare(shapes, module, Run(shapes, module, first).outcomes(), others)
+    different = compare(shapes, module, list(Run(shapes, module, first).outcomes()), others)
     assert not different, different
     return count
 
@@ -201,12 +210,15 @@ def compare(shapes: Shapes, module: Module, expected: list[Any], ways: Iterable[
     return ""
 
 
-def difference(shapes: Shapes, way: Way, expected: list[Any], found: list[Any]) -> str:
-    """The first difference between the outcomes of a way to run and those of a metered one, or nothing."""
+def difference(shapes: Shapes, way: Way, expected: list[Any], found: Iterable[Any]) -> str:
+    """The first difference between the outcomes of a way to run and those of a metered one, or nothing.
+
+    That one is profiled where the other is.
+    """
     calls = len(shapes.calls)
     for number, (one, other) in enumerate(zip(expected, found, strict=True)):
         last = number == len(expected) - 1
-        if not last and not way.metered:
+        if not (way.profiled if last else way.metered):
             one, other = one[:-1], other[:-1]
         if one != other:
             where = "state" if last else f"f{number // calls}{shapes.calls[number % calls]}"

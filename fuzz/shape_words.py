@@ -128,14 +128,15 @@ def _word(b: Body, name: str, f: Fields) -> bool:
         right = right if "_sub" in name else b.random() < 0.5
         if right:
             f.get(other, row.params[0])
-        _operator(b, row, f, constant=constant)
+        _joined(b, row.results[0], lambda: _operator(b, row, f, constant=constant))
         if not right:
             f.get(other, row.params[0])
         b.instruction(_OPERATORS[outer].name, 2, row.results[0])
         return True
     if name in _FUSED_CONSTANTS:
         inner, outer = _FUSED_CONSTANTS[name]
-        _operator(b, _OPERATORS[inner.removesuffix("__k")], f, constant=True)
+        row = _OPERATORS[inner.removesuffix("__k")]
+        _joined(b, I32, lambda: _operator(b, row, f, constant=True))
         _constant(b, I32)
         b.instruction(_OPERATORS[outer].name, 2, I32)
         return True
@@ -169,22 +170,38 @@ def _operator(b: Body, row: Instruction, f: Fields, *, constant: bool) -> None:
     b.instruction(row.name, len(row.params), *row.results)
 
 
+def _joined(b: Body, type: ValType, write: Callable[[], None]) -> None:
+    """What `write` leaves: now and then at the end of two arms, or of a block that is left before as well."""
+    number = b.random()
+    if number < 0.8:
+        write()
+        return
+    if number < 0.9:
+        b.condition()
+        b.stack.pop()
+        label = b.open("if", (type,))
+        write()
+        b.code += op("else")
+        del b.stack[label.base :]
+    else:
+        b.open("block", (type,))
+        b.operand(type)
+        b.condition()
+        b.code += op("br_if") + b"\0" + op("drop")
+        b.pop(2)
+    write()
+    b.close((type,))
+
+
 def _branch(b: Body, name: str, f: Fields, counter: int = -1) -> bool:
     """A branch on a comparison, or an `if`, which branches where the condition is false."""
     sense, _, compare = name.removeprefix("branch_").partition("__")
-    stem = compare.removesuffix("__k")
     if not compare:
         f.get("a", I32)
+    elif counter >= 0:
+        _comparison(b, compare, f, counter)
     else:
-        row = _OPERATORS[stem]
-        for field, type in zip(("a", "b"), row.params, strict=False):
-            if field == "a" and counter >= 0:
-                b.get(counter)
-            elif field == "b" and stem != compare:
-                _constant(b, type)
-            else:
-                f.get(field, type)
-        b.instruction(row.name, len(row.params), I32)
+        _joined(b, I32, lambda: _comparison(b, compare, f, counter))
     b.stack.pop()
     if sense == "if":
         b.code += op("br_if") + b"\0"
@@ -192,6 +209,20 @@ def _branch(b: Body, name: str, f: Fields, counter: int = -1) -> bool:
         b.open("if", ())
         b.close(())
     return False
+
+
+def _comparison(b: Body, name: str, f: Fields, counter: int) -> None:
+    """The comparison of a branch, of a counter where one is given."""
+    stem = name.removesuffix("__k")
+    row = _OPERATORS[stem]
+    for field, type in zip(("a", "b"), row.params, strict=False):
+        if field == "a" and counter >= 0:
+            b.get(counter)
+        elif field == "b" and stem != name:
+            _constant(b, type)
+        else:
+            f.get(field, type)
+    b.instruction(row.name, len(row.params), I32)
 
 
 def _access(b: Body, row: Instruction, form: str, f: Fields) -> bool:
@@ -205,10 +236,10 @@ def _access(b: Body, row: Instruction, form: str, f: Fields) -> bool:
     elif form == "s":
         b.number(I32, int(b.random() * 200))
     elif form in ("a", "u"):
-        f.pointer(address)
-        b.number(I32, int(b.random() * 60))
-        b.instruction("i32.add", 2, I32)
-        if form == "u":
+        if form == "a":
+            _joined(b, I32, lambda: _sum(b, address, f))
+        else:
+            _sum(b, address, f)
             b.code += op("local.tee") + unsigned(b.pick(b.pointers))
     else:
         f.pointer(address)
@@ -218,6 +249,12 @@ def _access(b: Body, row: Instruction, form: str, f: Fields) -> bool:
     b.pop(len(row.params))
     b.stack += row.results
     return not store
+
+
+def _sum(b: Body, address: str, f: Fields) -> None:
+    f.pointer(address)
+    b.number(I32, int(b.random() * 60))
+    b.instruction("i32.add", 2, I32)
 
 
 def _memarg(b: Body, row: Instruction, memory: Memory) -> None:

@@ -71,6 +71,16 @@ def test_what_stands_below_a_condition_is_moved_before_the_condition_is_made() -
     ]
 
 
+def test_a_condition_that_is_made_later_keeps_its_position_and_the_branch_has_its_own() -> None:
+    data = binary.encode(
+        text.parse_module("""(module (memory 1) (func (param i32) (result i32)
+        (local.get 0) (if (i32.load (local.get 0)) (then nop))))""")
+    )
+    ((code, _),) = forms(binary.decode(data))
+    found = [(form.NAMES[record.row], data[record.position]) for record in code.records()]
+    assert found[2:4] == [("i32.load", 0x28), ("branch_unless", 0x04)]
+
+
 def test_values_of_branches_are_moved_to_their_label() -> None:
     assert shown("""(module (func (param i32) (result i32)
         (i32.add (i32.const 1) (block (result i32) (br_if 0 (i32.const 5) (local.get 0))
@@ -125,6 +135,9 @@ DAMAGE = [
     ("i32.add", form.A, 0 << 3 | form.WIDE, "reads t0"),
     ("i32.add", form.B, 5 << 3 | form.LOCAL, "reads local 5"),
     ("i32.add", form.B, 5 << 3 | form.CONSTANT, "reads constant 5"),
+    ("i32.add", form.BASE, 1, "reads t0 as the operand at height 1"),
+    ("return", form.BASE, 1, "reads t0 as the operand at height 1"),
+    ("i32.mul", form.BASE, 1, "has operands above the frame"),
     ("i32.add", form.RESULT, 9 << 3, "writes t9"),
     ("i32.add", form.RESULT, 1 << 3, "reads t0"),
     ("jump", form.IMMEDIATE, 99, "block 99, which is not there"),

@@ -123,6 +123,19 @@ class _Checker:
                 self.need(0 <= number < self.locals, record, f"reads local {number}")
             else:
                 self.need(number < len(self.code.constants), record, f"reads constant {number}")
+        self.lie(record)
+
+    def lie(self, record: Record) -> None:
+        """Operands that are taken are in their own temporaries or may be brought there."""
+        if record.row in _LOOKING or record.row == form.MOVE:
+            return
+        height = record.base
+        for place in operands(self.code, record):
+            if place & form.KIND == form.TEMPORARY:
+                number = place >> form.NUMBER
+                self.need(number == height, record, f"reads t{number} as the operand at height {height}")
+            height += 2 if place & form.WIDE else 1
+        self.need(height <= self.code.heights, record, "has operands above the frame")
 
     def write(self, record: Record, place: int, state: State) -> None:
         number, wide = place >> form.NUMBER, bool(place & form.WIDE)
