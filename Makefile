@@ -15,7 +15,7 @@ BUILT_FROM := setup.cfg pyproject.toml setup.py $(COMPILED) $(filter-out $(GENER
 	$(foreach folder,$(C_FOLDERS),$(wildcard $(folder)/*.pyx $(folder)/*.[ch])))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint spec suite fuzz guided agree sabotage sanitize bench programs soak coverage demo-file install clean
+.PHONY: help run test quick uncompiled lint spec suite fuzz guided agree sabotage sanitize bench programs soak coverage demo-file install clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
@@ -34,6 +34,16 @@ test: $(VENV)/test ## run all tests, the official suite among them where it is f
 	$(BIN)/pytest -q -n auto tests fuzz $$suite || status=$$?; \
 	if [ $$found -eq 2 ]; then echo "THE OFFICIAL WEBASSEMBLY TEST SUITE DID NOT RUN."; fi; \
 	if [ $$found -ne 0 ]; then echo "$$notice"; fi; exit $$status
+
+quick: $(VENV)/test ## run most tests, in less than two minutes
+	@$(BIN)/pytest -q -n auto -m 'not slow' tests
+
+# A copy without extensions stands in the way of the installed package.
+uncompiled: $(VENV)/test ## run the quick tests of tinywasm on the python engine, then with nothing compiled
+	@TINYWASM_ENGINE=python $(BIN)/pytest -q -n auto -m 'not slow' tests/tinywasm
+	@rm -rf build/uncompiled && mkdir -p build/uncompiled
+	@git ls-files -z --cached --others --exclude-standard | tar -c --null -T - | tar -xC build/uncompiled
+	@cd build/uncompiled && ../../$(BIN)/pytest -q -n auto -m 'not slow' tests/tinywasm
 
 lint: $(VENV)/test ## check style, types, import contracts and generated files
 	@$(BIN)/ruff check .

@@ -13,11 +13,11 @@ from argparse import Namespace
 from pathlib import Path
 
 import pytest
-from processes import ROOT
 
 import wasm_client.cli
 import wasm_host.cli
 from schannel.simulation import STATE_VARIABLES
+from tests.processes import ROOT
 from wasm_host.limits import ServerLimits
 
 DEPLOY = ROOT / "examples" / "deploy"

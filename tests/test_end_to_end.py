@@ -17,7 +17,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from processes import (
+
+from schannel.ed25519_sha3 import ED25519_SHA3
+from schannel.endings import Ending
+from schannel.measurement import canonical_archive, installed_image
+from schannel.messages import InfoRequest, InfoResult
+from schannel.monitor_keys import derive_monitor_key
+from schannel.session import ClientSession
+from schannel.simulation import SECRET_KEY_FILE, STATE_VARIABLES
+from schannel.transport import ClientConnection
+from tests.processes import (
     CALCULATOR,
     ROOT,
     Host,
@@ -31,19 +40,13 @@ from processes import (
     stop,
     wait_until,
 )
-
-from schannel.ed25519_sha3 import ED25519_SHA3
-from schannel.endings import Ending
-from schannel.measurement import canonical_archive, installed_image
-from schannel.messages import InfoRequest, InfoResult
-from schannel.monitor_keys import derive_monitor_key
-from schannel.session import ClientSession
-from schannel.simulation import SECRET_KEY_FILE, STATE_VARIABLES
-from schannel.transport import ClientConnection
 from tinywasm.engine import native_available
 from wasm_client import CannotConnect, ConnectionLost, NotVerified, Policy, RequestFailed, connect
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="enclaves are Linux processes")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="enclaves are Linux processes"),
+]
 
 TRANSCRIPT = [
     ("add 1 1", "output> 2"),

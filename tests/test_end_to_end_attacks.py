@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hostile import Hostile, Wire, hostile, pump, relay_handshake
-from processes import CALCULATOR, Host, Proxy, descendants, host, wait_until
 
 from schannel import layouts
 from schannel.endings import Ending
@@ -41,9 +39,14 @@ from schannel.records import RecordKind
 from schannel.session import ClientSession, EnclaveClaims, EnclaveSession
 from schannel.transport import ClientConnection
 from schannel.wire import Buffer
+from tests.hostile import Hostile, Wire, hostile, pump, relay_handshake
+from tests.processes import CALCULATOR, Host, Proxy, descendants, host, wait_until
 from wasm_client import CannotConnect, ClientError, ConnectionLost, NotVerified, connect
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="enclaves are Linux processes")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="enclaves are Linux processes"),
+]
 
 HELLO = 8 + 2 + 32
 """What a client sends before it has verified: the prologue and an ephemeral key."""

@@ -13,15 +13,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from processes import Host, host, signal_process, wait_until
 
 from schannel.endings import Ending
 from schannel.measurement import canonical_archive, installed_image
 from schannel.messages import ErrorCode
+from tests.processes import Host, host, signal_process, wait_until
 from wasm_client import ClientError, ConnectionLost, RequestFailed, Session, connect, connect_async
 from wasm_rt.loader import unpacked
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="enclaves are Linux processes")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="enclaves are Linux processes"),
+]
 
 PROGRAM = b"""(module
   (memory 1)

@@ -15,7 +15,6 @@ from contextlib import closing, suppress
 from dataclasses import replace
 
 import pytest
-from processes import Host, environment, host, signal_process, wait_until
 
 from schannel.ed25519_sha3 import ED25519
 from schannel.endings import Ending
@@ -23,9 +22,13 @@ from schannel.errors import PolicyError
 from schannel.framing import Refusal, encode_refusal
 from schannel.session import ClientSession
 from schannel.transport import AsyncClientConnection, ClientConnection
+from tests.processes import Host, environment, host, signal_process, wait_until
 from wasm_client import ArgumentError, ClientError, NotVerified, RequestFailed, connect, connect_async
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="enclaves are Linux processes")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="enclaves are Linux processes"),
+]
 
 KEY = ED25519.key_from_seed(b"\x07" * 32)
 IMPORTING = b'(module (import "env" "f" (func)) (func (export "g")))'

@@ -13,14 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import CALCULATOR, Host, environment, host
 
 from schannel.ed25519_sha3 import ED25519
 from schannel.messages import ErrorCode
+from tests.processes import CALCULATOR, Host, environment, host
 from wasm_client import ArgumentError, AsyncSession, RequestFailed, connect, connect_async
 from wasm_client.keys import generate_key, load_key
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="enclaves are Linux processes")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="enclaves are Linux processes"),
+]
 
 # Copies standard input to standard output and then to the file "copy", 1,024 bytes at a time.
 CAT = """(module

@@ -10,12 +10,15 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from processes import CALCULATOR, Host, Proxy, host, wait_until
 
 from schannel.endings import Ending
+from tests.processes import CALCULATOR, Host, Proxy, host, wait_until
 from wasm_client import ClientError, connect
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="enclaves are Linux processes")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="enclaves are Linux processes"),
+]
 
 # A host can withhold a record, which only a time limit shows.
 PATIENCE = 1.0

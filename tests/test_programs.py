@@ -10,9 +10,9 @@ import pytest
 
 from programs.catalogue import PROGRAMS, Absent
 from programs.compare import Outcome, differences, outcomes
-from tinywasm.engine import native_available
+from tests.engines import ENGINES
 
-ENGINES = ("python", "native") if native_available else ("python",)
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.skipif(importlib.util.find_spec("wasmtime") is None, reason="wasmtime is not installed")

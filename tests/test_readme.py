@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from processes import ROOT, environment, host
+
+from tests.processes import ROOT, environment, host
 
 README = (ROOT / "README.md").read_text()
 

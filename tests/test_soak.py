@@ -6,7 +6,10 @@ import subprocess
 import sys
 
 import pytest
-from processes import ROOT, environment
+
+from tests.processes import ROOT, environment
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="enclaves are Linux processes")

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import CALCULATOR, Host, environment, host
+
+from tests.processes import CALCULATOR, Host, environment, host
 
 pexpect = pytest.importorskip("pexpect")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="enclaves are Linux processes")

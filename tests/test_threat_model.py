@@ -7,7 +7,8 @@ import re
 from functools import cache
 
 import pytest
-from processes import ROOT
+
+from tests.processes import ROOT
 
 PAGE = (ROOT / "docs" / "threat-model.md").read_text()
 ROWS = [line for line in PAGE.splitlines() if line.startswith("| ") and not line.startswith("| promise ")]

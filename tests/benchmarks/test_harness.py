@@ -17,6 +17,8 @@ from benchmarks.peers import _PACKAGES, Command, Found, Package, Peer, find_peer
 from benchmarks.report import Results
 from benchmarks.sessions import CommandSession, Failed, Sample, Session, Worker, WorkerSession, first_line
 
+pytestmark = pytest.mark.slow
+
 PYTHON = Package("tinywasm python", "0", True, "tinywasm", "python")
 
 

@@ -8,6 +8,8 @@ import pytest
 
 from benchmarks import limits
 
+pytestmark = pytest.mark.slow
+
 # The machines that run these are loaded; where nothing looked at the limit, the same took 16 to 35 seconds.
 SOON = 2.0
 SIZE = 1 << 26

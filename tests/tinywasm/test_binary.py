@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from module_strategies import branch_hints, customs, module_names, modules
+from tests.tinywasm.module_strategies import branch_hints, customs, module_names, modules
 from tinywasm.binary import decode, encode
 from tinywasm.binary.names import (
     BRANCH_HINTS,

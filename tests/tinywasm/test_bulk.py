@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 import tinywasm
+from tests.engines import ENGINES
 from tests.tinywasm.agreement import agreed, outcome
 from tinywasm import Config, Engine, OutOfFuel, Store, Trap
 from tinywasm.engine import native_available
 
-ENGINES = ("python", "native") if native_available else ("python",)
 PLENTY = 100_000_000
 
 TYPES = """(type $b (array (mut i8))) (type $f (array (mut f32))) (type $v (array (mut v128)))

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 import tinywasm
+from tests.engines import ENGINES
 from tinywasm import binary, text
 from tinywasm.cli import main
-from tinywasm.engine import native_available
 
-ENGINES = ("python", "native") if native_available else ("python",)
 MODULE = r"""(module $demo
   (import "env" "größe" (func $log (param i32)))
   (memory (export "memory") 1)

@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 
 from test_cli import ENVIRONMENT
+from tests.engines import ENGINES
 from tinywasm.cli import main
 from tinywasm.cli.main import TRAPPED
-from tinywasm.engine import native_available
 
-ENGINES = ["python", *(["native"] if native_available else [])]
 DEBUG_PROGRAM = Path(__file__).parent / "debug_programs" / "average_dwarf5.wasm"
 
 # Prints its arguments and variables, each behind a line, and exits with the number of arguments.

@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from module_strategies import IMMEDIATES, immediates, reftypes, sequences, storagetypes, valtypes
+from tests.tinywasm.module_strategies import (
+    IMMEDIATES,
+    immediates,
+    reftypes,
+    sequences,
+    storagetypes,
+    valtypes,
+)
 from tinywasm.code import (
     READ,
     WRITE,

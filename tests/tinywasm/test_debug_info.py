@@ -10,14 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinywasm
+from tests.engines import ENGINES
 from tinywasm import Config, Engine, Store, Trap, binary
 from tinywasm.binary.sections import Section
 from tinywasm.dwarf import line_table
-from tinywasm.engine import native_available
 from tinywasm.module import CustomSection
 
 PROGRAMS = Path(__file__).parent / "debug_programs"
-ENGINES = ["python", *(["native"] if native_available else [])]
 VERSIONS = (4, 5)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import tinywasm
+from tests.engines import ENGINES
 from tinywasm.binary import decode
 from tinywasm.config import Config, Engine
 from tinywasm.engine import native_available
@@ -28,10 +29,7 @@ from tinywasm.runtime.store import Store
 from tinywasm.text import parse_module
 from tinywasm.types import I64, DefinedType
 
-ENGINES = [
-    "python",
-    pytest.param("native", marks=pytest.mark.skipif(not native_available, reason="not built")),
-]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(params=ENGINES)

@@ -7,9 +7,7 @@ import sys
 
 import pytest
 
-from tinywasm.engine import native_available
-
-ENGINES = ["python", *["native"] * native_available]
+from tests.engines import ENGINES
 
 # Children end by themselves if they hang, and report what they saw by their exit status.
 PRELUDE = """

@@ -10,6 +10,7 @@ import pytest
 from greenlet import GreenletExit, getcurrent, greenlet
 
 import tinywasm
+from tests.engines import ENGINES
 from tinywasm import (
     Config,
     Engine,
@@ -23,7 +24,6 @@ from tinywasm import (
     WasmError,
     WasmException,
 )
-from tinywasm.engine import native_available
 from tinywasm.runtime.profile import Profile
 
 REFUSED = "a call that began later in this store has not ended"
@@ -51,7 +51,7 @@ def total(tag: int, waited: int = 0) -> int:
     return tag * DEPTH * (DEPTH + 1) // 2 + waited
 
 
-@pytest.fixture(params=["python", *["native"] * native_available])
+@pytest.fixture(params=ENGINES)
 def store(request: pytest.FixtureRequest) -> Iterator[Store]:
     if request.param == "native":
         from tinywasm.engine.native._loop import collect_first_at

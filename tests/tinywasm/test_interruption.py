@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.engines import ENGINES
 from tinywasm import Config, Engine, Instance, Interrupted, Module, Store, wat2wasm
 from tinywasm.cli.main import main
-from tinywasm.engine import native_available
 from tinywasm.instance import instantiate
 from tinywasm.interruption import obeying
 
-ENGINES = ("python", "native") if native_available else ("python",)
 N = 10_000
 # Looks that N pieces of work have at least, whatever a piece is.
 LOOKS = N // 1024

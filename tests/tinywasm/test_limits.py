@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 import tinywasm
+from tests.engines import ENGINES
 from tinywasm import Config, Engine, Interrupted, Module, Store, Trap, TrapCode, WasmError
 from tinywasm.engine import native_available
 
-ENGINES = ["python", *["native"] * native_available]
 needs_native = pytest.mark.skipif(not native_available, reason="the native engine is not built")
 MIB = 1 << 20
 

@@ -9,8 +9,10 @@ import itertools
 
 import pytest
 
-from agreement import agreed
+from tests.tinywasm.agreement import agreed
 from tinywasm import Trap
+
+pytestmark = pytest.mark.slow
 
 # A store: the operand that loads its base, its value, the load that reads it back, and what that gives.
 STORES = [

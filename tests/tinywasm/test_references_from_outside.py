@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 import tinywasm
+from tests.engines import ENGINES
 from tinywasm import Config, Engine, Store
-from tinywasm.engine import native_available
+
+pytestmark = pytest.mark.slow
 
 MODULE = """
     (module
@@ -54,7 +56,7 @@ class Payload:
         Payload.alive -= 1
 
 
-@pytest.fixture(params=["python", *["native"] * native_available])
+@pytest.fixture(params=ENGINES)
 def store(request: pytest.FixtureRequest) -> Store:
     gc.collect()
     Payload.alive = Payload.most = 0

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import pytest
 
-from bounded import run
-from tinywasm.engine import native_available
+from tests.engines import ENGINES
+from tests.tinywasm.bounded import run
+
+pytestmark = pytest.mark.slow
 
 MIB = 1 << 20
-ENGINES = ["python", *["native"] * native_available]
 
 
 # Two structures a turn, one of them in a cycle with itself and with the other.

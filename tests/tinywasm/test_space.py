@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 import tinywasm
+from tests.engines import ENGINES
 from tinywasm import Config, Engine, Limits, Memory, MemoryType, Store
-from tinywasm.engine import native_available
 from tinywasm.runtime import space
 
-ENGINES = ["python", *["native"] * native_available]
 ROOT = Path(__file__).resolve().parent.parent.parent
 pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="reads /proc"),

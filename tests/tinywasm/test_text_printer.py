@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from module_strategies import module_names, modules, u32, u64
+from tests.tinywasm.module_strategies import module_names, modules, u32, u64
 from tinywasm.errors import ValidationError
 from tinywasm.instructions import TABLE
 from tinywasm.module import CustomSection, DecodedModule, Expr, Function, Names

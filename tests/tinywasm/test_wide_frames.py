@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import tinywasm
-from agreement import agreed
+from tests.tinywasm.agreement import agreed
 from tinywasm import Config, Engine, Interrupted, StackExhausted, Store, Trap, WasmException
 from tinywasm.engine import native_available
 

@@ -7,12 +7,15 @@ from typing import Any
 import pytest
 
 import tinywasm
-from agreement import agreed
+from tests.tinywasm.agreement import agreed
 from tinywasm import Config, Engine, Interrupted, StackExhausted, Store, Trap, WasmException, binary, text
 from tinywasm.engine import native_available
 from tinywasm.types import I64, Limits, MemoryType
 
-pytestmark = pytest.mark.skipif(not native_available, reason="the native engine is not built")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not native_available, reason="the native engine is not built"),
+]
 
 # What `(call $many)` pushes: 1,000 operands in 1,300 slots.
 MANY = "i64 " * 400 + "v128 " * 300 + "externref " * 300

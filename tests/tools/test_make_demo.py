@@ -9,9 +9,9 @@ from pathlib import Path
 
 import make_demo
 import pytest
-from processes import CALCULATOR, read_line, stop
 
 from schannel.policy import Policy
+from tests.processes import CALCULATOR, read_line, stop
 from wasm_client import connect
 
 

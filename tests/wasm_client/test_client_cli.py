@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from processes import CALCULATOR
 
 from schannel.framing import Refusal, encode_refusal
 from schannel.messages import ErrorCode, TraceFrame, Value
 from schannel.transport import AsyncClientConnection
+from tests.processes import CALCULATOR
 from wasm_client import (
     ArgumentError,
     AsyncSession,

@@ -15,13 +15,15 @@ import time
 from pathlib import Path
 
 import pytest
-from processes import CALCULATOR, alive, descendants, environment, host, signal_process, wait_until
 
 from schannel.evidence import Isolation
 from schannel.policy import Policy
+from tests.processes import CALCULATOR, alive, descendants, environment, host, signal_process, wait_until
 from wasm_client import CannotConnect, RequestFailed, connect
 from wasm_host import cli
 from wasm_host.monitor import EnclaveFiles, Identity, MonitorError, MonitorProcess
+
+pytestmark = pytest.mark.slow
 
 COUNTING = b"""(module (global $n (mut i32) (i32.const 0))
   (func (export "next") (result i32)

@@ -29,6 +29,8 @@ from wasm_host.monitor import MonitorError, MonitorProcess, Stop
 from wasm_host.server import Server
 from wasm_host.storage import SealedStore, StoreLimits
 
+pytestmark = pytest.mark.slow
+
 
 @contextlib.asynccontextmanager
 async def client(

@@ -17,13 +17,13 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from processes import ROOT, environment
 from prometheus_client import REGISTRY, Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from schannel.endings import Ending
 from schannel.framing import Refusal
+from tests.processes import ROOT, environment
 from wasm_host import check
 from wasm_host.exposition import Exposition
 from wasm_host.limits import ServerLimits

@@ -20,7 +20,7 @@ from fakes import run
 from wasm_host import relay
 from wasm_host.relay import Relay, Traffic
 
-pytestmark = pytest.mark.usefixtures("either_relay")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("either_relay")]
 
 BUFFER = 1 << 16
 FIRST = b"first"

@@ -12,11 +12,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from processes import ROOT, environment
 
 from fakes import HELLO, FakeMonitor, exchange, run, serving
 from schannel.endings import Ending
 from schannel.framing import Refusal, encode_refusal
+from tests.processes import ROOT, environment
 from wasm_host import relay
 from wasm_host.limits import ServerLimits
 from wasm_host.server import ending_of

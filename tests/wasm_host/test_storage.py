@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from processes import put_something_else
 
 from fakes import run
 from schannel.storage import (
@@ -22,6 +21,7 @@ from schannel.storage import (
     decode_answer,
     encode_request,
 )
+from tests.processes import put_something_else
 from wasm_host.storage import BLOCK, Allowance, SealedStore, StoreLimits, serve_storage
 
 OWNER, OTHER = b"\1" * 16, b"\2" * 16

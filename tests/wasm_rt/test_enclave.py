@@ -42,7 +42,10 @@ from wasm_rt.configuration import Configuration
 from wasm_rt.monitor_link import MonitorLink
 from wasm_rt.storage_link import StorageLink
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux features")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made of Linux features"),
+]
 
 MEASUREMENT = b"\1" * 64
 MONITOR = Monitor.boot(ED25519_SHA3.key_from_seed(bytes(32)), b"\2" * 64)

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from processes import environment, put_something_else, run_monitor
 
 from schannel.ed25519_sha3 import ED25519_SHA3
 from schannel.errors import LocalError
@@ -25,6 +24,7 @@ from schannel.evidence import Claims, Isolation, Report
 from schannel.measurement import PYTHON_ENTRY, canonical_archive, installed_image, python_tag
 from schannel.monitor_keys import Monitor
 from schannel.simulation import read_public_key, simulation_policy, state_directory
+from tests.processes import environment, put_something_else, run_monitor
 from wasm_host.monitor import LOAD
 from wasm_rt import monitor, monitor_link
 from wasm_rt.device import load_device_key

@@ -20,10 +20,10 @@ from importlib._bootstrap_external import _code_to_hash_pyc  # type: ignore[impo
 from pathlib import Path
 
 import pytest
-from processes import Host, descendants, host, run_monitor
 
 from schannel.measurement import installed_image
 from schannel.packages import installed_packages, package_folder
+from tests.processes import Host, descendants, host, run_monitor
 from wasm_client.session import connect
 from wasm_host.monitor import BOOT, INTERPRETER_OPTIONS, LOAD
 

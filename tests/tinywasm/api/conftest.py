@@ -6,17 +6,15 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.engines import ENGINES
 from tinywasm import Config, Engine, Store
-from tinywasm.engine import native_available
 
 MakeStore = Callable[..., Store]
 
 
-@pytest.fixture(params=["python", "native"])
+@pytest.fixture(params=ENGINES)
 def make_store(request: pytest.FixtureRequest) -> MakeStore:
     """Makes stores of one engine; keywords are options of its configuration."""
-    if request.param == "native" and not native_available:
-        pytest.skip("the native engine is not built")
     return lambda **options: Store(Engine(Config(engine=request.param, **options)))
 
 

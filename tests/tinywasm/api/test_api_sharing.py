@@ -44,6 +44,8 @@ from tinywasm import (
 from tinywasm.api.func import BoundFunc
 from tinywasm.api.instance import Exports, InstanceExports
 
+pytestmark = pytest.mark.slow
+
 TEXT = """
 (module
   (import "h" "wait" (func $wait))

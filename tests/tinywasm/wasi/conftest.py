@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from wasi_calls import ENGINES, TinywasmCalls, World
 
+from tests.engines import ENGINES
+from tests.tinywasm.wasi.wasi_calls import TinywasmCalls, World
 from tinywasm.wasi import WasiConfig
 
 

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from wasi_calls import ALL_RIGHTS, TinywasmCalls
 
+from tests.tinywasm.wasi.wasi_calls import ALL_RIGHTS, TinywasmCalls
 from tinywasm.wasi import MemoryTree, WasiConfig
 from tinywasm.wasi.abi import Errno, FileType
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from wasi_calls import ALL_RIGHTS, BUFFER, RESULT, ROOT, TinywasmCalls, World
 
+from tests.tinywasm.wasi.wasi_calls import ALL_RIGHTS, BUFFER, RESULT, ROOT, TinywasmCalls, World
 from tinywasm.wasi import WasiConfig
 from tinywasm.wasi.abi import Errno, FdFlags, FileType, FstFlags, OFlags, Rights, Whence
 from tinywasm.wasi.guest import MAX_LISTINGS

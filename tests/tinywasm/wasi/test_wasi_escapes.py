@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wasi_calls import ALL_RIGHTS, ROOT, Calls, TinywasmCalls, WasmtimeCalls
 
+from tests.tinywasm.wasi.wasi_calls import ALL_RIGHTS, ROOT, Calls, TinywasmCalls, WasmtimeCalls
 from tinywasm.wasi import MemoryTree, WasiConfig
 from tinywasm.wasi.abi import Errno, FileType, OFlags, Rights
 

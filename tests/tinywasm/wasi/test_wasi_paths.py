@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from wasi_calls import ALL_RIGHTS, OTHER_PATH, PATH, RESULT, ROOT, TinywasmCalls, World
 
+from tests.tinywasm.wasi.wasi_calls import ALL_RIGHTS, OTHER_PATH, PATH, RESULT, ROOT, TinywasmCalls, World
 from tinywasm.wasi import MemoryTree, WasiConfig
 from tinywasm.wasi.abi import Errno, FdFlags, FileType, FstFlags, OFlags, Rights
 from tinywasm.wasi.paths import MAX_DEPTH

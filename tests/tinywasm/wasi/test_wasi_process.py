@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 
 import pytest
-from wasi_calls import BUFFER, IOVEC, OTHER_PATH, PAGES, PATH, RESULT, TinywasmCalls
 
+from tests.tinywasm.wasi.wasi_calls import BUFFER, IOVEC, OTHER_PATH, PAGES, PATH, RESULT, TinywasmCalls
 from tinywasm import Config, Engine, ExitTrap, LinkError, Module, Trap, TrapCode
 from tinywasm.instance import instantiate, invoke
 from tinywasm.runtime.store import Store

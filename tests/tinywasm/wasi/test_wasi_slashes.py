@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from wasi_calls import ALL_RIGHTS, BUFFER, OTHER_PATH, RESULT, ROOT, TinywasmCalls
 
+from tests.tinywasm.wasi.wasi_calls import ALL_RIGHTS, BUFFER, OTHER_PATH, RESULT, ROOT, TinywasmCalls
 from tinywasm.wasi import MemoryTree, WasiConfig
 from tinywasm.wasi.abi import Errno, OFlags, Rights, from_host
 

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from wasi_calls import BUFFER, IOVEC, PATH, RESULT, TinywasmCalls
 
+from tests.tinywasm.wasi.wasi_calls import BUFFER, IOVEC, PATH, RESULT, TinywasmCalls
 from tinywasm import Interrupted
 from tinywasm.wasi import WasiConfig
 from tinywasm.wasi.abi import Errno, EventType, FdFlags, FileType, OFlags, Rights

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from tinywasm import Config, Engine, Module
-from tinywasm.engine.native import native_available
 from tinywasm.instance import instantiate, invoke
 from tinywasm.runtime.store import Store
 from tinywasm.types import I32
@@ -18,7 +17,6 @@ from tinywasm.wasi import MemoryTree, Wasi, WasiConfig
 from tinywasm.wasi.abi import FILESTAT, MODULE, FdFlags, FileType, OFlags, Rights
 from tinywasm.wasi.registry import FUNCTIONS
 
-ENGINES = ["python", *(["native"] if native_available else [])]
 ALL_RIGHTS = (1 << 30) - 1
 PAGES = 2
 ROOT = 3
