@@ -1,11 +1,15 @@
-"""Which words of the loop there are for the rows of the instruction table: the data that selection reads.
+"""Which words of the loop there are for the rows of the instruction table, and which do two words in one.
 
-An opcode is found by a row's ordinal or by another opcode; `NONE` stands where there is none.
+This is the data that selection reads. An opcode is found by a row's ordinal or by another opcode; `NONE`
+stands where there is none. A `Pattern` says of two words, one behind the other, which word does what both
+do.
 """
 
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from tinywasm.engine.native.opcodes import (
     COMMUTATIVE,
@@ -87,57 +91,150 @@ def _opcodes(suffix: str) -> array[int]:
     return array("q", [OPCODES.get(_plain(row) + suffix, NONE) for row in TABLE])
 
 
-def _flags(names: frozenset[str]) -> array[int]:
-    return array("q", [_plain(row) in names for row in TABLE])
-
-
 MANNERS = array("q", [_manner(row) for row in TABLE])
 WORDS = _opcodes("")
-# With the second operand in the immediate.
-CONSTANTS = array(
-    "q", [OPCODES[f"{_plain(row)}__k"] if _plain(row) in CONSTANT_FORMS else NONE for row in TABLE]
+# Accesses to any memory.
+ANY_MEMORY = _opcodes("__x")
+
+
+# Patterns
+
+
+class Pattern(NamedTuple):
+    """The words `first` and `second`, one behind the other, are `made` in one.
+
+    `joint` is the field of the second that names the slot which the first has made, in its field a; with
+    an empty one the slots may be any. Where that slot is `dead`, nothing but the second reads it, so that
+    `made` need not write it.
+
+    `fields` are a, b, c and the immediate of `made`: fields of the first and of the second (`b1`, `i2`), or
+    0. `s1` is the lower half of the first's immediate with its sign, `f1` the bits of the float that has the
+    value of the double there. In an immediate, `i1:i2` are lower halves, the lower one first; `i1+i2` is
+    the sum.
+
+    It holds under its `guard`, a condition that the fields show: see `GUARDS`.
+    """
+
+    first: str
+    second: str
+    made: str
+    joint: str
+    dead: bool
+    fields: str
+    guard: str = ""
+
+
+# Of the first's fields a1, b1 and its immediate i1, and of the second's immediate i2.
+GUARDS = {
+    "": "always",
+    "half": "i1 is a signed number of 32 bits",
+    "single": "i1 is a double, and no NaN, that a float has the value of",
+    "step": "i1 is a signed number of 16 bits, and a1 is b1",
+    "halves": "i1 and i2 are unsigned numbers of 32 bits",
+}
+
+_NAMES = {number: name for name, number in OPCODES.items()}
+
+
+def _constant_operands() -> Iterator[Pattern]:
+    """A constant goes into the word that takes it as its second operand, or as either where they commute."""
+    for row in TABLE:
+        if (name := row.operator) in CONSTANT_FORMS:
+            number = "s1" if row.params[1:] in ((I32,), (F32,)) else "i1"
+            yield Pattern("const", name, f"{name}__k", "c", True, f"a2 b2 0 {number}")
+            if name in COMMUTATIVE:
+                yield Pattern("const", name, f"{name}__k", "b", True, f"a2 c2 0 {number}")
+
+
+def _operators() -> Iterator[Pattern]:
+    """An operator goes into the one that takes its value, and so does one with a constant."""
+    for (inner, outer, right), made in FUSED.items():
+        joint, other = ("c", "b2") if right else ("b", "c2")
+        fields = f"a2 b1 {other} i1" if _NAMES[inner].endswith("__k") else f"a2 b1 c1 {other}"
+        yield Pattern(_NAMES[inner], outer, made, joint, True, fields)
+    for (inner, outer), made in FUSED_CONSTANTS.items():
+        yield Pattern(_NAMES[inner], f"{outer}__k", made, "b", True, "a2 b1 0 i1:i2")
+
+
+def _accesses() -> Iterator[Pattern]:
+    """A constant address, and the addition of a constant that made it, go into the access."""
+    for row in TABLE:
+        name = _plain(row)
+        if f"{name}__s" in OPCODES:
+            joint, static, moved = ("b", "a2 0", "a2 b1") if row.results else ("a", "0 b2", "b1 b2")
+            yield Pattern("const", name, f"{name}__s", joint, True, f"{static} 0 i1+i2")
+            yield Pattern("i32_add__k", name, f"{name}__a", joint, True, f"{moved} 0 i2:i1")
+            # What was added to a local is written there.
+            yield Pattern("i32_add__k", name, f"{name}__u", joint, False, f"{moved} a1 i2:i1")
+
+
+def _branches() -> Iterator[Pattern]:
+    """A comparison goes into the branch on it, and then the step of a counter."""
+    yield Pattern("i32_eqz", "branch_if", "branch_unless", "a", True, "b1 0 0 i2")
+    yield Pattern("i32_eqz", "branch_unless", "branch_if", "a", True, "b1 0 0 i2")
+    for opcode, (when, unless, kind) in COMPARES.items():
+        guard = {"": "", "f64": "single"}.get(kind, "half")
+        immediate = {"": "i2", "single": "i2:f1"}.get(guard, "i2:i1")
+        second = "0" if guard or _NAMES[opcode].endswith("eqz") else "c1"
+        for branch, made in (("branch_if", when), ("branch_unless", unless)):
+            yield Pattern(_NAMES[opcode], branch, made, "a", True, f"b1 {second} 0 {immediate}", guard)
+    for branch, counted in COUNTED.items():
+        yield Pattern("i32_add__k", branch, counted, "a", False, "a1 b2 i1 i2", "step")
+    # As a comparison with zero.
+    yield Pattern("i32_add__k", "branch_if", "count_i32_ne__k", "a", False, "a1 0 i1 i2", "step")
+
+
+def _doubles() -> Iterator[Pattern]:
+    yield Pattern("const", "const", "const2", "", False, "a1 0 a2 i1:i2", "halves")
+    # In order: the second may move what the first has made.
+    yield Pattern("move", "move", "move2", "", False, "a1 b1 a2 b2")
+
+
+PATTERNS = [*_constant_operands(), *_operators(), *_accesses(), *_branches(), *_doubles()]
+
+# The same in arrays. Sources of fields are places in an array of values that selection fills.
+SOURCES = ("0", "a1", "b1", "c1", "i1", "s1", "f1", "a2", "b2", "c2", "i2")
+ZERO, A1, B1, C1, I1, S1, F1, A2, B2, C2, I2 = range(len(SOURCES))
+ALWAYS, HALF, SINGLE, STEP, BOTH_HALVES = range(len(GUARDS))
+WHOLE, HALVES, SUM = range(3)
+
+
+def _source(pattern: Pattern, field: int) -> int:
+    return SOURCES.index(pattern.fields.split()[field])
+
+
+def _immediate(pattern: Pattern) -> tuple[int, int, int]:
+    """The sources of an immediate, and how it is made of them."""
+    text = pattern.fields.split()[3]
+    for sign, way in ((":", HALVES), ("+", SUM)):
+        if sign in text:
+            low, high = text.split(sign)
+            return SOURCES.index(low), SOURCES.index(high), way
+    return SOURCES.index(text), ZERO, WHOLE
+
+
+MADE = array("q", [OPCODES[pattern.made] for pattern in PATTERNS])
+FIELD_A, FIELD_B, FIELD_C = (
+    array("q", [_source(pattern, field) for pattern in PATTERNS]) for field in range(3)
 )
-COMMUTES = _flags(COMMUTATIVE)
-# Whose constant is sign-extended to 64 bits, so that it fits half an immediate.
-EXTENDED = array("q", [len(row.params) == 2 and row.params[1] in (I32, F32) for row in TABLE])
-# Accesses: to any memory; with a constant added to the address; to a constant address; moving a local.
-ANY_MEMORY, ADDED, STATIC, MOVING = map(_opcodes, ("__x", "__a", "__s", "__u"))
+LOW, HIGH, WAY = (array("q", column) for column in zip(*map(_immediate, PATTERNS), strict=True))
+GUARD = array("q", [list(GUARDS).index(pattern.guard) for pattern in PATTERNS])
+LOOSE = array("q", [not pattern.joint for pattern in PATTERNS])
 
-# Words that do nothing but make the value of slot `a`: of a temporary, they may be taken into another word.
-MAKES = array("q", [0]) * COUNT
-for _row in TABLE:
-    if len(_row.results) == 1 and _row.operator and _row.immediates != ("shuffle",):
-        for _suffix in ("", "__k"):
-            if (_name := _plain(_row) + _suffix) in OPCODES:
-                MAKES[OPCODES[_name]] = 1
-for _name in (*FUSED.values(), *FUSED_CONSTANTS.values()):
-    MAKES[OPCODES[_name]] = 1
-
-# Both operands' operators in one word: by the inner opcode, the outer row, and whether the inner one is on
-# the right; and whether the inner one has a constant.
-_BY_NAME = {_plain(row): row.ordinal for row in TABLE}
-INNER = array("q", [0]) * COUNT
-TWO_OPERATORS: dict[int, int] = {}
-for (_opcode, _outer, _right), _name in FUSED.items():
-    INNER[_opcode] = 2 if "__k" in _name else 1
-    TWO_OPERATORS[(_opcode * len(TABLE) + _BY_NAME[_outer]) * 2 + _right] = OPCODES[_name]
-INNER_CONSTANT = array("q", [0]) * COUNT
-TWO_CONSTANTS: dict[int, int] = {}
-for (_opcode, _outer), _name in FUSED_CONSTANTS.items():
-    INNER_CONSTANT[_opcode] = 1
-    TWO_CONSTANTS[_opcode * len(TABLE) + _BY_NAME[_outer]] = OPCODES[_name]
-
-# A comparison's branches, where it holds and where it does not, and what its constant is.
-NO_CONSTANT, INTEGER, DOUBLE = range(3)
-HOLDS, FAILS = array("q", [NONE]) * COUNT, array("q", [NONE]) * COUNT
-COMPARED = array("q", [0]) * COUNT
-for _opcode, (_when, _unless, _kind) in COMPARES.items():
-    HOLDS[_opcode], FAILS[_opcode] = OPCODES[_when], OPCODES[_unless]
-    COMPARED[_opcode] = NO_CONSTANT if not _kind else DOUBLE if _kind == "f64" else INTEGER
-# Branches that take the step of a counter along.
-STEPPING = array("q", [NONE]) * COUNT
-for _name, _counted in COUNTED.items():
-    STEPPING[OPCODES[_name]] = OPCODES[_counted]
+# Where the number of a pattern stands in `FOUND`: at the sum of what its first and its second word have here,
+# of RIGHT where the joint is the second's field c, and of ALIVE where it is not dead.
+RIGHT, ALIVE = 1, 2
+_firsts = {name: number for number, name in enumerate(dict.fromkeys(p.first for p in PATTERNS), 1)}
+_seconds = {name: number for number, name in enumerate(dict.fromkeys(p.second for p in PATTERNS), 1)}
+_stride = 4 * (len(_seconds) + 1)
+FIRSTS = array("q", [_stride * _firsts.get(name, 0) for name in OPCODES])
+SECONDS = array("q", [4 * _seconds.get(name, 0) for name in OPCODES])
+FOUND = array("h", [NONE]) * (_stride * (len(_firsts) + 1))
+for _number, _pattern in enumerate(PATTERNS):
+    _at = FIRSTS[OPCODES[_pattern.first]] + SECONDS[OPCODES[_pattern.second]]
+    _at += RIGHT * (_pattern.joint == "c") + ALIVE * (not _pattern.dead)
+    assert FOUND[_at] == NONE, _pattern
+    FOUND[_at] = _number
 
 # Two words that follow each other in one: by the two opcodes, (field of the second that is the slot `a` of
 # the first, or 0 for any, opcode).

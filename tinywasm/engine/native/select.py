@@ -6,9 +6,9 @@ A frame is a run of 64-bit slots: the locals, then a slot for each height of the
 words. Constants that a word cannot hold are put into scratch slots above the operands at hand, where
 nothing else lies: so whatever is brought there on the way cannot take the place of an operand.
 
-Words are selected one record after the other. A record may take the word before it along, if that made
-nothing but one of its operands: temporaries are used once. `barrier` is where words may no longer be taken
-back, since a branch leads behind them or they belong together.
+Words are selected one record after the other. By a pattern a record may take the word before it along, if
+that made nothing but one of its operands: temporaries are used once. `barrier` is where words may no longer
+be taken back, since a branch leads behind them or they belong together.
 
 Bodies whose slots do not fit into 16 bits are seen through windows: the frame pointer moves to `base`
 slots above the frame's first, so that the operands at hand are near it, and everything else is fetched
@@ -48,38 +48,53 @@ from tinywasm.engine.native import frame
 from tinywasm.engine.native.frame import ABOVE, FAR_MEMORY, LATER, SCRATCH, Locals, NativeCode
 from tinywasm.engine.native.opcodes import OPCODES
 from tinywasm.engine.native.patterns import (
-    ADDED,
+    A1,
+    A2,
+    ALIVE,
+    ALWAYS,
     ANY_MEMORY,
+    B1,
+    B2,
     BINARY,
-    COMMUTES,
-    COMPARED,
-    CONSTANTS,
+    BOTH_HALVES,
+    C1,
+    C2,
     COUNT,
-    EXTENDED,
-    FAILS,
+    F1,
+    FIELD_A,
+    FIELD_B,
+    FIELD_C,
     FIRST_OF_PAIR,
+    FIRSTS,
+    FOUND,
+    GUARD,
+    HALF,
+    HALVES,
     HEAPS,
-    HOLDS,
-    INNER,
-    INNER_CONSTANT,
-    INTEGER,
+    HIGH,
+    I1,
+    I2,
     LOAD,
-    MAKES,
+    LOOSE,
+    LOW,
+    MADE,
     MANNERS,
-    MOVING,
-    NO_CONSTANT,
     NONE,
     ONE,
     PAIRS,
+    RIGHT,
     ROW,
-    STATIC,
-    STEPPING,
+    S1,
+    SECONDS,
+    SINGLE,
+    SOURCES,
+    STEP,
     STORE,
+    SUM,
     TERNARY,
     TWO,
-    TWO_CONSTANTS,
-    TWO_OPERATORS,
     UNARY,
+    WAY,
     WORDS,
 )
 from tinywasm.engine.native.rare import RARE
@@ -124,18 +139,16 @@ def select(
     )
 
 
-_ADD = OPCODES["i32_add__k"]
-_EQZ = OPCODES["i32_eqz"]
-_CONST, _CONST2, _CONST128 = OPCODES["const"], OPCODES["const2"], OPCODES["const128"]
-_MOVED, _MOVED2, _MOVED128 = OPCODES["move"], OPCODES["move2"], OPCODES["move128"]
+_CONST, _CONST128, _MOVED, _MOVED128 = (OPCODES[n] for n in ("const", "const128", "move", "move128"))
+# The place of the patterns in `FOUND` that take a constant: it is not put into a slot at all.
+_OF_CONSTANT = FIRSTS[_CONST]
 _WIDE_GET, _WIDE_SET, _WIDE_SHIFT = OPCODES["wide_get"], OPCODES["wide_set"], OPCODES["wide_shift"]
 _WIDE_MEMORY, _WIDE_LEAVE = OPCODES["wide_memory"], OPCODES["wide_leave"]
 _JUMP, _BR_TABLE, _WHEN, _UNLESS = (OPCODES[n] for n in ("jump", "br_table", "branch_if", "branch_unless"))
-_COUNTER = OPCODES["branch_if__i32_ne__k"]
 _REF_TEST = OPCODES["ref_test"]
+_HALF, _SIGN = (1 << 32) - 1, 1 << 31
 _FUEL, _COUNTS, _GLOBAL_GET128 = OPCODES["fuel"], OPCODES["count"], OPCODES["global_get128"]
 _RETURN0, _RETURN1, _RETURN_N = OPCODES["return0"], OPCODES["return1"], OPCODES["return_n"]
-ROWS = len(TABLE)
 _WITH_SHUFFLE = next(row.ordinal for row in TABLE if row.name == "i8x16.shuffle")
 
 
@@ -186,6 +199,8 @@ class Selector:
         self.starts = array("q", [-1]) * code.blocks
         self.regions: list[tuple[int, int]] = [(-1, -1)] * len(code.regions)
         self.region = -1
+        # What the fields of a pattern's word are made of, in the order of `SOURCES`.
+        self.sources = array("q", bytes(8 * len(SOURCES)))
         # The slots of the fields of structure types, as far as they were asked for.
         self.field_slots: dict[int, list[int]] = {}
         # A result for a local that is out of reach: its slot, the local's, its width.
@@ -246,13 +261,70 @@ class Selector:
         self.low[self.size - 1] = low
         self.barrier = self.size
 
-    def makes(self, place: int) -> bool:
-        """Whether the last word made the temporary and nothing else, and may be taken into another one."""
-        last = self.size - 1
-        if place & 3 != TEMPORARY or last < self.barrier:
-            return False
+    # Patterns
+
+    def pattern(self, first: int, i1: int, word: int, i2: int, where: int, dead: bool) -> int:
+        """The pattern by which the word `first`, with immediate `i1`, goes into a word, or NONE."""
+        at = FIRSTS[first & 0xFFFF] + SECONDS[word] + where
+        number = FOUND[at] if dead else NONE
+        if number == NONE:
+            number = FOUND[at + ALIVE]
+        if number == NONE or GUARD[number] == ALWAYS:
+            return number
+        return number if self.guarded(GUARD[number], first, i1, i2) else NONE
+
+    def guarded(self, guard: int, first: int, i1: int, i2: int) -> bool:
+        """Whether a guard's condition holds."""
+        if guard == HALF:
+            return i1 == _signed_half(i1)
+        if guard == STEP:
+            return (first >> 16 & 0xFFFF) == (first >> 32 & 0xFFFF) and -(1 << 15) <= i1 < 1 << 15
+        if guard == BOTH_HALVES:
+            return 0 <= i1 <= _HALF and 0 <= i2 <= _HALF
+        return _single(i1) >= 0
+
+    def joint(self, place: int, word: int, where: int) -> int:
+        """The pattern by which the last word, which has made `place`, goes into a word that reads that."""
+        kind, last = place & 3, self.size - 1
+        if last < self.barrier or kind > LOCAL:
+            return NONE
         low = self.low[last]
-        return (low >> 16 & 0xFFFF) == self.first + (place >> 3) - self.base and MAKES[low & 0xFFFF] != 0
+        number = self.pattern(low, self.high[last], word, 0, where, kind == TEMPORARY)
+        if number == NONE or (low >> 16 & 0xFFFF) != self.seen(place):
+            return NONE
+        return number
+
+    def make(self, number: int, first: int, i1: int, a: int, b: int, c: int, i2: int) -> None:
+        """The word that a pattern makes of the word `first`, with immediate i1, and of these fields."""
+        sources = self.sources
+        sources[A1], sources[B1], sources[C1] = first >> 16 & 0xFFFF, first >> 32 & 0xFFFF, first >> 48
+        sources[I1], sources[S1] = i1, _signed_half(i1)
+        if GUARD[number] == SINGLE:
+            sources[F1] = _single(i1)
+        sources[A2], sources[B2], sources[C2], sources[I2] = a, b, c, i2
+        made = sources[LOW[number]]
+        if WAY[number] == HALVES:
+            made = (made & _HALF) | _signed_half(sources[HIGH[number]]) << 32
+        elif WAY[number] == SUM:
+            made += sources[HIGH[number]]
+        a, b, c = sources[FIELD_A[number]], sources[FIELD_B[number]], sources[FIELD_C[number]]
+        self.emit(MADE[number], a, b, c & 0xFFFF, made)
+
+    def join(self, field: int) -> bool:
+        """Make the last two words one by a pattern, if the second's field reads what the first has made."""
+        last = self.size - 1
+        if last <= self.barrier:
+            return False
+        first, i1, second, i2 = self.low[last - 1], self.high[last - 1], self.low[last], self.high[last]
+        slot = second >> 16 * field & 0xFFFF
+        # Where no local is, there is what nothing else reads.
+        dead = slot >= self.first - self.base
+        number = self.pattern(first, i1, second & 0xFFFF, i2, 0, dead)
+        if number == NONE or (not LOOSE[number] and (first >> 16 & 0xFFFF) != slot):
+            return False
+        self.size = last - 1
+        self.make(number, first, i1, second >> 16 & 0xFFFF, second >> 32 & 0xFFFF, second >> 48, i2)
+        return True
 
     # Places
 
@@ -291,15 +363,8 @@ class Selector:
             self.emit(_CONST128, slot, 0, 0, 0)
             self.emit_data(self.form.objects[value])
             return
-        last = self.size - 1
-        if last >= self.barrier and self.low[last] & 0xFFFF == _CONST and 0 <= value <= 0xFFFFFFFF:
-            before = self.high[last]
-            if 0 <= before <= 0xFFFFFFFF:
-                first, upper = self.low[last] >> 16 & 0xFFFF, slot
-                self.low[last] = _CONST2 | first << 16 | upper << 48
-                self.high[last] = before | (value if value < 1 << 31 else value - (1 << 32)) << 32
-                return
         self.emit(_CONST, slot, 0, 0, value)
+        self.join(1)
 
     def move(self, slot: int, place: int) -> None:
         """A value into a slot in reach; two moves in a row share a word, which does them in order."""
@@ -314,14 +379,8 @@ class Selector:
         elif place & 4:
             self.emit(_MOVED128, slot, source, 0, 0)
         else:
-            last = self.size - 1
-            if last >= self.barrier and self.low[last] & 0xFFFF == _MOVED:
-                # Unsigned, since a slot may need all of its 16 bits.
-                low, upper = self.low[last], slot
-                self.low[last] = low - _MOVED + _MOVED2 | upper << 48
-                self.high[last] = source
-            else:
-                self.emit(_MOVED, slot, source, 0, 0)
+            self.emit(_MOVED, slot, source, 0, 0)
+            self.join(1)
 
     def row(self, first: int, count: int) -> int:
         """Bring operands into their own slots, one behind the other; the slot of the first."""
@@ -444,10 +503,10 @@ class Selector:
 
     # Branches
 
-    def branch(self, opcode: int, a: int, b: int, c: int, upper: int, block: int) -> None:
+    def branch(self, opcode: int, slot: int, block: int) -> None:
         """A branch word; the lower half of its immediate is the block until all are known."""
         self.branches.append(self.size)
-        self.emit(opcode, a, b, c, (upper if upper < 1 << 31 else upper - (1 << 32)) << 32 | block)
+        self.emit(opcode, slot, 0, 0, block)
 
     def resolve(self) -> None:
         """Give the branches the distances to their blocks."""
@@ -459,7 +518,7 @@ class Selector:
     def jump(self, block: int) -> None:
         if self.deep:
             self.shift(self.window(self.entries[block]))
-        self.branch(_JUMP, 0, 0, 0, 0, block)
+        self.branch(_JUMP, 0, block)
         self.ended = True
 
     def test(self, place: int, when: bool, block: int) -> None:
@@ -468,31 +527,10 @@ class Selector:
         if self.deep and self.window(self.entries[block]) != self.base:
             self.test_afar(slot, when, block)
             return
-        while self.makes(place):
-            last = self.size - 1
-            low = self.low[last]
-            opcode = low & 0xFFFF
-            if opcode == _EQZ:
-                self.size = last
-                when = not when
-                slot = low >> 32 & 0xFFFF
-                if slot < self.first - self.base:
-                    # A local keeps the word that made its value.
-                    break
-                place = (slot + self.base - self.first) << 3
-                continue
-            branch = HOLDS[opcode] if when else FAILS[opcode]
-            upper = self.half_constant(COMPARED[opcode], self.high[last])
-            if branch == NONE or upper is None:
-                break
-            self.size = last
-            self.step(branch, low >> 32 & 0xFFFF, low >> 48, upper, block)
-            return
-        if when and self.steps(slot):
-            # As a comparison with zero, which a counter's step goes along with.
-            self.step(_COUNTER, slot, 0, 0, block)
-            return
-        self.branch(_WHEN if when else _UNLESS, slot, 0, 0, 0, block)
+        self.emit(_WHEN if when else _UNLESS, slot, 0, 0, block)
+        while self.join(1):
+            pass
+        self.branches.append(self.size - 1)
 
     def test_afar(self, slot: int, when: bool, block: int) -> None:
         """Branch to a block that is entered with another base: over a jump that goes there."""
@@ -505,43 +543,12 @@ class Selector:
         self.ended = False
         self.barrier = self.size
 
-    def half_constant(self, kind: int, immediate: int) -> int | None:
-        """A comparison's constant as the upper half of an immediate holds it, or None if it does not fit."""
-        if kind == NO_CONSTANT:
-            return 0
-        if kind == INTEGER:
-            return immediate & 0xFFFFFFFF if -(1 << 31) <= immediate < 1 << 31 else None
-        (number,) = struct.unpack("<d", struct.pack("<q", immediate))
-        try:
-            (half,) = struct.unpack("<I", struct.pack("<f", number))
-        except OverflowError:
-            return None
-        (back,) = struct.unpack("<f", struct.pack("<I", half))
-        # Not for a NaN, which is unlike itself.
-        return int(half) if back == number else None
-
-    def steps(self, slot: int) -> bool:
-        """Whether the last word adds a small constant to the counter in `slot`."""
-        last = self.size - 1
-        if last < self.barrier or self.low[last] != (_ADD | slot << 16 | slot << 32):
-            return False
-        return -(1 << 15) <= self.high[last] < 1 << 15
-
-    def step(self, opcode: int, a: int, b: int, upper: int, block: int) -> None:
-        """Branch on a comparison, and take a counter's step along that comes just before."""
-        counted = STEPPING[opcode]
-        if counted != NONE and self.steps(a):
-            self.size -= 1
-            self.branch(counted, a, b, self.high[self.size] & 0xFFFF, upper, block)
-            return
-        self.branch(opcode, a, b, 0, upper, block)
-
     def branch_table(self, place: int, first: int, count: int) -> None:
         self.emit(_BR_TABLE, self.slot(place, 0), 0, 0, count - 1)
         blocks = self.lists[first : first + count]
         if not self.deep:
             for block in blocks:
-                self.branch(_JUMP, 0, 0, 0, 0, block)
+                self.branch(_JUMP, 0, block)
             self.ended = True
             return
         # To jumps of the blocks that are entered with another base.
@@ -576,7 +583,7 @@ class Selector:
         if self.deep and self.window(self.entries[block]) != self.base:
             self.test_afar(slot, when, block)
         else:
-            self.branch(_WHEN if when else _UNLESS, slot, 0, 0, 0, block)
+            self.branch(_WHEN if when else _UNLESS, slot, block)
 
     def leave(self, first: int, count: int) -> None:
         """Return from the function."""
@@ -630,87 +637,53 @@ class Selector:
         return form.Record(*self.code[start : start + STRIDE])
 
     def binary(self, row: int, result: int, first: int, second: int, immediate: int) -> None:
-        if COMMUTES[row] and first & 3 == CONSTANT and second & 3 != CONSTANT:
-            first, second = second, first
-        word = CONSTANTS[row]
-        if second & 3 == CONSTANT and word != NONE:
-            bits = self.constants[second >> 3]
-            if self.makes(first):
-                low, last = self.low[self.size - 1], self.size - 1
-                inner = low & 0xFFFF
-                if INNER_CONSTANT[inner]:
-                    fused = TWO_CONSTANTS.get(inner * ROWS + row, NONE)
-                    if fused != NONE:
-                        self.size = last
-                        both = (self.high[last] & 0xFFFFFFFF) | _signed_half(bits) << 32
-                        self.emit(fused, self.target(result), low >> 32 & 0xFFFF, 0, both)
-                        return
-            if EXTENDED[row]:
-                bits = _signed_half(bits)
-            self.emit(word, self.target(result), self.slot(first, 0), 0, bits)
+        word, number = WORDS[row], NONE
+        if second & 3 == CONSTANT:
+            number, constant, other = FOUND[_OF_CONSTANT + SECONDS[word] + RIGHT], second, first
+        if number == NONE and first & 3 == CONSTANT:
+            number, constant, other = FOUND[_OF_CONSTANT + SECONDS[word]], first, second
+        if number != NONE:
+            slot = self.slot(other, 0)
+            self.make(number, 0, self.constants[constant >> 3], self.target(result), slot, slot, 0)
+            self.join(2)
             return
-        if self.fuse(row, result, first, second):
+        number, other = self.joint(second, word, RIGHT), first
+        if number == NONE:
+            number, other = self.joint(first, word, 0), second
+        if number != NONE:
+            self.size -= 1
+            before, high = self.low[self.size], self.high[self.size]
+            slot = self.slot(other, LATER)
+            self.make(number, before, high, self.target(result), slot, slot, 0)
             return
         x, y = self.slot(first, 0), self.slot(second, 1)
-        self.emit(WORDS[row], self.target(result), x, y, immediate)
+        self.emit(word, self.target(result), x, y, immediate)
         if row == _WITH_SHUFFLE:
             self.emit_data(self.form.objects[immediate])
-
-    def fuse(self, row: int, result: int, first: int, second: int) -> bool:
-        """Take along the operator that has just made one of the operands."""
-        right = self.makes(second)
-        if not right and not self.makes(first):
-            return False
-        last = self.size - 1
-        low, high = self.low[last], self.high[last]
-        inner = low & 0xFFFF
-        if not INNER[inner]:
-            return False
-        fused = TWO_OPERATORS.get((inner * ROWS + row) * 2 + right, NONE)
-        if fused == NONE:
-            return False
-        self.size = last
-        other = self.slot(first if right else second, LATER)
-        x, y = low >> 32 & 0xFFFF, low >> 48
-        if INNER[inner] == 2:
-            self.emit(fused, self.target(result), x, other, high)
-        else:
-            self.emit(fused, self.target(result), x, y, other)
-        return True
 
     def access(self, row: int, result: int, address: int, value: int, offset: int, memory: int) -> None:
         """A load, or a store of `value`. What the address was made with goes into the word."""
         short = memory == 0 and not self.large(0)
-        word, base, third = WORDS[row], NONE, memory
-        if not short:
-            word = ANY_MEMORY[row]
-        elif address & 3 == CONSTANT:
-            # The sum of two numbers of 32 bits: the word knows its whole address.
-            word, base = STATIC[row], 0
-            offset += self.constants[address >> 3]
+        word, third = WORDS[row] if short else ANY_MEMORY[row], min(memory, FAR_MEMORY)
+        before = high = base = stored = 0
+        if address & 3 == CONSTANT:
+            number, high = FOUND[_OF_CONSTANT + SECONDS[word]], self.constants[address >> 3]
         else:
-            last = self.size - 1
-            if last >= self.barrier and self.low[last] & 0xFFFF == _ADD:
-                low = self.low[last]
-                made = self.makes(address)
-                if made or (address & 3 == LOCAL and (low >> 16 & 0xFFFF) == self.seen(address)):
-                    # The word that moved a local on to the address goes into the access, which writes it.
-                    word = ADDED[row] if made else MOVING[row]
-                    third = 0 if made else low >> 16 & 0xFFFF
-                    base = low >> 32 & 0xFFFF
-                    offset |= _signed_half(self.high[last]) << 32
-                    self.size = last
-        if base == NONE:
+            number = self.joint(address, word, 0)
+            if number != NONE:
+                self.size -= 1
+                before, high = self.low[self.size], self.high[self.size]
+        if number == NONE:
             base = self.slot(address, 0)
-        if memory >= FAR_MEMORY:
-            third = FAR_MEMORY
-        stored = 0 if value == NOWHERE else self.slot(value, LATER)
+        if value != NOWHERE:
+            stored = self.slot(value, LATER)
         if memory >= FAR_MEMORY:
             self.emit(_WIDE_MEMORY, 0, 0, 0, memory)
-        if value == NOWHERE:
-            self.emit(word, self.target(result), base, third, offset)
+        a, b = (self.target(result), base) if value == NOWHERE else (base, stored)
+        if number == NONE:
+            self.emit(word, a, b, third, offset)
         else:
-            self.emit(word, base, stored, third, offset)
+            self.make(number, before, high, a, b, third, offset)
         if memory >= FAR_MEMORY:
             # Nothing comes between the two words.
             self.barrier = self.size
@@ -774,5 +747,15 @@ class Selector:
 
 def _signed_half(bits: int) -> int:
     """The lower 32 bits as a signed number."""
-    bits &= 0xFFFFFFFF
-    return bits - (1 << 32) if bits >> 31 else bits
+    return ((bits & _HALF) ^ _SIGN) - _SIGN
+
+
+def _single(bits: int) -> int:
+    """The bits of the float that has the value of a double, or -1 where there is none, as for a NaN."""
+    (number,) = struct.unpack("<d", struct.pack("<q", bits))
+    try:
+        (single,) = struct.unpack("<I", struct.pack("<f", number))
+    except OverflowError:
+        return -1
+    (back,) = struct.unpack("<f", struct.pack("<I", single))
+    return int(single) if back == number else -1
