@@ -233,7 +233,8 @@ def _tables(module: DecodedModule, types: Types) -> None:
     items = [Expr(code, 0, len(code)) for code in (new, null, new)]
     module.elems = [
         ElementSegment(plain, functions, "active", 0, _constant(I32, 0)),
-        ElementSegment(plain, functions, "active", 1, _constant(I64, 0)),
+        # One further on, so that the tables are told apart.
+        ElementSegment(plain, functions, "active", 1, _constant(I64, 1)),
         ElementSegment(plain, functions[:4], "passive"),
         ElementSegment(objects, items, "active", 2, _constant(I32, 0)),
         ElementSegment(objects, items, "passive"),

@@ -686,11 +686,9 @@ class Body:
             if choice < 0.8:
                 table = int(choice * 100) & 1
                 address = I64 if table else I32
+                self.number(address, 1 + number + table)
                 if self.random() < 0.5:
-                    self.number(address, 1 + number)
-                else:
                     # In a local, or in a slot.
-                    self.number(address, 1 + number)
                     local = self.by_type[address][1 if address is I32 else 0]
                     self.code += _TEE + unsigned(local)
                     if self.random() < 0.5:
