@@ -696,12 +696,24 @@ class Body:
                         self.instruction("i64.or" if table else "i32.or", 2, address)
                 self.code += op(f"{prefix}call_indirect") + unsigned(type_index) + unsigned(table)
             else:
-                self.emit("ref.func", 1 + number)
+                self.callee(1 + number, type_index)
                 self.code += op(f"{prefix}call_ref") + unsigned(type_index)
-                self.stack.append(FUNCREF)
             self.stack.pop()
         self.pop(len(callee.params))
         self.stack += callee.results
+
+    def callee(self, number: int, type_index: int) -> None:
+        """A reference to a function, sometimes in a local of its own, seldom null."""
+        choice = self.random()
+        if choice < 0.05:
+            self.code += op("ref.null") + write_signed(type_index)
+        else:
+            self.code += op("ref.func") + unsigned(number)
+        if choice > 0.6:
+            self.locals.append(RefType(True, type_index))
+            local = unsigned(len(self.locals) - 1)
+            self.code += _TEE + local if choice > 0.8 else _SET + local + _GET + local
+        self.stack.append(FUNCREF)
 
     # References and aggregates: see shape_objects
 

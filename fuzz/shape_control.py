@@ -310,6 +310,9 @@ def cut_off(b: Body) -> None:
 
 def _on_null(b: Body) -> None:
     """Branches on references; they need labels of one type or none."""
+    if b.random() < 0.3:
+        _taking_along(b)
+        return
     b.open("block", ())
     if b.random() < 0.5:
         b.between()
@@ -343,6 +346,21 @@ def _on_null(b: Body) -> None:
     b.stack[-1] = type
     b.finish(())
     b.close(())
+
+
+def _taking_along(b: Body) -> None:
+    """A branch where a reference is null, with other operands that it takes along."""
+    carried = tuple(b.pick_type() for _ in range(1 + int(b.random() * 2)))
+    b.open("block", carried)
+    for type in carried:
+        b.operand(type)
+    b.operand(b.pick((REF_STRUCT, ANYREF, FUNCREF)))
+    b.code += op("br_on_null") + b"\0"
+    _null_test(b)
+    b.finish(carried)
+    b.close(carried)
+    for _ in carried:
+        b.consume()
 
 
 def _on_cast(b: Body) -> None:

@@ -84,19 +84,23 @@ def _table_get(b: Body, table: int) -> None:
     b.stack[-1] = _TABLES[table][1]
 
 
+def _new_structure(b: Body) -> None:
+    for field in FIELDS:
+        b.operand(_operand_type(field))
+        if b.random() < 0.1:
+            b.between()
+    sub = b.random() < 0.3
+    if sub:
+        b.operand(I64)
+    b.emit("struct.new", SUBSTRUCT if sub else STRUCT)
+    b.pop(len(FIELDS) + sub)
+    b.stack.append(REF_STRUCT)
+
+
 def _structure(b: Body, type: RefType) -> None:
     number = b.random()
     if number < 0.3:
-        for field in FIELDS:
-            b.operand(_operand_type(field))
-            if b.random() < 0.1:
-                b.between()
-        sub = b.random() < 0.3
-        if sub:
-            b.operand(I64)
-        b.emit("struct.new", SUBSTRUCT if sub else STRUCT)
-        b.pop(len(FIELDS) + sub)
-        b.stack.append(REF_STRUCT)
+        _new_structure(b)
     elif number < 0.5:
         b.emit("struct.new_default", SUBSTRUCT if b.random() < 0.5 else STRUCT)
         b.stack.append(REF_STRUCT)
@@ -181,7 +185,9 @@ _MAKERS: dict[RefType, Callable[[Body, RefType], None]] = {
 def structure(b: Body) -> None:
     """A structure, which is seldom null."""
     number = b.random()
-    if number < 0.5:
+    if number < 0.2 and b.left > 0:
+        _new_structure(b)
+    elif number < 0.5:
         b.emit("struct.new_default", STRUCT)
         b.stack.append(REF_STRUCT)
     elif number < 0.7:
