@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import greenlet  # type: ignore[import-untyped]
+import greenlet
 
 from tinywasm import Interrupted, WasmError
 

@@ -12,6 +12,7 @@ import pytest
 import locate
 import report as reporting
 from locate import CORE, NEEDED, Suite, find_suite
+from tinywasm.wast.report import FileReport
 
 SCRIPT = '(module (func (export "f")))\n(assert_return (invoke "f"))'
 REST = (
@@ -151,8 +152,8 @@ def test_no_suite(tree: Tree, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 def test_the_counts_of_the_mirror_are_right_as_well() -> None:
     def counted(files: int, commands: int, assertions: int) -> list[str]:
-        rest = [reporting.FileReport(f"core/{index}.wast") for index in range(files - 1)]
-        report = reporting.FileReport("core/x.wast", commands, assertions)
+        rest = [FileReport(f"core/{index}.wast") for index in range(files - 1)]
+        report = FileReport("core/x.wast", commands, assertions)
         wrong = reporting.wrong_counts([report, *rest])
         return [sentence for sentence in wrong if sentence.startswith("core:")]
 

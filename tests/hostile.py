@@ -111,12 +111,16 @@ def hostile(script: Script, target: tuple[str, int] | None = None) -> Iterator[H
             with suppress(OSError):
                 wire.end()
 
+    def close() -> None:
+        for wire in host.wires:
+            wire.close()
+
     host.thread = threading.Thread(target=run, daemon=True)
     with ExitStack() as stack:
         stack.callback(host.listener.close)
         host.thread.start()
         stack.callback(host.thread.join, TIMEOUT)
-        stack.callback(lambda: [wire.close() for wire in host.wires])
+        stack.callback(close)
         yield host
 
 

@@ -190,10 +190,10 @@ def test_one_address_does_not_take_every_enclave(running: Host) -> None:
         other = socket.create_connection(running.target, 20, ("127.0.0.2", 0))
         with ClientConnection(other, ClientSession(running.policy)) as connection:
             connection.handshake(HANDSHAKE)
-        heard = [_heard(connection) for connection in holding]
+        heard = [_heard(one) for one in holding]
     finally:
-        for connection in holding:
-            connection.close()
+        for one in holding:
+            one.close()
     refused = encode_refusal(Refusal.ADDRESS)
     assert all(len(each) > 500 or each == refused for each in heard), "evidence and a close, or why not"
     assert any(len(each) > 500 for each in heard)

@@ -9,6 +9,7 @@ import pickle
 import pkgutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -33,7 +34,7 @@ from wasm_host.admission import TurnedAway
 from wasm_host.monitor import MonitorError
 from wasm_host.server import NotOurs
 from wasm_rt.enclave import _Silent, _Stop
-from wasm_rt.errors import RequestError
+from wasm_rt.errors import CommandFailed, RequestError
 from wasm_rt.monitor_link import MonitorRefused
 from wasm_rt.sandbox import _LayerUnavailable
 from wasm_rt.storage_link import StorageError
@@ -96,6 +97,7 @@ EXAMPLES: list[BaseException] = [
     TurnedAway(Refusal.ADDRESS),
     MonitorError("wrong"),
     NotOurs("reason", "wrong"),
+    CommandFailed(b"out", b"err"),
     RequestError(ErrorCode.TRAP, "wrong"),
     MonitorRefused("wrong"),
     StorageError("wrong"),
@@ -104,13 +106,16 @@ EXAMPLES: list[BaseException] = [
     _LayerUnavailable("wrong"),
 ]
 
+
+def _pickled(protocol: int, error: BaseException) -> BaseException:
+    copied: BaseException = pickle.loads(pickle.dumps(error, protocol))
+    return copied
+
+
 WAYS: dict[str, Callable[[BaseException], BaseException]] = {
     "copy": copy.copy,
     "deepcopy": copy.deepcopy,
-    **{
-        f"pickle {protocol}": lambda error, protocol=protocol: pickle.loads(pickle.dumps(error, protocol))
-        for protocol in range(pickle.HIGHEST_PROTOCOL + 1)
-    },
+    **{f"pickle {protocol}": partial(_pickled, protocol) for protocol in range(pickle.HIGHEST_PROTOCOL + 1)},
 }
 
 

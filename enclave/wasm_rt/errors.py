@@ -26,4 +26,4 @@ class CommandFailed(Exception):
         self.stderr = stderr
 
     def __reduce__(self) -> tuple[type[CommandFailed], tuple[Buffer, bytes]]:
-        return type(self), (self.stdout, self.stderr)
+        return type(self), (bytes(self.stdout), self.stderr)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from test_cli import ENVIRONMENT
+from tests.tinywasm.test_cli import ENVIRONMENT
 from tinywasm.cli import main
 from tinywasm.cli.main import _parse
 from tinywasm.cli.repl import Session

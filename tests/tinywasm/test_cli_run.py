@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from test_cli import ENVIRONMENT
 from tests.engines import ENGINES
+from tests.tinywasm.test_cli import ENVIRONMENT
 from tinywasm.cli import main
 from tinywasm.cli.main import TRAPPED
 

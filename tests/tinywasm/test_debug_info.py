@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -65,7 +66,7 @@ def test_text_modules_have_lines_and_no_file(engine: str) -> None:
 
 
 def test_a_binary_without_line_tables_has_no_lines() -> None:
-    module = binary.encode(tinywasm.text.parse_module('(func (export "f") unreachable)'))  # type: ignore[attr-defined]
+    module = binary.encode(tinywasm.text.parse_module('(func (export "f") unreachable)'))
     assert trap_of(module, "f", debug_info=True).frames[0].line is None
 
 
@@ -77,11 +78,11 @@ def sections_of(version: int) -> dict[str, bytes]:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_address_has_the_line_that_pyelftools_reads(version: int) -> None:
     pytest.importorskip("elftools")
-    from elftools.dwarf.dwarfinfo import DebugSectionDescriptor, DwarfConfig, DWARFInfo  # type: ignore
+    from elftools.dwarf.dwarfinfo import DebugSectionDescriptor, DwarfConfig, DWARFInfo
 
     sections = sections_of(version)
 
-    def section(name: str) -> object:
+    def section(name: str) -> Any:
         import io
 
         data = sections.get(name)
@@ -95,7 +96,9 @@ def test_every_address_has_the_line_that_pyelftools_reads(version: int) -> None:
     table = line_table(sections)
     checked = 0
     for unit in info.iter_CUs():
-        states = [entry.state for entry in info.line_program_for_CU(unit).get_entries() if entry.state]
+        program = info.line_program_for_CU(unit)
+        assert program is not None
+        states = [entry.state for entry in program.get_entries() if entry.state]
         for state, following in itertools.pairwise(states):
             if not state.end_sequence and following.address > state.address:
                 place = table.find(state.address)

@@ -92,7 +92,7 @@ def test_stores_that_call_each_other_have_stacks_of_their_own() -> None:
         # Each runs while all the others before it wait.
         if n == 0:
             return sum(e.deep(100) for e in inner)
-        return chain[n - 1].through(n - 1)
+        return int(chain[n - 1].through(n - 1))
 
     chain = [recursive(engine, back) for _ in range(20)]
     assert chain[19].through(19) == sum(range(20)) + 20 * 100

@@ -213,7 +213,7 @@ def python_results(row: Instruction, operands: Sequence[tuple[Any, ...]]) -> Ite
             result = function(*[decode(value) if decode else value for decode, value in pairs])
         except Trap as trap:
             # A code of trap.h is the position of its twin, counted from one.
-            yield bytes(CELL) + cell(list(TrapCode).index(trap.code) + 1)
+            yield bytes(CELL) + cell([*TrapCode].index(TrapCode(trap.code)) + 1)
             continue
         results = result if isinstance(result, tuple) else (result,)
         outputs = zip(encoders, results, strict=True)

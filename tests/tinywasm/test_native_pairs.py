@@ -11,7 +11,7 @@ from tinywasm.engine import native_available
 pytestmark = pytest.mark.skipif(not native_available, reason="the native engine is not built")
 
 
-def exports(text: str, engine: str, fuel: int | None = None) -> tuple[Store, tinywasm.embed.Exports]:
+def exports(text: str, engine: str, fuel: int | None = None) -> tuple[Store, tinywasm.Exports]:
     store = Store(Engine(Config(engine=engine, consume_fuel=fuel is not None)))
     if fuel is not None:
         store.set_fuel(fuel)

@@ -36,10 +36,10 @@ def module() -> Module:
 @pytest.fixture
 def lowered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The indices of the functions that are lowered from now on."""
-    from tinywasm.engine.native import backend
+    from tinywasm.engine.native import backend, select
 
     indices: list[int] = []
-    lower = backend.lower
+    lower = select.lower
 
     def counted(context: Any, index: int, *args: Any, **options: Any) -> Any:
         indices.append(index)
@@ -51,7 +51,9 @@ def lowered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def instantiate(store: Store, module: Module, next: Any) -> Any:
     if not isinstance(next, tinywasm.Func):
-        next = tinywasm.Func(store, module.imports[0].type, next)
+        type = module.imports[0].type
+        assert isinstance(type, tinywasm.FuncType)
+        next = tinywasm.Func(store, type, next)
     return Instance(store, module, [next]).exports
 
 
@@ -146,10 +148,10 @@ def test_threads_with_stores_of_their_own_share_code(lowered: list[int]) -> None
 
 
 def test_literals_are_no_code(module: Module, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tinywasm.engine.native import backend
+    from tinywasm.engine.native import backend, select
 
     evaluated: list[Any] = []
-    lower_constant = backend.lower_constant
+    lower_constant = select.lower_constant
 
     def counted(context: Any, expr: Any, type: Any) -> Any:
         evaluated.append(type)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 
@@ -267,7 +268,7 @@ def test_locals() -> None:
         ("v128.load8_lane 1 align=1 2", ["v128.load8_lane MemArg(align=0, memory=1, offset=0) 2"]),
         (
             "v128.const i32x4 1 -1 0xffffffff 0",
-            [f"v128.const {bytes.fromhex('01000000ffffffffffffffff00000000')}"],
+            [f"v128.const {bytes.fromhex('01000000ffffffffffffffff00000000')!r}"],
         ),
         ("array.new_fixed 1 2 array.copy 1 2", ["array.new_fixed 1 2", "array.copy 1 2"]),
         ("f32.const nan:0x1 f64.const -0", ["f32.const 2139095041", "f64.const 9223372036854775808"]),
@@ -293,7 +294,7 @@ def test_struct_fields_by_name() -> None:
 
 
 def test_every_instruction_is_parsed_by_one_way() -> None:
-    ways = [text_instructions._NO_IMMEDIATE, text_instructions._SPECIAL, text_instructions._PLANS]
+    ways: list[Any] = [text_instructions._NO_IMMEDIATE, text_instructions._SPECIAL, text_instructions._PLANS]
     for row in TABLE:
         found = sum(row.name in way for way in ways) + (row.name in text_instructions._BLOCKS)
         assert found == (row.name not in ("end", "else")), row.name

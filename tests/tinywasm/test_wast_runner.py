@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tinywasm.config import Config
@@ -187,7 +189,7 @@ FAILING = [
 ]
 
 
-def run(script: str, **options: float) -> FileReport:
+def run(script: str, **options: Any) -> FileReport:
     return run_script((MODULE + script).encode(), "test.wast", Config(max_call_depth=100), **options)
 
 

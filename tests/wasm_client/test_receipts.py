@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import Enum
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +150,8 @@ def test_what_is_empty_stays_empty() -> None:
     assert refused(replace(trap, reply=replace(trap.reply, backtrace=(frame,))))
     assert isinstance(run.request, RunRequest) and isinstance(run.reply, RunResult)
     for name in ("arguments", "environment"):
-        assert refused(replace(run, request=replace(run.request, **{name: ()})))
+        emptied: dict[str, Any] = {name: ()}
+        assert refused(replace(run, request=replace(run.request, **emptied)))
 
 
 def test_the_cases_are_what_they_are_called() -> None:
@@ -173,7 +174,7 @@ def places(container: Any) -> Iterator[Place]:
     for key in container if isinstance(container, dict) else range(len(container)):
         value = container[key]
         if isinstance(value, str):
-            yield Place(value, lambda text, key=key: container.__setitem__(key, text))
+            yield Place(value, partial(container.__setitem__, key))
         elif isinstance(value, list):
             yield from places(value)
 

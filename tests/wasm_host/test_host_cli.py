@@ -78,7 +78,7 @@ def test_policy_text_is_a_policy() -> None:
     assert policy.enclave_measurements == {b"\1" * 64}
     assert policy.monitor_measurements == {b"\2" * 64}
     assert policy.simulated_devices == {b"\3" * 32}
-    assert policy.configurations == {b"\4" * 32}
+    assert policy.configurations == frozenset({b"\4" * 32})
     assert policy.required_isolation.names() == ("rlimits", "seccomp")
     assert policy.allow_simulated
     assert "# not available on this machine: landlock (not offered)" in text

@@ -17,8 +17,8 @@ from typing import cast
 
 import pytest
 
-from fakes import HELLO, FakeMonitor, exchange, run, running_server, serving
 from schannel.framing import MAGIC, Refusal, encode_record, encode_refusal
+from tests.wasm_host.fakes import HELLO, FakeMonitor, exchange, run, running_server, serving
 from wasm_host import memory
 from wasm_host.admission import Admission, TurnedAway
 from wasm_host.limits import ServerLimits

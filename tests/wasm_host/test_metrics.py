@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY, Metric
@@ -33,7 +34,10 @@ from wasm_host.metrics_server import MetricsServer
 from wasm_host.monitor import Stop
 
 METRICS = Metrics(connections=3, waits=2, wait_seconds=0.5, refused=Counter(busy=2), relayed=Counter(up=7))
-PARSERS = {"text/plain": parse_text, "application/openmetrics-text": parse_openmetrics}
+PARSERS: dict[str, Any] = {
+    "text/plain": parse_text,
+    "application/openmetrics-text": parse_openmetrics,
+}
 
 
 def exposition(limits: ServerLimits | None = None) -> Exposition:

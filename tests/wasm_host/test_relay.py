@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from fakes import run
+from tests.wasm_host.fakes import run
 from wasm_host import relay
 from wasm_host.relay import Relay, Traffic
 
@@ -128,7 +128,7 @@ def test_large_transfers_arrive_as_they_were_and_are_counted() -> None:
             ]
             got = await asyncio.gather(one.enclave.take(len(up)), one.client.take(len(down)))
             await asyncio.gather(*sending)
-            assert got == [up, down]
+            assert list(got) == [up, down]
             assert one.traffic.relayed == {"up": len(FIRST + up), "down": len(down)}
 
     run(main())

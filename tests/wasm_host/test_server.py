@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from fakes import HELLO, FakeMonitor, exchange, run, serving
 from schannel.endings import Ending
 from schannel.framing import Refusal, encode_refusal
 from tests.processes import ROOT, environment
+from tests.wasm_host.fakes import HELLO, FakeMonitor, exchange, run, serving
 from wasm_host import relay
 from wasm_host.limits import ServerLimits
+from wasm_host.monitor import MonitorError
 from wasm_host.server import ending_of
 
 BUSY, STOPPING = encode_refusal(Refusal.BUSY), encode_refusal(Refusal.STOPPING)
@@ -150,10 +151,10 @@ def test_close_ends_those_that_serve_and_those_that_wait() -> None:
 def test_monitor_that_is_gone_costs_a_connection() -> None:
     async def main() -> None:
         monitor = FakeMonitor()
-        monitor.broken = True
+        monitor.broken = MonitorError("gone")
         async with serving(monitor) as address:
             assert await exchange(address, b"x") == b""
-            monitor.broken = False
+            monitor.broken = None
             assert await exchange(address, b"x") == HELLO + b"x"
 
     run(main())

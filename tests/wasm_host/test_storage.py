@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from fakes import run
 from schannel.storage import (
     ANSWER_SIZE,
     MAX_PIECE,
@@ -22,6 +21,7 @@ from schannel.storage import (
     encode_request,
 )
 from tests.processes import put_something_else
+from tests.wasm_host.fakes import run
 from wasm_host.storage import BLOCK, Allowance, SealedStore, StoreLimits, serve_storage
 
 OWNER, OTHER = b"\1" * 16, b"\2" * 16
@@ -136,7 +136,7 @@ def test_conversation_with_an_enclave(tmp_path: Path) -> None:
     async def main() -> None:
         store = SealedStore(tmp_path, StoreLimits(per_client=MAX_PIECE))
         listener = await asyncio.start_unix_server(
-            lambda *streams: serve_storage(*streams, store), tmp_path / "socket"
+            lambda reader, writer: serve_storage(reader, writer, store), tmp_path / "socket"
         )
         reader, writer = await asyncio.open_unix_connection(tmp_path / "socket")
 

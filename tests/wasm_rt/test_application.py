@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -32,6 +33,7 @@ from schannel.messages import (
     Value,
     ValueType,
 )
+from tinywasm.runtime.func import FuncInstance
 from tinywasm.wasi import MemoryTree
 from wasm_rt import call_timer
 from wasm_rt.application import VERSION, Application
@@ -192,6 +194,7 @@ def test_an_interruption_as_a_call_ends_hits_no_later_one(monkeypatch: pytest.Mo
     programs = Programs(Configuration(), MemoryTree())
     programs.deploy("main", PROGRAM, b"")
     add = programs.instance("main").exports["add"]
+    assert isinstance(add, FuncInstance)
     start, stop = call_timer.start, call_timer.stop
 
     def look_again(interrupt: Callable[[], None], seconds: float) -> None:
@@ -343,7 +346,11 @@ def test_limits_are_positive_numbers(value: object) -> None:
 
 
 def test_configuration_digest_covers_every_limit() -> None:
-    changed = [replace(Configuration(), **{item.name: 1}) for item in fields(Configuration)]
+    def changed_in(name: str) -> Configuration:
+        change: dict[str, Any] = {name: 1}
+        return replace(Configuration(), **change)
+
+    changed = [changed_in(item.name) for item in fields(Configuration)]
     digests = {item.digest() for item in (Configuration(), *changed)}
     assert len(digests) == 1 + len(changed)
     assert all(len(digest) == 32 for digest in digests)

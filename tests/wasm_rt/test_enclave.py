@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 
@@ -211,7 +212,7 @@ def test_client_that_says_nothing_after_its_credit_is_served_later() -> None:
         assert child.wait() == Ending.DONE
 
 
-RIGHTS = {"deployers": (IDENTITY.public.hex(),), "callers": ("55" * 32,)}
+RIGHTS: dict[str, Any] = {"deployers": (IDENTITY.public.hex(),), "callers": ("55" * 32,)}
 
 
 @pytest.mark.parametrize("identity", [None, identity_key(b"\x04" * 32)], ids=["anonymous", "stranger"])

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -188,7 +189,8 @@ def test_any_size(size: int) -> None:
         program = bytes(range(256)) * (size // 256 + 1)
         program = program[:size]
         assert sealing.seal(Label(OWNER, "p"), program, 0) == 1
-        assert sealing.open(Label(OWNER, "p"), 0) == (program, 1)
+        opened, version = sealing.open(Label(OWNER, "p"), 0)
+        assert bytes(opened) == program and version == 1
 
 
 def test_every_change_is_noticed() -> None:
@@ -198,11 +200,11 @@ def test_every_change_is_noticed() -> None:
         ((name, stored),) = store.kept.items()
         changes = [stored[:size] for size in range(1, len(stored))]
         for position in range(len(stored)):
-            changed = bytearray(stored)
-            changed[position] ^= 1
-            changes.append(bytes(changed))
+            other = bytearray(stored)
+            other[position] ^= 1
+            changes.append(bytes(other))
         for changed in changes:
-            store.kept[name] = bytes(changed)
+            store.kept[name] = changed
             assert code(client.handle(RestoreRequest("p", "main"))) is ErrorCode.BAD_SEAL
 
 
@@ -244,7 +246,7 @@ def test_a_host_that_does_not_store() -> None:
 def test_rights() -> None:
     deployer, caller = OWNER.hex(), OTHER.hex()
     with storage() as store:
-        rights = {"deployers": (deployer,), "callers": (caller,)}
+        rights: dict[str, Any] = {"deployers": (deployer,), "callers": (caller,)}
         application(store, OWNER, **rights).handle(SealRequest("p", PROGRAM))
         user = application(store, OTHER, **rights)
         assert code(user.handle(DeployRequest("main", PROGRAM))) is ErrorCode.NOT_ALLOWED
@@ -322,7 +324,7 @@ ALLOWED: dict[tuple[str, ...], dict[str, set[bytes]]] = {
 @pytest.mark.parametrize("client", sorted(EVERYBODY), ids=["anonymous", "deployer", "caller", "stranger"])
 def test_who_may_do_what(named: tuple[str, ...], kind: str, client: bytes) -> None:
     """Everybody had a program kept before there were rights: what runs then is the deployers' alone."""
-    keys = {"deployers": (DEPLOYER.hex(),), "callers": (CALLER.hex(),)}
+    keys: dict[str, Any] = {"deployers": (DEPLOYER.hex(),), "callers": (CALLER.hex(),)}
     with storage() as store:
         for owner in WITH_A_KEY:
             assert isinstance(application(store, owner).handle(SealRequest("own", PROGRAM)), SealResult)

@@ -42,7 +42,7 @@ PRIVATE, NORESERVE = 0x22, 0x4000
 GARBAGE = 0xDEADBEEF << 32
 """What the upper half of an int's register may hold."""
 
-NEEDED = {
+NEEDED: dict[str, list[tuple[int, ...]]] = {
     "mmap": [(0, 4096, READ_WRITE, PRIVATE), (0, 4096, 0, PRIVATE | NORESERVE)],
     "mprotect": [(0, 4096, READ_WRITE), (0, 4096, 0), (0, 4096, GARBAGE | mmap.PROT_READ)],
     "mremap": [(4096, 4096, 8192, 1), (4096, 4096, 8192, 0)],
@@ -55,7 +55,7 @@ NEEDED = {
     "clock_nanosleep": [(1, 1, 4096)],
     "getrandom": [(4096, 1, 0), (4096, 1, 1)],
 }
-UNNEEDED = {
+UNNEEDED: dict[str, list[tuple[int, ...]]] = {
     # Shared, or of a file; then growing downwards, at a fixed place, filled, locked, in huge pages.
     "mmap": [
         *((0, 4096, READ_WRITE, flags) for flags in (0x21, 0x23, 0x02, 0x01, 0, 0x20)),

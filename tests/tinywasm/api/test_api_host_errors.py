@@ -149,7 +149,7 @@ def test_exports_are_not_set(store: Store) -> None:
         with pytest.raises(AttributeError):
             setattr(instance, name, None)
     with pytest.raises(TypeError):
-        exports["g"] = 9  # type: ignore[index]
+        exports["g"] = 9
     exports.g.set_value(store, 9)
     assert exports.g.value(store) == 9 and "f" in exports and "h" not in exports
 

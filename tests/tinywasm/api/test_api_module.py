@@ -160,7 +160,7 @@ def test_memory_types_are_made_either_way() -> None:
     assert (
         MemoryType(Limits(1), True)
         == MemoryType(Limits(1), is_64=True)
-        == MemoryType(Limits(1), ValType.i64())
-    )  # type: ignore[arg-type]
+        == MemoryType(Limits(1), ValType.i64())  # type: ignore[arg-type]
+    )
     assert MemoryType(Limits(1)).is_64 is False
     assert MemoryType(Limits(1), page_size_log2=0).page_size == 1

@@ -12,6 +12,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -142,6 +143,13 @@ OPEN: dict[str, Callable[[World], Any]] = {
     "reference ==": lambda w: w.reference == w.reference,
     "reference hash": lambda w: hash(w.reference) == hash(w.reference),
 }
+
+
+def define_module(world: World) -> None:
+    if not world.linker.allow_shadowing:
+        world.linker.define_module(world.store, str(time.monotonic_ns()), world.module)
+
+
 REFUSED: dict[str, Callable[[World], Any]] = {
     "Store.set_fuel": lambda w: w.store.set_fuel(1_000_000),
     "Store.get_fuel": lambda w: w.store.get_fuel() > 0,
@@ -174,15 +182,15 @@ REFUSED: dict[str, Callable[[World], Any]] = {
     "BoundFunc.__call__ with a reference": lambda w: w.exports.read(w.reference),
     "Instance.__init__": lambda w: Instance(w.store, w.module, [w.func]).exports.g(),
     "Linker.instantiate": lambda w: w.linker.instantiate(w.store, w.module).exports.g(),
-    "Linker.define_module": lambda w: (
-        w.linker.allow_shadowing or w.linker.define_module(w.store, str(time.monotonic_ns()), w.module)
-    ),
+    "Linker.define_module": define_module,
     "Linker.get of a host function": lambda w: w.linker.get(w.store, "host", "").type(w.store),
     "Linker.get_default": lambda w: w.linker.get_default(w.store, "nothing").type(w.store),
     "instantiate": lambda w: (
         tinywasm.instantiate("(module (table 1 funcref))", store=w.store).store is w.store
     ),
 }
+
+
 ACTIONS = {**OPEN, **REFUSED}
 # What ends the call, which is tested below; what engines call; what makes things of no store, or is refused.
 ELSEWHERE = {
@@ -356,7 +364,7 @@ def test_this_thread_may_do_everything_in_the_middle_of_a_call(
         def act(action: Callable[[World], Any] = action, seen: list[Any] = seen) -> None:
             seen.append(outcome(action, world))
 
-        world.waits = lambda act=act: context(act)
+        world.waits = partial(context, act)
         assert world.exports.wait(41) == 42, name
         assert seen == [expected], name
 

@@ -289,7 +289,7 @@ def test_configurations_are_copied_and_checked() -> None:
     with pytest.raises(ValueError, match="not supported"):
         config.wasm_threads = True
     with pytest.raises(AttributeError):
-        config.cranelift_opt_level = "speed"  # type: ignore[attr-defined]
+        config.cranelift_opt_level = "speed"
 
 
 def test_traps_and_exits_as_wasmtime_names_them() -> None:

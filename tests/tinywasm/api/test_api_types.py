@@ -82,8 +82,8 @@ def _tag(type: Any) -> Callable[[Store], object]:
         (_memory(1.5), TypeError, "integer"),
         (_memory("1"), TypeError, "integer"),
         (_memory(1, 2.0), TypeError, "integer"),
-        (lambda store: Memory(store, MemoryType((1, 2))), TypeError, "expected a Limits"),
-        (lambda store: Memory(store, Limits(1, 2)), TypeError, "expected a MemoryType"),
+        (lambda store: Memory(store, MemoryType((1, 2))), TypeError, "expected a Limits"),  # type: ignore[arg-type]
+        (lambda store: Memory(store, Limits(1, 2)), TypeError, "expected a MemoryType"),  # type: ignore[arg-type]
         (_table(5, 2), ValidationError, "minimum must not be greater than maximum"),
         (_table(-1), ValidationError, "must not be negative"),
         (_table(1 << 32), ValidationError, "table size"),
@@ -94,10 +94,10 @@ def _tag(type: Any) -> Callable[[Store], object]:
         (_table(1, address=FUNCREF), TypeError, "address type"),
         (_table(1, element=RefType(True, 3)), ValidationError, "unknown type 3"),
         (_table(1, element=RefType(True, -1)), ValidationError, "unknown type -1"),
-        (_table(1, element=RefType(True, "func")), ValidationError, "no value type"),
+        (_table(1, element=RefType(True, "func")), ValidationError, "no value type"),  # type: ignore[arg-type]
         (_table(1, element=RefType(True, DefinedType())), ValidationError, "no value type"),
         (_table(1, element=RefType(False, AbstractHeap.FUNC)), TypeError, "does not take None"),
-        (lambda store: Table(store, TableType(FUNCREF, None), None), TypeError, "expected a Limits"),
+        (lambda store: Table(store, TableType(FUNCREF, None), None), TypeError, "expected a Limits"),  # type: ignore[arg-type]
         (_global(None), TypeError, "expected a ValType"),
         (_global(I32, "yes"), TypeError, "expected a bool"),
         (_global(ValType()), ValidationError, "no value type"),
@@ -110,14 +110,14 @@ def _tag(type: Any) -> Callable[[Store], object]:
         (_func([], [RefType(True, 0)]), ValidationError, "unknown type 0"),
         (_func([I32] * 1001), ValidationError, "1001 parameters"),
         (_func([], [I32] * 1001), ValidationError, "1001 results"),
-        (lambda store: Func(store, FuncType(), None), TypeError, "expected a callable"),
+        (lambda store: Func(store, FuncType(), None), TypeError, "expected a callable"),  # type: ignore[arg-type]
         (_tag(5), TypeError, "expected a FuncType"),
         (_tag(None), TypeError, "expected a FuncType"),
         (_tag(FuncType([], [I32])), ValidationError, "non-empty tag result type"),
         (_tag(FuncType([ValType()])), ValidationError, "no value type"),
         (lambda store: Val(9, 9), TypeError, "expected a ValType"),  # type: ignore[arg-type]
-        (lambda store: Linker(store.engine).define_func("", "", 3, print), TypeError, "a FuncType"),
-        (lambda store: Linker(store.engine).define_func("", "", FuncType(), 3), TypeError, "a callable"),
+        (lambda store: Linker(store.engine).define_func("", "", 3, print), TypeError, "a FuncType"),  # type: ignore[arg-type]
+        (lambda store: Linker(store.engine).define_func("", "", FuncType(), 3), TypeError, "a callable"),  # type: ignore[arg-type]
         (
             lambda store: Linker(store.engine).define_func("", "", FuncType([ValType()]), print),
             ValidationError,

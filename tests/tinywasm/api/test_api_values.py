@@ -153,7 +153,8 @@ def test_any_object_passes_as_external_reference(same: tinywasm.Exports) -> None
 
         __hash__ = None  # type: ignore[assignment]
 
-    for value in (Strange(), [], "", b"", 1 << 100, float, same, Val):
+    values: tuple[Any, ...] = (Strange(), [], "", b"", 1 << 100, float, same, Val)
+    for value in values:
         assert same.externref(value) is value
     assert same.externref(Val.externref("x")) == "x"
     assert same.anyref("external") == "external"

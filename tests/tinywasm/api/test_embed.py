@@ -127,7 +127,7 @@ def test_exports_are_found_by_attribute_and_by_item(store: Store) -> None:
       (export "class" (func $f)))"""
     exports = tinywasm.instantiate(text, store=store).exports
     assert exports.snake_case() == exports["kebab-case"]() == exports[""]() == exports["class"]() == 1
-    assert exports.get() == exports.items() == exports["__len__"]() == 1
+    assert exports.get() == exports.items() == exports["__len__"]() == 1  # type: ignore[call-overload]
     assert len(exports) == 8 and "kebab-case" in exports and "nothing" not in exports
     assert isinstance(exports.memory, Memory) and isinstance(exports[0], Memory)
     assert exports.snake_case is exports.snake_case and isinstance(exports.snake_case, BoundFunc)
