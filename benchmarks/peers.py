@@ -15,8 +15,7 @@ from benchmarks.build import build_native
 from benchmarks.catalogue import Kernel
 from benchmarks.runtimes import tinywasm_environment
 from benchmarks.sessions import CommandSession, Failed, NativeSession, Session, WorkerSession, first_line
-from tinywasm.engine import native_available
-from tinywasm.engine.native import unavailable_because
+from tinywasm.engine import IMPLEMENTATIONS
 
 VERSION_TIMEOUT = 20
 
@@ -109,11 +108,11 @@ _COMMANDS = (
 def find_peers() -> Found:
     """tinywasm's engines first, then packages, commands, and native code."""
     found = Found()
-    _add_tinywasm(found, "python")
-    if native_available:
-        _add_tinywasm(found, "native")
-    else:
-        found.missing["tinywasm native"] = unavailable_because
+    for engine in reversed(IMPLEMENTATIONS.values()):
+        if engine.missing:
+            found.missing[f"tinywasm {engine.name}"] = engine.missing
+        else:
+            _add_tinywasm(found, engine.name)
     for package, module, loader, slow in _PACKAGES:
         if find_spec(module):
             mode = " (compile)" if loader == "pwasm" else ""

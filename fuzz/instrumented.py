@@ -11,8 +11,8 @@ from importlib import import_module
 import tinywasm.engine.native as native
 from fuzz.sanitize import BUILD, EXTENSIONS
 
-if native.unavailable_because:
-    raise ImportError(f"the native engine is not available: {native.unavailable_because}")
+if native.IMPLEMENTATION.missing:
+    raise ImportError(f"the native engine is not available: {native.IMPLEMENTATION.missing}")
 for name in EXTENSIONS:
     found = import_module(name).__file__ or ""
     if not (found.startswith(str(BUILD)) and found.endswith(".so")):

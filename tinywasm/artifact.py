@@ -1,4 +1,4 @@
-"""The serialized form of a module: five lines that say what made it, then the binary format.
+"""The serialized form of a module: four lines that say what made it, then the binary format.
 
 The lines keep an old or damaged file from being loaded. They keep nobody from forging one, so the module
 is decoded and validated as any other.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection
 
-from tinywasm.engine.native.opcodes import DIGEST
 from tinywasm.errors import WasmError
 from tinywasm.instructions import Feature
 from tinywasm.version import VERSION
@@ -29,13 +28,11 @@ def unpack(artifact: bytes, features: Collection[Feature]) -> bytes:
     Raises `WasmError` where that was done by another version of tinywasm or for other features, or where
     the bytes were changed since.
     """
-    magic, *rest = artifact.split(b"\n", 5)
-    if magic != _MAGIC or len(rest) != 5:
+    magic, *rest = artifact.split(b"\n", 4)
+    if magic != _MAGIC or len(rest) != 4:
         raise WasmError("this is not a serialized module")
     *maker, digest, binary = rest
-    for what, then, now in zip(
-        ("tinywasm version", "instruction table", "features"), maker, _maker(features), strict=True
-    ):
+    for what, then, now in zip(("tinywasm version", "features"), maker, _maker(features), strict=True):
         if then != now:
             shown = then[:40].decode("ascii", "backslashreplace")
             raise WasmError(
@@ -49,4 +46,4 @@ def unpack(artifact: bytes, features: Collection[Feature]) -> bytes:
 
 def _maker(features: Collection[Feature]) -> list[bytes]:
     names = " ".join(sorted(feature.value for feature in features))
-    return [text.encode() for text in (VERSION, DIGEST, names)]
+    return [text.encode() for text in (VERSION, names)]

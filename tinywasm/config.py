@@ -29,8 +29,8 @@ _SPELLED = {"wasm_wide_arithmetic": "wide_arithmetic", "wasm_custom_page_sizes":
 class Config:
     """Options of an engine, as arguments or attributes.
 
-    `engine`: "python", "native", or "auto", which takes native where it is built; the default comes from
-    the environment variable TINYWASM_ENGINE.
+    `engine`: the name of what runs the code, as `tinywasm --version` lists them, or "auto", which takes the
+    fastest that is there; the default comes from the environment variable TINYWASM_ENGINE.
     `wide_arithmetic`, `custom_page_sizes`: proposals beyond WebAssembly 3.0.
     `consume_fuel`: stores start with no fuel and every instruction costs one unit, a bulk
     instruction another one for each whole 64 bytes that it writes.

@@ -14,7 +14,7 @@ from tinywasm.api.instance import Instance
 from tinywasm.config import Engine
 from tinywasm.errors import LinkError
 from tinywasm.instance import Module, import_types, instantiate_with
-from tinywasm.runtime.module import Extern
+from tinywasm.runtime.storage import Extern
 from tinywasm.runtime.store import Store
 from tinywasm.types import ExternType, FuncType, GlobalType, ImportType
 

@@ -24,7 +24,8 @@ from tinywasm.module import (
     ImportDesc,
 )
 from tinywasm.runtime.func import FuncInstance
-from tinywasm.runtime.module import Extern, ModuleInstance
+from tinywasm.runtime.module import ModuleInstance
+from tinywasm.runtime.storage import Extern
 from tinywasm.runtime.store import Store
 from tinywasm.types import (
     DefinedType,
@@ -193,19 +194,27 @@ def instantiate(
 def instantiate_with(
     store: Store, module: Module, externs: Sequence[Extern], before_start: Bind | None = None
 ) -> ModuleInstance:
-    """As `instantiate`, with one external value for each import, in order."""
-    _check_imports(module, externs)
+    """As `instantiate`, with one external value for each import, in order.
+
+    The store is this thread's from beginning to end, as for one call.
+    """
     engine = backend(store)
-    engine.guard()
+    return engine.claimed(lambda: _instantiate(engine, store, module, externs, before_start))
+
+
+def _instantiate(
+    engine: Backend, store: Store, module: Module, externs: Sequence[Extern], before_start: Bind | None
+) -> ModuleInstance:
+    _check_imports(module, externs)
     store.limits.count("instances")
     with obeying(store.poll_time):
         instance = engine.instance(module.syntax, module.context)
         for extern in externs:
             instance.add(extern)
-        _allocate(engine, instance, module)
+        elems = _allocate(engine, instance, module)
         if len(module.syntax.exports) > STEPS:
             instance.gather_exports()
-        _run_segments(engine, instance)
+        _run_segments(engine, instance, elems)
     if before_start is not None:
         before_start(instance)
     if module.syntax.start is not None:
@@ -303,7 +312,8 @@ def _named(type: ExternType) -> str:
     return str(type) if isinstance(type, TagType) else f"{_kind(type)} {type}"
 
 
-def _allocate(engine: Backend, instance: ModuleInstance, module: Module) -> None:
+def _allocate(engine: Backend, instance: ModuleInstance, module: Module) -> list[list[Any]]:
+    """Make what the module defines; its element segments as raw references."""
     syntax, context = module.syntax, module.context
     for index, function in enumerate(watched(syntax.functions), context.imported_funcs):
         type = context.funcs[index]
@@ -325,6 +335,7 @@ def _allocate(engine: Backend, instance: ModuleInstance, module: Module) -> None
     ]
     if syntax.datas or elems:
         instance.set_segments([segment.init for segment in syntax.datas], elems)
+    return elems
 
 
 # Constants whose raw value is the immediate without its sign.
@@ -347,14 +358,13 @@ def _reference(engine: Backend, instance: ModuleInstance, item: int | Expr, type
     return instance.funcs[item] if isinstance(item, int) else _constant(engine, instance, item, type)
 
 
-def _run_segments(engine: Backend, instance: ModuleInstance) -> None:
+def _run_segments(engine: Backend, instance: ModuleInstance, elems: Sequence[Sequence[Any]]) -> None:
     """Active segments are written in order and dropped, declarative ones dropped."""
     for index, segment in enumerate(watched(instance.syntax.elems)):
         if segment.offset is not None:
-            references = instance.elems[index]
+            references = elems[index]
             table = instance.tables[segment.table]
             offset = _constant(engine, instance, segment.offset, table.type.address)
-            engine.guard()
             table.init(offset, references, 0, len(references))
         if segment.mode != "passive":
             instance.drop_elem(index)
@@ -362,6 +372,5 @@ def _run_segments(engine: Backend, instance: ModuleInstance) -> None:
         if data.offset is not None:
             memory = instance.memories[data.memory]
             offset = _constant(engine, instance, data.offset, memory.type.address)
-            engine.guard()
             memory.init(offset, data.init, 0, len(data.init))
             instance.drop_data(index)

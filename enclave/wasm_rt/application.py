@@ -44,7 +44,6 @@ from schannel.messages import (
     WriteResult,
 )
 from schannel.receipts import History
-from tinywasm.engine import native_available
 from tinywasm.runtime.func import FuncInstance
 
 from .access import Access
@@ -226,8 +225,7 @@ class Application:
         if request.module:
             exports = export_infos(self._programs.program(request.module).module)
         version = ".".join(map(str, VERSION))
-        engine = "native" if native_available else "python"
-        return InfoResult(version, engine, self._programs.names(), exports)
+        return InfoResult(version, self._programs.engine, self._programs.names(), exports)
 
     def _attested(self, request: CallRequest | RunRequest, number: int) -> Reply:
         """Call or run, and remember it for a receipt."""

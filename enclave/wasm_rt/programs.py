@@ -18,7 +18,8 @@ from tinywasm.engine import backend
 from tinywasm.instance import Module, instantiate
 from tinywasm.interruption import obeying
 from tinywasm.runtime.func import FuncInstance
-from tinywasm.runtime.module import Extern, ModuleInstance
+from tinywasm.runtime.module import ModuleInstance
+from tinywasm.runtime.storage import Extern
 from tinywasm.wasi import MemoryTree, Wasi, WasiConfig, run_command
 from tinywasm.wasi.abi import MODULE as WASI_MODULE
 
@@ -98,6 +99,11 @@ class Programs:
 
         self.interrupted_by = ""
         """Why the latest call or run was interrupted."""
+
+    @property
+    def engine(self) -> str:
+        """The name of the engine that runs the programs."""
+        return self._backend.name
 
     def names(self) -> tuple[str, ...]:
         """The names of what is deployed, in order."""

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tests.engines import ENGINES
 from tests.tinywasm.test_cli import ENVIRONMENT
 from tinywasm.cli import main
 from tinywasm.cli.main import TRAPPED
+from tinywasm.engine import IMPLEMENTATIONS
 
 DEBUG_PROGRAM = Path(__file__).parent / "debug_programs" / "average_dwarf5.wasm"
 
@@ -311,8 +313,8 @@ def test_features(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_engine_that_is_not_there(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("tinywasm.engine.native_available", False)
-    monkeypatch.setattr("tinywasm.engine.unavailable_because", "the extension was not built")
+    missing = replace(IMPLEMENTATIONS["native"], missing="the extension was not built")
+    monkeypatch.setitem(IMPLEMENTATIONS, "native", missing)
     assert main(["run", "--engine", "native", "fib.wat", "--invoke", "fib", "1"]) == 1
     assert "the native engine is not available: the extension was not built" in capsys.readouterr().err
 

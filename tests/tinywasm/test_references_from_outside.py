@@ -155,7 +155,7 @@ def test_another_thread_collects_while_a_store_allocates(store: Store) -> None:
     thread = threading.Thread(target=collect)
     thread.start()
     try:
-        e.allocate(300_000 if store.backend.native else 3000)
+        e.allocate(300_000 if store.backend.name == "native" else 3000)
     finally:
         done.set()
         thread.join()

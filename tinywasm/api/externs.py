@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 from tinywasm.api.func import from_raw, to_raw
 from tinywasm.api.handles import Handle, Storelike, store_of
-from tinywasm.engine import backend, native_available
+from tinywasm.engine import IMPLEMENTATIONS, backend
 from tinywasm.errors import Trap, TrapCode, WasmError
 from tinywasm.matching import define
 from tinywasm.types import GlobalType, MemoryType, TableType, TagType
 from tinywasm.validation import check_own_type
 
-if native_available and not TYPE_CHECKING:
-    from tinywasm.engine.native import _loop
-
-    _Buffered = _loop.Buffered
+_exporters = [each.exporter for each in IMPLEMENTATIONS.values() if each.exporter is not None]
+if _exporters and not TYPE_CHECKING:
+    _Buffered = _exporters[0]
 else:
     # From Python 3.12 on, Python itself gives a class with `__buffer__` the buffer protocol.
     class _Buffered:

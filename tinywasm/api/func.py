@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from tinywasm.api.handles import Handle, Storelike, StoreView, store_of, wrap
 from tinywasm.api.values import FROM_RAW, TO_RAW, Converter, to_reference
-from tinywasm.engine import backend, native_available
+from tinywasm.engine import backend
+from tinywasm.engine.interface import Entry
 from tinywasm.errors import WasmException
 from tinywasm.runtime.func import FuncInstance, host_function
 from tinywasm.runtime.store import Store
@@ -115,22 +116,22 @@ class _PlainBoundFunc(BoundFunc):
         return self._func
 
 
-if native_available:
-    from tinywasm.engine.native import _loop
-
-    class _NativeBoundFunc(_loop.Entry, BoundFunc):
-        """Numbers go in and out of the native engine without a detour through raw values."""
-
-        __slots__ = ()
+@cache
+def _bound_class(entry: type[Entry]) -> Any:
+    """`BoundFunc` for functions whose values an engine converts itself."""
+    return type("BoundFunc", (entry, BoundFunc), {"__slots__": (), "__module__": __name__})
 
 
 def bind(func: Func) -> BoundFunc:
     """The function without its store."""
     engine = backend(func._store)
-    if native_available and engine.native is not None and _loop.Entry.serves(func._raw):
-        shown = partial(_shown, func._store)
-        return _NativeBoundFunc(engine.native, func._raw, func, func._invoke, shown)
-    return _PlainBoundFunc(func)
+    entry = engine.entry(func._raw)
+    if entry is None:
+        return _PlainBoundFunc(func)
+    bound: BoundFunc = _bound_class(entry)(
+        engine, func._raw, func, func._invoke, partial(_shown, func._store)
+    )
+    return bound
 
 
 class Caller(StoreView):

@@ -17,8 +17,9 @@ from tinywasm.errors import Interrupted, LinkError
 from tinywasm.instance import Module, instantiate
 from tinywasm.interruption import obeying
 from tinywasm.runtime.func import FuncInstance
-from tinywasm.runtime.module import Extern, ModuleInstance
+from tinywasm.runtime.module import ModuleInstance
 from tinywasm.runtime.profile import Profile
+from tinywasm.runtime.storage import Extern
 from tinywasm.runtime.store import Store
 from tinywasm.wasi import Wasi, WasiConfig
 from tinywasm.wasi.abi import MODULE

@@ -12,8 +12,7 @@ from importlib import metadata
 
 from tinywasm.cli import completion, inspection, modules, objdump, repl, run, wast
 from tinywasm.cli.failures import failure
-from tinywasm.engine import native_available
-from tinywasm.engine.native import unavailable_because
+from tinywasm.engine import IMPLEMENTATIONS
 from tinywasm.errors import Trap, WasmError, WasmException
 
 # What a shell reports of a process that `abort` ended, and what wasmtime's command line answers to a trap.
@@ -80,5 +79,7 @@ def _version() -> str:
         version = metadata.version("tinywasm")
     except metadata.PackageNotFoundError:
         version = "(not installed)"
-    native = "native and python engine" if native_available else f"python engine, {unavailable_because}"
-    return f"tinywasm {version} ({platform.python_implementation()} {platform.python_version()}; {native})"
+    there = " and ".join(each.name for each in IMPLEMENTATIONS.values() if not each.missing)
+    missing = [f", no {each.name} one: {each.missing}" for each in IMPLEMENTATIONS.values() if each.missing]
+    engines = f"{there} engine{''.join(missing)}"
+    return f"tinywasm {version} ({platform.python_implementation()} {platform.python_version()}; {engines})"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from tinywasm.config import Config
+from tinywasm.engine import IMPLEMENTATIONS
 from tinywasm.errors import DecodeError, LinkError, ParseError, ValidationError, WasmError
 from tinywasm.instructions import Feature
 
@@ -66,8 +67,8 @@ def add_features(parser: argparse.ArgumentParser) -> None:
 def add_engine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--engine",
-        choices=("auto", "python", "native"),
-        help="what runs the code (default: auto, the native engine where it is built)",
+        choices=("auto", *IMPLEMENTATIONS),
+        help="what runs the code (default: auto, the fastest that is there)",
     )
 
 

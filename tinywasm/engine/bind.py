@@ -23,8 +23,8 @@ from tinywasm.matching import close_ref
 from tinywasm.module import Expr
 from tinywasm.numerics.floats import f32_from_bits, f64_from_bits
 from tinywasm.runtime.func import FuncInstance
-from tinywasm.runtime.heap import TagInstance
 from tinywasm.runtime.module import ModuleInstance
+from tinywasm.runtime.storage import Tag
 from tinywasm.types import (
     F32,
     F64,
@@ -83,7 +83,7 @@ class Scope:
     A clause is (tag or None for all, whether the exception goes along, target, places of the values).
     """
 
-    clauses: list[tuple[TagInstance | None, bool, Block, list[int]]]
+    clauses: list[tuple[Tag | None, bool, Block, list[int]]]
     parent: Scope | None
 
 

@@ -11,11 +11,11 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
+from tinywasm.engine.python.instance import PythonModuleInstance
 from tinywasm.errors import Trap, TrapCode
 from tinywasm.numerics.floats import f32_from_bits
 from tinywasm.runtime.heap import ArrayInstance, StructInstance, check_array_length
 from tinywasm.runtime.memory import MemoryInstance
-from tinywasm.runtime.module import ModuleInstance
 from tinywasm.runtime.store import Store
 from tinywasm.runtime.table import TableInstance
 from tinywasm.types import F32, F64, I32, I64, V128, DefinedType, PackedType, StorageType
@@ -83,7 +83,7 @@ def memory_copy(stack: Stack, imm: tuple[Store, MemoryInstance, MemoryInstance])
     _move(store, to.data, target, memory.data, source, count, _BYTES)
 
 
-def memory_init(stack: Stack, imm: tuple[ModuleInstance, int, MemoryInstance]) -> None:
+def memory_init(stack: Stack, imm: tuple[PythonModuleInstance, int, MemoryInstance]) -> None:
     instance, segment, memory = imm
     count, source, target = stack.pop(), stack.pop(), stack.pop()
     data = instance.datas[segment]
@@ -134,7 +134,7 @@ def table_copy(stack: Stack, imm: tuple[Store, TableInstance, TableInstance]) ->
     _move(store, to.elements, target, table.elements, source, count, _ELEMENTS)
 
 
-def table_init(stack: Stack, imm: tuple[ModuleInstance, int, TableInstance]) -> None:
+def table_init(stack: Stack, imm: tuple[PythonModuleInstance, int, TableInstance]) -> None:
     instance, segment, table = imm
     count, source, target = stack.pop(), stack.pop(), stack.pop()
     elem = instance.elems[segment]
@@ -245,7 +245,7 @@ def _decode(
         to[at + start : at + end] = _decoded(data[source + start * size : source + end * size], storage)
 
 
-def array_new_data(stack: Stack, imm: tuple[ModuleInstance, DefinedType, StorageType, int]) -> None:
+def array_new_data(stack: Stack, imm: tuple[PythonModuleInstance, DefinedType, StorageType, int]) -> None:
     instance, defined, storage, segment = imm
     count, source, size = stack.pop(), stack[-1], storage_size(storage)
     data = instance.datas[segment]
@@ -255,7 +255,7 @@ def array_new_data(stack: Stack, imm: tuple[ModuleInstance, DefinedType, Storage
     stack[-1] = array
 
 
-def array_new_elem(stack: Stack, imm: tuple[ModuleInstance, DefinedType, int]) -> None:
+def array_new_elem(stack: Stack, imm: tuple[PythonModuleInstance, DefinedType, int]) -> None:
     instance, defined, segment = imm
     count, source = stack.pop(), stack[-1]
     elem = instance.elems[segment]
@@ -288,7 +288,7 @@ def array_copy(stack: Stack, imm: tuple[Store, StorageType]) -> None:
     _move(store, target.elements, index, source.elements, source_index, count, _ELEMENTS)
 
 
-def array_init_data(stack: Stack, imm: tuple[ModuleInstance, StorageType, int]) -> None:
+def array_init_data(stack: Stack, imm: tuple[PythonModuleInstance, StorageType, int]) -> None:
     instance, storage, segment = imm
     count, source, index = stack.pop(), stack.pop(), stack.pop()
     array = as_array(stack.pop())
@@ -299,7 +299,7 @@ def array_init_data(stack: Stack, imm: tuple[ModuleInstance, StorageType, int]) 
     _decode(instance.store, array.elements, index, data, source, count, storage)
 
 
-def array_init_elem(stack: Stack, imm: tuple[ModuleInstance, int]) -> None:
+def array_init_elem(stack: Stack, imm: tuple[PythonModuleInstance, int]) -> None:
     instance, segment = imm
     count, source, index = stack.pop(), stack.pop(), stack.pop()
     array = as_array(stack.pop())

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tinywasm.engine.bulk import as_array
+from tinywasm.engine.python.instance import PythonModuleInstance
 from tinywasm.errors import Trap, TrapCode, WasmException
 from tinywasm.numerics.floats import f32_from_bits, f32_to_bits
 from tinywasm.runtime.func import FuncInstance
@@ -24,14 +25,13 @@ from tinywasm.runtime.heap import (
     is_instance,
 )
 from tinywasm.runtime.memory import MemoryInstance
-from tinywasm.runtime.module import ModuleInstance
 from tinywasm.runtime.profile import Profile, Record
 from tinywasm.runtime.store import Store
 from tinywasm.runtime.table import TableInstance
 from tinywasm.types import DefinedType, RefType
 
 if TYPE_CHECKING:
-    from tinywasm.engine.python import PythonBackend
+    from tinywasm.engine.python.backend import PythonBackend
 
 Frame = list[Any]
 Stack = list[Any]
@@ -320,8 +320,8 @@ def memory_grow(stack: Stack, memory: MemoryInstance) -> None:
     stack[-1] = memory.failure if old < 0 else old
 
 
-def data_drop(stack: Stack, imm: tuple[ModuleInstance, int]) -> None:
-    imm[0].datas[imm[1]] = b""
+def data_drop(stack: Stack, imm: tuple[PythonModuleInstance, int]) -> None:
+    imm[0].drop_data(imm[1])
 
 
 # Tables
@@ -341,8 +341,8 @@ def table_size(stack: Stack, table: TableInstance) -> None:
     stack.append(len(table.elements))
 
 
-def elem_drop(stack: Stack, imm: tuple[ModuleInstance, int]) -> None:
-    imm[0].elems[imm[1]] = []
+def elem_drop(stack: Stack, imm: tuple[PythonModuleInstance, int]) -> None:
+    imm[0].drop_elem(imm[1])
 
 
 def fetch_indirect(frame: Frame, imm: tuple[TableInstance, DefinedType, int, int]) -> None:

@@ -58,13 +58,15 @@ class Call:
     """A call from Python, of this thread.
 
     `depth` counts the activations of Wasm functions below what it calls next; `caller` is the instance
-    whose code calls the host function under way. Setting `over` ends it, whatever happens next.
+    whose code calls the host function under way. Setting `over` ends it, whatever happens next. One that
+    does not `run` code only keeps other threads out.
     """
 
-    __slots__ = ("caller", "depth", "over", "thread")
+    __slots__ = ("caller", "depth", "over", "run", "thread")
 
-    def __init__(self) -> None:
+    def __init__(self, run: bool = True) -> None:
         self.thread = _here.thread
+        self.run = run
         self.depth = 0
         self.caller: Any = None
         self.over = False
@@ -133,5 +135,6 @@ class Calls:
         if self.latest(call.thread) is not call:
             raise out_of_order()
 
-    def __len__(self) -> int:
-        return len(self._open)
+    def running(self) -> int:
+        """How many calls that run code are under way."""
+        return sum(call.run for call in self._open)

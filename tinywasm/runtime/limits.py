@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 from operator import index
-from typing import Any
 
 from tinywasm.errors import Trap, TrapCode
 from tinywasm.types import MemoryType, TableType
@@ -15,8 +14,8 @@ class ResourceLimits:
 
     `memory_size` (bytes) and `table_elements` hold for each memory and table, also one that is there
     already; `instances`, `tables` and `memories` for all that were ever made in the store. `total_memory`
-    (bytes) holds for what memories, tables and objects take together: a store's compiled side (`native`)
-    counts that itself, elsewhere everything that counts has a `Lease`.
+    (bytes) holds for what memories, tables and objects take together: an engine that makes these itself
+    counts that, elsewhere everything that counts has a `Lease`.
     """
 
     def __init__(self) -> None:
@@ -24,7 +23,6 @@ class ResourceLimits:
         self.table_elements: int | None = None
         self.total_memory: int | None = None
         self.used = 0
-        self.native: Any = None
         self.counts = {"instances": 0, "tables": 0, "memories": 0}
         self.most: dict[str, int] = {}
 
@@ -36,16 +34,12 @@ class ResourceLimits:
             self.memory_size = memory_size
         if table_elements >= 0:
             self.table_elements = table_elements
-        if self.native is not None:
-            self.native.limit_each(self.memory_size, self.table_elements)
         self.most.update({kind: most for kind, most in counts.items() if most >= 0})
 
     def set_total(self, total: int) -> None:
         """Replace the limit of everything together; a negative number gives none."""
         if total >= 0:
             self.total_memory = total
-            if self.native is not None:
-                self.native.limit_total(total)
 
     def fits(self, size: int) -> bool:
         """Whether the store may take `size` more bytes."""

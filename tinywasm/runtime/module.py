@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, Union
+from abc import ABC, abstractmethod
+from typing import Any
 
 from tinywasm.interruption import watched
 from tinywasm.module import DecodedModule
 from tinywasm.runtime.func import FuncInstance
-from tinywasm.runtime.globals import GlobalInstance
-from tinywasm.runtime.heap import TagInstance
-from tinywasm.runtime.memory import MemoryInstance
+from tinywasm.runtime.storage import Extern, Global, Memory, Table, Tag
 from tinywasm.runtime.store import Store
-from tinywasm.runtime.table import TableInstance
 from tinywasm.validation.context import Context
-
-Extern = Union[FuncInstance, TableInstance, MemoryInstance, GlobalInstance, TagInstance]  # noqa: UP007
-
 
 _SPACES = {"func": "funcs", "table": "tables", "memory": "memories", "global": "globals", "tag": "tags"}
 # Of each instance the same, since instances are many: a list comes with the first member.
 _NOTHING: Any = ()
 
 
-class ModuleInstance:
-    """The index spaces of one instance, imports first. A dropped segment is empty."""
+class ModuleInstance(ABC):
+    """The index spaces of one instance, imports first. Its segments are the engine's."""
 
     __slots__ = (
-        "_exports", "context", "datas", "elems", "funcs", "globals",
+        "_exports", "context", "funcs", "globals",
         "memories", "source_lines", "store", "syntax", "tables", "tags", "types",
     )  # fmt: skip
 
@@ -36,12 +31,10 @@ class ModuleInstance:
         self.context = context
         self.types = context.types
         self.funcs: list[FuncInstance] = _NOTHING
-        self.tables: list[TableInstance] = _NOTHING
-        self.memories: list[MemoryInstance] = _NOTHING
-        self.globals: list[GlobalInstance] = _NOTHING
-        self.tags: list[TagInstance] = _NOTHING
-        self.elems: list[list[Any]] = _NOTHING
-        self.datas: list[bytes] = _NOTHING
+        self.tables: list[Table] = _NOTHING
+        self.memories: list[Memory] = _NOTHING
+        self.globals: list[Global] = _NOTHING
+        self.tags: list[Tag] = _NOTHING
         self._exports: dict[str, Extern] | None = None
         # What backtraces read of the module's debugging information, at the first one.
         self.source_lines: Any = None
@@ -75,13 +68,14 @@ class ModuleInstance:
         else:
             setattr(self, _SPACES[extern.kind], [extern])
 
+    @abstractmethod
     def set_segments(self, datas: list[bytes], elems: list[list[Any]]) -> None:
         """Give the segments, once; element segments as raw references."""
-        self.datas = datas
-        self.elems = elems
 
+    @abstractmethod
     def drop_data(self, index: int) -> None:
-        self.datas[index] = b""
+        """Make a data segment an empty one. Its bytes are the module's."""
 
+    @abstractmethod
     def drop_elem(self, index: int) -> None:
-        self.elems[index] = []
+        """Make an element segment an empty one, and let go of what it refers to."""

@@ -23,11 +23,12 @@ BYTES_A_UNIT = 64
 class Store(Unique):
     """Owns the instances made in it, and their fuel, time, limits and call depth.
 
-    A store is used by one thread at a time: while a thread's call is under way, everything that another
-    one does with the store or what lives in it raises `WasmError`, but for `interrupt`, `clear_interrupt`
-    and reading and writing memories. Calls end in the reverse order of their beginning: where greenlets
-    would break it, the call whose turn it is not ends with `WasmError`. In a forked process only the
-    thread that forked goes on; a store that another one was using raises `WasmError` there for good.
+    A store is used by one thread at a time: while a thread's call is under way, or it makes an instance,
+    everything that another one does with the store or what lives in it raises `WasmError`, but for
+    `interrupt`, `clear_interrupt` and reading and writing memories. Calls end in the reverse order of their
+    beginning: where greenlets would break it, the call whose turn it is not ends with `WasmError`. In a
+    forked process only the thread that forked goes on; a store that another one was using raises
+    `WasmError` there for good.
     """
 
     # What runs code for this store; the engine chooses it when it is first needed.
@@ -162,6 +163,8 @@ class Store(Unique):
         total_memory = index(total_memory)
         self.limits.set(memory_size, table_elements, counts)
         self.limits.set_total(total_memory)
+        if self.backend is not None:
+            self.backend.limits_changed()
 
     def set_wasi(self, wasi: Any) -> None:
         """What programs of this store see of the system, a `WasiConfig`; for `Linker.define_wasi`."""

@@ -23,7 +23,8 @@ from tinywasm.errors import (
 )
 from tinywasm.instance import Module, instantiate, invoke
 from tinywasm.runtime.func import FuncInstance
-from tinywasm.runtime.module import Extern, ModuleInstance
+from tinywasm.runtime.module import ModuleInstance
+from tinywasm.runtime.storage import Extern
 from tinywasm.runtime.store import Store
 from tinywasm.types import RefType, ValType
 from tinywasm.wast.commands import (

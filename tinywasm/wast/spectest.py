@@ -8,7 +8,7 @@ from typing import Any
 from tinywasm.engine import Backend
 from tinywasm.numerics.floats import f32_round
 from tinywasm.runtime.func import FuncInstance, host_function
-from tinywasm.runtime.module import Extern
+from tinywasm.runtime.storage import Extern
 from tinywasm.types import (
     F32,
     F64,

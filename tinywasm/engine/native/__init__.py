@@ -1,30 +1,36 @@
 """The native engine: register code in a compiled dispatch loop (`_loop`).
 
-`native_available` tells whether the extension is built and fits this instruction table;
-`unavailable_because` is the reason where it is not.
+It can run where the extension is built and fits this instruction table.
 """
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 
-from tinywasm.engine.native.opcodes import DIGEST
+from tinywasm.engine.interface import Backend, Implementation
+from tinywasm.engine.native.digest import DIGEST
+from tinywasm.runtime.store import Store
 
-_INTERFACE = 11
+_INTERFACE = 12
 
 
-def _reason() -> str:
-    """Why the extension cannot be used, or an empty string."""
+def _load() -> Callable[[Store], Backend]:
+    from tinywasm.engine.native.backend import NativeBackend
+
+    return NativeBackend
+
+
+def _implementation() -> Implementation:
     try:
         _loop = importlib.import_module("tinywasm.engine.native._loop")
     except ModuleNotFoundError:
-        return "the extension was not built"
+        return Implementation("native", _load, "the extension was not built")
     except ImportError as error:
-        return f"the extension does not load: {error}"
+        return Implementation("native", _load, f"the extension does not load: {error}")
     if _loop.TABLE_DIGEST != DIGEST or getattr(_loop, "INTERFACE", 0) != _INTERFACE:
-        return "the extension was built from other sources; build it again"
-    return ""
+        return Implementation("native", _load, "the extension was built from other sources; build it again")
+    return Implementation("native", _load, exporter=_loop.Buffered)
 
 
-unavailable_because = _reason()
-native_available = not unavailable_because
+IMPLEMENTATION = _implementation()

@@ -217,6 +217,7 @@ cdef extern from "native.h" nogil:
     int tw_memory_open(Memory *memory, uint64_t size)
     int64_t tw_memory_grow(Memory *memory, uint64_t pages)
     int64_t tw_table_enlarge(Table *table, uint64_t count, uint64_t value)
+    void tw_elem_drop(Segment *elem)
     Object *tw_new_exn(Store *store, Tag *tag)
     Object *tw_new_host(Store *store, void *python)
     int tw_is_instance(uint64_t ref, TypeInfo *concrete, int heap, int nullable)
@@ -231,8 +232,8 @@ cdef extern from "native.h":
 
 
 TABLE_DIGEST = tw_table_digest().decode()
-# Raised with every change of what this module offers to Python: see `native_available`.
-INTERFACE = 11
+# Raised with every change of what this module offers to Python: see `engine.native`.
+INTERFACE = 12
 
 
 def collect_first_at(uint64_t allocated):
@@ -484,11 +485,15 @@ cdef class NativeTag:
         self.tag.python = <void *>self
 
 
+cdef uint64_t _most(limit):
+    return UINT64_MAX if limit is None else min(limit, UINT64_MAX)
+
+
 cdef struct Call:
     uint64_t *base
     int64_t depth, reached
     PyObject *caller
-    bint over
+    bint over, runs
 
 
 cdef class NativeStore:
@@ -496,9 +501,10 @@ cdef class NativeStore:
 
     `calls` has `nested` calls from Python, each of which began with the stack's top at `base` and `depth`
     frames, and came to `reached` when it last called a host function; `caller` is the instance that a
-    host function was called for. They are all of one thread: `running`, as no other thread is ever called, when the process had
-    been forked `forks` times. Greenlets may end them in another order than that of their beginning: what
-    is over goes when it is the last.
+    host function was called for; one that `runs` no code only keeps other threads out. They are all of one
+    thread: `running`, as no other thread is ever called, when the process had been forked `forks` times.
+    Greenlets may end them in another order than that of their beginning: what is over goes when it is the
+    last.
     """
 
     cdef Store c
@@ -520,8 +526,7 @@ cdef class NativeStore:
         if self.c.budget == NULL:
             raise MemoryError
         self.c.budget.holders = 1
-        self.limit_each(owner.limits.memory_size, owner.limits.table_elements)
-        self.limit_total(owner.limits.total_memory)
+        self.set_limits(owner.limits)
         self.owner = owner
         self.metered = owner.fuel is not None
         self.c.poll_wanted = 1
@@ -586,7 +591,7 @@ cdef class NativeStore:
             self.running, self.forks = PyThreadState_GetID(PyThreadState_Get()), _forks
             self.c.thread = PyThread_get_thread_ident()
         call = &self.calls[self.nested]
-        call.base, call.caller, call.over = self.c.top, NULL, False
+        call.base, call.caller, call.over, call.runs = self.c.top, NULL, False, True
         call.depth = call.reached = self.c.depth
         self.nested += 1
         return self.nested - 1
@@ -631,6 +636,21 @@ cdef class NativeStore:
         finally:
             self.end(number)
 
+    def claimed(self, work):
+        """What `work` returns; meanwhile other threads are kept out."""
+        cdef Py_ssize_t number = self.begin()
+        self.calls[number].runs = False
+        try:
+            return work()
+        finally:
+            self.end(number)
+
+    cdef Py_ssize_t running_calls(self):
+        cdef Py_ssize_t index, count = 0
+        for index in range(self.nested):
+            count += self.calls[index].runs
+        return count
+
     def collect(self):
         """Collect now."""
         # Claimed as for a call, since a long collection lets other threads run.
@@ -648,14 +668,11 @@ cdef class NativeStore:
         if self.c.thread_state != NULL:
             _acquire_gil(&self.c)
 
-    def limit_total(self, limit):
-        """The most bytes that memories, tables and objects may take together; None for no limit."""
-        self.c.budget.limit = UINT64_MAX if limit is None else min(limit, UINT64_MAX)
-
-    def limit_each(self, memory_size, table_elements):
-        """The most bytes of each memory, and elements of each table; None for no limit."""
-        self.c.budget.memory_size = UINT64_MAX if memory_size is None else min(memory_size, UINT64_MAX)
-        self.c.budget.table_elements = UINT64_MAX if table_elements is None else min(table_elements, UINT64_MAX)
+    def set_limits(self, limits):
+        """Keep to what a `ResourceLimits` says from now on."""
+        self.c.budget.limit = _most(limits.total_memory)
+        self.c.budget.memory_size = _most(limits.memory_size)
+        self.c.budget.table_elements = _most(limits.table_elements)
 
     cdef int admit(self, Budget **budget, uint64_t bytes) except -1:
         """The budget for a new memory or table of that size. Raises `Trap` where it is too much."""
@@ -909,7 +926,7 @@ cdef class NativeStore:
             error, self.pending = self.pending, None
             # Not where it was caught: with no Python stack left, making the trap may raise the next one,
             # which can go on from here but not from a function that the loop calls.
-            if isinstance(error, RecursionError) and used_up_by_nesting(error, self.nested):
+            if isinstance(error, RecursionError) and used_up_by_nesting(error, self.running_calls()):
                 raise StackExhausted from error
             if isinstance(error, Trap):
                 error.frames = [*error.frames, *self._frames(base, depth)]
@@ -1134,8 +1151,9 @@ cdef class Entry:
     cdef object slow, shown
     cdef readonly object func
 
-    def __cinit__(self, NativeStore store not None, instance, func, slow, shown):
+    def __cinit__(self, backend, instance, func, slow, shown):
         """`func` is the handle that the callable stands for."""
+        cdef NativeStore store = backend.native
         self.store = store
         self.func = func
         self.target = store.func_of(instance)
@@ -1474,13 +1492,15 @@ cdef class NativeModule:
 cdef class NativeInstance:
     """The index spaces as the loop reads them, filled as `add` brings each external value.
 
-    `owner` is the `NativeModuleInstance`, whose own index spaces keep everything alive.
+    `owner` is the `NativeModuleInstance`, whose own index spaces keep everything alive. The segments are here
+    alone; `contents` keeps the data segments' bytes, which are the module's.
     """
 
     cdef Instance c
     cdef NativeStore store
     cdef NativeModule module
     cdef object owner
+    cdef tuple contents
     cdef Func *own
     cdef uint64_t own_count, own_used
 
@@ -1555,15 +1575,20 @@ cdef class NativeInstance:
     def set_segments(self, datas, elems):
         """The data segments' bytes and the element segments' raw references, once."""
         cdef uint64_t index
+        self.contents = tuple(datas)
         self.c.datas = <Segment *>calloc(len(datas) or 1, sizeof(Segment))
+        self.c.elems = <Segment *>calloc(len(elems) or 1, sizeof(Segment))
+        if self.c.datas == NULL or self.c.elems == NULL:
+            raise MemoryError
         self.c.data_count = len(datas)
         for index, data in enumerate(datas):
             self.c.datas[index].bytes = _contents(data)
             self.c.datas[index].length = len(data)
-        self.c.elems = <Segment *>calloc(len(elems) or 1, sizeof(Segment))
         self.c.elem_count = len(elems)
         for index, elem in enumerate(elems):
             self.c.elems[index].refs = <uint64_t *>calloc(len(elem) or 1, 8)
+            if self.c.elems[index].refs == NULL:
+                raise MemoryError
             for place, value in enumerate(watched(elem)):
                 self.c.elems[index].refs[<uint64_t>place] = self.store.from_python(value)
                 self.c.elems[index].length = place + 1
@@ -1572,7 +1597,7 @@ cdef class NativeInstance:
         self.c.datas[index].length = 0
 
     def drop_elem(self, uint64_t index):
-        self.c.elems[index].length = 0
+        tw_elem_drop(&self.c.elems[index])
 
     def evaluate(self, NativeCode code, definition):
         """The value of a constant expression lowered as a function of type `definition`."""

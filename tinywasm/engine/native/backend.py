@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from tinywasm.engine.native import _loop
 from tinywasm.engine.native.select import lower, lower_constant
@@ -11,10 +11,13 @@ from tinywasm.interruption import obeying
 from tinywasm.matching import define
 from tinywasm.module import DecodedModule, Expr
 from tinywasm.runtime.func import FuncInstance
-from tinywasm.runtime.module import Extern, ModuleInstance
+from tinywasm.runtime.module import ModuleInstance
+from tinywasm.runtime.storage import Extern, Global, Memory, Table, Tag
 from tinywasm.runtime.store import Store
 from tinywasm.types import FuncType, GlobalType, MemoryType, TableType, TagType, ValType
 from tinywasm.validation import Context
+
+_Made = TypeVar("_Made")
 
 
 class NativeModuleInstance(ModuleInstance):
@@ -32,15 +35,12 @@ class NativeModuleInstance(ModuleInstance):
         self.native.add(extern)
 
     def set_segments(self, datas: list[bytes], elems: list[list[Any]]) -> None:
-        super().set_segments(datas, elems)
         self.native.set_segments(datas, elems)
 
     def drop_data(self, index: int) -> None:
-        super().drop_data(index)
         self.native.drop_data(index)
 
     def drop_elem(self, index: int) -> None:
-        super().drop_elem(index)
         self.native.drop_elem(index)
 
 
@@ -57,6 +57,7 @@ class NativeBackend:
     """See `engine.Backend`."""
 
     __slots__ = ("config", "native", "profiled", "store")
+    name = "native"
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -97,20 +98,24 @@ class NativeBackend:
     def guard(self) -> None:
         self.native.guard()
 
-    def memory(self, type: MemoryType) -> Any:
+    def claimed(self, work: Callable[[], _Made]) -> _Made:
+        made: _Made = self.native.claimed(work)
+        return made
+
+    def memory(self, type: MemoryType) -> Memory:
         self.guard()
         self.store.limits.count_memory(type)
         return _loop.NativeMemory(self.native, type, self.config.max_memory_pages)
 
-    def table(self, type: TableType, init: Any) -> Any:
+    def table(self, type: TableType, init: Any) -> Table:
         self.guard()
         self.store.limits.count_table(type)
         return _loop.NativeTable(self.native, type, init, self.config.max_table_elements)
 
-    def glob(self, type: GlobalType, value: Any) -> Any:
+    def glob(self, type: GlobalType, value: Any) -> Global:
         return _loop.NativeGlobal(self.native, type, value)
 
-    def tag(self, type: TagType) -> Any:
+    def tag(self, type: TagType) -> Tag:
         self.guard()
         return _loop.NativeTag(type)
 
@@ -129,11 +134,17 @@ class NativeBackend:
             return self.native.call(func, args)
         return self.native.call_host(func, args, caller)
 
+    def entry(self, func: FuncInstance) -> type[_loop.Entry] | None:
+        return _loop.Entry if _loop.Entry.serves(func) else None
+
     def caller(self) -> ModuleInstance | None:
         return self.native.caller()
 
     def collect(self) -> None:
         self.native.collect()
+
+    def limits_changed(self) -> None:
+        self.native.set_limits(self.store.limits)
 
     def want_poll(self) -> None:
         self.native.want_poll()

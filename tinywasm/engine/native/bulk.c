@@ -158,6 +158,13 @@ int tw_table_init(Store *store, int metered, Table *to, const Segment *elem, con
     return move(store, (uint8_t *)(to->elements + s[0]), (const uint8_t *)(elem->refs + s[1]), s[2] * 8);
 }
 
+void tw_elem_drop(Segment *elem) {
+    elem->length = 0;
+    /* Never down to nothing: an index, which can only be 0, is added to the pointer. */
+    uint64_t *least = realloc(elem->refs, sizeof *least);
+    if (least) elem->refs = least;
+}
+
 static uint64_t packed(char kind, uint64_t value) {
     return kind == 'b' ? value & 0xFF : kind == 'h' ? value & 0xFFFF : value;
 }

@@ -416,7 +416,7 @@ poll: {
         Table *to = instance->tables[pc->imm >> 32];
         BULK(REFERENCES(pc->a + 2), tw_table_init(store, pc->c, to, &instance->elems[(uint32_t)pc->imm], fp + pc->a));
     }
-    OP(elem_drop) { instance->elems[pc->imm].length = 0; NEXT; }
+    OP(elem_drop) { tw_elem_drop(&instance->elems[pc->imm]); NEXT; }
 
     /* References. */
 

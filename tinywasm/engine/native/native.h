@@ -249,6 +249,8 @@ int tw_memory_open(Memory *memory, uint64_t size);
 int64_t tw_memory_grow(Memory *memory, uint64_t pages);
 /* The same for a table, without a store: a call is not under way. */
 int64_t tw_table_enlarge(Table *table, uint64_t count, uint64_t value);
+/* An element segment is empty from now on. */
+void tw_elem_drop(Segment *elem);
 
 /* The bulk instructions, and constructors of aggregates, with their operands from `s` on, in order; results
    are left at `s`. Each returns a trap code. `metered` ones pay with fuel for the bytes that they write,

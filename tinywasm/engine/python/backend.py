@@ -8,8 +8,8 @@ Wasm nests.
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from tinywasm.engine.backtrace import frame
 from tinywasm.engine.bind import (
@@ -24,6 +24,7 @@ from tinywasm.engine.bind import (
     bind,
     bind_constant,
 )
+from tinywasm.engine.python.instance import PythonModuleInstance
 from tinywasm.engine.recursion import used_up_by_nesting
 from tinywasm.errors import Frame, StackExhausted, Trap, TrapCode, WasmException
 from tinywasm.interruption import obeying
@@ -40,6 +41,7 @@ from tinywasm.runtime.table import TableInstance
 from tinywasm.types import GlobalType, MemoryType, TableType, TagType, ValType
 from tinywasm.validation import Context
 
+_Made = TypeVar("_Made")
 # A caller's activation: its frame, the block whose CALL is under way, and how many slots the activations
 # below it hold.
 _Activation = tuple[list[Any], Block, int]
@@ -62,7 +64,7 @@ def ready(func: FuncInstance) -> Code:
 class PythonBackend:
     """See `engine.Backend`."""
 
-    native = None
+    name = "python"
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -73,6 +75,15 @@ class PythonBackend:
 
     def guard(self) -> None:
         self.calls.guard()
+
+    def claimed(self, work: Callable[[], _Made]) -> _Made:
+        claim = Call(run=False)
+        try:
+            self.calls.begin(claim)
+            return work()
+        finally:
+            claim.over = True
+            self.calls.end(claim)
 
     def memory(self, type: MemoryType) -> MemoryInstance:
         self.guard()
@@ -98,7 +109,7 @@ class PythonBackend:
 
     def instance(self, syntax: DecodedModule, context: Context) -> ModuleInstance:
         self.guard()
-        return ModuleInstance(self.store, syntax, context)
+        return PythonModuleInstance(self.store, syntax, context)
 
     def constant(self, instance: ModuleInstance, expr: Expr, type: ValType) -> Any:
         self.guard()
@@ -145,7 +156,7 @@ class PythonBackend:
         try:
             results = func.host(*args)
         except RecursionError as error:
-            if used_up_by_nesting(error, len(self.calls)):
+            if used_up_by_nesting(error, self.calls.running()):
                 raise StackExhausted from error
             raise
         except WasmException:
@@ -158,10 +169,16 @@ class PythonBackend:
             self.poll()
         return results
 
+    def entry(self, func: FuncInstance) -> None:
+        """Values are converted outside."""
+
     def caller(self) -> ModuleInstance | None:
         call = self.calls.latest()
         instance: ModuleInstance | None = call.caller if call else None
         return instance
+
+    def limits_changed(self) -> None:
+        """They are looked up where something is taken."""
 
     def want_poll(self) -> None:
         self.poll_wanted = True

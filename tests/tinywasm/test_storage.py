@@ -1,0 +1,239 @@
+"""Memories, tables, globals, tags and segments: the same to all outside, whichever engine has them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from greenlet import getcurrent, greenlet
+
+import tinywasm
+from tests.engines import ENGINES
+from tinywasm import Config, Engine, Instance, Module, Store, Trap, TrapCode, WasmError
+from tinywasm.engine import backend
+from tinywasm.instance import instantiate_with
+from tinywasm.matching import define
+from tinywasm.runtime import storage
+from tinywasm.types import FUNCREF, I32, FuncType, GlobalType, Limits, MemoryType, TableType, TagType
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> Engine:
+    return Engine(Config(engine=request.param))
+
+
+@pytest.fixture
+def store(engine: Engine) -> Store:
+    return Store(engine)
+
+
+def made(store: Store, kind: str) -> Any:
+    engine = backend(store)
+    makers: dict[str, Callable[[], Any]] = {
+        "Memory": lambda: engine.memory(MemoryType(Limits(1, 3))),
+        "Table": lambda: engine.table(TableType(FUNCREF, Limits(1, 3)), None),
+        "Global": lambda: engine.glob(GlobalType(I32, True), 7),
+        "Tag": lambda: engine.tag(TagType(define(FuncType((I32,), ())))),
+    }
+    return makers[kind]()
+
+
+@pytest.mark.parametrize("kind", ["Memory", "Table", "Global", "Tag"])
+def test_both_engines_keep_to_the_interface(store: Store, kind: str) -> None:
+    protocol = getattr(storage, kind)
+    members = {name for name in vars(protocol) if not name.startswith("_")} | set(protocol.__annotations__)
+    item = made(store, kind)
+    assert members and not [name for name in members if not hasattr(item, name)]
+    assert item.kind == kind.lower()
+
+
+def test_a_memory_grows(store: Store) -> None:
+    memory = made(store, "Memory")
+    view = memory.data
+    view[0] = 5
+    assert (memory.grow(1), memory.grow(2), memory.grow(0)) == (1, -1, 2)
+    assert memory.current_type == MemoryType(Limits(2, 3))
+    assert memory.type == MemoryType(Limits(1, 3))
+    memory.data[65535] = 6
+    assert (view[65535], len(memory.data), memory.pages) == (6, 2 << 16, 2)
+
+
+def test_a_table_grows(store: Store) -> None:
+    table = made(store, "Table")
+    assert (table.grow(1, None), table.grow(2, None), table.grow(0, None), len(table)) == (1, -1, 2, 2)
+    assert table.current_type == TableType(FUNCREF, Limits(2, 3))
+    assert table.type == TableType(FUNCREF, Limits(1, 3))
+    with pytest.raises(Trap, match="out of bounds"):
+        table.get(2)
+
+
+# Each element is a million bytes that only the segment holds.
+LARGE = """
+(module
+  (type $a (array i8))
+  (elem $e (ref null $a) (array.new_default $a (i32.const 1000000)))
+  (elem $declared declare (ref null $a) (array.new_default $a (i32.const 1000000)))
+  (table $t 1 (ref null $a))
+  (func (export "more") (drop (array.new_default $a (i32.const 1000000))))
+  (func (export "init") (table.init $t $e (i32.const 0) (i32.const 0) (i32.const 1)))
+  (func (export "clear") (table.set $t (i32.const 0) (ref.null $a)))
+  (func (export "drop") (elem.drop $e)))"""
+
+
+def limited(store: Store, most: int) -> Store:
+    store.set_limits(total_memory=most)
+    return store
+
+
+@pytest.fixture
+def total(store: Store) -> int:
+    """What an array of a million elements takes."""
+    return 8_000_000 if store.engine.config.engine == "python" else 1_000_000
+
+
+def test_a_dropped_element_segment_holds_nothing(store: Store, total: int) -> None:
+    e = tinywasm.instantiate(LARGE, store=limited(store, total * 5 // 2)).exports
+    # The passive segment's, and one more: the declarative one was dropped at the beginning.
+    e.more()
+    e.init()
+    e.drop()
+    # Now it is the table's.
+    assert tinywasm.instantiate("(module)", store=store)
+    store.set_limits(total_memory=total * 3 // 2)
+    with pytest.raises(Trap) as caught:
+        e.more()
+    assert caught.value.trap_code is TrapCode.ALLOCATION_TOO_LARGE
+    e.clear()
+    e.more()
+
+
+DROPS = """
+(module
+  (memory (export "memory") 1) (table (export "table") 1 funcref) (func $f)
+  (data $d "abc") (elem $e func $f $f)
+  (data (i32.const 8) "def") (elem (i32.const 0) $f)
+  (func (export "data") (param i32) (memory.init $d (i32.const 0) (i32.const 0) (local.get 0)))
+  (func (export "elem") (param i32) (table.init $e (i32.const 0) (i32.const 0) (local.get 0)))
+  (func (export "drop") (data.drop $d) (elem.drop $e)))"""
+
+
+def test_drops_by_code_and_by_the_embedder_are_the_same(store: Store) -> None:
+    module = Module(store.engine, DROPS)
+    for drop in ("code", "embedder"):
+        instance = Instance(store, module, [])
+        e = instance.exports
+        e.data(3)
+        e.elem(1)
+        assert e.memory[0:3] == b"abc"
+        if drop == "code":
+            e.drop()
+            e.drop()
+        else:
+            for _ in range(2):
+                instance._raw.drop_data(0)
+                instance._raw.drop_elem(0)
+        for name in ("data", "elem"):
+            e[name](0)
+            with pytest.raises(Trap, match="out of bounds"):
+                e[name](1)
+        # Dropped for one instance, not for the module.
+    assert Instance(store, module, []).exports.data(3) is None
+
+
+class Watched(Store):
+    """A store that does something wherever making an instance looks at the limit of time."""
+
+    during: Callable[[], Any] = staticmethod(lambda: None)
+
+    def poll_time(self) -> None:
+        self.during()
+        super().poll_time()
+
+
+STEPS = """
+(module
+  (memory 1) (global i32 (i32.const 1)) (table 1 funcref) (func $f) (func $start)
+  (elem (i32.const 0) func $f) (data (i32.const 0) "a")
+  (export "f" (func $f)) (start $start))"""
+
+
+def in_thread(work: Callable[[], Any]) -> str:
+    """What becomes of `work` in another thread."""
+    seen: list[str] = []
+
+    def run() -> None:
+        try:
+            work()
+            seen.append("done")
+        except WasmError as error:
+            seen.append(error.message)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(60)
+    return seen[0]
+
+
+def test_no_other_thread_enters_while_an_instance_is_made(engine: Engine) -> None:
+    store = Watched(engine)
+    seen: list[str] = []
+    one = tinywasm.instantiate('(module (func (export "one")))', store=store).exports.one
+    module = Module(engine, STEPS)
+    store.during = lambda: seen.append(in_thread(one))  # type: ignore[method-assign]
+    instantiate_with(store, module, [], lambda instance: seen.append(in_thread(one)))
+    assert len(seen) > 5 and set(seen) == {"the store is in use by another thread"}
+    assert in_thread(one) == "done"
+
+
+def test_a_failed_instance_leaves_the_store_free(engine: Engine) -> None:
+    store = Store(engine)
+    one = tinywasm.instantiate('(module (func (export "one")))', store=store)
+    for text, error in (
+        ('(module (memory 1) (data (i32.const 65536) "a"))', Trap),
+        ("(module (func $f unreachable) (start $f))", Trap),
+        ('(module (import "" "" (func)))', tinywasm.LinkError),
+    ):
+        with pytest.raises(error):
+            Instance(store, Module(engine, text), [])
+        assert in_thread(one.exports.one) == "done"
+
+
+def test_instances_that_greenlets_make_end_in_any_order(engine: Engine) -> None:
+    store = Watched(engine)
+    module = Module(engine, STEPS)
+    one = tinywasm.instantiate('(module (func (export "one")))', store=store)
+    main = getcurrent()
+    outcome: dict[str, Any] = {}
+
+    def wait() -> None:
+        if getcurrent() is not main:
+            main.switch()
+
+    store.during = wait  # type: ignore[method-assign]
+
+    def make(name: str) -> None:
+        outcome[name] = Instance(store, module, [])
+
+    both = {name: greenlet(make) for name in ("first", "second")}
+    for name, each in both.items():
+        each.switch(name)
+    for each in both.values():
+        while not each.dead:
+            one.exports.one()
+            each.switch()
+    assert set(outcome) == {"first", "second"}
+    assert in_thread(one.exports.one) == "done"
+    assert outcome["first"].exports.f() is None
+
+
+START = '(module (import "h" "h" (func $h)) (start $h))'
+
+
+def test_a_recursion_error_of_a_host_function_at_the_start_is_its_own(engine: Engine) -> None:
+    def h() -> None:
+        raise RecursionError("its own")
+
+    with pytest.raises(RecursionError, match="its own"):
+        tinywasm.instantiate(START, {"h": {"h": h}}, store=Store(engine))

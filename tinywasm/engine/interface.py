@@ -1,0 +1,109 @@
+"""What an engine is to everything outside: `Engine` registers it, `Backend` is its side of one store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from tinywasm.module import DecodedModule, Expr
+from tinywasm.runtime.func import FuncInstance
+from tinywasm.runtime.module import ModuleInstance
+from tinywasm.runtime.storage import Global, Memory, Table, Tag
+from tinywasm.runtime.store import Store
+from tinywasm.types import GlobalType, MemoryType, TableType, TagType, ValType
+from tinywasm.validation import Context
+
+_Made = TypeVar("_Made")
+
+
+class Backend(Protocol):
+    """What an engine does for one store: it makes the store's runtime objects and runs its functions.
+
+    Values are raw (see `runtime`). Objects that one backend made are used with that store only.
+    """
+
+    @property
+    def name(self) -> str:
+        """The engine's, as it is registered."""
+
+    def memory(self, type: MemoryType) -> Memory:
+        """A memory of zeros. Raises `Trap` where the configuration or the store's limits forbid its size."""
+
+    def table(self, type: TableType, init: Any) -> Table:
+        """A table with `init` everywhere. Raises as `memory`."""
+
+    def glob(self, type: GlobalType, value: Any) -> Global: ...
+
+    def tag(self, type: TagType) -> Tag: ...
+
+    def instance(self, syntax: DecodedModule, context: Context) -> ModuleInstance:
+        """An instance with its types and nothing else yet."""
+
+    def constant(self, instance: ModuleInstance, expr: Expr, type: ValType) -> Any:
+        """The value of a constant expression of closed type `type`."""
+
+    def call(
+        self, func: FuncInstance, args: Sequence[Any], caller: ModuleInstance | None = None
+    ) -> list[Any]:
+        """Call a function, for `caller` where it is a start function.
+
+        Raises `Trap`, `WasmException` for an uncaught throw, what a host raises, and
+        `WasmError` while another thread's call is under way, or a later one in another greenlet.
+        """
+
+    def entry(self, func: FuncInstance) -> type[Entry] | None:
+        """The class of shorter ways into functions of that type, or None: then `call` is the way."""
+
+    def caller(self) -> ModuleInstance | None:
+        """The instance whose code calls the host function under way, asked when that begins."""
+
+    def collect(self) -> None:
+        """Free unreachable Wasm objects now."""
+
+    def guard(self) -> None:
+        """Raises `WasmError` while another thread's call is under way."""
+
+    def claimed(self, work: Callable[[], _Made]) -> _Made:
+        """What `work` returns; meanwhile other threads are kept out, as by a call. Raises as `guard`."""
+
+    def limits_changed(self) -> None:
+        """The store's limits are others from now on."""
+
+    def want_poll(self) -> None:
+        """Have code that runs call `Store.poll` soon; what begins to run does it first. From any thread."""
+
+
+class Entry(Protocol):
+    """A function as a Python callable that takes and returns Python values, where an engine converts them."""
+
+    func: Any
+    """The handle that it stands for."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        instance: FuncInstance,
+        func: Any,
+        slow: Callable[[Sequence[Any]], Any],
+        shown: Callable[[Any], BaseException],
+    ) -> None:
+        """`slow(arguments)` calls the same function with any arguments, and refuses those that do not fit;
+        `shown(thrown)` is what becomes of an exception that leaves Wasm."""
+
+    def __call__(self, *args: Any) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Implementation:
+    """An engine as it registers itself.
+
+    `load` gives what makes a `Backend` for a store; it is called when the engine is first wanted. `missing`
+    says why the engine cannot run here, and is empty where it can. `exporter`, where the engine has one, is a
+    base class that gives handles of memories, of any engine, the buffer protocol.
+    """
+
+    name: str
+    load: Callable[[], Callable[[Store], Backend]]
+    missing: str = ""
+    exporter: type | None = None
