@@ -48,7 +48,7 @@ def named(path: Path) -> Iterator[str]:
             if word not in PUBLIC and in_identifiers & set(word.lower().split("_")):
                 found = [word]
         for word in found:
-            yield f"{path.relative_to(ROOT)}:{node.lineno}: {word}"
+            yield f"{path.relative_to(ROOT)}: {word}"
 
 
 def test_nothing_outside_names_an_engine() -> None:

@@ -181,7 +181,7 @@ def test_no_other_thread_enters_while_an_instance_is_made(engine: Engine) -> Non
     seen: list[str] = []
     one = tinywasm.instantiate('(module (func (export "one")))', store=store).exports.one
     module = Module(engine, STEPS)
-    store.during = lambda: seen.append(in_thread(one))  # type: ignore[method-assign]
+    store.during = lambda: seen.append(in_thread(one))
     instantiate_with(store, module, [], lambda instance: seen.append(in_thread(one)))
     assert len(seen) > 5 and set(seen) == {"the store is in use by another thread"}
     assert in_thread(one) == "done"
@@ -211,7 +211,7 @@ def test_instances_that_greenlets_make_end_in_any_order(engine: Engine) -> None:
         if getcurrent() is not main:
             main.switch()
 
-    store.during = wait  # type: ignore[method-assign]
+    store.during = wait
 
     def make(name: str) -> None:
         outcome[name] = Instance(store, module, [])
