@@ -152,7 +152,7 @@ class Report:
             EvidenceError: not exactly such an object, or a field of the wrong length.
         """
         try:
-            return cls._from_object(json.loads(text, object_pairs_hook=_unique))
+            return cls._from_object(json.loads(text, object_pairs_hook=unique))
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise EvidenceError(EvidenceReason.MALFORMED, "not the JSON form of a report") from error
 
@@ -221,7 +221,8 @@ def _signed_data(parsed: Mapping[str, Any]) -> bytes:
     return data[: parsed.get("data_len")]
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, for `json.loads`; ValueError where a key is repeated, which readers take differently."""
     table = dict(pairs)
     if len(table) != len(pairs):
         raise ValueError("repeated key")

@@ -13,7 +13,7 @@ from typing import Any
 from schannel import layouts
 from schannel.errors import EvidenceError, MessageError, PolicyError, ReceiptError
 from schannel.events import EnclaveVerified
-from schannel.evidence import Report
+from schannel.evidence import Report, unique
 from schannel.messages import (
     CallRequest,
     CallResult,
@@ -75,7 +75,7 @@ class ReceiptFile:
             NotGenuine: it is not such a file, or holds more than that.
         """
         try:
-            top = json.loads(text)
+            top = json.loads(text, object_pairs_hook=unique)
             if isinstance(top, dict) and top.get("format") == _EARLIER:
                 raise NotGenuine(
                     "this receipt was made by an earlier release, whose receipts left out limits, names and "
@@ -173,7 +173,8 @@ def replay(programs: Mapping[str, bytes], files: Sequence[ReceiptFile], receipts
 
 def _run_again(requests: Sequence[Request]) -> list[Receipt]:
     # The runtime is no part of the client: it works in a process of its own, as in the enclave.
-    command = [sys.executable, "-m", "wasm_rt.replay"]
+    # -P: files that lie in the working directory, perhaps beside a stranger's receipt, are not to be run.
+    command = [sys.executable, "-P", "-m", "wasm_rt.replay"]
     given = json.dumps([pack(request) for request in requests])
     try:
         done = subprocess.run(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -80,7 +81,6 @@ _CODES: tuple[tuple[type[Exception], ErrorCode], ...] = (
     (RecursionError, ErrorCode.LIMIT_EXCEEDED),
 )
 
-
 _Answered = tuple[int, bytes, CallRequest | RunRequest, Reply, int]
 """A call or run of which a receipt may be asked for: request number, module digest, request, reply, fuel."""
 
@@ -135,10 +135,8 @@ class Application:
             if type(request) is CallRequest:
                 return self._attested(request, number)
             return self._answer(request, number)
-        except RequestError as error:
-            return error.reply
         except Exception as error:
-            return self._error_reply(error)
+            return self._failure(error)
 
     def settle(self) -> None:
         """Work out what receipts of the latest calls have to say, where these are many, or one is large.
@@ -175,15 +173,13 @@ class Application:
             case InfoRequest():
                 return self._info(request)
             case PutRequest():
-                return self._recorded(request, self._files.put(request))
+                return self._recorded(request, lambda: self._files.put(request))
             case GetRequest():
                 return self._files.get(request)
             case WriteRequest():
-                write_memory(self._programs.instance(request.module), request)
-                return self._recorded(request, WriteResult())
+                return self._recorded(request, lambda: self._write(request))
             case ReadRequest():
-                largest = self._configuration.max_message // 2
-                return ReadResult(read_memory(self._programs.instance(request.module), request, largest))
+                return self._read(request)
             case ReceiptRequest():
                 return self._receipt(request)
             case SealRequest():
@@ -202,9 +198,32 @@ class Application:
             return replace(reply, message=f"{reply.message}: this session has used all that it may")
         return reply
 
-    def _recorded(self, request: Request, reply: Reply) -> Reply:
+    def _failure(self, error: Exception) -> ErrorReply:
+        return error.reply if isinstance(error, RequestError) else self._error_reply(error)
+
+    def _recorded(self, request: Request, do: Callable[[], Reply]) -> Reply:
+        """Do what may change the session's state: it is in the history, also where it fails half-way."""
+        try:
+            reply = do()
+        except Exception as error:
+            self._settled().add(request, self._failure(error))
+            raise
         self._settled().add(request, reply)
         return reply
+
+    def _write(self, request: WriteRequest) -> WriteResult:
+        write_memory(self._programs.instance(request.module), request)
+        return WriteResult()
+
+    def _read(self, request: ReadRequest) -> Reply:
+        program = self._programs.program(request.module)
+
+        def read() -> ReadResult:
+            largest = self._configuration.max_message // 2
+            return ReadResult(read_memory(self._programs.instantiated(program), request, largest))
+
+        # What makes an instance runs a start function.
+        return self._recorded(request, read) if program.instance is None else read()
 
     def _deploy(self, request: DeployRequest) -> DeployResult:
         digest = program_digest(request.module)
@@ -215,8 +234,7 @@ class Application:
         try:
             self._programs.deploy(name, source, digest)
         except Exception as error:
-            reply = error.reply if isinstance(error, RequestError) else self._error_reply(error)
-            self._settled().add_program(name, digest, reply)
+            self._settled().add_program(name, digest, self._failure(error))
             raise
         self._settled().add_program(name, digest, DeployResult(digest))
 
@@ -230,10 +248,14 @@ class Application:
     def _attested(self, request: CallRequest | RunRequest, number: int) -> Reply:
         """Call or run, and remember it for a receipt."""
         program = self._programs.program(request.module)
+        starts = isinstance(request, CallRequest) and program.instance is None
         reply: Reply
         try:
             reply = self._call(program, request) if isinstance(request, CallRequest) else self._run(request)
-        except RequestError:
+        except RequestError as error:
+            if starts:
+                # A call that could not be made may have made the instance, and so run a start function.
+                self._settled().add(request, error.reply)
             raise
         except CommandFailed as failed:
             assert isinstance(failed.__cause__, Exception)

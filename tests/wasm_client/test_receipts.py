@@ -31,7 +31,7 @@ from schannel.messages import (
 from schannel.monitor_keys import Monitor
 from schannel.policy import Policy, verify_saved_evidence
 from wasm_client.errors import ClientError
-from wasm_client.receipts import NotGenuine, ReceiptFile
+from wasm_client.receipts import NotGenuine, ReceiptFile, replay
 from wasm_rt.application import Application
 from wasm_rt.configuration import Configuration
 
@@ -239,3 +239,25 @@ def test_what_is_shown_is_what_was_attested() -> None:
     assert shown["error"] == "integer divide by zero"
     assert (shown["function"], shown["arguments"], shown["session"]) == ("fail", ["1"], SESSION.hex())
     assert "/" not in str(Path(shown["module"])), "a digest, no path"
+
+
+def test_nothing_beside_a_receipt_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever gets a folder from a stranger verifies the receipts in it where they lie."""
+    for name in ("wasm_rt/__init__.py", "tinywasm/__init__.py", "json.py", "hashlib.py"):
+        planted = tmp_path / name
+        planted.parent.mkdir(exist_ok=True)
+        planted.write_text("open('was run', 'w').close()\nraise SystemExit(0)\n")
+    monkeypatch.chdir(tmp_path)
+    file = stored("call")
+    receipt, _ = file.verify(POLICY)
+    replay({"main": PROGRAM}, [file], [receipt])
+    assert not Path("was run").exists()
+
+
+def test_repeated_keys_are_refused() -> None:
+    """Of two values for a key, other readers of JSON take the first."""
+    text = stored("call").to_json()
+    ReceiptFile.from_json(text)
+    for key in json.loads(text):
+        with pytest.raises(NotGenuine):
+            ReceiptFile.from_json(text.replace("{", f'{{"{key}": "00",', 1))

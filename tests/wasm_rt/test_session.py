@@ -222,3 +222,70 @@ def test_a_changed_receipt_is_no_receipt(application: Application) -> None:
             verify_receipt(other, KEY.public)
     with pytest.raises(ReceiptError):
         verify_receipt(signed, identity_key(b"\x06" * 32).public)
+
+
+COUNTER = b"""(module
+  (global $count (mut i32) (i32.const 0))
+  (func (export "next") (global.set $count (i32.add (global.get $count) (i32.const 1))))
+  (func (export "count") (result i32) (global.get $count)))"""
+# Made when it is first used, and its start function counts.
+COMMAND = b"""(module
+  (import "library" "next" (func $next))
+  (memory (export "memory") 1)
+  (start $next)
+  (func (export "_start"))
+  (func (export "takes") (param i32)))"""
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        ReadRequest("command", 0, 1),
+        ReadRequest("command", 1 << 40, 1),
+        WriteRequest("command", 0, b"x"),
+        WriteRequest("command", 1 << 40, b"x"),
+        CallRequest("command", "missing"),
+        CallRequest("command", "takes"),
+        CallRequest("command", "takes", (Value.i32(1),)),
+        RunRequest("command"),
+    ],
+    ids=lambda request_: f"{type(request_).__name__}-{request_[:2] if isinstance(request_, tuple) else ''}",
+)
+def test_no_change_is_left_out_of_the_history(request_: Request) -> None:
+    """Whatever makes an instance runs a start function, also where the request then fails."""
+    counts, histories = [], []
+    for requests in ((), (request_,)):
+        made = Application(Configuration(), None, KEY)
+        for each in (DeployRequest("library", COUNTER), DeployRequest("command", COMMAND), *requests):
+            made.handle(each)
+        reply = made.handle(CallRequest("library", "count"))
+        assert isinstance(reply, CallResult)
+        counts.append(reply.values[0].bits)
+        histories.append(receipt(made).history)
+    assert counts == [0, 1]
+    assert histories[0] != histories[1]
+
+
+def test_what_was_made_before_is_not_in_the_history_again() -> None:
+    """Reading, and calls that cannot be made, change nothing of an instance that is there."""
+    histories = []
+    for requests in ((), (ReadRequest("library", 0, 1), CallRequest("library", "missing"))):
+        made = Application(Configuration(), None, KEY)
+        for each in (DeployRequest("library", LIBRARY), *requests, CallRequest("library", "next")):
+            made.handle(each)
+        histories.append(receipt(made).history)
+    assert histories[0] == histories[1]
+
+
+def test_files_that_do_not_fit_are_in_the_history(application: Application) -> None:
+    """Their folders are there all the same."""
+    application.handle(DeployRequest("library", LIBRARY))
+    application.handle(CallRequest("library", "next"))
+    before = receipt(application).history
+    assert code(application.handle(PutRequest("folder/file", bytes(200_000)))) is ErrorCode.LIMIT_EXCEEDED
+    assert code(application.handle(PutRequest("folder", b""))) is ErrorCode.BAD_REQUEST, "it is a folder"
+    other = Application(Configuration(), None, KEY)
+    for each in (DeployRequest("library", LIBRARY), *[CallRequest("library", "next")] * 2):
+        other.handle(each)
+    application.handle(CallRequest("library", "next"))
+    assert receipt(application).history not in (before, receipt(other).history)
