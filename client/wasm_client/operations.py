@@ -11,6 +11,7 @@ import difflib
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 from schannel import fast
@@ -61,8 +62,8 @@ _AHEAD = 4
 _ALLOCATORS = ("malloc", "alloc", "allocate", "__alloc", "cabi_realloc")
 """Names under which programs export what gives them memory."""
 
-_SHOWN, _LISTED = 64, 20
-"""Characters of a name, and how many names, that an error shows."""
+_SHOWN, _LISTED, _COMPARED = 64, 20, 256
+"""Characters of a name, and how many names, that an error shows, and that are compared with a wrong one."""
 
 Progress = Callable[[int, int], None]
 """Is told how many bytes are through, and how many there are."""
@@ -165,7 +166,9 @@ class Operations:
         known = self._functions[module]
         if name in known:
             return known[name]
-        near = difflib.get_close_matches(name[:_SHOWN], known, 1)
+        # A program chooses how many names it has, and how long they are: comparing takes time.
+        candidates = [other for other in islice(known, _COMPARED) if len(other) <= _SHOWN]
+        near = difflib.get_close_matches(name[:_SHOWN], candidates, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"the program's functions: {_listed(list(known))}"
         shown = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}..."
         raise ArgumentError(f"unknown function {shown!r}: {hint}")

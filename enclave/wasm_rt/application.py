@@ -10,6 +10,7 @@ import difflib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import tinywasm
@@ -80,6 +81,9 @@ _CODES: tuple[tuple[type[Exception], ErrorCode], ...] = (
     (MemoryError, ErrorCode.LIMIT_EXCEEDED),
     (RecursionError, ErrorCode.LIMIT_EXCEEDED),
 )
+
+_COMPARED, _COMPARABLE = 256, 64
+"""Names that are compared with one that does not exist, and the characters that such a name has at most."""
 
 _Answered = tuple[int, bytes, CallRequest | RunRequest, Reply, int]
 """A call or run of which a receipt may be asked for: request number, module digest, request, reply, fuel."""
@@ -241,7 +245,9 @@ class Application:
     def _info(self, request: InfoRequest) -> InfoResult:
         exports: tuple[ExportInfo, ...] = ()
         if request.module:
-            exports = export_infos(self._programs.program(request.module).module)
+            module = self._programs.program(request.module).module
+            with self._programs.in_time():
+                exports = export_infos(module)
         version = ".".join(map(str, VERSION))
         return InfoResult(version, self._programs.engine, self._programs.names(), exports)
 
@@ -331,7 +337,9 @@ def _exported_function(programs: Programs, program: Program, name: str) -> FuncI
     functions = {key: item for key, item in exports.items() if isinstance(item, FuncInstance)}
     if name in functions:
         return functions[name]
-    near = difflib.get_close_matches(name[:MAX_NAME], functions, 1)
+    # A program chooses how many names it has, and how long they are: comparing takes time.
+    candidates = [key for key in islice(functions, _COMPARED) if len(key) <= _COMPARABLE]
+    near = difflib.get_close_matches(name[:_COMPARABLE], candidates, 1)
     hint = f": did you mean {near[0]!r}?" if near else ""
     raise RequestError(ErrorCode.NOT_FOUND, f"no function {name[:MAX_NAME]!r} is exported{hint}")
 

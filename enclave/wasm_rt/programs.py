@@ -134,9 +134,8 @@ class Programs:
             raise RequestError(
                 ErrorCode.LIMIT_EXCEEDED, f"at most {self._configuration.max_modules} modules can be deployed"
             )
-        limit = self._configuration.max_call_ms
-        end = time.monotonic() + limit / 1000
-        with self._timed(limit), obeying(self.store.poll_time):
+        end = time.monotonic() + self._configuration.max_call_ms / 1000
+        with self.in_time():
             program = Program(self._module(source), digest)
         if not program.is_command:
             self.instantiated(program, max(1, round((end - time.monotonic()) * 1000)))
@@ -227,10 +226,12 @@ class Programs:
         self.fuel_left -= self.fuel_used
 
     @contextmanager
-    def _timed(self, timeout_ms: int) -> Iterator[None]:
-        self._start(timeout_ms)
+    def in_time(self) -> Iterator[None]:
+        """Have work on a module that is not a call take no longer than a call may; `Interrupted` ends it."""
+        self._start(self._configuration.max_call_ms)
         try:
-            yield
+            with obeying(self.store.poll_time):
+                yield
         finally:
             self._stop()
 

@@ -10,6 +10,7 @@ from schannel.layouts import MAX_TEXT
 from schannel.messages import ExportInfo, ExternKind
 from schannel.values import Value, ValueType, known_value
 from tinywasm.instance import Module
+from tinywasm.interruption import look
 from tinywasm.module import Export
 from tinywasm.numerics.floats import f32_from_bits, f32_to_bits, f64_from_bits, f64_to_bits
 from tinywasm.types import F32, F64, I32, I64, V128, DefinedType, FuncType, ValType
@@ -76,7 +77,11 @@ def function_type(signature: FuncType) -> str:
 
 def export_infos(module: Module) -> tuple[ExportInfo, ...]:
     """What a module exports, with the types that it declares."""
-    return tuple(_export_info(module, export) for export in module.syntax.exports)
+    infos = []
+    for export in module.syntax.exports:
+        look()
+        infos.append(_export_info(module, export))
+    return tuple(infos)
 
 
 def _export_info(module: Module, export: Export) -> ExportInfo:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import configparser
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -364,3 +364,28 @@ def test_deploying_takes_no_longer_than_a_call_may() -> None:
         assert reply.code is ErrorCode.INTERRUPTED and "the time limit was reached" in reply.message
     assert isinstance(application.handle(DeployRequest("main", PROGRAM)), DeployResult)
     assert isinstance(application.handle(CallRequest("main", "two")), CallResult)
+
+
+def exporting(names: Iterable[str], function: str = "func $f") -> bytes:
+    exports = "".join(f'(export "{name}" (func $f))' for name in names)
+    return f"(module ({function}){exports})".encode()
+
+
+def test_what_is_told_of_exports_takes_no_longer_than_a_call_may() -> None:
+    """A program chooses how many there are, and how long their types are."""
+    application = Application(Configuration(max_call_ms=100))
+    program = exporting(map(str, range(10_000)), f"func $f (param {'i32 ' * 1000})")
+    application.handle(DeployRequest("main", tinywasm.wat2wasm(program.decode())))
+    reply = error(application.handle(InfoRequest("main")))
+    assert reply.code is ErrorCode.INTERRUPTED and "the time limit was reached" in reply.message
+
+
+@pytest.mark.parametrize("length", [50, 150])
+def test_a_function_that_is_missed_is_not_looked_for_long(length: int) -> None:
+    application = Application(Configuration())
+    application.handle(DeployRequest("main", exporting(f"{'a' * length}{number}" for number in range(5000))))
+    begun = time.monotonic()
+    reply = error(application.handle(CallRequest("main", "a" * length + "x")))
+    assert reply.code is ErrorCode.NOT_FOUND
+    assert ("did you mean" in reply.message) is (length == 50)
+    assert time.monotonic() - begun < 3

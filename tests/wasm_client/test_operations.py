@@ -1,0 +1,25 @@
+"""What an operation makes of an enclave's answers, without a connection."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from schannel.messages import ExportInfo, ExternKind, InfoRequest, InfoResult
+from wasm_client.errors import ArgumentError
+from wasm_client.operations import Ask, Operations
+
+
+@pytest.mark.parametrize(("length", "hint"), [(50, "did you mean"), (150, "the program's functions")])
+def test_a_function_that_is_missed_is_not_looked_for_long(length: int, hint: str) -> None:
+    """A program chooses how many names it has, and how long they are."""
+    exports = tuple(
+        ExportInfo(f"{'a' * length}{number}", ExternKind.FUNC, "(func)") for number in range(5000)
+    )
+    operation = Operations().function("a" * length + "x", "main")
+    assert next(operation) == Ask(InfoRequest("main"))
+    begun = time.monotonic()
+    with pytest.raises(ArgumentError, match=hint):
+        operation.send((1, InfoResult("1.0.0", "native", ("main",), exports)))
+    assert time.monotonic() - begun < 3
