@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 from schannel.ed25519_sha3 import PUBLIC_KEY_SIZE
 from schannel.errors import LocalError
+
+_KEY = rf"[0-9a-fA-F]{{{2 * PUBLIC_KEY_SIZE}}}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +23,8 @@ class Configuration:
     is for all calls of a session, and `data_limit` is all the memory that the enclave may have.
 
     `deployers` and `callers` are client keys, as 64 hexadecimal digits each: who may send programs and who
-    may use what was sent or kept; an empty tuple means everybody. The evidence carries the digest, so a
-    client's policy can insist on one configuration.
+    may use what was sent or kept; an empty tuple, which stands for no list at all, means everybody. The
+    evidence carries the digest, so a client's policy can insist on one configuration.
     """
 
     max_message: int = 256 << 20
@@ -71,11 +74,11 @@ def _keys(name: str, value: Any) -> tuple[str, ...]:
         raise LocalError(
             f"configuration: {name} is a list of client keys of {2 * PUBLIC_KEY_SIZE} hexadecimal digits"
         )
+    if not value:
+        # Whoever takes the last key out of a list does not mean to let everybody in.
+        raise LocalError(f"configuration: {name} lists no client key: leave it out to let everybody")
     return tuple(sorted({key.lower() for key in value}))
 
 
 def _is_key(value: Any) -> bool:
-    try:
-        return isinstance(value, str) and len(bytes.fromhex(value)) == PUBLIC_KEY_SIZE
-    except ValueError:
-        return False
+    return isinstance(value, str) and re.fullmatch(_KEY, value) is not None

@@ -345,6 +345,18 @@ def test_limits_are_positive_numbers(value: object) -> None:
         Configuration.from_mapping({"max_call_ms": value})
 
 
+@pytest.mark.parametrize("name", ["deployers", "callers"])
+def test_keys_of_clients(name: str) -> None:
+    key = "ab" * 32
+    assert getattr(Configuration.from_mapping({name: [key, key.upper()]}), name) == (key,)
+    for wrong in ("ab " * 32, f" {key}", key[1:], key + "0", "xy" * 32, 3):
+        with pytest.raises(LocalError, match=f"{name} is a list of client keys of 64 hexadecimal digits"):
+            Configuration.from_mapping({name: [wrong]})
+    # Whoever takes out the last key does not mean to let everybody in.
+    with pytest.raises(LocalError, match=f"{name} lists no client key: leave it out to let everybody"):
+        Configuration.from_mapping({name: []})
+
+
 def test_configuration_digest_covers_every_limit() -> None:
     def changed_in(name: str) -> Configuration:
         change: dict[str, Any] = {name: 1}
