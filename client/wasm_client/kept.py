@@ -33,15 +33,20 @@ class Kept:
 
 
 class KeptPrograms:
-    """What enclaves of one measurement keep for one client key, in a file.
+    """What enclaves of one measurement keep for the owner of one client key, in a file.
 
     The counters in it are all that stands against a host that puts an old version back: whoever loses the
-    file accepts any version that this client ever had kept.
+    file accepts any version that this owner ever had kept.
     """
 
-    def __init__(self, path: Path, client: bytes, verified: EnclaveVerified) -> None:
+    def __init__(self, path: Path, owner: bytes, verified: EnclaveVerified) -> None:
         self._path = path
-        self._key = f"{client.hex()} {verified.enclave_measurement.hex()}"
+        self._verified = verified
+        self._key = f"{owner.hex()} {verified.enclave_measurement.hex()}"
+
+    def of(self, owner: bytes) -> KeptPrograms:
+        """What is remembered, in the same file, of what the same enclaves keep for another client."""
+        return KeptPrograms(self._path, owner, self._verified)
 
     def list(self) -> list[Kept]:
         """In the order in which they were kept; ClientError if the file holds something else."""
@@ -71,7 +76,11 @@ class KeptPrograms:
 
     def _replace(self, kept: Kept) -> None:
         top = self._read()
-        known = {entry.label: entry for entry in self._entries(top)} | {kept.label: kept}
+        known = {entry.label: entry for entry in self._entries(top)}
+        # Another client of this key may have seen a later one meanwhile.
+        if kept.label in known and known[kept.label].counter > kept.counter:
+            return
+        known[kept.label] = kept
         top[self._key] = {
             label: {"counter": entry.counter, "digest": entry.digest.hex() if entry.digest else None}
             for label, entry in known.items()
@@ -130,10 +139,11 @@ def restore(session: Session, known: KeptPrograms, labels: Sequence[str], owner:
     Raises:
         ClientError: there is none, or another than this client knows.
     """
-    recorded = {} if owner else {kept.label: kept for kept in known.list()}
-    wanted = labels or [label for label, kept in recorded.items() if kept.digest]
-    if owner and not wanted:
-        wanted = [DEFAULT_MODULE]
+    known = known.of(owner) if owner else known
+    recorded = {kept.label: kept for kept in known.list()}
+    # What has been seen of another client's programs is no list of them.
+    every = [DEFAULT_MODULE] if owner else [label for label, kept in recorded.items() if kept.digest]
+    wanted = labels or every
     if not wanted:
         raise ClientError("this enclave keeps no program for this client: send one with --program and --keep")
     for label in wanted:
@@ -142,7 +152,7 @@ def restore(session: Session, known: KeptPrograms, labels: Sequence[str], owner:
         now = Kept(label, restored.counter, restored.digest)
         if before.digest and now.counter == before.counter and now.digest != before.digest:
             raise ClientError(f"the program kept as {label} is not the one that this client knows")
-        if not owner and now != before:
+        if now != before:
             known.add(now)
     return wanted
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from schannel.events import EnclaveVerified
+from schannel.messages import RestoreResult
 from wasm_client.errors import ClientError
-from wasm_client.kept import Kept, KeptPrograms
+from wasm_client.kept import Kept, KeptPrograms, restore
+from wasm_client.session import Session
 
 CLIENT = b"\1" * 32
 VERIFIED = EnclaveVerified(True, b"\2" * 64, b"\3" * 64, b"\4" * 32, b"\5" * 32, (1, 0, 0), (), b"", b"", b"")
@@ -29,6 +31,38 @@ def test_what_is_added_is_listed(tmp_path: Path) -> None:
     assert programs(tmp_path).list() == [Kept("one", 4, ONE.digest), OTHER]
     assert (programs(tmp_path).counter("one"), programs(tmp_path).counter("none")) == (4, 0)
     assert programs(tmp_path, b"\x08" * 32).list() == []
+
+
+def test_counters_only_rise(tmp_path: Path) -> None:
+    """Of two clients at once, the one that was given an older version may be the last to write."""
+    for kept in (Kept("one", 4, OTHER.digest), ONE):
+        programs(tmp_path).add(kept)
+    assert programs(tmp_path).list() == [Kept("one", 4, OTHER.digest)]
+
+
+class Enclave:
+    """Stands in for a session: gives what the host has, and notes which counter is asked for."""
+
+    def __init__(self, counter: int) -> None:
+        self.counter = counter
+        self.asked: list[tuple[str, int, bytes]] = []
+
+    def restore(self, label: str, module: str, counter: int, owner: bytes) -> RestoreResult:
+        self.asked.append((label, counter, owner))
+        return RestoreResult(b"\6" * 32, self.counter)
+
+
+@pytest.mark.parametrize("owner", [b"", b"\x09" * 32], ids=["own", "another's"])
+def test_what_was_seen_is_the_least_that_is_accepted(tmp_path: Path, owner: bytes) -> None:
+    """Also by a caller, who uses what a deployer has kept."""
+    for known, counter in ((0, 5), (5, 5), (5, 6), (6, 6)):
+        enclave = Enclave(counter)
+        restore(cast(Session, enclave), programs(tmp_path), ["one"], owner)
+        assert enclave.asked == [("one", known, owner)]
+    assert [kept.label for kept in programs(tmp_path).list()] == ([] if owner else ["one"])
+    enclave = Enclave(1)
+    restore(cast(Session, enclave), programs(tmp_path), [], b"\x08" * 32)
+    assert enclave.asked == [("main", 0, b"\x08" * 32)]
 
 
 def test_two_clients_at_once_forget_nothing(tmp_path: Path) -> None:
