@@ -56,7 +56,8 @@ class Draft:
         self.cost = BLOCK
         descriptor, path = tempfile.mkstemp(_DRAFT, f"{_owner(name)}-", folder)
         self.path = Path(path)
-        self.file: BinaryIO = open(descriptor, "wb")  # noqa: SIM115 - until it is kept or dropped
+        # Unbuffered: what a full disk does not take is not to be tried again when the file is closed.
+        self.file = open(descriptor, "wb", buffering=0)  # noqa: SIM115 - until it is kept or dropped
         _lock(self.file)
 
     def drop(self) -> None:
@@ -90,7 +91,9 @@ class SealedStore:
         try:
             with open_regular(self._path(name)) as file:
                 if offset == 0:
-                    os.utime(file.fileno())
+                    # It can be read all the same where it lies on what nobody can write to.
+                    with contextlib.suppress(OSError):
+                        os.utime(file.fileno())
                 total = os.fstat(file.fileno()).st_size
                 file.seek(min(offset, total))
                 return Status.DONE, total, file.read(size)
@@ -107,10 +110,8 @@ class SealedStore:
         self._count()
         return draft
 
-    def append(self, draft: Draft, offset: int, piece: bytes) -> Status:
-        """Add to a draft, which must end at `offset`."""
-        if offset != draft.size:
-            return Status.REFUSED
+    def append(self, draft: Draft, piece: bytes) -> Status:
+        """Add to a draft; where that fails it does not become whole any more."""
         cost = _blocks(draft.size + len(piece))
         if cost > self._limits.per_client:
             return Status.QUOTA
@@ -120,12 +121,10 @@ class SealedStore:
             self._used += cost - draft.cost
         draft.size, draft.cost = draft.size + len(piece), cost
         try:
-            draft.file.write(piece)
-            # What other hosts count is on the disk.
-            draft.file.flush()
+            written = draft.file.write(piece)
         except OSError:
             return Status.REFUSED
-        return Status.DONE
+        return Status.DONE if written == len(piece) else Status.REFUSED
 
     def keep(self, draft: Draft) -> Status:
         """Let a draft take the place of what is stored, if its owner may have that much."""
@@ -308,9 +307,13 @@ class _Desk:
         if offset == 0:
             self.clear()
             self._draft = self._store.begin(name)
-        if self._draft is None or self._draft.name != name:
+        if self._draft is None or self._draft.name != name or self._draft.size != offset:
             return Status.REFUSED
-        return self._store.append(self._draft, offset, piece)
+        status = self._store.append(self._draft, piece)
+        if status is not Status.DONE:
+            # At once: where the disk is full, others need the room.
+            self.clear()
+        return status
 
     def _keep(self, name: bytes) -> Status:
         if self._draft is None or self._draft.name != name:

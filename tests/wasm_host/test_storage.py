@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import socket
 import time
 from collections.abc import Sequence
@@ -36,7 +37,7 @@ def store_program(store: SealedStore, name: bytes, size: int) -> Status:
     assert draft is not None
     try:
         for offset in range(0, size, MAX_PIECE):
-            status = store.append(draft, offset, bytes(min(MAX_PIECE, size - offset)))
+            status = store.append(draft, bytes(min(MAX_PIECE, size - offset)))
             if status is not Status.DONE:
                 return status
         return store.keep(draft)
@@ -109,7 +110,7 @@ def test_two_hosts_do_not_disturb_each_other(tmp_path: Path) -> None:
     first = SealedStore(tmp_path, StoreLimits())
     drafts = [first.begin(name(OWNER)), first.begin(name(OTHER))]
     assert drafts[0] is not None and drafts[1] is not None
-    assert first.append(drafts[0], 0, b"first") is Status.DONE
+    assert first.append(drafts[0], b"first") is Status.DONE
     long_ago = time.time() - 3600
     for path in tmp_path.iterdir():
         os.utime(path, (long_ago, long_ago))
@@ -238,6 +239,28 @@ def converse(
 
     run(main())
     return statuses, pauses
+
+
+def test_disk_that_is_full(tmp_path: Path) -> None:
+    """What it does not take leaves nothing behind, and is no end of the conversation."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    room, piece = 10_000, bytes(4000)
+    large, small = name(OWNER, 1), name(OWNER, 2)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+    try:
+        statuses, _ = converse(
+            tmp_path,
+            [
+                *((Operation.APPEND, large, offset, piece) for offset in (0, 4000, 8000, 12_000)),
+                (Operation.APPEND, small, 0, b"program"),
+                (Operation.KEEP, small, 0, b""),
+                (Operation.FETCH, small, 0, b""),
+            ],
+        )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert statuses == [Status.DONE] * 2 + [Status.REFUSED] * 2 + [Status.DONE] * 3
+    assert files(tmp_path) == [".sealed"]
 
 
 def test_an_enclave_that_asks_without_end_is_slowed_down(tmp_path: Path) -> None:
