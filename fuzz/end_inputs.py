@@ -128,7 +128,7 @@ def _first_message(data: bytes) -> object:
 
 def _metrics_request(data: bytes) -> object:
     exposition = Exposition(Metrics(), ServerLimits(), lambda: 0, lambda: 0)
-    server = MetricsServer(exposition.page, lambda: True)
+    server = MetricsServer(exposition.page, lambda: "")
     return server._answer(_LOOP.run_until_complete(_request(_stream(data))))
 
 

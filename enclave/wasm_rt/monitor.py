@@ -5,9 +5,9 @@ reports. The host has a control socket and may ask for enclaves; reports and sea
 enclaves, each over its own socket and about itself.
 
 Control datagrams are JSON. From the host: ``{"start": n}`` with the enclave's ends of channel and storage,
-``{"stop": n, "why": reason}``, ``{"kill": n}``. To the host: ``{"ready": {...}}`` or ``{"error": text}``
-once, then ``{"started": n, "pid": p}``, ``{"failed": n}``, ``{"ended": n, "status": s}``,
-``{"log": text, "enclave": n}``.
+``{"stop": n, "why": reason}``, ``{"kill": n}``, ``{"ping": n}``. To the host: ``{"ready": {...}}`` or
+``{"error": text}`` once, then ``{"started": n, "pid": p}``, ``{"failed": n}``, ``{"ended": n, "status": s}``,
+``{"pong": n}``, ``{"log": text, "enclave": n}``.
 """
 
 from __future__ import annotations
@@ -99,13 +99,19 @@ def main(packages: Packages, arguments: Sequence[str] | None = None) -> int:
         given = (options.loader, options.runtime, options.application)
         server = _boot(control, packages, given, settings)
     except (LocalError, OSError, RuntimeError) as error:
-        _send(control, {"error": str(error)})
+        _send(control, {"error": _shown(error)})
         return 1
     try:
         server.run()
     finally:
         server.close()
     return 0
+
+
+def _shown(error: Exception) -> str:
+    if not isinstance(error, OSError) or error.filename is None:
+        return str(error)
+    return f"cannot use {error.filename}: {(error.strerror or str(error)).lower()}"
 
 
 def read_settings(path: Path | None) -> dict[str, Any]:

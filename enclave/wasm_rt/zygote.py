@@ -4,7 +4,7 @@ It holds no key and no client's data, so neither does an enclave when it begins.
 the monitor's ``{"start": n}`` comes with three descriptors (channel, storage, monitor link),
 ``{"stop": n, "why": reason}`` asks the enclave to close its session and to tell its client why,
 ``{"kill": n}`` does not ask. Answers: ``{"ready": {...}}`` once, ``{"started": n, "pid": p}``,
-``{"failed": n}``, ``{"ended": n, "status": s}`` with a wait status.
+``{"failed": n}``, ``{"ended": n, "status": s}`` with a wait status, and ``{"pong": n}`` to ``{"ping": n}``.
 """
 
 from __future__ import annotations
@@ -109,7 +109,9 @@ class Zygote:
             return False
         request = json.loads(text)
         if "start" in request:
-            self._start(request["start"], *descriptors)
+            self._start(request["start"], descriptors)
+        elif "ping" in request:
+            self._send({"pong": request["ping"]})
         elif request.get("stop") in self._children:
             why = CloseReason[request["why"].upper()]
             os.kill(self._children[request["stop"]], enclave.STOP_SIGNALS[why])
@@ -117,16 +119,18 @@ class Zygote:
             os.kill(self._children[request["kill"]], signal.SIGKILL)
         return True
 
-    def _start(self, number: int, channel: int, storage: int, link: int) -> None:
+    def _start(self, number: int, descriptors: list[int]) -> None:
         try:
+            if len(descriptors) != _DESCRIPTORS:
+                raise OSError("some were lost on the way, where no more files may be open")
             pid = os.fork()
             if pid == 0:
-                self._become_enclave(channel, storage, link)
+                self._become_enclave(*descriptors)
         except OSError:
             self._send({"failed": number})
             return
         finally:
-            for descriptor in (channel, storage, link):
+            for descriptor in descriptors:
                 os.close(descriptor)
         self._children[number] = pid
         self._selector.register(os.pidfd_open(pid), selectors.EVENT_READ, number)

@@ -51,10 +51,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MonitorError as error:
         print(f"{_PROGRAM}: {error}", file=sys.stderr)
     except OSError as error:
-        print(f"{_PROGRAM}: {error.strerror or error}", file=sys.stderr)
+        print(f"{_PROGRAM}: {_shown(error)}", file=sys.stderr)
         if error.errno == errno.EADDRINUSE:
             return EXIT_ADDRESS_IN_USE
     return EXIT_FAILED
+
+
+def _shown(error: OSError) -> str:
+    reason = error.strerror or str(error)
+    return reason if error.filename is None else f"cannot use {error.filename}: {reason.lower()}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -197,7 +202,7 @@ async def _serve(files: EnclaveFiles, options: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(_bind(*options.address))
         metrics_listener = stack.enter_context(_bind(*options.metrics)) if options.metrics else None
-        monitor = MonitorProcess.start(files)
+        monitor = MonitorProcess.start(files, limits.descriptors)
         try:
             identity = await monitor.ready()
             for name, why in identity.missing:
@@ -213,7 +218,7 @@ async def _serve(files: EnclaveFiles, options: argparse.Namespace) -> int:
             async with contextlib.AsyncExitStack() as showing:
                 if metrics_listener is not None:
                     await showing.enter_async_context(
-                        _showing(metrics, limits, server, store, metrics_listener)
+                        _showing(metrics, limits, server, monitor, store, metrics_listener)
                     )
                 await _serve_until(stop, monitor, server)
         finally:
@@ -229,7 +234,12 @@ def _store_limits(limits: ServerLimits) -> StoreLimits:
 
 @contextlib.asynccontextmanager
 async def _showing(
-    metrics: Metrics, limits: ServerLimits, server: Server, store: SealedStore, listener: socket.socket
+    metrics: Metrics,
+    limits: ServerLimits,
+    server: Server,
+    monitor: MonitorProcess,
+    store: SealedStore,
+    listener: socket.socket,
 ) -> AsyncIterator[None]:
     """Answer requests for metrics meanwhile."""
     # What nobody wants to see costs neither time nor memory.
@@ -237,7 +247,7 @@ async def _showing(
     from .metrics_server import MetricsServer
 
     exposition = Exposition(metrics, limits, lambda: server.enclave_memory, lambda: store.used)
-    shown = MetricsServer(exposition.page, lambda: server.accepting)
+    shown = MetricsServer(exposition.page, lambda: ailment(server, monitor))
     await shown.listen(listener)
     host, port = listener.getsockname()[:2]
     print(f"{_PROGRAM}: metrics at http://{host}:{port}/metrics", flush=True)
@@ -245,6 +255,13 @@ async def _showing(
         yield
     finally:
         shown.close()
+
+
+def ailment(server: Server, monitor: MonitorProcess) -> str:
+    """Why a client that connects now would not be served; empty where it would be."""
+    if not server.accepting:
+        return "stopping"
+    return "the security monitor does not answer" if monitor.hangs else ""
 
 
 def sealed_folder() -> Path:

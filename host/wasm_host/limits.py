@@ -45,6 +45,12 @@ class ServerLimits:
     pool: int = 2
 
     @property
+    def descriptors(self) -> int:
+        """Descriptors that one of the host's processes has open at most, for all of this."""
+        # A connection's socket and the relay's own; an enclave's channel, storage and two of its files.
+        return 2 * self.connections + 4 * (self.enclaves + self.pool)
+
+    @property
     def share(self) -> int:
         """Enclaves that clients from one address may have at a time."""
         return self.enclaves_per_address or -(-self.enclaves // 4)

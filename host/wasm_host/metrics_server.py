@@ -23,11 +23,11 @@ class _Request(NamedTuple):
 
 
 class MetricsServer:
-    """``GET /metrics``, and ``GET /healthz``: 200 while `healthy`, else 503."""
+    """``GET /metrics``, and ``GET /healthz``: 503 with what `ailment` says, 200 where that is nothing."""
 
-    def __init__(self, page: Page, healthy: Callable[[], bool]) -> None:
+    def __init__(self, page: Page, ailment: Callable[[], str]) -> None:
         self._page = page
-        self._healthy = healthy
+        self._ailment = ailment
         self._requests = 0
         self._listener: asyncio.Server | None = None
 
@@ -59,9 +59,9 @@ class MetricsServer:
                 kind, content = self._page(request.accepted)
                 return _response("200 OK", content, kind)
             case [b"GET", b"/healthz", _]:
-                if self._healthy():
-                    return _response("200 OK", b"ok\n")
-                return _response("503 Service Unavailable", b"stopping\n")
+                if ailment := self._ailment():
+                    return _response("503 Service Unavailable", f"{ailment}\n".encode())
+                return _response("200 OK", b"ok\n")
             case [b"GET", _, _]:
                 return _response("404 Not Found", b"the paths are /metrics and /healthz\n")
             case [_, _, version] if version.startswith(b"HTTP/"):

@@ -33,7 +33,13 @@ _STOP_TIMEOUT = 5.0
 _KILL_TIMEOUT = 10.0
 """Seconds until an enclave that was killed has ended."""
 
+_BEAT = 5.0
+"""Seconds between two questions whether monitor and zygote still answer: one without an answer then hangs."""
+
 _HANGS = "the security monitor does not answer: it hangs"
+
+_DESCRIPTORS = 96
+"""Descriptors for what does not depend on limits: compiled modules above all, each in sealed memory."""
 
 _PASSED_ON = ("TINYWASM_STATE_DIR", "XDG_STATE_HOME", "HOME")
 """All of the environment that the monitor sees: where the simulated device's key is."""
@@ -149,6 +155,11 @@ class MonitorProcess:
         self._last_number = 0
         self._ready: asyncio.Future[Identity] = asyncio.get_running_loop().create_future()
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.hangs = False
+        """Whether it did not answer in time when it was last asked; it may yet go on."""
+
+        self._asked, self._answered, self._asking = 0, 0, True
+        self._beat: asyncio.TimerHandle | None = None
         asyncio.get_running_loop().add_reader(control, self._receive)
 
     @property
@@ -157,14 +168,18 @@ class MonitorProcess:
         return self._process.pid
 
     @classmethod
-    def start(cls, files: EnclaveFiles) -> MonitorProcess:
+    def start(cls, files: EnclaveFiles, descriptors: int = 0) -> MonitorProcess:
         """Start the process; `ready` says when it has measured and loaded the enclave.
 
+        `descriptors` says how many this process or the monitor is going to need beside their own.
+
         Raises:
-            MonitorError: the enclave's packages are not installed, or this is no machine for enclaves.
+            MonitorError: the enclave's packages are not installed, this is no machine for enclaves, or this
+                process may not open so many files.
         """
         if sys.platform != "linux":
             raise MonitorError("enclaves are Linux processes: this machine cannot run any")
+        _allow_descriptors(_DESCRIPTORS + descriptors)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         arguments = [f"--control={theirs.fileno()}", *files.options()]
@@ -246,6 +261,7 @@ class MonitorProcess:
         """End the monitor and every enclave, and wait for it."""
         asyncio.get_running_loop().remove_reader(self._control)
         self._control.close()
+        self._ask_no_more()
         try:
             await asyncio.to_thread(self._process.wait, _STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
@@ -254,9 +270,12 @@ class MonitorProcess:
         for future in (self._ready, self.failed):
             future.cancel()
 
-    def _send(self, message: Mapping[str, object]) -> None:
+    def _send(self, message: Mapping[str, object]) -> bool:
+        """Whether the message went out."""
         with contextlib.suppress(OSError):
             self._control.send(json.dumps(message).encode())
+            return True
+        return False
 
     def _receive(self) -> None:
         try:
@@ -274,18 +293,43 @@ class MonitorProcess:
         match message:
             case {"ready": ready}:
                 self._ready.set_result(Identity.from_message(ready))
+                self._ask()
             case {"started": number, "pid": pid}:
                 self._resolve(self._enclaves[number].pid, pid)
             case {"ended": number, "status": status}:
                 self._resolve(self._enclaves.pop(number).ended, status)
             case {"failed": number}:
                 self._fail(self._enclaves.pop(number).pid, "the machine could not start another process")
+            case {"pong": number}:
+                self._answered = number
+                self._note_whether_it_hangs()
             case {"log": text, "enclave": number}:
                 log_event(logging.INFO, "enclave_log", f"enclave {number}: {text}", enclave=number)
             case {"error": text}:
                 self._fail_all(text)
 
+    def _ask(self) -> None:
+        """Ask whether the monitor, and behind it the zygote, still answer; again and again."""
+        self._note_whether_it_hangs()
+        # Questions must not pile up, but one that could not be sent is not answered either.
+        if not self.hangs or not self._asking:
+            self._asked += 1
+            self._asking = self._send({"ping": self._asked})
+        self._beat = asyncio.get_running_loop().call_later(_BEAT, self._ask)
+
+    def _ask_no_more(self) -> None:
+        if self._beat is not None:
+            self._beat.cancel()
+
+    def _note_whether_it_hangs(self) -> None:
+        hangs = self._answered != self._asked
+        if hangs is not self.hangs:
+            shown = _HANGS if hangs else "the security monitor answers again"
+            log_event(logging.WARNING, "monitor_hangs" if hangs else "monitor_answers", shown)
+        self.hangs = hangs
+
     def _fail_all(self, text: str) -> None:
+        self._ask_no_more()
         for future in (self._ready, self.failed):
             self._fail(future, text)
         for enclave in self._enclaves.values():
@@ -302,6 +346,21 @@ class MonitorProcess:
             future.set_exception(MonitorError(text))
             # Whoever waits gets it; when nobody does, it is not worth a warning.
             future.exception()
+
+
+def _allow_descriptors(needed: int) -> None:
+    """Let this process, and those that it starts, have so many descriptors; MonitorError where it may not."""
+    # Only Linux has enclaves: an import at the top would not get as far as saying so.
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise MonitorError(
+            f"{needed} files have to be open at a time, and no more than {hard} may be (ulimit -Hn): "
+            "raise that, or lower --max-connections and --max-enclaves"
+        )
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 def package_folders() -> str:

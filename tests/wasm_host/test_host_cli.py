@@ -7,12 +7,15 @@ import contextlib
 import http.client
 import json
 import re
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -22,6 +25,7 @@ from tests.processes import CALCULATOR, alive, descendants, environment, host, s
 from wasm_client import CannotConnect, RequestFailed, connect
 from wasm_host import cli
 from wasm_host.monitor import EnclaveFiles, Identity, MonitorError, MonitorProcess
+from wasm_host.server import Server
 
 pytestmark = pytest.mark.slow
 
@@ -30,13 +34,17 @@ COUNTING = b"""(module (global $n (mut i32) (i32.const 0))
     (global.set $n (i32.add (global.get $n) (i32.const 1))) (global.get $n)))"""
 
 
-def wasm_host(state: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def wasm_host(
+    state: Path, *options: str, files: tuple[int, int] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the command; `files` limits, softly and hard, how many it may have open."""
     return subprocess.run(
         [sys.executable, "-m", "wasm_host", *options],
         capture_output=True,
         text=True,
         timeout=60,
         env=environment(state),
+        preexec_fn=files and (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, files)),
     )
 
 
@@ -90,6 +98,31 @@ def test_port_taken(tmp_path: Path) -> None:
         done = wasm_host(tmp_path, "-a", f"127.0.0.1:{port}")
     assert done.returncode == cli.EXIT_ADDRESS_IN_USE
     assert done.stderr == f"wasm-host: cannot listen on 127.0.0.1:{port}: address already in use\n"
+
+
+@pytest.mark.parametrize("place", ["state", "state/sealed"])
+def test_state_folder_that_is_a_file(tmp_path: Path, place: str) -> None:
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    (tmp_path / place).touch()
+    done = wasm_host(tmp_path / "state", "-a", "127.0.0.1:0")
+    assert done.returncode == cli.EXIT_FAILED
+    assert done.stderr.startswith(f"wasm-host: cannot use {tmp_path / place}: ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("hard", "options"), [(24, ["measure"]), (400, []), (600, ["--max-connections=800"])]
+)
+def test_too_few_files_may_be_open(tmp_path: Path, hard: int, options: list[str]) -> None:
+    """It is told at the start, not by failures under load."""
+    done = wasm_host(tmp_path, *options, files=(hard, hard))
+    assert done.returncode == cli.EXIT_FAILED
+    assert re.fullmatch(rf"wasm-host: \d+ files .* no more than {hard} may be .*\n", done.stderr)
+
+
+def test_few_files_may_be_open_unless_one_asks(tmp_path: Path) -> None:
+    done = wasm_host(tmp_path, "measure", files=(24, 256))
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("name", ["no.invalid", "no..invalid"])
@@ -210,6 +243,33 @@ def test_monitor_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             monitor.kill_enclave(enclave)
             assert await asyncio.wait_for(enclave.ended, 20) == signal.SIGKILL
             enclave.hang_up()
+        finally:
+            await monitor.close()
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+
+
+@pytest.mark.parametrize("behind", [False, True], ids=["monitor", "zygote"])
+def test_monitor_that_hangs_is_no_healthy_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behind: bool
+) -> None:
+    """Also while nobody wants an enclave; and it may go on later."""
+    monkeypatch.setenv("TINYWASM_STATE_DIR", str(tmp_path))
+    monkeypatch.setattr("wasm_host.monitor._BEAT", 0.1)
+    accepting = cast(Server, SimpleNamespace(accepting=True))
+
+    async def main() -> None:
+        monitor = MonitorProcess.start(EnclaveFiles())
+        try:
+            await monitor.ready()
+            stopped = min(descendants(monitor.pid)) if behind else monitor.pid
+            for number, expected in (
+                (signal.SIGSTOP, "the security monitor does not answer"),
+                (signal.SIGCONT, ""),
+            ):
+                signal_process(stopped, number)
+                while cli.ailment(accepting, monitor) != expected:
+                    await asyncio.sleep(0.02)
         finally:
             await monitor.close()
 

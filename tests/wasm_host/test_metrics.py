@@ -46,7 +46,7 @@ def exposition(limits: ServerLimits | None = None) -> Exposition:
 
 def ask(*requests: bytes, healthy: bool = True) -> list[bytes]:
     async def main() -> list[bytes]:
-        server = MetricsServer(exposition().page, lambda: healthy)
+        server = MetricsServer(exposition().page, lambda: "" if healthy else "stopping")
         listener = socket.create_server(("127.0.0.1", 0))
         await server.listen(listener)
         address = listener.getsockname()
