@@ -186,6 +186,38 @@ def test_a_table_that_does_not_fit_is_told_so(engine: str) -> None:
     assert child(engine, TABLES).startswith(start)
 
 
+NO_ROOM = """
+import os
+segments = "(module (func) (elem func " + "0 " * 50_000 + "))"
+sets = "(global.set 0 (i32.const 7))" * 12_000
+code = '(module (global (mut i32) (i32.const 0)) (func (export "f")' + sets + "))"
+endings = set()
+for source in (segments, code):
+    module = Module(engine, source)
+    # From one that ends at once to one that is enough.
+    for room in range(0, 4 * MIB, MIB // 4):
+        child = os.fork()
+        if child == 0:
+            limit(resource.RLIMIT_AS, space() + room)
+            try:
+                exports = Instance(Store(engine), module, []).exports
+                for function in exports.values():
+                    function()
+            except (MemoryError, Trap):
+                os._exit(1)
+            os._exit(0)
+        endings.add(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+print(endings)
+"""
+
+
+def test_an_instance_that_does_not_fit_ends_in_an_error(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the system refuses memory, from little room to enough."""
+    # Each large piece by a request of its own, or glibc would take some from what was freed before.
+    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "65536")
+    assert child(engine, NO_ROOM) == "{0, 1}\n"
+
+
 def test_very_many_memories_share_mappings(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(space, "_most_apart", -1)
     store = Store(Engine(Config(engine=engine)))

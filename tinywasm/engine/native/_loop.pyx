@@ -10,12 +10,12 @@ cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.long cimport PyLong_AsLongLongAndOverflow
-from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc, PyMem_Realloc
+from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_New, PyTuple_SET_ITEM
 from libc.stdint cimport UINT64_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memmove, memset, strlen
 
 import gc
@@ -257,6 +257,16 @@ def _forked():
 
 
 os.register_at_fork(after_in_child=_forked)
+
+
+cdef void *_room(size_t count, size_t size) except NULL:
+    """Zeros for so many things of a size, to `free`. Raises `MemoryError` where there is no room."""
+    cdef void *place = calloc(count or 1, size)
+    if place == NULL:
+        raise MemoryError
+    return place
+
+
 # The order is that of `enum heap_kind`.
 _HEAP_NUMBERS = {heap: number for number, heap in enumerate(AbstractHeap)}
 _PAGE = 65536
@@ -296,9 +306,7 @@ cdef class _Type:
         chain = definition.ancestors
         self.ancestors = [_type_of(each) for each in chain[: len(chain) - 1]]
         self.info.depth = len(chain) - 1
-        self.info.display = <TypeInfo **>malloc(len(chain) * sizeof(TypeInfo *))
-        if self.info.display == NULL:
-            raise MemoryError
+        self.info.display = <TypeInfo **>_room(len(chain), sizeof(TypeInfo *))
         for index, each in enumerate(self.ancestors):
             self.info.display[index] = &(<_Type>each).info
         self.info.display[self.info.depth] = &self.info
@@ -364,7 +372,7 @@ cdef class NativeCode:
         self.words = lowered.words
         self.positions = lowered.positions
         # Instructions want an alignment that the buffer of a bytes object does not promise.
-        self.code.words = <Instr *>malloc(len(self.words) or 1)
+        self.code.words = <Instr *>_room(len(self.words), 1)
         memcpy(self.code.words, <const char *>self.words, len(self.words))
         self.code.word_count = len(self.words) // 16
         self.words = b""
@@ -373,12 +381,12 @@ cdef class NativeCode:
         self.code.param_slots = lowered.param_slots
         self.code.zeros = lowered.zeros
         self.code.result_slots = lowered.result_slots
+        self.code.handlers = <Handler *>_room(len(lowered.handlers), sizeof(Handler))
         self.code.handler_count = len(lowered.handlers)
-        self.code.handlers = <Handler *>calloc(len(lowered.handlers) or 1, sizeof(Handler))
         for index, (start, end, clauses) in enumerate(lowered.handlers):
             handler = &self.code.handlers[index]
             handler.start, handler.end, handler.count = start, end, len(clauses)
-            handler.clauses = <Clause *>calloc(len(clauses) or 1, sizeof(Clause))
+            handler.clauses = <Clause *>_room(len(clauses), sizeof(Clause))
             for number, (tag, with_ref, target, height, base) in enumerate(clauses):
                 clause = &handler.clauses[number]
                 clause.tag, clause.with_ref, clause.target, clause.height = tag, with_ref, target, height
@@ -386,7 +394,7 @@ cdef class NativeCode:
         zeros = lowered.zeros + lowered.frame_slots - lowered.near_slots
         self.code.jumps = 1 + zeros // 8 + self.code.word_count // 64
         self.code.window_count = len(lowered.windows)
-        self.code.windows = <Window *>calloc(len(lowered.windows) or 1, sizeof(Window))
+        self.code.windows = <Window *>_room(len(lowered.windows), sizeof(Window))
         for index, (start, base) in enumerate(lowered.windows):
             self.code.windows[index].start, self.code.windows[index].base = start, base
 
@@ -522,9 +530,7 @@ cdef class NativeStore:
     def __cinit__(self, owner, backend):
         """`owner` is the `runtime.store.Store`; `backend.code(func_instance)` gives a `NativeCode`."""
         cdef object config = owner.engine.config
-        self.c.budget = <Budget *>calloc(1, sizeof(Budget))
-        if self.c.budget == NULL:
-            raise MemoryError
+        self.c.budget = <Budget *>_room(1, sizeof(Budget))
         self.c.budget.holders = 1
         self.set_limits(owner.limits)
         self.owner = owner
@@ -1456,9 +1462,7 @@ cdef _append(void ***array, uint64_t *count, void *item):
     """Append to an array that doubles: room is there up to the next power of two."""
     cdef void **grown
     if count[0] & (count[0] - 1) == 0:
-        grown = <void **>malloc((count[0] * 2 or 1) * sizeof(void *))
-        if grown == NULL:
-            raise MemoryError
+        grown = <void **>_room(count[0] * 2, sizeof(void *))
         if count[0]:
             memcpy(grown, array[0], count[0] * sizeof(void *))
         free(array[0])
@@ -1479,9 +1483,7 @@ cdef class NativeModule:
         cdef Py_ssize_t index
         self.codes = {}
         self.types = [_type_of(definition) for definition in watched(types)]
-        self.infos = <TypeInfo **>malloc((len(self.types) or 1) * sizeof(TypeInfo *))
-        if self.infos == NULL:
-            raise MemoryError
+        self.infos = <TypeInfo **>_room(len(self.types), sizeof(TypeInfo *))
         for index, each in enumerate(self.types):
             self.infos[index] = &(<_Type>each).info
 
@@ -1511,9 +1513,7 @@ cdef class NativeInstance:
         self.module = module
         self.owner = owner
         self.c.types, self.c.type_count = module.infos, len(module.types)
-        self.own = <Func *>calloc(own_count or 1, sizeof(Func))
-        if self.own == NULL:
-            raise MemoryError
+        self.own = <Func *>_room(own_count, sizeof(Func))
         self.own_count = own_count
         # Again: another thread may have begun meanwhile.
         store.guard()
@@ -1576,19 +1576,15 @@ cdef class NativeInstance:
         """The data segments' bytes and the element segments' raw references, once."""
         cdef uint64_t index
         self.contents = tuple(datas)
-        self.c.datas = <Segment *>calloc(len(datas) or 1, sizeof(Segment))
-        self.c.elems = <Segment *>calloc(len(elems) or 1, sizeof(Segment))
-        if self.c.datas == NULL or self.c.elems == NULL:
-            raise MemoryError
+        self.c.datas = <Segment *>_room(len(datas), sizeof(Segment))
+        self.c.elems = <Segment *>_room(len(elems), sizeof(Segment))
         self.c.data_count = len(datas)
         for index, data in enumerate(datas):
             self.c.datas[index].bytes = _contents(data)
             self.c.datas[index].length = len(data)
         self.c.elem_count = len(elems)
         for index, elem in enumerate(elems):
-            self.c.elems[index].refs = <uint64_t *>calloc(len(elem) or 1, 8)
-            if self.c.elems[index].refs == NULL:
-                raise MemoryError
+            self.c.elems[index].refs = <uint64_t *>_room(len(elem), 8)
             for place, value in enumerate(watched(elem)):
                 self.c.elems[index].refs[<uint64_t>place] = self.store.from_python(value)
                 self.c.elems[index].length = place + 1
