@@ -22,7 +22,7 @@ else:
             Extension(
                 "tinywasm.engine.native._loop",
                 sources=[native + "_loop.pyx"]
-                + [native + name for name in ("loop.c", "bulk.c", "heap.c", "stack.c")],
+                + [native + name for name in ("loop.c", "bulk.c", "heap.c", "stack.c", "verify.c")],
                 depends=[
                     native + header
                     for header in (
@@ -33,6 +33,9 @@ else:
                         "dispatch.h",
                         "opcodes.h",
                         "count.h",
+                        "verify.h",
+                        "words.h",
+                        "scope.pxi",
                     )
                 ],
                 include_dirs=[native],

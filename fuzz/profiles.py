@@ -20,6 +20,8 @@ _USER_RUNS = {"ci": (4, 400), "nightly": (60, 4000)}
 _ORACLE_CASES = {"ci": 150, "nightly": 5_000}
 # Modules of 250 functions.
 _SHAPE_MODULES = {"ci": 4, "nightly": 2_000}
+# Those with changed code: each takes some 400 versions of it.
+_CHANGED_MODULES = {"ci": 4, "nightly": 400}
 _SHAPE_ORACLE_MODULES = {"ci": 2, "nightly": 40}
 
 
@@ -49,6 +51,7 @@ windowed_cases = _settings(_WINDOWED_CASES)
 oracle_cases = _settings(_ORACLE_CASES)
 generated_cases = _settings(dict.fromkeys(_GENERATED_CASES, int(_modules)) if _modules else _GENERATED_CASES)
 shape_modules = _chosen(_SHAPE_MODULES)
+changed_modules = _chosen(_CHANGED_MODULES)
 shape_oracle_modules = _chosen(_SHAPE_ORACLE_MODULES)
 # So that several processors take part.
 SHAPE_PARTS = 2 if shape_modules == _SHAPE_MODULES["ci"] else 40

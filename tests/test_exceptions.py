@@ -25,6 +25,7 @@ from tinywasm import Frame, FuncType, Store, Tag, TagType, TrapCode, ValType, Wa
 from tinywasm.cli.options import InFile
 from tinywasm.cli.repl import _Quit
 from tinywasm.engine.ir.check import Fault
+from tinywasm.errors import InternalError
 from tinywasm.text.literals import LiteralError
 from tinywasm.wasi.abi import Errno, WasiError
 from tinywasm.wast.runner import _Refuted
@@ -57,6 +58,7 @@ EXAMPLES: list[BaseException] = [
     tinywasm.DecodeError("wrong", 0x1F),
     tinywasm.ValidationError("wrong", "function 3", 17, 4),
     tinywasm.LinkError("wrong"),
+    InternalError("wrong"),
     _trap(),
     tinywasm.Trap("made by a host"),
     tinywasm.StackExhausted(),

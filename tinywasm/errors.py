@@ -81,6 +81,10 @@ class LinkError(WasmError):
     """An import that is missing or has another type than the module asks for."""
 
 
+class InternalError(WasmError):
+    """A fault of this package that was noticed before it could do harm. Please report it, with the module."""
+
+
 class TrapCode(enum.Enum):
     """Why execution trapped, by wasmtime-py's names; the value is the specification's wording."""
 

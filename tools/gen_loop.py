@@ -2,11 +2,11 @@
 
     python tools/gen_loop.py [--check]
 
-Writes `engine/native/opcodes.py` (names and numbers for the lowering) and `engine/native/dispatch.h`
-(for the loop): every numeric operator with its register and constant forms, comparisons melted into
-branches, and all loads and stores. The rest of the opcodes, listed in HAND, have their arms in
-`loop.c`. `engine/native/digest.py` and the built loop have a digest of the table; the engine refuses a loop
-built from another one.
+Writes `engine/native/opcodes.py` (names and numbers for the lowering), `dispatch.h` (for the loop): every
+numeric operator with its register and constant forms, comparisons melted into branches, and all loads and
+stores; and `words.h` (for the verifier): what the fields of each word are. The rest of the opcodes, listed
+in HAND, have their arms in `loop.c`. `digest.py` and the built loop have a digest of the table; the engine
+refuses a loop built from another one.
 """
 
 from __future__ import annotations
@@ -15,82 +15,31 @@ import argparse
 import hashlib
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from pairs import LINES
+from words import (
+    CHANGE,
+    CHANGE2,
+    FLOWS,
+    HAND,
+    IMMEDIATES,
+    NO_FIELD,
+    OTHERS,
+    READ,
+    READ2,
+    VARIES,
+    WRITE,
+    WRITE2,
+    Word,
+)
 
 from tinywasm.instructions import TABLE, Instruction
 from tinywasm.types import F32, F64, I32, I64, V128, ValType
 
 NATIVE = Path(__file__).resolve().parent.parent / "tinywasm" / "engine" / "native"
-
-HAND = [
-    "enter",
-    "count",
-    "return_n",
-    "call_indirect",
-    "call_ref",
-    "return_call",
-    "return_call_indirect",
-    "return_call_ref",
-    "unreachable",
-    "move128",
-    "const128",
-    "select128",
-    "global_get128",
-    "global_set128",
-    "memory_size",
-    "memory_grow",
-    "memory_fill",
-    "memory_copy",
-    "memory_init",
-    "data_drop",
-    "table_get",
-    "table_set",
-    "table_size",
-    "table_grow",
-    "table_fill",
-    "table_copy",
-    "table_init",
-    "elem_drop",
-    "ref_func",
-    "ref_as_non_null",
-    "ref_test",
-    "ref_cast",
-    "ref_i31",
-    "i31_get_s",
-    "i31_get_u",
-    "struct_new",
-    "struct_new_default",
-    "struct_get",
-    "struct_get_s",
-    "struct_get128",
-    "struct_set",
-    "struct_set_packed",
-    "struct_set128",
-    "array_new",
-    "array_new_default",
-    "array_new_fixed",
-    "array_new_data",
-    "array_new_elem",
-    "array_get",
-    "array_get_s",
-    "array_set",
-    "array_len",
-    "array_fill",
-    "array_copy",
-    "array_init_data",
-    "array_init_elem",
-    "throw",
-    "throw_ref",
-    "wide_enter",
-    "wide_leave",
-    "wide_get",
-    "wide_set",
-    "wide_shift",
-    "wide_memory",
-]
 
 SCALARS: dict[ValType, tuple[str, str, str]] = {
     # type: (C type, read a slot, write a slot)
@@ -310,6 +259,7 @@ class Arm:
     `reads` are the fields of its word that name the slots of its operands, with the macro that reads each;
     they stand in the other texts as $field. `value`, of the C type `ctype`, is what it leaves in slot a by
     the macro `write`, after the statements `before`; `check` follows the value. An arm ends with `tail`.
+    `fields`, `immediate` and `flow` are columns of its word, see `words`, where the rest does not tell.
     """
 
     reads: dict[str, str]
@@ -319,6 +269,20 @@ class Arm:
     check: str = ""
     write: str = ""
     tail: str = "NEXT;"
+    fields: dict[str, tuple[str, int] | str] = field(default_factory=dict)
+    immediate: str = "any"
+    flow: str = "next"
+
+    @property
+    def word(self) -> Word:
+        """The columns of the word: those of `fields`, and what follows from what it reads and writes."""
+        columns: dict[str, Any] = {
+            slot: READ2 if macro == "RV" else READ for slot, macro in self.reads.items() if slot != "imm"
+        }
+        if self.value:
+            columns["a"] = WRITE2 if self.write == "WV" else WRITE
+        immediate = "slot" if "imm" in self.reads else self.immediate
+        return Word(**{**columns, **self.fields}, immediate=immediate, flow=self.flow)
 
     def body(self, made: str, taken: dict[str, str]) -> str:
         """All but the tail: the value is left in the variable `made` too, and the fields in `taken` are
@@ -326,14 +290,14 @@ class Arm:
         text = f"{self.before} "
         if self.value:
             text += f"{made} = {self.value}; {self.check} {self.write}(pc->a, {made});"
-        for field, macro in self.reads.items():
-            text = text.replace(f"${field}", taken.get(field) or f"{macro}(pc->{field})")
+        for each, macro in self.reads.items():
+            text = text.replace(f"${each}", taken.get(each) or f"{macro}(pc->{each})")
         return " ".join(text.split())
 
     def ending(self, taken: dict[str, str]) -> str:
         text = self.tail
-        for field, macro in self.reads.items():
-            text = text.replace(f"${field}", taken.get(field) or f"{macro}(pc->{field})")
+        for each, macro in self.reads.items():
+            text = text.replace(f"${each}", taken.get(each) or f"{macro}(pc->{each})")
         return text
 
 
@@ -348,7 +312,7 @@ def _made(ctype: str, macro: str) -> str:
     }[macro]
 
 
-def _writing(type: ValType) -> dict[str, str]:
+def _writing(type: ValType) -> dict[str, Any]:
     ctype, _, write = SCALARS[type]
     return {"ctype": ctype, "write": write}
 
@@ -368,6 +332,8 @@ def _numeric_arm(row: Instruction) -> Arm:
         value=f"{row.operator}({', '.join(arguments)})",
         check="CHECK_TRAP;" if "traps" in row.traits else "",
         tail="pc++; NEXT;" if row.immediates == ("shuffle",) else "NEXT;",
+        immediate=row.immediates[0] if row.immediates and row.immediates != ("shuffle",) else "any",
+        flow="lanes" if row.immediates == ("shuffle",) else "next",
         **_writing(row.results[0]),
     )
 
@@ -379,6 +345,8 @@ def _wide_arm(row: Instruction) -> Arm:
         {},
         before=f"uint64_t low, high; {row.operator}({reads}, &low, &high);",
         tail="W64(pc->a, low); W64(pc->a + 1, high); NEXT;",
+        fields={"a": WRITE2, "b": READ, "c": READ},
+        immediate="slots" if len(row.params) == 4 else "any",
     )
 
 
@@ -402,8 +370,11 @@ def _constant_arm(row: Instruction) -> Arm:
 
 def _branches(operator: str, reads: dict[str, str], arguments: str, form: str) -> Iterator[tuple[str, Arm]]:
     condition = f"{operator}({arguments})"
-    yield f"branch_if__{operator}{form}", Arm(reads, before=f"if ({condition}) JUMP;")
-    yield f"branch_unless__{operator}{form}", Arm(reads, before=f"if (!{condition}) JUMP;")
+    for sense, test in (("if", condition), ("unless", f"!{condition}")):
+        yield (
+            f"branch_{sense}__{operator}{form}",
+            Arm(reads, before=f"if ({test}) JUMP;", immediate="distance"),
+        )
 
 
 def _branch_arms(row: Instruction) -> Iterator[tuple[str, Arm]]:
@@ -446,9 +417,19 @@ def _constant_pair_arm(inner: str, outer: str) -> Arm:
 def _counted_arms(name: str) -> Iterator[tuple[str, Arm]]:
     """The counter in a grows by c (signed), then meets slot b, or the constant in the immediate."""
     step = "uint32_t next = $a + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next);"
-    yield f"count_{name}", Arm({"a": "R32", "b": "R32"}, before=f"{step} if ({name}(next, $b)) JUMP;")
-    against = "(uint32_t)(pc->imm >> 32)"
-    yield f"count_{name}__k", Arm({"a": "R32"}, before=f"{step} if ({name}(next, {against})) JUMP;")
+    for form, reads, against in (
+        ("", {"a": "R32", "b": "R32"}, "$b"),
+        ("__k", {"a": "R32"}, "(uint32_t)(pc->imm >> 32)"),
+    ):
+        yield (
+            f"count_{name}{form}",
+            Arm(
+                reads,
+                before=f"{step} if ({name}(next, {against})) JUMP;",
+                fields={"a": CHANGE},
+                immediate="distance",
+            ),
+        )
 
 
 _LOAD_CTYPES = {
@@ -483,15 +464,27 @@ def _access_arms(row: Instruction) -> Iterator[tuple[str, Arm]]:
     offset = "(pc->imm & 0xFFFFFFFFFFFF)" if lane else "pc->imm"
     address = "a" if store else "b"
     for form, macro in _access_forms(row).items():
-        reads = {} if form == "__s" else {address: "R64" if form in ("", "__x") else "R32"}
+        reads = {} if form == "__s" else {address: "R64" if form == "__x" else "R32"}
         place = f"{macro}({f'${address}' if reads else ''}, {offset}, {size})"
-        yield f"{_flat(row)}{form}", _access_arm(row, place, reads, size, lane)
+        arm = _access_arm(row, place, reads, size, lane)
+        immediate = f"offset_{row.immediates[1]}" if lane else _OFFSETS[form]
+        yield (
+            f"{_flat(row)}{form}",
+            replace(arm, fields={**arm.fields, **_THIRD.get(form, {})}, immediate=immediate),
+        )
+
+
+# What the immediate of each form is, where there is no lane, and what its field c.
+_OFFSETS = {"": "offset", "__x": "any", "__a": "any", "__s": "address", "__u": "any"}
+_THIRD: dict[str, dict[str, tuple[str, int] | str]] = {"__x": {"c": "memory"}, "__u": {"c": WRITE}}
 
 
 def _access_arm(row: Instruction, place: str, reads: dict[str, str], size: int, lane: bool) -> Arm:
     kind, access = row.name.split(".")
     if kind == "v128":
-        return Arm(reads, before=f"{place} {_vector_access(access, size, lane, not row.results)}")
+        text = f"{place} {_vector_access(access, size, lane, not row.results)}"
+        vector = {"b": READ2} if not row.results else {"a": CHANGE2 if lane else WRITE2}
+        return Arm(reads, before=text, fields={**vector})
     if not row.results:
         bits = f"uint{size * 8}_t"
         return Arm(
@@ -534,7 +527,7 @@ def _vector_access(access: str, size: int, lane: bool, store: bool) -> str:
     return f"{ctype} lanes[{count}]; memcpy(lanes, place, 8); v128 value; {fill} WV(pc->a, value);"
 
 
-_COPY = {"ctype": "uint64_t", "write": "W64"}
+_COPY: dict[str, Any] = {"ctype": "uint64_t", "write": "W64"}
 
 # Opcodes without a row of their own in the table, but with arms that pairs are made of.
 _SIMPLE = {
@@ -542,29 +535,49 @@ _SIMPLE = {
         {},
         before="if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL);"
         " store->fuel -= (int64_t)pc->imm;",
+        immediate="fuel",
     ),
-    "jump": Arm({}, tail="JUMP;"),
-    "branch_if": Arm({"a": "R64"}, before="if ($a) JUMP;"),
-    "branch_unless": Arm({"a": "R64"}, before="if (!$a) JUMP;"),
+    "jump": Arm({}, tail="JUMP;", immediate="distance", flow="never"),
+    "branch_if": Arm({"a": "R64"}, before="if ($a) JUMP;", immediate="distance"),
+    "branch_unless": Arm({"a": "R64"}, before="if (!$a) JUMP;", immediate="distance"),
     # A row of jumps follows.
     "br_table": Arm(
-        {"a": "R32"}, tail="uint32_t index = $a; pc += 1 + (index < pc->imm ? index : pc->imm); JUMP;"
+        {"a": "R32"},
+        tail="uint32_t index = $a; pc += 1 + (index < pc->imm ? index : pc->imm); JUMP;",
+        immediate="distances",
+        flow="jumps",
     ),
-    "call": Arm({}, tail="callee = instance->funcs[pc->imm]; args = fp + pc->a; goto enter;"),
-    "return0": Arm({}, tail="goto leave;"),
-    "return1": Arm({"a": "R64"}, tail="fp[0] = $a; goto leave;"),
+    "call": Arm(
+        {},
+        tail="callee = instance->funcs[pc->imm]; args = fp + pc->a; goto enter;",
+        fields={"a": VARIES},
+        immediate="function",
+    ),
+    "return0": Arm({}, tail="goto leave;", immediate="no_result", flow="never"),
+    "return1": Arm({"a": "R64"}, tail="fp[0] = $a; goto leave;", immediate="one_result", flow="never"),
     "move": Arm({"b": "R64"}, value="$b", **_COPY),
-    "move2": Arm({"b": "R64"}, before="fp[pc->a] = $b; fp[pc->c] = fp[pc->imm];"),
+    "move2": Arm(
+        {"b": "R64"},
+        before="fp[pc->a] = $b; fp[pc->c] = fp[pc->imm];",
+        fields={"a": WRITE, "c": WRITE},
+        immediate="slot",
+    ),
     "const": Arm({}, value="pc->imm", **_COPY),
-    "const2": Arm({}, before="fp[pc->a] = (uint32_t)pc->imm; fp[pc->c] = pc->imm >> 32;"),
+    "const2": Arm(
+        {},
+        before="fp[pc->a] = (uint32_t)pc->imm; fp[pc->c] = pc->imm >> 32;",
+        fields={"a": WRITE, "c": WRITE},
+    ),
     "select": Arm(
         {"b": "R64", "c": "R64", "imm": "R32"},
         before="uint64_t b = $b, c = $c;",
         value="$imm ? b : c",
         **_COPY,
     ),
-    "global_get": Arm({}, value="instance->globals[pc->imm]->value[0]", **_COPY),
-    "global_set": Arm({"a": "R64"}, before="instance->globals[pc->imm]->value[0] = $a;"),
+    "global_get": Arm({}, value="instance->globals[pc->imm]->value[0]", immediate="global", **_COPY),
+    "global_set": Arm(
+        {"a": "R64"}, before="instance->globals[pc->imm]->value[0] = $a;", immediate="global_set"
+    ),
 }
 
 
@@ -634,6 +647,46 @@ def labels_source() -> str:
     return "\n".join(lines) + "\n"
 
 
+def words_source() -> str:
+    """The columns as C: how many slots a field names, and numbers for the rest."""
+    known = {**HAND, **{name: arm.word for name, arm in arms().items()}}
+    lines = ["/* What words are. Generated by tools/gen_loop.py from tools/words.py; do not edit. */", ""]
+    for name, members in (("third", OTHERS), ("immediate", IMMEDIATES), ("flow", FLOWS)):
+        lines.append(f"enum {name} {{ {', '.join(f'{name}_{each}'.upper() for each in members)} }};")
+    lines += [
+        "",
+        "/* As many slots as the word itself or a type tells. */",
+        "#define VARIES 0xFF",
+        "",
+        "/* `a`, `b` and `c` are numbers of slots. Two words in one have the columns of the `first`; behind",
+        "   it stands the `second`, whose field `taken` (from 1) is slot a of the first. */",
+        "static const struct word {",
+        "    uint8_t a, b, c, third, immediate, flow, references, taken;",
+        "    uint16_t first, second;",
+        "} words[OPCODE_COUNT] = {",
+    ]
+    lines += [_word_row(name, name, known[name]) for name in known]
+    for pair in PAIRS:
+        lines.append(_word_row(pair.name, pair.first, known[pair.first], pair))
+    return "\n".join([*lines, "};", ""])
+
+
+def _word_row(name: str, first: str, word: Word, pair: Pair | None = None) -> str:
+    slots = [_slots(each) for each in (word.a, word.b, word.c)]
+    third = word.c if isinstance(word.c, str) else "any"
+    taken = _FIELDS.index(pair.taken) if pair else 0
+    numbers = [f"THIRD_{third}", f"IMMEDIATE_{word.immediate}", f"FLOW_{word.flow}"]
+    values = [*slots, *(each.upper() for each in numbers), str(int(word.references)), str(taken)]
+    values += [f"OP_{first}", f"OP_{pair.second}" if pair else "OPCODE_COUNT"]
+    return f"    [OP_{name}] = {{{', '.join(values)}}},"
+
+
+def _slots(column: tuple[str, int] | str) -> str:
+    if isinstance(column, str) or column == NO_FIELD:
+        return "0"
+    return str(column[1]) if column[1] else "VARIES"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -641,12 +694,14 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="fail where a file is not current")
     check = parser.parse_args().check
     stale = []
-    for name, make in (
-        ("digest.py", digest_source),
-        ("opcodes.py", python_source),
-        ("dispatch.h", c_source),
-        ("opcodes.h", labels_source),
-    ):
+    outputs = {
+        "digest.py": digest_source,
+        "opcodes.py": python_source,
+        "dispatch.h": c_source,
+        "opcodes.h": labels_source,
+        "words.h": words_source,
+    }
+    for name, make in outputs.items():
         path, text = NATIVE / name, make()
         if check and (not path.exists() or path.read_text() != text):
             stale.append(name)

@@ -711,9 +711,12 @@ class Builder:
         second |= (0 if leaves else len(signature.results)) << 32
         self.emit(row, NOWHERE, first, count, place, immediate, second)
         self.dead = leaves
-        if not leaves:
-            for width in widths(signature.results):
-                self.lists.append(self.push_result(width))
+        if leaves:
+            # A host function leaves them where its arguments were, whoever takes them.
+            self.highest = max(self.highest, self.height + sum(widths(signature.results)))
+            return
+        for width in widths(signature.results):
+            self.lists.append(self.push_result(width))
 
     # Structured control
 

@@ -12,7 +12,7 @@ from tinywasm.engine.interface import Backend, Implementation
 from tinywasm.engine.native.digest import DIGEST
 from tinywasm.runtime.store import Store
 
-_INTERFACE = 12
+_INTERFACE = 13
 
 
 def _load() -> Callable[[Store], Backend]:

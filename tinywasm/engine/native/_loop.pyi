@@ -10,6 +10,7 @@ from tinywasm.runtime.limits import ResourceLimits
 from tinywasm.runtime.module import ModuleInstance
 from tinywasm.runtime.storage import Extern
 from tinywasm.types import DefinedType, GlobalType, MemoryType, TableType, TagType
+from tinywasm.validation import Context
 
 TABLE_DIGEST: str
 INTERFACE: int
@@ -19,7 +20,18 @@ def collect_first_at(allocated: int) -> None: ...
 class NativeCode:
     calls: int
     own: int
-    def __init__(self, lowered: LoweredCode) -> None: ...
+    references: bool
+    def __init__(
+        self,
+        lowered: LoweredCode,
+        scope: NativeScope,
+        definition: DefinedType,
+        name: str,
+        instance: NativeInstance | None = None,
+    ) -> None: ...
+
+class NativeScope:
+    def __init__(self, context: Context) -> None: ...
 
 class NativeStore:
     def __init__(self, owner: Any, backend: Any) -> None: ...
@@ -86,7 +98,8 @@ class NativeTag:
 
 class NativeModule:
     codes: dict[tuple[int, bool], NativeCode]
-    def __init__(self, types: Sequence[DefinedType]) -> None: ...
+    scope: NativeScope
+    def __init__(self, context: Context) -> None: ...
 
 class NativeInstance:
     def __init__(

@@ -14,7 +14,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_New, PyTuple_SET_ITEM
-from libc.stdint cimport UINT64_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport UINT64_MAX, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memmove, memset, strlen
 
@@ -99,6 +99,7 @@ cdef extern from "native.h" nogil:
         char *params
         char *results
         uint32_t param_slots, result_slots
+        int references
         char element
         uint32_t element_size
         void *python
@@ -233,7 +234,7 @@ cdef extern from "native.h":
 
 TABLE_DIGEST = tw_table_digest().decode()
 # Raised with every change of what this module offers to Python: see `engine.native`.
-INTERFACE = 12
+INTERFACE = 13
 
 
 def collect_first_at(uint64_t allocated):
@@ -330,6 +331,7 @@ cdef class _Type:
         self.info.params, self.info.results = self.params, self.results
         self.info.param_slots = len(self.params) + self.params.count(b"v")
         self.info.result_slots = len(self.results) + self.results.count(b"v")
+        self.info.references = b"r" in self.params or b"r" in self.results
 
     cdef _structure(self, composite):
         self.info.kind = KIND_STRUCT
@@ -358,15 +360,35 @@ cdef _Type _type_of(definition):
 # Code
 
 
+include "scope.pxi"
+
+
 @cython.no_gc
 cdef class NativeCode:
-    """Register code as the loop reads it; `positions` has one module offset a word."""
+    """Register code as the loop reads it, once the verifier has let it pass; `positions` has one module offset
+    a word."""
 
     cdef Code code
     cdef bytes words
+    cdef readonly bint references
     cdef public object positions
 
-    def __cinit__(self, lowered):
+    def __cinit__(
+        self, lowered, NativeScope scope not None, definition, str name not None, NativeInstance instance=None
+    ):
+        """Code for a function of type `definition`, called `name`, of the module with that scope; for a
+        constant expression, of an `instance` that is being made.
+
+        Raises `InternalError` where the code breaks a rule of the verifier.
+        """
+        cdef Scope seen = scope.c
+        if instance is not None:
+            # It runs before the rest is there.
+            seen.func_count, seen.global_count = instance.c.func_count, instance.c.global_count
+        self._copy(lowered)
+        self.references = _verify(&self.code, &seen, _type_of(definition), name)
+
+    cdef _copy(self, lowered):
         cdef Clause *clause
         cdef Handler *handler
         self.words = lowered.words
@@ -397,6 +419,8 @@ cdef class NativeCode:
         self.code.windows = <Window *>_room(len(lowered.windows), sizeof(Window))
         for index, (start, base) in enumerate(lowered.windows):
             self.code.windows[index].start, self.code.windows[index].base = start, base
+        if len(self.positions) != self.code.word_count:
+            raise InternalError(f"{len(self.positions)} positions for {self.code.word_count} words of native code")
 
     @property
     def calls(self):
@@ -796,13 +820,16 @@ cdef class NativeStore:
     cdef object read(self, char letter, uint64_t *slot):
         """The raw value in a slot or two."""
         cdef double number
-        if letter == c"i" or letter == c"l":
+        if letter == c"i":
+            # The loop looks at this half alone.
+            return <uint32_t>slot[0]
+        if letter == c"l":
             return slot[0]
         if letter == c"d":
             memcpy(&number, slot, 8)
             return number
         if letter == c"f":
-            return f32_from_bits(slot[0])
+            return f32_from_bits(<uint32_t>slot[0])
         if letter == c"v":
             return (<char *>slot)[:16]
         return self.to_python(slot[0])
@@ -1081,7 +1108,7 @@ cdef object _shown(char letter, uint64_t *slot):
         memcpy(&number, slot, 8)
         return number
     memcpy(&single, slot, 4)
-    return f32_from_bits(slot[0]) if single != single else <double>single
+    return f32_from_bits(<uint32_t>slot[0]) if single != single else <double>single
 
 
 cdef bint _plain(char letter, value, uint64_t *slot) except -1:
@@ -1475,20 +1502,12 @@ cdef class NativeModule:
     """What all instances of a module share: its types as the loop reads them, and `codes`, which is the
     backend's."""
 
-    cdef TypeInfo **infos
-    cdef list types
+    cdef readonly NativeScope scope
     cdef readonly dict codes
 
-    def __cinit__(self, types):
-        cdef Py_ssize_t index
+    def __cinit__(self, context):
         self.codes = {}
-        self.types = [_type_of(definition) for definition in watched(types)]
-        self.infos = <TypeInfo **>_room(len(self.types), sizeof(TypeInfo *))
-        for index, each in enumerate(self.types):
-            self.infos[index] = &(<_Type>each).info
-
-    def __dealloc__(self):
-        free(self.infos)
+        self.scope = NativeScope(context)
 
 
 cdef class NativeInstance:
@@ -1512,7 +1531,7 @@ cdef class NativeInstance:
         self.store = store
         self.module = module
         self.owner = owner
-        self.c.types, self.c.type_count = module.infos, len(module.types)
+        self.c.types, self.c.type_count = module.scope.c.types, module.scope.c.type_count
         self.own = <Func *>_room(own_count, sizeof(Func))
         self.own_count = own_count
         # Again: another thread may have begun meanwhile.
@@ -1595,7 +1614,7 @@ cdef class NativeInstance:
     def drop_elem(self, uint64_t index):
         tw_elem_drop(&self.c.elems[index])
 
-    def evaluate(self, NativeCode code, definition):
+    def evaluate(self, NativeCode code not None, definition):
         """The value of a constant expression lowered as a function of type `definition`."""
         cdef _Type type = _type_of(definition)
         cdef Func func

@@ -49,7 +49,7 @@ def _shared(context: Context) -> Any:
     shared = context.compiled.get("native")
     if shared is None:
         # In one step: another thread may have made one meanwhile.
-        shared = context.compiled.setdefault("native", _loop.NativeModule(context.types))
+        shared = context.compiled.setdefault("native", _loop.NativeModule(context))
     return shared
 
 
@@ -88,7 +88,7 @@ class NativeBackend:
         metered, profiled = self.store.fuel is not None, self.store.profile is not None
         with obeying(self.store.poll):
             lowered = lower(instance.context, func.index, func.definition, metered=metered, profiled=profiled)
-        return _loop.NativeCode(lowered)
+        return _loop.NativeCode(lowered, instance.shared.scope, func.type, f"function {func.index}")
 
     def _settle_profile(self) -> None:
         for func, code in self.profiled or ():
@@ -124,8 +124,11 @@ class NativeBackend:
 
     def constant(self, instance: ModuleInstance, expr: Expr, type: ValType) -> Any:
         assert isinstance(instance, NativeModuleInstance)
-        code = _loop.NativeCode(lower_constant(instance.context, expr, type))
-        return instance.native.evaluate(code, define(FuncType((), (type,))))
+        definition = define(FuncType((), (type,)))
+        lowered = lower_constant(instance.context, expr, type)
+        scope = instance.shared.scope
+        code = _loop.NativeCode(lowered, scope, definition, "a constant expression", instance.native)
+        return instance.native.evaluate(code, definition)
 
     def call(
         self, func: FuncInstance, args: Sequence[Any], caller: ModuleInstance | None = None

@@ -634,203 +634,203 @@ OP(count_i32_gt_s) {  uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)p
 OP(count_i32_gt_s__k) {  uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next); if (i32_gt_s(next, (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }
 OP(count_i32_gt_u) {  uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next); if (i32_gt_u(next, R32(pc->b))) JUMP; NEXT; }
 OP(count_i32_gt_u__k) {  uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next); if (i32_gt_u(next, (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }
-OP(i32_load) { uint64_t made; ADDRESS(R64(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint32_t)bits; W64(pc->a, made); NEXT; }
+OP(i32_load) { uint64_t made; ADDRESS(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint32_t)bits; W64(pc->a, made); NEXT; }
 OP(i32_load__x) { uint64_t made; ADDRESS_X(R64(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint32_t)bits; W64(pc->a, made); NEXT; }
 OP(i32_load__a) { uint64_t made; ADDRESS_A(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint32_t)bits; W64(pc->a, made); NEXT; }
 OP(i32_load__s) { uint64_t made; ADDRESS_S(, pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint32_t)bits; W64(pc->a, made); NEXT; }
 OP(i32_load__u) { uint64_t made; ADDRESS_U(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint32_t)bits; W64(pc->a, made); NEXT; }
-OP(i64_load) { uint64_t made; ADDRESS(R64(pc->b), pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
+OP(i64_load) { uint64_t made; ADDRESS(R32(pc->b), pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
 OP(i64_load__x) { uint64_t made; ADDRESS_X(R64(pc->b), pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
 OP(i64_load__a) { uint64_t made; ADDRESS_A(R32(pc->b), pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
 OP(i64_load__s) { uint64_t made; ADDRESS_S(, pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
 OP(i64_load__u) { uint64_t made; ADDRESS_U(R32(pc->b), pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
-OP(f32_load) { uint64_t made; ADDRESS(R64(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint32_t)bits; W64(pc->a, made); NEXT; }
+OP(f32_load) { uint64_t made; ADDRESS(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint32_t)bits; W64(pc->a, made); NEXT; }
 OP(f32_load__x) { uint64_t made; ADDRESS_X(R64(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint32_t)bits; W64(pc->a, made); NEXT; }
 OP(f32_load__a) { uint64_t made; ADDRESS_A(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint32_t)bits; W64(pc->a, made); NEXT; }
 OP(f32_load__s) { uint64_t made; ADDRESS_S(, pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint32_t)bits; W64(pc->a, made); NEXT; }
 OP(f32_load__u) { uint64_t made; ADDRESS_U(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint32_t)bits; W64(pc->a, made); NEXT; }
-OP(f64_load) { uint64_t made; ADDRESS(R64(pc->b), pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
+OP(f64_load) { uint64_t made; ADDRESS(R32(pc->b), pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
 OP(f64_load__x) { uint64_t made; ADDRESS_X(R64(pc->b), pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
 OP(f64_load__a) { uint64_t made; ADDRESS_A(R32(pc->b), pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
 OP(f64_load__s) { uint64_t made; ADDRESS_S(, pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
 OP(f64_load__u) { uint64_t made; ADDRESS_U(R32(pc->b), pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
-OP(i32_load8_s) { uint64_t made; ADDRESS(R64(pc->b), pc->imm, 1) int8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); NEXT; }
+OP(i32_load8_s) { uint64_t made; ADDRESS(R32(pc->b), pc->imm, 1) int8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); NEXT; }
 OP(i32_load8_s__x) { uint64_t made; ADDRESS_X(R64(pc->b), pc->imm, 1) int8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); NEXT; }
 OP(i32_load8_s__a) { uint64_t made; ADDRESS_A(R32(pc->b), pc->imm, 1) int8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); NEXT; }
 OP(i32_load8_s__s) { uint64_t made; ADDRESS_S(, pc->imm, 1) int8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); NEXT; }
 OP(i32_load8_s__u) { uint64_t made; ADDRESS_U(R32(pc->b), pc->imm, 1) int8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); NEXT; }
-OP(i32_load8_u) { uint64_t made; ADDRESS(R64(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); NEXT; }
+OP(i32_load8_u) { uint64_t made; ADDRESS(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); NEXT; }
 OP(i32_load8_u__x) { uint64_t made; ADDRESS_X(R64(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); NEXT; }
 OP(i32_load8_u__a) { uint64_t made; ADDRESS_A(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); NEXT; }
 OP(i32_load8_u__s) { uint64_t made; ADDRESS_S(, pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); NEXT; }
 OP(i32_load8_u__u) { uint64_t made; ADDRESS_U(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); NEXT; }
-OP(i32_load16_s) { uint64_t made; ADDRESS(R64(pc->b), pc->imm, 2) int16_t bits; memcpy(&bits, place, 2); made = (uint32_t)bits; W64(pc->a, made); NEXT; }
+OP(i32_load16_s) { uint64_t made; ADDRESS(R32(pc->b), pc->imm, 2) int16_t bits; memcpy(&bits, place, 2); made = (uint32_t)bits; W64(pc->a, made); NEXT; }
 OP(i32_load16_s__x) { uint64_t made; ADDRESS_X(R64(pc->b), pc->imm, 2) int16_t bits; memcpy(&bits, place, 2); made = (uint32_t)bits; W64(pc->a, made); NEXT; }
 OP(i32_load16_s__a) { uint64_t made; ADDRESS_A(R32(pc->b), pc->imm, 2) int16_t bits; memcpy(&bits, place, 2); made = (uint32_t)bits; W64(pc->a, made); NEXT; }
 OP(i32_load16_s__s) { uint64_t made; ADDRESS_S(, pc->imm, 2) int16_t bits; memcpy(&bits, place, 2); made = (uint32_t)bits; W64(pc->a, made); NEXT; }
 OP(i32_load16_s__u) { uint64_t made; ADDRESS_U(R32(pc->b), pc->imm, 2) int16_t bits; memcpy(&bits, place, 2); made = (uint32_t)bits; W64(pc->a, made); NEXT; }
-OP(i32_load16_u) { uint64_t made; ADDRESS(R64(pc->b), pc->imm, 2) uint16_t bits; memcpy(&bits, place, 2); made = (uint32_t)bits; W64(pc->a, made); NEXT; }
+OP(i32_load16_u) { uint64_t made; ADDRESS(R32(pc->b), pc->imm, 2) uint16_t bits; memcpy(&bits, place, 2); made = (uint32_t)bits; W64(pc->a, made); NEXT; }
 OP(i32_load16_u__x) { uint64_t made; ADDRESS_X(R64(pc->b), pc->imm, 2) uint16_t bits; memcpy(&bits, place, 2); made = (uint32_t)bits; W64(pc->a, made); NEXT; }
 OP(i32_load16_u__a) { uint64_t made; ADDRESS_A(R32(pc->b), pc->imm, 2) uint16_t bits; memcpy(&bits, place, 2); made = (uint32_t)bits; W64(pc->a, made); NEXT; }
 OP(i32_load16_u__s) { uint64_t made; ADDRESS_S(, pc->imm, 2) uint16_t bits; memcpy(&bits, place, 2); made = (uint32_t)bits; W64(pc->a, made); NEXT; }
 OP(i32_load16_u__u) { uint64_t made; ADDRESS_U(R32(pc->b), pc->imm, 2) uint16_t bits; memcpy(&bits, place, 2); made = (uint32_t)bits; W64(pc->a, made); NEXT; }
-OP(i64_load8_s) { uint64_t made; ADDRESS(R64(pc->b), pc->imm, 1) int8_t bits; memcpy(&bits, place, 1); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
+OP(i64_load8_s) { uint64_t made; ADDRESS(R32(pc->b), pc->imm, 1) int8_t bits; memcpy(&bits, place, 1); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
 OP(i64_load8_s__x) { uint64_t made; ADDRESS_X(R64(pc->b), pc->imm, 1) int8_t bits; memcpy(&bits, place, 1); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
 OP(i64_load8_s__a) { uint64_t made; ADDRESS_A(R32(pc->b), pc->imm, 1) int8_t bits; memcpy(&bits, place, 1); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
 OP(i64_load8_s__s) { uint64_t made; ADDRESS_S(, pc->imm, 1) int8_t bits; memcpy(&bits, place, 1); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
 OP(i64_load8_s__u) { uint64_t made; ADDRESS_U(R32(pc->b), pc->imm, 1) int8_t bits; memcpy(&bits, place, 1); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
-OP(i64_load8_u) { uint64_t made; ADDRESS(R64(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
+OP(i64_load8_u) { uint64_t made; ADDRESS(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
 OP(i64_load8_u__x) { uint64_t made; ADDRESS_X(R64(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
 OP(i64_load8_u__a) { uint64_t made; ADDRESS_A(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
 OP(i64_load8_u__s) { uint64_t made; ADDRESS_S(, pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
 OP(i64_load8_u__u) { uint64_t made; ADDRESS_U(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
-OP(i64_load16_s) { uint64_t made; ADDRESS(R64(pc->b), pc->imm, 2) int16_t bits; memcpy(&bits, place, 2); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
+OP(i64_load16_s) { uint64_t made; ADDRESS(R32(pc->b), pc->imm, 2) int16_t bits; memcpy(&bits, place, 2); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
 OP(i64_load16_s__x) { uint64_t made; ADDRESS_X(R64(pc->b), pc->imm, 2) int16_t bits; memcpy(&bits, place, 2); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
 OP(i64_load16_s__a) { uint64_t made; ADDRESS_A(R32(pc->b), pc->imm, 2) int16_t bits; memcpy(&bits, place, 2); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
 OP(i64_load16_s__s) { uint64_t made; ADDRESS_S(, pc->imm, 2) int16_t bits; memcpy(&bits, place, 2); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
 OP(i64_load16_s__u) { uint64_t made; ADDRESS_U(R32(pc->b), pc->imm, 2) int16_t bits; memcpy(&bits, place, 2); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
-OP(i64_load16_u) { uint64_t made; ADDRESS(R64(pc->b), pc->imm, 2) uint16_t bits; memcpy(&bits, place, 2); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
+OP(i64_load16_u) { uint64_t made; ADDRESS(R32(pc->b), pc->imm, 2) uint16_t bits; memcpy(&bits, place, 2); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
 OP(i64_load16_u__x) { uint64_t made; ADDRESS_X(R64(pc->b), pc->imm, 2) uint16_t bits; memcpy(&bits, place, 2); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
 OP(i64_load16_u__a) { uint64_t made; ADDRESS_A(R32(pc->b), pc->imm, 2) uint16_t bits; memcpy(&bits, place, 2); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
 OP(i64_load16_u__s) { uint64_t made; ADDRESS_S(, pc->imm, 2) uint16_t bits; memcpy(&bits, place, 2); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
 OP(i64_load16_u__u) { uint64_t made; ADDRESS_U(R32(pc->b), pc->imm, 2) uint16_t bits; memcpy(&bits, place, 2); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
-OP(i64_load32_s) { uint64_t made; ADDRESS(R64(pc->b), pc->imm, 4) int32_t bits; memcpy(&bits, place, 4); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
+OP(i64_load32_s) { uint64_t made; ADDRESS(R32(pc->b), pc->imm, 4) int32_t bits; memcpy(&bits, place, 4); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
 OP(i64_load32_s__x) { uint64_t made; ADDRESS_X(R64(pc->b), pc->imm, 4) int32_t bits; memcpy(&bits, place, 4); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
 OP(i64_load32_s__a) { uint64_t made; ADDRESS_A(R32(pc->b), pc->imm, 4) int32_t bits; memcpy(&bits, place, 4); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
 OP(i64_load32_s__s) { uint64_t made; ADDRESS_S(, pc->imm, 4) int32_t bits; memcpy(&bits, place, 4); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
 OP(i64_load32_s__u) { uint64_t made; ADDRESS_U(R32(pc->b), pc->imm, 4) int32_t bits; memcpy(&bits, place, 4); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
-OP(i64_load32_u) { uint64_t made; ADDRESS(R64(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
+OP(i64_load32_u) { uint64_t made; ADDRESS(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
 OP(i64_load32_u__x) { uint64_t made; ADDRESS_X(R64(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
 OP(i64_load32_u__a) { uint64_t made; ADDRESS_A(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
 OP(i64_load32_u__s) { uint64_t made; ADDRESS_S(, pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
 OP(i64_load32_u__u) { uint64_t made; ADDRESS_U(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint64_t)bits; W64(pc->a, made); NEXT; }
-OP(i32_store) {  ADDRESS(R64(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); NEXT; }
+OP(i32_store) {  ADDRESS(R32(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); NEXT; }
 OP(i32_store__x) {  ADDRESS_X(R64(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); NEXT; }
 OP(i32_store__a) {  ADDRESS_A(R32(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); NEXT; }
 OP(i32_store__s) {  ADDRESS_S(, pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); NEXT; }
 OP(i32_store__u) {  ADDRESS_U(R32(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); NEXT; }
-OP(i64_store) {  ADDRESS(R64(pc->a), pc->imm, 8) uint64_t bits = (uint64_t)R64(pc->b); memcpy(place, &bits, 8); NEXT; }
+OP(i64_store) {  ADDRESS(R32(pc->a), pc->imm, 8) uint64_t bits = (uint64_t)R64(pc->b); memcpy(place, &bits, 8); NEXT; }
 OP(i64_store__x) {  ADDRESS_X(R64(pc->a), pc->imm, 8) uint64_t bits = (uint64_t)R64(pc->b); memcpy(place, &bits, 8); NEXT; }
 OP(i64_store__a) {  ADDRESS_A(R32(pc->a), pc->imm, 8) uint64_t bits = (uint64_t)R64(pc->b); memcpy(place, &bits, 8); NEXT; }
 OP(i64_store__s) {  ADDRESS_S(, pc->imm, 8) uint64_t bits = (uint64_t)R64(pc->b); memcpy(place, &bits, 8); NEXT; }
 OP(i64_store__u) {  ADDRESS_U(R32(pc->a), pc->imm, 8) uint64_t bits = (uint64_t)R64(pc->b); memcpy(place, &bits, 8); NEXT; }
-OP(f32_store) {  ADDRESS(R64(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); NEXT; }
+OP(f32_store) {  ADDRESS(R32(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); NEXT; }
 OP(f32_store__x) {  ADDRESS_X(R64(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); NEXT; }
 OP(f32_store__a) {  ADDRESS_A(R32(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); NEXT; }
 OP(f32_store__s) {  ADDRESS_S(, pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); NEXT; }
 OP(f32_store__u) {  ADDRESS_U(R32(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); NEXT; }
-OP(f64_store) {  ADDRESS(R64(pc->a), pc->imm, 8) uint64_t bits = (uint64_t)R64(pc->b); memcpy(place, &bits, 8); NEXT; }
+OP(f64_store) {  ADDRESS(R32(pc->a), pc->imm, 8) uint64_t bits = (uint64_t)R64(pc->b); memcpy(place, &bits, 8); NEXT; }
 OP(f64_store__x) {  ADDRESS_X(R64(pc->a), pc->imm, 8) uint64_t bits = (uint64_t)R64(pc->b); memcpy(place, &bits, 8); NEXT; }
 OP(f64_store__a) {  ADDRESS_A(R32(pc->a), pc->imm, 8) uint64_t bits = (uint64_t)R64(pc->b); memcpy(place, &bits, 8); NEXT; }
 OP(f64_store__s) {  ADDRESS_S(, pc->imm, 8) uint64_t bits = (uint64_t)R64(pc->b); memcpy(place, &bits, 8); NEXT; }
 OP(f64_store__u) {  ADDRESS_U(R32(pc->a), pc->imm, 8) uint64_t bits = (uint64_t)R64(pc->b); memcpy(place, &bits, 8); NEXT; }
-OP(i32_store8) {  ADDRESS(R64(pc->a), pc->imm, 1) uint8_t bits = (uint8_t)R64(pc->b); memcpy(place, &bits, 1); NEXT; }
+OP(i32_store8) {  ADDRESS(R32(pc->a), pc->imm, 1) uint8_t bits = (uint8_t)R64(pc->b); memcpy(place, &bits, 1); NEXT; }
 OP(i32_store8__x) {  ADDRESS_X(R64(pc->a), pc->imm, 1) uint8_t bits = (uint8_t)R64(pc->b); memcpy(place, &bits, 1); NEXT; }
 OP(i32_store8__a) {  ADDRESS_A(R32(pc->a), pc->imm, 1) uint8_t bits = (uint8_t)R64(pc->b); memcpy(place, &bits, 1); NEXT; }
 OP(i32_store8__s) {  ADDRESS_S(, pc->imm, 1) uint8_t bits = (uint8_t)R64(pc->b); memcpy(place, &bits, 1); NEXT; }
 OP(i32_store8__u) {  ADDRESS_U(R32(pc->a), pc->imm, 1) uint8_t bits = (uint8_t)R64(pc->b); memcpy(place, &bits, 1); NEXT; }
-OP(i32_store16) {  ADDRESS(R64(pc->a), pc->imm, 2) uint16_t bits = (uint16_t)R64(pc->b); memcpy(place, &bits, 2); NEXT; }
+OP(i32_store16) {  ADDRESS(R32(pc->a), pc->imm, 2) uint16_t bits = (uint16_t)R64(pc->b); memcpy(place, &bits, 2); NEXT; }
 OP(i32_store16__x) {  ADDRESS_X(R64(pc->a), pc->imm, 2) uint16_t bits = (uint16_t)R64(pc->b); memcpy(place, &bits, 2); NEXT; }
 OP(i32_store16__a) {  ADDRESS_A(R32(pc->a), pc->imm, 2) uint16_t bits = (uint16_t)R64(pc->b); memcpy(place, &bits, 2); NEXT; }
 OP(i32_store16__s) {  ADDRESS_S(, pc->imm, 2) uint16_t bits = (uint16_t)R64(pc->b); memcpy(place, &bits, 2); NEXT; }
 OP(i32_store16__u) {  ADDRESS_U(R32(pc->a), pc->imm, 2) uint16_t bits = (uint16_t)R64(pc->b); memcpy(place, &bits, 2); NEXT; }
-OP(i64_store8) {  ADDRESS(R64(pc->a), pc->imm, 1) uint8_t bits = (uint8_t)R64(pc->b); memcpy(place, &bits, 1); NEXT; }
+OP(i64_store8) {  ADDRESS(R32(pc->a), pc->imm, 1) uint8_t bits = (uint8_t)R64(pc->b); memcpy(place, &bits, 1); NEXT; }
 OP(i64_store8__x) {  ADDRESS_X(R64(pc->a), pc->imm, 1) uint8_t bits = (uint8_t)R64(pc->b); memcpy(place, &bits, 1); NEXT; }
 OP(i64_store8__a) {  ADDRESS_A(R32(pc->a), pc->imm, 1) uint8_t bits = (uint8_t)R64(pc->b); memcpy(place, &bits, 1); NEXT; }
 OP(i64_store8__s) {  ADDRESS_S(, pc->imm, 1) uint8_t bits = (uint8_t)R64(pc->b); memcpy(place, &bits, 1); NEXT; }
 OP(i64_store8__u) {  ADDRESS_U(R32(pc->a), pc->imm, 1) uint8_t bits = (uint8_t)R64(pc->b); memcpy(place, &bits, 1); NEXT; }
-OP(i64_store16) {  ADDRESS(R64(pc->a), pc->imm, 2) uint16_t bits = (uint16_t)R64(pc->b); memcpy(place, &bits, 2); NEXT; }
+OP(i64_store16) {  ADDRESS(R32(pc->a), pc->imm, 2) uint16_t bits = (uint16_t)R64(pc->b); memcpy(place, &bits, 2); NEXT; }
 OP(i64_store16__x) {  ADDRESS_X(R64(pc->a), pc->imm, 2) uint16_t bits = (uint16_t)R64(pc->b); memcpy(place, &bits, 2); NEXT; }
 OP(i64_store16__a) {  ADDRESS_A(R32(pc->a), pc->imm, 2) uint16_t bits = (uint16_t)R64(pc->b); memcpy(place, &bits, 2); NEXT; }
 OP(i64_store16__s) {  ADDRESS_S(, pc->imm, 2) uint16_t bits = (uint16_t)R64(pc->b); memcpy(place, &bits, 2); NEXT; }
 OP(i64_store16__u) {  ADDRESS_U(R32(pc->a), pc->imm, 2) uint16_t bits = (uint16_t)R64(pc->b); memcpy(place, &bits, 2); NEXT; }
-OP(i64_store32) {  ADDRESS(R64(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); NEXT; }
+OP(i64_store32) {  ADDRESS(R32(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); NEXT; }
 OP(i64_store32__x) {  ADDRESS_X(R64(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); NEXT; }
 OP(i64_store32__a) {  ADDRESS_A(R32(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); NEXT; }
 OP(i64_store32__s) {  ADDRESS_S(, pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); NEXT; }
 OP(i64_store32__u) {  ADDRESS_U(R32(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); NEXT; }
-OP(v128_load) {  ADDRESS(R64(pc->b), pc->imm, 16) v128 value; memcpy(&value, place, 16); WV(pc->a, value); NEXT; }
+OP(v128_load) {  ADDRESS(R32(pc->b), pc->imm, 16) v128 value; memcpy(&value, place, 16); WV(pc->a, value); NEXT; }
 OP(v128_load__x) {  ADDRESS_X(R64(pc->b), pc->imm, 16) v128 value; memcpy(&value, place, 16); WV(pc->a, value); NEXT; }
 OP(v128_load__a) {  ADDRESS_A(R32(pc->b), pc->imm, 16) v128 value; memcpy(&value, place, 16); WV(pc->a, value); NEXT; }
 OP(v128_load__s) {  ADDRESS_S(, pc->imm, 16) v128 value; memcpy(&value, place, 16); WV(pc->a, value); NEXT; }
 OP(v128_load__u) {  ADDRESS_U(R32(pc->b), pc->imm, 16) v128 value; memcpy(&value, place, 16); WV(pc->a, value); NEXT; }
-OP(v128_load8x8_s) {  ADDRESS(R64(pc->b), pc->imm, 8) int8_t lanes[8]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 8; i++) value.i16[i] = (int16_t)lanes[i]; WV(pc->a, value); NEXT; }
+OP(v128_load8x8_s) {  ADDRESS(R32(pc->b), pc->imm, 8) int8_t lanes[8]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 8; i++) value.i16[i] = (int16_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load8x8_s__x) {  ADDRESS_X(R64(pc->b), pc->imm, 8) int8_t lanes[8]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 8; i++) value.i16[i] = (int16_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load8x8_s__a) {  ADDRESS_A(R32(pc->b), pc->imm, 8) int8_t lanes[8]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 8; i++) value.i16[i] = (int16_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load8x8_s__s) {  ADDRESS_S(, pc->imm, 8) int8_t lanes[8]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 8; i++) value.i16[i] = (int16_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load8x8_s__u) {  ADDRESS_U(R32(pc->b), pc->imm, 8) int8_t lanes[8]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 8; i++) value.i16[i] = (int16_t)lanes[i]; WV(pc->a, value); NEXT; }
-OP(v128_load8x8_u) {  ADDRESS(R64(pc->b), pc->imm, 8) uint8_t lanes[8]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 8; i++) value.u16[i] = (uint16_t)lanes[i]; WV(pc->a, value); NEXT; }
+OP(v128_load8x8_u) {  ADDRESS(R32(pc->b), pc->imm, 8) uint8_t lanes[8]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 8; i++) value.u16[i] = (uint16_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load8x8_u__x) {  ADDRESS_X(R64(pc->b), pc->imm, 8) uint8_t lanes[8]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 8; i++) value.u16[i] = (uint16_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load8x8_u__a) {  ADDRESS_A(R32(pc->b), pc->imm, 8) uint8_t lanes[8]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 8; i++) value.u16[i] = (uint16_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load8x8_u__s) {  ADDRESS_S(, pc->imm, 8) uint8_t lanes[8]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 8; i++) value.u16[i] = (uint16_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load8x8_u__u) {  ADDRESS_U(R32(pc->b), pc->imm, 8) uint8_t lanes[8]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 8; i++) value.u16[i] = (uint16_t)lanes[i]; WV(pc->a, value); NEXT; }
-OP(v128_load16x4_s) {  ADDRESS(R64(pc->b), pc->imm, 8) int16_t lanes[4]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 4; i++) value.i32[i] = (int32_t)lanes[i]; WV(pc->a, value); NEXT; }
+OP(v128_load16x4_s) {  ADDRESS(R32(pc->b), pc->imm, 8) int16_t lanes[4]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 4; i++) value.i32[i] = (int32_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load16x4_s__x) {  ADDRESS_X(R64(pc->b), pc->imm, 8) int16_t lanes[4]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 4; i++) value.i32[i] = (int32_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load16x4_s__a) {  ADDRESS_A(R32(pc->b), pc->imm, 8) int16_t lanes[4]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 4; i++) value.i32[i] = (int32_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load16x4_s__s) {  ADDRESS_S(, pc->imm, 8) int16_t lanes[4]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 4; i++) value.i32[i] = (int32_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load16x4_s__u) {  ADDRESS_U(R32(pc->b), pc->imm, 8) int16_t lanes[4]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 4; i++) value.i32[i] = (int32_t)lanes[i]; WV(pc->a, value); NEXT; }
-OP(v128_load16x4_u) {  ADDRESS(R64(pc->b), pc->imm, 8) uint16_t lanes[4]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 4; i++) value.u32[i] = (uint32_t)lanes[i]; WV(pc->a, value); NEXT; }
+OP(v128_load16x4_u) {  ADDRESS(R32(pc->b), pc->imm, 8) uint16_t lanes[4]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 4; i++) value.u32[i] = (uint32_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load16x4_u__x) {  ADDRESS_X(R64(pc->b), pc->imm, 8) uint16_t lanes[4]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 4; i++) value.u32[i] = (uint32_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load16x4_u__a) {  ADDRESS_A(R32(pc->b), pc->imm, 8) uint16_t lanes[4]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 4; i++) value.u32[i] = (uint32_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load16x4_u__s) {  ADDRESS_S(, pc->imm, 8) uint16_t lanes[4]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 4; i++) value.u32[i] = (uint32_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load16x4_u__u) {  ADDRESS_U(R32(pc->b), pc->imm, 8) uint16_t lanes[4]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 4; i++) value.u32[i] = (uint32_t)lanes[i]; WV(pc->a, value); NEXT; }
-OP(v128_load32x2_s) {  ADDRESS(R64(pc->b), pc->imm, 8) int32_t lanes[2]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 2; i++) value.i64[i] = (int64_t)lanes[i]; WV(pc->a, value); NEXT; }
+OP(v128_load32x2_s) {  ADDRESS(R32(pc->b), pc->imm, 8) int32_t lanes[2]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 2; i++) value.i64[i] = (int64_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load32x2_s__x) {  ADDRESS_X(R64(pc->b), pc->imm, 8) int32_t lanes[2]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 2; i++) value.i64[i] = (int64_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load32x2_s__a) {  ADDRESS_A(R32(pc->b), pc->imm, 8) int32_t lanes[2]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 2; i++) value.i64[i] = (int64_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load32x2_s__s) {  ADDRESS_S(, pc->imm, 8) int32_t lanes[2]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 2; i++) value.i64[i] = (int64_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load32x2_s__u) {  ADDRESS_U(R32(pc->b), pc->imm, 8) int32_t lanes[2]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 2; i++) value.i64[i] = (int64_t)lanes[i]; WV(pc->a, value); NEXT; }
-OP(v128_load32x2_u) {  ADDRESS(R64(pc->b), pc->imm, 8) uint32_t lanes[2]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 2; i++) value.u64[i] = (uint64_t)lanes[i]; WV(pc->a, value); NEXT; }
+OP(v128_load32x2_u) {  ADDRESS(R32(pc->b), pc->imm, 8) uint32_t lanes[2]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 2; i++) value.u64[i] = (uint64_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load32x2_u__x) {  ADDRESS_X(R64(pc->b), pc->imm, 8) uint32_t lanes[2]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 2; i++) value.u64[i] = (uint64_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load32x2_u__a) {  ADDRESS_A(R32(pc->b), pc->imm, 8) uint32_t lanes[2]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 2; i++) value.u64[i] = (uint64_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load32x2_u__s) {  ADDRESS_S(, pc->imm, 8) uint32_t lanes[2]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 2; i++) value.u64[i] = (uint64_t)lanes[i]; WV(pc->a, value); NEXT; }
 OP(v128_load32x2_u__u) {  ADDRESS_U(R32(pc->b), pc->imm, 8) uint32_t lanes[2]; memcpy(lanes, place, 8); v128 value; for (int i = 0; i < 2; i++) value.u64[i] = (uint64_t)lanes[i]; WV(pc->a, value); NEXT; }
-OP(v128_load8_splat) {  ADDRESS(R64(pc->b), pc->imm, 1) v128 value; for (int i = 0; i < 16; i++) memcpy(value.u8 + i * 1, place, 1); WV(pc->a, value); NEXT; }
+OP(v128_load8_splat) {  ADDRESS(R32(pc->b), pc->imm, 1) v128 value; for (int i = 0; i < 16; i++) memcpy(value.u8 + i * 1, place, 1); WV(pc->a, value); NEXT; }
 OP(v128_load8_splat__x) {  ADDRESS_X(R64(pc->b), pc->imm, 1) v128 value; for (int i = 0; i < 16; i++) memcpy(value.u8 + i * 1, place, 1); WV(pc->a, value); NEXT; }
 OP(v128_load8_splat__a) {  ADDRESS_A(R32(pc->b), pc->imm, 1) v128 value; for (int i = 0; i < 16; i++) memcpy(value.u8 + i * 1, place, 1); WV(pc->a, value); NEXT; }
 OP(v128_load8_splat__s) {  ADDRESS_S(, pc->imm, 1) v128 value; for (int i = 0; i < 16; i++) memcpy(value.u8 + i * 1, place, 1); WV(pc->a, value); NEXT; }
 OP(v128_load8_splat__u) {  ADDRESS_U(R32(pc->b), pc->imm, 1) v128 value; for (int i = 0; i < 16; i++) memcpy(value.u8 + i * 1, place, 1); WV(pc->a, value); NEXT; }
-OP(v128_load16_splat) {  ADDRESS(R64(pc->b), pc->imm, 2) v128 value; for (int i = 0; i < 8; i++) memcpy(value.u8 + i * 2, place, 2); WV(pc->a, value); NEXT; }
+OP(v128_load16_splat) {  ADDRESS(R32(pc->b), pc->imm, 2) v128 value; for (int i = 0; i < 8; i++) memcpy(value.u8 + i * 2, place, 2); WV(pc->a, value); NEXT; }
 OP(v128_load16_splat__x) {  ADDRESS_X(R64(pc->b), pc->imm, 2) v128 value; for (int i = 0; i < 8; i++) memcpy(value.u8 + i * 2, place, 2); WV(pc->a, value); NEXT; }
 OP(v128_load16_splat__a) {  ADDRESS_A(R32(pc->b), pc->imm, 2) v128 value; for (int i = 0; i < 8; i++) memcpy(value.u8 + i * 2, place, 2); WV(pc->a, value); NEXT; }
 OP(v128_load16_splat__s) {  ADDRESS_S(, pc->imm, 2) v128 value; for (int i = 0; i < 8; i++) memcpy(value.u8 + i * 2, place, 2); WV(pc->a, value); NEXT; }
 OP(v128_load16_splat__u) {  ADDRESS_U(R32(pc->b), pc->imm, 2) v128 value; for (int i = 0; i < 8; i++) memcpy(value.u8 + i * 2, place, 2); WV(pc->a, value); NEXT; }
-OP(v128_load32_splat) {  ADDRESS(R64(pc->b), pc->imm, 4) v128 value; for (int i = 0; i < 4; i++) memcpy(value.u8 + i * 4, place, 4); WV(pc->a, value); NEXT; }
+OP(v128_load32_splat) {  ADDRESS(R32(pc->b), pc->imm, 4) v128 value; for (int i = 0; i < 4; i++) memcpy(value.u8 + i * 4, place, 4); WV(pc->a, value); NEXT; }
 OP(v128_load32_splat__x) {  ADDRESS_X(R64(pc->b), pc->imm, 4) v128 value; for (int i = 0; i < 4; i++) memcpy(value.u8 + i * 4, place, 4); WV(pc->a, value); NEXT; }
 OP(v128_load32_splat__a) {  ADDRESS_A(R32(pc->b), pc->imm, 4) v128 value; for (int i = 0; i < 4; i++) memcpy(value.u8 + i * 4, place, 4); WV(pc->a, value); NEXT; }
 OP(v128_load32_splat__s) {  ADDRESS_S(, pc->imm, 4) v128 value; for (int i = 0; i < 4; i++) memcpy(value.u8 + i * 4, place, 4); WV(pc->a, value); NEXT; }
 OP(v128_load32_splat__u) {  ADDRESS_U(R32(pc->b), pc->imm, 4) v128 value; for (int i = 0; i < 4; i++) memcpy(value.u8 + i * 4, place, 4); WV(pc->a, value); NEXT; }
-OP(v128_load64_splat) {  ADDRESS(R64(pc->b), pc->imm, 8) v128 value; for (int i = 0; i < 2; i++) memcpy(value.u8 + i * 8, place, 8); WV(pc->a, value); NEXT; }
+OP(v128_load64_splat) {  ADDRESS(R32(pc->b), pc->imm, 8) v128 value; for (int i = 0; i < 2; i++) memcpy(value.u8 + i * 8, place, 8); WV(pc->a, value); NEXT; }
 OP(v128_load64_splat__x) {  ADDRESS_X(R64(pc->b), pc->imm, 8) v128 value; for (int i = 0; i < 2; i++) memcpy(value.u8 + i * 8, place, 8); WV(pc->a, value); NEXT; }
 OP(v128_load64_splat__a) {  ADDRESS_A(R32(pc->b), pc->imm, 8) v128 value; for (int i = 0; i < 2; i++) memcpy(value.u8 + i * 8, place, 8); WV(pc->a, value); NEXT; }
 OP(v128_load64_splat__s) {  ADDRESS_S(, pc->imm, 8) v128 value; for (int i = 0; i < 2; i++) memcpy(value.u8 + i * 8, place, 8); WV(pc->a, value); NEXT; }
 OP(v128_load64_splat__u) {  ADDRESS_U(R32(pc->b), pc->imm, 8) v128 value; for (int i = 0; i < 2; i++) memcpy(value.u8 + i * 8, place, 8); WV(pc->a, value); NEXT; }
-OP(v128_store) {  ADDRESS(R64(pc->a), pc->imm, 16) v128 value = RV(pc->b); memcpy(place, &value, 16); NEXT; }
+OP(v128_store) {  ADDRESS(R32(pc->a), pc->imm, 16) v128 value = RV(pc->b); memcpy(place, &value, 16); NEXT; }
 OP(v128_store__x) {  ADDRESS_X(R64(pc->a), pc->imm, 16) v128 value = RV(pc->b); memcpy(place, &value, 16); NEXT; }
 OP(v128_store__a) {  ADDRESS_A(R32(pc->a), pc->imm, 16) v128 value = RV(pc->b); memcpy(place, &value, 16); NEXT; }
 OP(v128_store__s) {  ADDRESS_S(, pc->imm, 16) v128 value = RV(pc->b); memcpy(place, &value, 16); NEXT; }
 OP(v128_store__u) {  ADDRESS_U(R32(pc->a), pc->imm, 16) v128 value = RV(pc->b); memcpy(place, &value, 16); NEXT; }
-OP(v128_load8_lane) {  ADDRESS(R64(pc->b), (pc->imm & 0xFFFFFFFFFFFF), 1) v128 value = RV(pc->a); memcpy(value.u8 + 1 * (pc->imm >> 56), place, 1); WV(pc->a, value); NEXT; }
+OP(v128_load8_lane) {  ADDRESS(R32(pc->b), (pc->imm & 0xFFFFFFFFFFFF), 1) v128 value = RV(pc->a); memcpy(value.u8 + 1 * (pc->imm >> 56), place, 1); WV(pc->a, value); NEXT; }
 OP(v128_load8_lane__x) {  ADDRESS_X(R64(pc->b), (pc->imm & 0xFFFFFFFFFFFF), 1) v128 value = RV(pc->a); memcpy(value.u8 + 1 * (pc->imm >> 56), place, 1); WV(pc->a, value); NEXT; }
-OP(v128_load16_lane) {  ADDRESS(R64(pc->b), (pc->imm & 0xFFFFFFFFFFFF), 2) v128 value = RV(pc->a); memcpy(value.u8 + 2 * (pc->imm >> 56), place, 2); WV(pc->a, value); NEXT; }
+OP(v128_load16_lane) {  ADDRESS(R32(pc->b), (pc->imm & 0xFFFFFFFFFFFF), 2) v128 value = RV(pc->a); memcpy(value.u8 + 2 * (pc->imm >> 56), place, 2); WV(pc->a, value); NEXT; }
 OP(v128_load16_lane__x) {  ADDRESS_X(R64(pc->b), (pc->imm & 0xFFFFFFFFFFFF), 2) v128 value = RV(pc->a); memcpy(value.u8 + 2 * (pc->imm >> 56), place, 2); WV(pc->a, value); NEXT; }
-OP(v128_load32_lane) {  ADDRESS(R64(pc->b), (pc->imm & 0xFFFFFFFFFFFF), 4) v128 value = RV(pc->a); memcpy(value.u8 + 4 * (pc->imm >> 56), place, 4); WV(pc->a, value); NEXT; }
+OP(v128_load32_lane) {  ADDRESS(R32(pc->b), (pc->imm & 0xFFFFFFFFFFFF), 4) v128 value = RV(pc->a); memcpy(value.u8 + 4 * (pc->imm >> 56), place, 4); WV(pc->a, value); NEXT; }
 OP(v128_load32_lane__x) {  ADDRESS_X(R64(pc->b), (pc->imm & 0xFFFFFFFFFFFF), 4) v128 value = RV(pc->a); memcpy(value.u8 + 4 * (pc->imm >> 56), place, 4); WV(pc->a, value); NEXT; }
-OP(v128_load64_lane) {  ADDRESS(R64(pc->b), (pc->imm & 0xFFFFFFFFFFFF), 8) v128 value = RV(pc->a); memcpy(value.u8 + 8 * (pc->imm >> 56), place, 8); WV(pc->a, value); NEXT; }
+OP(v128_load64_lane) {  ADDRESS(R32(pc->b), (pc->imm & 0xFFFFFFFFFFFF), 8) v128 value = RV(pc->a); memcpy(value.u8 + 8 * (pc->imm >> 56), place, 8); WV(pc->a, value); NEXT; }
 OP(v128_load64_lane__x) {  ADDRESS_X(R64(pc->b), (pc->imm & 0xFFFFFFFFFFFF), 8) v128 value = RV(pc->a); memcpy(value.u8 + 8 * (pc->imm >> 56), place, 8); WV(pc->a, value); NEXT; }
-OP(v128_store8_lane) {  ADDRESS(R64(pc->a), (pc->imm & 0xFFFFFFFFFFFF), 1) v128 value = RV(pc->b); memcpy(place, value.u8 + 1 * (pc->imm >> 56), 1); NEXT; }
+OP(v128_store8_lane) {  ADDRESS(R32(pc->a), (pc->imm & 0xFFFFFFFFFFFF), 1) v128 value = RV(pc->b); memcpy(place, value.u8 + 1 * (pc->imm >> 56), 1); NEXT; }
 OP(v128_store8_lane__x) {  ADDRESS_X(R64(pc->a), (pc->imm & 0xFFFFFFFFFFFF), 1) v128 value = RV(pc->b); memcpy(place, value.u8 + 1 * (pc->imm >> 56), 1); NEXT; }
-OP(v128_store16_lane) {  ADDRESS(R64(pc->a), (pc->imm & 0xFFFFFFFFFFFF), 2) v128 value = RV(pc->b); memcpy(place, value.u8 + 2 * (pc->imm >> 56), 2); NEXT; }
+OP(v128_store16_lane) {  ADDRESS(R32(pc->a), (pc->imm & 0xFFFFFFFFFFFF), 2) v128 value = RV(pc->b); memcpy(place, value.u8 + 2 * (pc->imm >> 56), 2); NEXT; }
 OP(v128_store16_lane__x) {  ADDRESS_X(R64(pc->a), (pc->imm & 0xFFFFFFFFFFFF), 2) v128 value = RV(pc->b); memcpy(place, value.u8 + 2 * (pc->imm >> 56), 2); NEXT; }
-OP(v128_store32_lane) {  ADDRESS(R64(pc->a), (pc->imm & 0xFFFFFFFFFFFF), 4) v128 value = RV(pc->b); memcpy(place, value.u8 + 4 * (pc->imm >> 56), 4); NEXT; }
+OP(v128_store32_lane) {  ADDRESS(R32(pc->a), (pc->imm & 0xFFFFFFFFFFFF), 4) v128 value = RV(pc->b); memcpy(place, value.u8 + 4 * (pc->imm >> 56), 4); NEXT; }
 OP(v128_store32_lane__x) {  ADDRESS_X(R64(pc->a), (pc->imm & 0xFFFFFFFFFFFF), 4) v128 value = RV(pc->b); memcpy(place, value.u8 + 4 * (pc->imm >> 56), 4); NEXT; }
-OP(v128_store64_lane) {  ADDRESS(R64(pc->a), (pc->imm & 0xFFFFFFFFFFFF), 8) v128 value = RV(pc->b); memcpy(place, value.u8 + 8 * (pc->imm >> 56), 8); NEXT; }
+OP(v128_store64_lane) {  ADDRESS(R32(pc->a), (pc->imm & 0xFFFFFFFFFFFF), 8) v128 value = RV(pc->b); memcpy(place, value.u8 + 8 * (pc->imm >> 56), 8); NEXT; }
 OP(v128_store64_lane__x) {  ADDRESS_X(R64(pc->a), (pc->imm & 0xFFFFFFFFFFFF), 8) v128 value = RV(pc->b); memcpy(place, value.u8 + 8 * (pc->imm >> 56), 8); NEXT; }
-OP(v128_load32_zero) {  ADDRESS(R64(pc->b), pc->imm, 4) v128 value = {0}; memcpy(&value, place, 4); WV(pc->a, value); NEXT; }
+OP(v128_load32_zero) {  ADDRESS(R32(pc->b), pc->imm, 4) v128 value = {0}; memcpy(&value, place, 4); WV(pc->a, value); NEXT; }
 OP(v128_load32_zero__x) {  ADDRESS_X(R64(pc->b), pc->imm, 4) v128 value = {0}; memcpy(&value, place, 4); WV(pc->a, value); NEXT; }
 OP(v128_load32_zero__a) {  ADDRESS_A(R32(pc->b), pc->imm, 4) v128 value = {0}; memcpy(&value, place, 4); WV(pc->a, value); NEXT; }
 OP(v128_load32_zero__s) {  ADDRESS_S(, pc->imm, 4) v128 value = {0}; memcpy(&value, place, 4); WV(pc->a, value); NEXT; }
 OP(v128_load32_zero__u) {  ADDRESS_U(R32(pc->b), pc->imm, 4) v128 value = {0}; memcpy(&value, place, 4); WV(pc->a, value); NEXT; }
-OP(v128_load64_zero) {  ADDRESS(R64(pc->b), pc->imm, 8) v128 value = {0}; memcpy(&value, place, 8); WV(pc->a, value); NEXT; }
+OP(v128_load64_zero) {  ADDRESS(R32(pc->b), pc->imm, 8) v128 value = {0}; memcpy(&value, place, 8); WV(pc->a, value); NEXT; }
 OP(v128_load64_zero__x) {  ADDRESS_X(R64(pc->b), pc->imm, 8) v128 value = {0}; memcpy(&value, place, 8); WV(pc->a, value); NEXT; }
 OP(v128_load64_zero__a) {  ADDRESS_A(R32(pc->b), pc->imm, 8) v128 value = {0}; memcpy(&value, place, 8); WV(pc->a, value); NEXT; }
 OP(v128_load64_zero__s) {  ADDRESS_S(, pc->imm, 8) v128 value = {0}; memcpy(&value, place, 8); WV(pc->a, value); NEXT; }
@@ -838,19 +838,19 @@ OP(v128_load64_zero__u) {  ADDRESS_U(R32(pc->b), pc->imm, 8) v128 value = {0}; m
 OP(branch_if__then__i32_add__k) {  { if (R64(pc->a)) JUMP; } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
 OP(branch_if__i32_eq__then__i32_add) {  { if (i32_eq(R32(pc->a), R32(pc->b))) JUMP; } pc++; uint32_t other; other = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, other); NEXT; }
 OP(branch_if__i32_eq__k__then__i32_add) {  { if (i32_eq(R32(pc->a), (uint32_t)(pc->imm >> 32))) JUMP; } pc++; uint32_t other; other = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, other); NEXT; }
-OP(branch_if__i32_gt_s__then__i32_store) {  { if (i32_gt_s(R32(pc->a), R32(pc->b))) JUMP; } pc++;  ADDRESS(R64(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); NEXT; }
+OP(branch_if__i32_gt_s__then__i32_store) {  { if (i32_gt_s(R32(pc->a), R32(pc->b))) JUMP; } pc++;  ADDRESS(R32(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); NEXT; }
 OP(branch_if__i32_gt_u__then__i32_add__k) {  { if (i32_gt_u(R32(pc->a), R32(pc->b))) JUMP; } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
 OP(branch_if__i32_lt_u__then__i32_add__k) {  { if (i32_lt_u(R32(pc->a), R32(pc->b))) JUMP; } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
 OP(branch_if__i32_lt_u__k__then__i32_add__k) {  { if (i32_lt_u(R32(pc->a), (uint32_t)(pc->imm >> 32))) JUMP; } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
 OP(branch_if__i32_ne__then__i32_add__k) {  { if (i32_ne(R32(pc->a), R32(pc->b))) JUMP; } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
 OP(branch_unless__then__i32_add__k) {  { if (!R64(pc->a)) JUMP; } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
-OP(branch_unless__then__i32_load) {  { if (!R64(pc->a)) JUMP; } pc++; uint64_t other; ADDRESS(R64(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
-OP(branch_unless__then__i32_load8_u) {  { if (!R64(pc->a)) JUMP; } pc++; uint64_t other; ADDRESS(R64(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
+OP(branch_unless__then__i32_load) {  { if (!R64(pc->a)) JUMP; } pc++; uint64_t other; ADDRESS(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
+OP(branch_unless__then__i32_load8_u) {  { if (!R64(pc->a)) JUMP; } pc++; uint64_t other; ADDRESS(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
 OP(branch_unless__f64_le__k__then__f64_sub) {  { if (!f64_le(RF64(pc->a), (double)imm_f32(pc->imm >> 32))) JUMP; } pc++; double other; other = f64_sub(RF64(pc->b), RF64(pc->c)); WF64(pc->a, other); NEXT; }
 OP(const__then__count_i32_ne__k) { uint64_t made; { made = pc->imm; W64(pc->a, made); } pc++;  uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next); if (i32_ne(next, (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }
 OP(const__then__f64_div__b) { uint64_t made; { made = pc->imm; W64(pc->a, made); } pc++; double other; other = f64_div(imm_f64(made), RF64(pc->c)); WF64(pc->a, other); NEXT; }
 OP(const__then__i32_add__c) { uint64_t made; { made = pc->imm; W64(pc->a, made); } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)made); W32(pc->a, other); NEXT; }
-OP(const__then__i32_store8__b) { uint64_t made; { made = pc->imm; W64(pc->a, made); } pc++;  ADDRESS(R64(pc->a), pc->imm, 1) uint8_t bits = (uint8_t)(uint64_t)made; memcpy(place, &bits, 1); NEXT; }
+OP(const__then__i32_store8__b) { uint64_t made; { made = pc->imm; W64(pc->a, made); } pc++;  ADDRESS(R32(pc->a), pc->imm, 1) uint8_t bits = (uint8_t)(uint64_t)made; memcpy(place, &bits, 1); NEXT; }
 OP(const__then__i32_store8__a__b) { uint64_t made; { made = pc->imm; W64(pc->a, made); } pc++;  ADDRESS_A(R32(pc->a), pc->imm, 1) uint8_t bits = (uint8_t)(uint64_t)made; memcpy(place, &bits, 1); NEXT; }
 OP(const__then__i64_store__a__b) { uint64_t made; { made = pc->imm; W64(pc->a, made); } pc++;  ADDRESS_A(R32(pc->a), pc->imm, 8) uint64_t bits = (uint64_t)(uint64_t)made; memcpy(place, &bits, 8); NEXT; }
 OP(const__then__select__b) { uint64_t made; { made = pc->imm; W64(pc->a, made); } pc++; uint64_t other; uint64_t b = (uint64_t)made, c = R64(pc->c); other = R32(pc->imm) ? b : c; W64(pc->a, other); NEXT; }
@@ -859,15 +859,15 @@ OP(f64_add__then__branch_unless__f64_le__k__a) { double made; { made = f64_add(R
 OP(f64_add__then__f64_add) { double made; { made = f64_add(RF64(pc->b), RF64(pc->c)); WF64(pc->a, made); } pc++; double other; other = f64_add(RF64(pc->b), RF64(pc->c)); WF64(pc->a, other); NEXT; }
 OP(f64_add__then__f64_mul__b) { double made; { made = f64_add(RF64(pc->b), RF64(pc->c)); WF64(pc->a, made); } pc++; double other; other = f64_mul(made, RF64(pc->c)); WF64(pc->a, other); NEXT; }
 OP(f64_add__then__f64_mul_add__b) { double made; { made = f64_add(RF64(pc->b), RF64(pc->c)); WF64(pc->a, made); } pc++; double other; double x = made, y = (double)RF64(pc->c), z = RF64(pc->imm); other = f64_canonical(x * y + z); WF64(pc->a, other); NEXT; }
-OP(f64_add__then__f64_store__b) { double made; { made = f64_add(RF64(pc->b), RF64(pc->c)); WF64(pc->a, made); } pc++;  ADDRESS(R64(pc->a), pc->imm, 8) uint64_t bits = (uint64_t)(uint64_t)i64_reinterpret_f64(made); memcpy(place, &bits, 8); NEXT; }
+OP(f64_add__then__f64_store__b) { double made; { made = f64_add(RF64(pc->b), RF64(pc->c)); WF64(pc->a, made); } pc++;  ADDRESS(R32(pc->a), pc->imm, 8) uint64_t bits = (uint64_t)(uint64_t)i64_reinterpret_f64(made); memcpy(place, &bits, 8); NEXT; }
 OP(f64_add__then__f64_store__s__b) { double made; { made = f64_add(RF64(pc->b), RF64(pc->c)); WF64(pc->a, made); } pc++;  ADDRESS_S(, pc->imm, 8) uint64_t bits = (uint64_t)(uint64_t)i64_reinterpret_f64(made); memcpy(place, &bits, 8); NEXT; }
 OP(f64_div__then__f64_mul_sub_from__c) { double made; { made = f64_div(RF64(pc->b), RF64(pc->c)); WF64(pc->a, made); } pc++; double other; double x = RF64(pc->b), y = (double)made, z = RF64(pc->imm); other = f64_canonical(z - x * y); WF64(pc->a, other); NEXT; }
-OP(f64_load__then__f64_add__c) { uint64_t made; { ADDRESS(R64(pc->b), pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); made = (uint64_t)bits; W64(pc->a, made); } pc++; double other; other = f64_add(RF64(pc->b), imm_f64(made)); WF64(pc->a, other); NEXT; }
-OP(f64_load__then__f64_load) { uint64_t made; { ADDRESS(R64(pc->b), pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); made = (uint64_t)bits; W64(pc->a, made); } pc++; uint64_t other; ADDRESS(R64(pc->b), pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); other = (uint64_t)bits; W64(pc->a, other); NEXT; }
-OP(f64_load__then__f64_load__a) { uint64_t made; { ADDRESS(R64(pc->b), pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); made = (uint64_t)bits; W64(pc->a, made); } pc++; uint64_t other; ADDRESS_A(R32(pc->b), pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); other = (uint64_t)bits; W64(pc->a, other); NEXT; }
-OP(f64_load__then__f64_mul) { uint64_t made; { ADDRESS(R64(pc->b), pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); made = (uint64_t)bits; W64(pc->a, made); } pc++; double other; other = f64_mul(RF64(pc->b), RF64(pc->c)); WF64(pc->a, other); NEXT; }
-OP(f64_load__then__f64_mul__c) { uint64_t made; { ADDRESS(R64(pc->b), pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); made = (uint64_t)bits; W64(pc->a, made); } pc++; double other; other = f64_mul(RF64(pc->b), imm_f64(made)); WF64(pc->a, other); NEXT; }
-OP(f64_load__then__f64_mul_add__c) { uint64_t made; { ADDRESS(R64(pc->b), pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); made = (uint64_t)bits; W64(pc->a, made); } pc++; double other; double x = RF64(pc->b), y = (double)imm_f64(made), z = RF64(pc->imm); other = f64_canonical(x * y + z); WF64(pc->a, other); NEXT; }
+OP(f64_load__then__f64_add__c) { uint64_t made; { ADDRESS(R32(pc->b), pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); made = (uint64_t)bits; W64(pc->a, made); } pc++; double other; other = f64_add(RF64(pc->b), imm_f64(made)); WF64(pc->a, other); NEXT; }
+OP(f64_load__then__f64_load) { uint64_t made; { ADDRESS(R32(pc->b), pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); made = (uint64_t)bits; W64(pc->a, made); } pc++; uint64_t other; ADDRESS(R32(pc->b), pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); other = (uint64_t)bits; W64(pc->a, other); NEXT; }
+OP(f64_load__then__f64_load__a) { uint64_t made; { ADDRESS(R32(pc->b), pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); made = (uint64_t)bits; W64(pc->a, made); } pc++; uint64_t other; ADDRESS_A(R32(pc->b), pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); other = (uint64_t)bits; W64(pc->a, other); NEXT; }
+OP(f64_load__then__f64_mul) { uint64_t made; { ADDRESS(R32(pc->b), pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); made = (uint64_t)bits; W64(pc->a, made); } pc++; double other; other = f64_mul(RF64(pc->b), RF64(pc->c)); WF64(pc->a, other); NEXT; }
+OP(f64_load__then__f64_mul__c) { uint64_t made; { ADDRESS(R32(pc->b), pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); made = (uint64_t)bits; W64(pc->a, made); } pc++; double other; other = f64_mul(RF64(pc->b), imm_f64(made)); WF64(pc->a, other); NEXT; }
+OP(f64_load__then__f64_mul_add__c) { uint64_t made; { ADDRESS(R32(pc->b), pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); made = (uint64_t)bits; W64(pc->a, made); } pc++; double other; double x = RF64(pc->b), y = (double)imm_f64(made), z = RF64(pc->imm); other = f64_canonical(x * y + z); WF64(pc->a, other); NEXT; }
 OP(f64_load__a__then__f64_load__a) { uint64_t made; { ADDRESS_A(R32(pc->b), pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); made = (uint64_t)bits; W64(pc->a, made); } pc++; uint64_t other; ADDRESS_A(R32(pc->b), pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); other = (uint64_t)bits; W64(pc->a, other); NEXT; }
 OP(f64_load__a__then__f64_sub__c) { uint64_t made; { ADDRESS_A(R32(pc->b), pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); made = (uint64_t)bits; W64(pc->a, made); } pc++; double other; other = f64_sub(RF64(pc->b), imm_f64(made)); WF64(pc->a, other); NEXT; }
 OP(f64_load__a__then__i32_add) { uint64_t made; { ADDRESS_A(R32(pc->b), pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); made = (uint64_t)bits; W64(pc->a, made); } pc++; uint32_t other; other = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, other); NEXT; }
@@ -875,7 +875,7 @@ OP(f64_load__s__then__f64_mul__k__b) { uint64_t made; { ADDRESS_S(, pc->imm, 8) 
 OP(f64_mul__then__const) { double made; { made = f64_mul(RF64(pc->b), RF64(pc->c)); WF64(pc->a, made); } pc++; uint64_t other; other = pc->imm; W64(pc->a, other); NEXT; }
 OP(f64_mul__then__f64_add) { double made; { made = f64_mul(RF64(pc->b), RF64(pc->c)); WF64(pc->a, made); } pc++; double other; other = f64_add(RF64(pc->b), RF64(pc->c)); WF64(pc->a, other); NEXT; }
 OP(f64_mul__then__f64_add__c) { double made; { made = f64_mul(RF64(pc->b), RF64(pc->c)); WF64(pc->a, made); } pc++; double other; other = f64_add(RF64(pc->b), made); WF64(pc->a, other); NEXT; }
-OP(f64_mul__then__f64_load) { double made; { made = f64_mul(RF64(pc->b), RF64(pc->c)); WF64(pc->a, made); } pc++; uint64_t other; ADDRESS(R64(pc->b), pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); other = (uint64_t)bits; W64(pc->a, other); NEXT; }
+OP(f64_mul__then__f64_load) { double made; { made = f64_mul(RF64(pc->b), RF64(pc->c)); WF64(pc->a, made); } pc++; uint64_t other; ADDRESS(R32(pc->b), pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); other = (uint64_t)bits; W64(pc->a, other); NEXT; }
 OP(f64_mul__then__f64_load__a) { double made; { made = f64_mul(RF64(pc->b), RF64(pc->c)); WF64(pc->a, made); } pc++; uint64_t other; ADDRESS_A(R32(pc->b), pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); other = (uint64_t)bits; W64(pc->a, other); NEXT; }
 OP(f64_mul__then__f64_mul) { double made; { made = f64_mul(RF64(pc->b), RF64(pc->c)); WF64(pc->a, made); } pc++; double other; other = f64_mul(RF64(pc->b), RF64(pc->c)); WF64(pc->a, other); NEXT; }
 OP(f64_mul__then__f64_mul__b) { double made; { made = f64_mul(RF64(pc->b), RF64(pc->c)); WF64(pc->a, made); } pc++; double other; other = f64_mul(made, RF64(pc->c)); WF64(pc->a, other); NEXT; }
@@ -886,33 +886,33 @@ OP(f64_mul_add__then__f64_load__a) { double made; { double x = RF64(pc->b), y = 
 OP(f64_mul_add__then__f64_mul__b) { double made; { double x = RF64(pc->b), y = (double)RF64(pc->c), z = RF64(pc->imm); made = f64_canonical(x * y + z); WF64(pc->a, made); } pc++; double other; other = f64_mul(made, RF64(pc->c)); WF64(pc->a, other); NEXT; }
 OP(f64_mul_add__then__f64_sqrt__b) { double made; { double x = RF64(pc->b), y = (double)RF64(pc->c), z = RF64(pc->imm); made = f64_canonical(x * y + z); WF64(pc->a, made); } pc++; double other; other = f64_sqrt(made); WF64(pc->a, other); NEXT; }
 OP(f64_mul_add__then__i32_add) { double made; { double x = RF64(pc->b), y = (double)RF64(pc->c), z = RF64(pc->imm); made = f64_canonical(x * y + z); WF64(pc->a, made); } pc++; uint32_t other; other = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, other); NEXT; }
-OP(f64_mul_sub_from__then__f64_store__b) { double made; { double x = RF64(pc->b), y = (double)RF64(pc->c), z = RF64(pc->imm); made = f64_canonical(z - x * y); WF64(pc->a, made); } pc++;  ADDRESS(R64(pc->a), pc->imm, 8) uint64_t bits = (uint64_t)(uint64_t)i64_reinterpret_f64(made); memcpy(place, &bits, 8); NEXT; }
+OP(f64_mul_sub_from__then__f64_store__b) { double made; { double x = RF64(pc->b), y = (double)RF64(pc->c), z = RF64(pc->imm); made = f64_canonical(z - x * y); WF64(pc->a, made); } pc++;  ADDRESS(R32(pc->a), pc->imm, 8) uint64_t bits = (uint64_t)(uint64_t)i64_reinterpret_f64(made); memcpy(place, &bits, 8); NEXT; }
 OP(f64_sqrt__then__f64_mul__c) { double made; { made = f64_sqrt(RF64(pc->b)); WF64(pc->a, made); } pc++; double other; other = f64_mul(RF64(pc->b), made); WF64(pc->a, other); NEXT; }
-OP(f64_store__then__f64_load) {  { ADDRESS(R64(pc->a), pc->imm, 8) uint64_t bits = (uint64_t)R64(pc->b); memcpy(place, &bits, 8); } pc++; uint64_t other; ADDRESS(R64(pc->b), pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); other = (uint64_t)bits; W64(pc->a, other); NEXT; }
-OP(f64_store__then__i32_add__k) {  { ADDRESS(R64(pc->a), pc->imm, 8) uint64_t bits = (uint64_t)R64(pc->b); memcpy(place, &bits, 8); } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
+OP(f64_store__then__f64_load) {  { ADDRESS(R32(pc->a), pc->imm, 8) uint64_t bits = (uint64_t)R64(pc->b); memcpy(place, &bits, 8); } pc++; uint64_t other; ADDRESS(R32(pc->b), pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); other = (uint64_t)bits; W64(pc->a, other); NEXT; }
+OP(f64_store__then__i32_add__k) {  { ADDRESS(R32(pc->a), pc->imm, 8) uint64_t bits = (uint64_t)R64(pc->b); memcpy(place, &bits, 8); } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
 OP(f64_store__s__then__f64_load__s) {  { ADDRESS_S(, pc->imm, 8) uint64_t bits = (uint64_t)R64(pc->b); memcpy(place, &bits, 8); } pc++; uint64_t other; ADDRESS_S(, pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); other = (uint64_t)bits; W64(pc->a, other); NEXT; }
 OP(f64_sub__then__f64_add__c) { double made; { made = f64_sub(RF64(pc->b), RF64(pc->c)); WF64(pc->a, made); } pc++; double other; other = f64_add(RF64(pc->b), made); WF64(pc->a, other); NEXT; }
-OP(f64_sub__then__f64_load) { double made; { made = f64_sub(RF64(pc->b), RF64(pc->c)); WF64(pc->a, made); } pc++; uint64_t other; ADDRESS(R64(pc->b), pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); other = (uint64_t)bits; W64(pc->a, other); NEXT; }
+OP(f64_sub__then__f64_load) { double made; { made = f64_sub(RF64(pc->b), RF64(pc->c)); WF64(pc->a, made); } pc++; uint64_t other; ADDRESS(R32(pc->b), pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); other = (uint64_t)bits; W64(pc->a, other); NEXT; }
 OP(f64_sub__then__f64_mul_add__b) { double made; { made = f64_sub(RF64(pc->b), RF64(pc->c)); WF64(pc->a, made); } pc++; double other; double x = made, y = (double)RF64(pc->c), z = RF64(pc->imm); other = f64_canonical(x * y + z); WF64(pc->a, other); NEXT; }
 OP(fuel__then__branch_if__i32_eq) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++;  if (i32_eq(R32(pc->a), R32(pc->b))) JUMP; NEXT; }
 OP(fuel__then__branch_if__i32_le_s) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++;  if (i32_le_s(R32(pc->a), R32(pc->b))) JUMP; NEXT; }
 OP(fuel__then__branch_if__i32_lt_u__k) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++;  if (i32_lt_u(R32(pc->a), (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }
 OP(fuel__then__const) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++; uint64_t other; other = pc->imm; W64(pc->a, other); NEXT; }
 OP(fuel__then__count_i32_ne__k) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++;  uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next); if (i32_ne(next, (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }
-OP(fuel__then__f64_load) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++; uint64_t other; ADDRESS(R64(pc->b), pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); other = (uint64_t)bits; W64(pc->a, other); NEXT; }
+OP(fuel__then__f64_load) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++; uint64_t other; ADDRESS(R32(pc->b), pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); other = (uint64_t)bits; W64(pc->a, other); NEXT; }
 OP(fuel__then__f64_mul) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++; double other; other = f64_mul(RF64(pc->b), RF64(pc->c)); WF64(pc->a, other); NEXT; }
 OP(fuel__then__f64_sub) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++; double other; other = f64_sub(RF64(pc->b), RF64(pc->c)); WF64(pc->a, other); NEXT; }
 OP(fuel__then__i32_add) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++; uint32_t other; other = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, other); NEXT; }
 OP(fuel__then__i32_add__k) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
 OP(fuel__then__i32_and__k) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++; uint32_t other; other = i32_and(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
-OP(fuel__then__i32_load8_u) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++; uint64_t other; ADDRESS(R64(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
+OP(fuel__then__i32_load8_u) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++; uint64_t other; ADDRESS(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
 OP(fuel__then__i32_load8_u__a) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++; uint64_t other; ADDRESS_A(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
 OP(fuel__then__i32_load__u) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++; uint64_t other; ADDRESS_U(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
 OP(fuel__then__i32_mul__k) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++; uint32_t other; other = i32_mul(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
 OP(fuel__then__i32_mul__k_add__k) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++; uint32_t other; other = i32_add(i32_mul(R32(pc->b), (uint32_t)pc->imm), (uint32_t)(pc->imm >> 32)); W32(pc->a, other); NEXT; }
 OP(fuel__then__i32_shl__k_add__k) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++; uint32_t other; other = i32_add(i32_shl(R32(pc->b), (uint32_t)pc->imm), (uint32_t)(pc->imm >> 32)); W32(pc->a, other); NEXT; }
 OP(fuel__then__i32_shr_u__k_xor) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++; uint32_t other; uint32_t x = R32(pc->b), y = (uint32_t)(pc->imm), z = R32(pc->c); other = i32_xor(i32_shr_u(x, y), z); W32(pc->a, other); NEXT; }
-OP(fuel__then__i32_store) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++;  ADDRESS(R64(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); NEXT; }
+OP(fuel__then__i32_store) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++;  ADDRESS(R32(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); NEXT; }
 OP(fuel__then__i32_sub) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++; uint32_t other; other = i32_sub(R32(pc->b), R32(pc->c)); W32(pc->a, other); NEXT; }
 OP(fuel__then__i32_xor) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++; uint32_t other; other = i32_xor(R32(pc->b), R32(pc->c)); W32(pc->a, other); NEXT; }
 OP(fuel__then__move) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++; uint64_t other; other = R64(pc->b); W64(pc->a, other); NEXT; }
@@ -922,16 +922,16 @@ OP(global_get__then__i32_sub__k__b) { uint64_t made; { made = instance->globals[
 OP(i32_add__then__branch_if__i32_eq__k) { uint32_t made; { made = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++;  if (i32_eq(R32(pc->a), (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }
 OP(i32_add__then__branch_if__i32_lt_u__k__a) { uint32_t made; { made = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++;  if (i32_lt_u((uint32_t)made, (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }
 OP(i32_add__then__const) { uint32_t made; { made = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++; uint64_t other; other = pc->imm; W64(pc->a, other); NEXT; }
-OP(i32_add__then__f64_load__b) { uint32_t made; { made = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++; uint64_t other; ADDRESS((uint64_t)made, pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); other = (uint64_t)bits; W64(pc->a, other); NEXT; }
+OP(i32_add__then__f64_load__b) { uint32_t made; { made = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++; uint64_t other; ADDRESS((uint32_t)made, pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); other = (uint64_t)bits; W64(pc->a, other); NEXT; }
 OP(i32_add__then__i32_add) { uint32_t made; { made = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++; uint32_t other; other = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, other); NEXT; }
 OP(i32_add__then__i32_add__k) { uint32_t made; { made = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
 OP(i32_add__then__i32_add__k__b) { uint32_t made; { made = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++; uint32_t other; other = i32_add((uint32_t)made, (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
-OP(i32_add__then__i32_load__b) { uint32_t made; { made = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++; uint64_t other; ADDRESS((uint64_t)made, pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
-OP(i32_add__then__i32_load8_u__b) { uint32_t made; { made = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++; uint64_t other; ADDRESS((uint64_t)made, pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
+OP(i32_add__then__i32_load__b) { uint32_t made; { made = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++; uint64_t other; ADDRESS((uint32_t)made, pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
+OP(i32_add__then__i32_load8_u__b) { uint32_t made; { made = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++; uint64_t other; ADDRESS((uint32_t)made, pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
 OP(i32_add__then__i32_load8_u__a__b) { uint32_t made; { made = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++; uint64_t other; ADDRESS_A((uint32_t)made, pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
 OP(i32_add__then__i32_load__a) { uint32_t made; { made = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++; uint64_t other; ADDRESS_A(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
-OP(i32_add__then__i32_store__b) { uint32_t made; { made = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++;  ADDRESS(R64(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)(uint64_t)made; memcpy(place, &bits, 4); NEXT; }
-OP(i32_add__then__i32_store8__a) { uint32_t made; { made = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++;  ADDRESS((uint64_t)made, pc->imm, 1) uint8_t bits = (uint8_t)R64(pc->b); memcpy(place, &bits, 1); NEXT; }
+OP(i32_add__then__i32_store__b) { uint32_t made; { made = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++;  ADDRESS(R32(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)(uint64_t)made; memcpy(place, &bits, 4); NEXT; }
+OP(i32_add__then__i32_store8__a) { uint32_t made; { made = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++;  ADDRESS((uint32_t)made, pc->imm, 1) uint8_t bits = (uint8_t)R64(pc->b); memcpy(place, &bits, 1); NEXT; }
 OP(i32_add__then__i32_xor) { uint32_t made; { made = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++; uint32_t other; other = i32_xor(R32(pc->b), R32(pc->c)); W32(pc->a, other); NEXT; }
 OP(i32_add__then__return1__a) { uint32_t made; { made = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++;   fp[0] = (uint64_t)made; goto leave; }
 OP(i32_add__k__then__branch_if) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++;  if (R64(pc->a)) JUMP; NEXT; }
@@ -946,8 +946,8 @@ OP(i32_add__k__then__f64_mul) { uint32_t made; { made = i32_add(R32(pc->b), (uin
 OP(i32_add__k__then__global_set__a) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++;  instance->globals[pc->imm]->value[0] = (uint64_t)made; NEXT; }
 OP(i32_add__k__then__i32_add) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint32_t other; other = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, other); NEXT; }
 OP(i32_add__k__then__i32_add__k) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
-OP(i32_add__k__then__i32_load) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint64_t other; ADDRESS(R64(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
-OP(i32_add__k__then__i32_load8_u) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint64_t other; ADDRESS(R64(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
+OP(i32_add__k__then__i32_load) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint64_t other; ADDRESS(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
+OP(i32_add__k__then__i32_load8_u) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint64_t other; ADDRESS(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
 OP(i32_add__k__then__i32_load8_u__a) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint64_t other; ADDRESS_A(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
 OP(i32_add__k__then__i32_load__a) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint64_t other; ADDRESS_A(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
 OP(i32_add__k__then__i32_load__u) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint64_t other; ADDRESS_U(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
@@ -957,8 +957,8 @@ OP(i32_add__k__then__i32_shl__k_add__k) { uint32_t made; { made = i32_add(R32(pc
 OP(i32_add__k__then__i32_shr_u__k__b) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint32_t other; other = i32_shr_u((uint32_t)made, (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
 OP(i32_add__k__then__i32_shr_u__k_and__k) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint32_t other; other = i32_and(i32_shr_u(R32(pc->b), (uint32_t)pc->imm), (uint32_t)(pc->imm >> 32)); W32(pc->a, other); NEXT; }
 OP(i32_add__k__then__i32_shr_u__k_xor) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint32_t other; uint32_t x = R32(pc->b), y = (uint32_t)(pc->imm), z = R32(pc->c); other = i32_xor(i32_shr_u(x, y), z); W32(pc->a, other); NEXT; }
-OP(i32_add__k__then__i32_store__b) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++;  ADDRESS(R64(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)(uint64_t)made; memcpy(place, &bits, 4); NEXT; }
-OP(i32_add__k__then__i32_store8__b) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++;  ADDRESS(R64(pc->a), pc->imm, 1) uint8_t bits = (uint8_t)(uint64_t)made; memcpy(place, &bits, 1); NEXT; }
+OP(i32_add__k__then__i32_store__b) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++;  ADDRESS(R32(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)(uint64_t)made; memcpy(place, &bits, 4); NEXT; }
+OP(i32_add__k__then__i32_store8__b) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++;  ADDRESS(R32(pc->a), pc->imm, 1) uint8_t bits = (uint8_t)(uint64_t)made; memcpy(place, &bits, 1); NEXT; }
 OP(i32_add__k__then__jump) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++;   JUMP; }
 OP(i32_add__k__then__move) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint64_t other; other = R64(pc->b); W64(pc->a, other); NEXT; }
 OP(i32_add__k__then__move__b) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint64_t other; other = (uint64_t)made; W64(pc->a, other); NEXT; }
@@ -973,17 +973,17 @@ OP(i32_and__k__then__branch_unless__a) { uint32_t made; { made = i32_and(R32(pc-
 OP(i32_and__k_shl__k__then__i32_load__a__b) { uint32_t made; { made = i32_shl(i32_and(R32(pc->b), (uint32_t)pc->imm), (uint32_t)(pc->imm >> 32)); W32(pc->a, made); } pc++; uint64_t other; ADDRESS_A((uint32_t)made, pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
 OP(i32_and_xor__then__i32_add__c) { uint32_t made; { uint32_t x = R32(pc->b), y = (uint32_t)R32(pc->c), z = R32(pc->imm); made = i32_xor(i32_and(x, y), z); W32(pc->a, made); } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)made); W32(pc->a, other); NEXT; }
 OP(i32_div_u__k__then__i32_add__c) { uint32_t made; { made = i32_div_u(R32(pc->b), (uint32_t)pc->imm, &trap); CHECK_TRAP; W32(pc->a, made); } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)made); W32(pc->a, other); NEXT; }
-OP(i32_load__then__branch_if__a) { uint64_t made; { ADDRESS(R64(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint32_t)bits; W64(pc->a, made); } pc++;  if ((uint64_t)made) JUMP; NEXT; }
-OP(i32_load__then__i32_add__k) { uint64_t made; { ADDRESS(R64(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint32_t)bits; W64(pc->a, made); } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
-OP(i32_load__then__i32_load) { uint64_t made; { ADDRESS(R64(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint32_t)bits; W64(pc->a, made); } pc++; uint64_t other; ADDRESS(R64(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
-OP(i32_load__then__i32_store__b) { uint64_t made; { ADDRESS(R64(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint32_t)bits; W64(pc->a, made); } pc++;  ADDRESS(R64(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)(uint64_t)made; memcpy(place, &bits, 4); NEXT; }
-OP(i32_load8_u__then__branch_if__i32_eq__b) { uint64_t made; { ADDRESS(R64(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++;  if (i32_eq(R32(pc->a), (uint32_t)made)) JUMP; NEXT; }
-OP(i32_load8_u__then__branch_if__i32_ne__b) { uint64_t made; { ADDRESS(R64(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++;  if (i32_ne(R32(pc->a), (uint32_t)made)) JUMP; NEXT; }
-OP(i32_load8_u__then__branch_unless__a) { uint64_t made; { ADDRESS(R64(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++;  if (!(uint64_t)made) JUMP; NEXT; }
-OP(i32_load8_u__then__i32_add__k) { uint64_t made; { ADDRESS(R64(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
-OP(i32_load8_u__then__i32_load8_u) { uint64_t made; { ADDRESS(R64(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++; uint64_t other; ADDRESS(R64(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
-OP(i32_load8_u__then__i32_shl__k__b) { uint64_t made; { ADDRESS(R64(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++; uint32_t other; other = i32_shl((uint32_t)made, (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
-OP(i32_load8_u__then__i32_xor__c) { uint64_t made; { ADDRESS(R64(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++; uint32_t other; other = i32_xor(R32(pc->b), (uint32_t)made); W32(pc->a, other); NEXT; }
+OP(i32_load__then__branch_if__a) { uint64_t made; { ADDRESS(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint32_t)bits; W64(pc->a, made); } pc++;  if ((uint64_t)made) JUMP; NEXT; }
+OP(i32_load__then__i32_add__k) { uint64_t made; { ADDRESS(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint32_t)bits; W64(pc->a, made); } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
+OP(i32_load__then__i32_load) { uint64_t made; { ADDRESS(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint32_t)bits; W64(pc->a, made); } pc++; uint64_t other; ADDRESS(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
+OP(i32_load__then__i32_store__b) { uint64_t made; { ADDRESS(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint32_t)bits; W64(pc->a, made); } pc++;  ADDRESS(R32(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)(uint64_t)made; memcpy(place, &bits, 4); NEXT; }
+OP(i32_load8_u__then__branch_if__i32_eq__b) { uint64_t made; { ADDRESS(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++;  if (i32_eq(R32(pc->a), (uint32_t)made)) JUMP; NEXT; }
+OP(i32_load8_u__then__branch_if__i32_ne__b) { uint64_t made; { ADDRESS(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++;  if (i32_ne(R32(pc->a), (uint32_t)made)) JUMP; NEXT; }
+OP(i32_load8_u__then__branch_unless__a) { uint64_t made; { ADDRESS(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++;  if (!(uint64_t)made) JUMP; NEXT; }
+OP(i32_load8_u__then__i32_add__k) { uint64_t made; { ADDRESS(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
+OP(i32_load8_u__then__i32_load8_u) { uint64_t made; { ADDRESS(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++; uint64_t other; ADDRESS(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
+OP(i32_load8_u__then__i32_shl__k__b) { uint64_t made; { ADDRESS(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++; uint32_t other; other = i32_shl((uint32_t)made, (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
+OP(i32_load8_u__then__i32_xor__c) { uint64_t made; { ADDRESS(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++; uint32_t other; other = i32_xor(R32(pc->b), (uint32_t)made); W32(pc->a, other); NEXT; }
 OP(i32_load8_u__a__then__br_table__a) { uint64_t made; { ADDRESS_A(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++;   uint32_t index = (uint32_t)made; pc += 1 + (index < pc->imm ? index : pc->imm); JUMP; }
 OP(i32_load8_u__a__then__branch_if__a) { uint64_t made; { ADDRESS_A(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++;  if ((uint64_t)made) JUMP; NEXT; }
 OP(i32_load8_u__a__then__branch_if__i32_ne__b) { uint64_t made; { ADDRESS_A(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++;  if (i32_ne(R32(pc->a), (uint32_t)made)) JUMP; NEXT; }
@@ -991,12 +991,12 @@ OP(i32_load8_u__a__then__i32_load8_u__a) { uint64_t made; { ADDRESS_A(R32(pc->b)
 OP(i32_load8_u__a__then__i32_or__c) { uint64_t made; { ADDRESS_A(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++; uint32_t other; other = i32_or(R32(pc->b), (uint32_t)made); W32(pc->a, other); NEXT; }
 OP(i32_load8_u__a__then__i32_shl__k__b) { uint64_t made; { ADDRESS_A(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++; uint32_t other; other = i32_shl((uint32_t)made, (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
 OP(i32_load8_u__a__then__i32_shl__k_add__b) { uint64_t made; { ADDRESS_A(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++; uint32_t other; uint32_t x = (uint32_t)made, y = (uint32_t)(pc->imm), z = R32(pc->c); other = i32_add(i32_shl(x, y), z); W32(pc->a, other); NEXT; }
-OP(i32_load8_u__a__then__i32_store__b) { uint64_t made; { ADDRESS_A(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++;  ADDRESS(R64(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)(uint64_t)made; memcpy(place, &bits, 4); NEXT; }
-OP(i32_load8_u__a__then__i32_store8__b) { uint64_t made; { ADDRESS_A(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++;  ADDRESS(R64(pc->a), pc->imm, 1) uint8_t bits = (uint8_t)(uint64_t)made; memcpy(place, &bits, 1); NEXT; }
+OP(i32_load8_u__a__then__i32_store__b) { uint64_t made; { ADDRESS_A(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++;  ADDRESS(R32(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)(uint64_t)made; memcpy(place, &bits, 4); NEXT; }
+OP(i32_load8_u__a__then__i32_store8__b) { uint64_t made; { ADDRESS_A(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++;  ADDRESS(R32(pc->a), pc->imm, 1) uint8_t bits = (uint8_t)(uint64_t)made; memcpy(place, &bits, 1); NEXT; }
 OP(i32_load8_u__a__then__i32_xor__c) { uint64_t made; { ADDRESS_A(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++; uint32_t other; other = i32_xor(R32(pc->b), (uint32_t)made); W32(pc->a, other); NEXT; }
 OP(i32_load__a__then__i32_add__c) { uint64_t made; { ADDRESS_A(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint32_t)bits; W64(pc->a, made); } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)made); W32(pc->a, other); NEXT; }
 OP(i32_load__a__then__i32_add_add__c) { uint64_t made; { ADDRESS_A(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint32_t)bits; W64(pc->a, made); } pc++; uint32_t other; uint32_t x = R32(pc->b), y = (uint32_t)(uint32_t)made, z = R32(pc->imm); other = i32_add(i32_add(x, y), z); W32(pc->a, other); NEXT; }
-OP(i32_load__a__then__i32_load8_u__b) { uint64_t made; { ADDRESS_A(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint32_t)bits; W64(pc->a, made); } pc++; uint64_t other; ADDRESS((uint64_t)made, pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
+OP(i32_load__a__then__i32_load8_u__b) { uint64_t made; { ADDRESS_A(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint32_t)bits; W64(pc->a, made); } pc++; uint64_t other; ADDRESS((uint32_t)made, pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
 OP(i32_load__a__then__i32_rotl__k__b) { uint64_t made; { ADDRESS_A(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint32_t)bits; W64(pc->a, made); } pc++; uint32_t other; other = i32_rotl((uint32_t)made, (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
 OP(i32_load__a__then__move2) { uint64_t made; { ADDRESS_A(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint32_t)bits; W64(pc->a, made); } pc++;  fp[pc->a] = R64(pc->b); fp[pc->c] = fp[pc->imm]; NEXT; }
 OP(i32_load__u__then__branch_if__i32_lt_u__a) { uint64_t made; { ADDRESS_U(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint32_t)bits; W64(pc->a, made); } pc++;  if (i32_lt_u((uint32_t)made, R32(pc->b))) JUMP; NEXT; }
@@ -1019,7 +1019,7 @@ OP(i32_rotl__k_xor__then__move) { uint32_t made; { uint32_t x = R32(pc->b), y = 
 OP(i32_shl__k__then__i32_div_u__k) { uint32_t made; { made = i32_shl(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint32_t other; other = i32_div_u(R32(pc->b), (uint32_t)pc->imm, &trap); CHECK_TRAP; W32(pc->a, other); NEXT; }
 OP(i32_shl__k__then__i32_or__c) { uint32_t made; { made = i32_shl(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint32_t other; other = i32_or(R32(pc->b), (uint32_t)made); W32(pc->a, other); NEXT; }
 OP(i32_shl__k__then__i32_shr_s__k__b) { uint32_t made; { made = i32_shl(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint32_t other; other = i32_shr_s((uint32_t)made, (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
-OP(i32_shl__k_add__then__i32_load__b) { uint32_t made; { uint32_t x = R32(pc->b), y = (uint32_t)(pc->imm), z = R32(pc->c); made = i32_add(i32_shl(x, y), z); W32(pc->a, made); } pc++; uint64_t other; ADDRESS((uint64_t)made, pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
+OP(i32_shl__k_add__then__i32_load__b) { uint32_t made; { uint32_t x = R32(pc->b), y = (uint32_t)(pc->imm), z = R32(pc->c); made = i32_add(i32_shl(x, y), z); W32(pc->a, made); } pc++; uint64_t other; ADDRESS((uint32_t)made, pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
 OP(i32_shl__k_add__k__then__move) { uint32_t made; { made = i32_add(i32_shl(R32(pc->b), (uint32_t)pc->imm), (uint32_t)(pc->imm >> 32)); W32(pc->a, made); } pc++; uint64_t other; other = R64(pc->b); W64(pc->a, other); NEXT; }
 OP(i32_shr_u__k__then__i32_or__c) { uint32_t made; { made = i32_shr_u(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint32_t other; other = i32_or(R32(pc->b), (uint32_t)made); W32(pc->a, other); NEXT; }
 OP(i32_shr_u__k__then__i32_rem_u__k__b) { uint32_t made; { made = i32_shr_u(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint32_t other; other = i32_rem_u((uint32_t)made, (uint32_t)pc->imm, &trap); CHECK_TRAP; W32(pc->a, other); NEXT; }
@@ -1030,13 +1030,13 @@ OP(i32_shr_u__k_xor__then__i32_add__b) { uint32_t made; { uint32_t x = R32(pc->b
 OP(i32_shr_u__k_xor__then__i32_add__c) { uint32_t made; { uint32_t x = R32(pc->b), y = (uint32_t)(pc->imm), z = R32(pc->c); made = i32_xor(i32_shr_u(x, y), z); W32(pc->a, made); } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)made); W32(pc->a, other); NEXT; }
 OP(i32_shr_u__k_xor__then__i32_xor__b) { uint32_t made; { uint32_t x = R32(pc->b), y = (uint32_t)(pc->imm), z = R32(pc->c); made = i32_xor(i32_shr_u(x, y), z); W32(pc->a, made); } pc++; uint32_t other; other = i32_xor((uint32_t)made, R32(pc->c)); W32(pc->a, other); NEXT; }
 OP(i32_shr_u__k_xor__then__i32_xor__c) { uint32_t made; { uint32_t x = R32(pc->b), y = (uint32_t)(pc->imm), z = R32(pc->c); made = i32_xor(i32_shr_u(x, y), z); W32(pc->a, made); } pc++; uint32_t other; other = i32_xor(R32(pc->b), (uint32_t)made); W32(pc->a, other); NEXT; }
-OP(i32_store__then__i32_add__k) {  { ADDRESS(R64(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
-OP(i32_store__then__i32_load) {  { ADDRESS(R64(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); } pc++; uint64_t other; ADDRESS(R64(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
-OP(i32_store__then__i32_store) {  { ADDRESS(R64(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); } pc++;  ADDRESS(R64(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); NEXT; }
-OP(i32_store__then__i32_store__a) {  { ADDRESS(R64(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); } pc++;  ADDRESS_A(R32(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); NEXT; }
-OP(i32_store__then__jump) {  { ADDRESS(R64(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); } pc++;   JUMP; }
-OP(i32_store__then__move) {  { ADDRESS(R64(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); } pc++; uint64_t other; other = R64(pc->b); W64(pc->a, other); NEXT; }
-OP(i32_store8__then__i32_add__k) {  { ADDRESS(R64(pc->a), pc->imm, 1) uint8_t bits = (uint8_t)R64(pc->b); memcpy(place, &bits, 1); } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
+OP(i32_store__then__i32_add__k) {  { ADDRESS(R32(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
+OP(i32_store__then__i32_load) {  { ADDRESS(R32(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); } pc++; uint64_t other; ADDRESS(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
+OP(i32_store__then__i32_store) {  { ADDRESS(R32(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); } pc++;  ADDRESS(R32(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); NEXT; }
+OP(i32_store__then__i32_store__a) {  { ADDRESS(R32(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); } pc++;  ADDRESS_A(R32(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); NEXT; }
+OP(i32_store__then__jump) {  { ADDRESS(R32(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); } pc++;   JUMP; }
+OP(i32_store__then__move) {  { ADDRESS(R32(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); } pc++; uint64_t other; other = R64(pc->b); W64(pc->a, other); NEXT; }
+OP(i32_store8__then__i32_add__k) {  { ADDRESS(R32(pc->a), pc->imm, 1) uint8_t bits = (uint8_t)R64(pc->b); memcpy(place, &bits, 1); } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
 OP(i32_store8__a__then__i32_add) {  { ADDRESS_A(R32(pc->a), pc->imm, 1) uint8_t bits = (uint8_t)R64(pc->b); memcpy(place, &bits, 1); } pc++; uint32_t other; other = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, other); NEXT; }
 OP(i32_store__a__then__move2) {  { ADDRESS_A(R32(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); } pc++;  fp[pc->a] = R64(pc->b); fp[pc->c] = fp[pc->imm]; NEXT; }
 OP(i32_sub__then__return1__a) { uint32_t made; { made = i32_sub(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++;   fp[0] = (uint64_t)made; goto leave; }

@@ -10,6 +10,7 @@
 #include "numerics.h"
 #include "opcodes.h"
 #include "vectors.h"
+#include "verify.h"
 #ifdef COUNT_PAIRS
 #include "count.h"
 #endif
@@ -145,20 +146,9 @@ static uint32_t window_base(const Code *code, uint32_t word) {
     if (unlikely(at + (width) > memory_size)) goto trap_memory; \
     uint8_t *place = memory + at;
 
-/* As the memory of an access: its index does not fit and stands in the word before. */
-#define FAR_MEMORY 0xFFFF
-
-/* Lowering puts the two words together. Were anything else there, its immediate would be a wild pointer:
-   every access to no memory is out of bounds instead. */
-static Memory *far_memory(const Instance *instance, const Instr *before) {
-    static Memory none;
-    if (before->op != OP_wide_memory || before->imm >= instance->memory_count) return &none;
-    return instance->memories[before->imm];
-}
-
 #define ADDRESS_X(address, static_offset, width) \
     uint64_t at; \
-    Memory *chosen = unlikely(pc->c == FAR_MEMORY) ? far_memory(instance, pc - 1) : instance->memories[pc->c]; \
+    Memory *chosen = instance->memories[unlikely(pc->c == FAR_MEMORY) ? pc[-1].imm : pc->c]; \
     if (unlikely(__builtin_add_overflow((uint64_t)(address), static_offset, &at) || !tw_inside(at, width, chosen->size))) goto trap_memory; \
     uint8_t *place = chosen->base + at;
 
@@ -459,37 +449,37 @@ poll: {
     OP(struct_get) {
         Struct *object = (Struct *)REF(pc->b);
         if (unlikely(!object)) FAIL(TRAP_NULL_STRUCTURE_REFERENCE);
-        fp[pc->a] = object->fields[pc->imm];
+        fp[pc->a] = object->fields[(uint32_t)pc->imm];
         NEXT;
     }
     OP(struct_get_s) {
         Struct *object = (Struct *)REF(pc->b);
         if (unlikely(!object)) FAIL(TRAP_NULL_STRUCTURE_REFERENCE);
-        W32(pc->a, sign_extended(object->fields[pc->imm], pc->c));
+        W32(pc->a, sign_extended(object->fields[(uint32_t)pc->imm], pc->c));
         NEXT;
     }
     OP(struct_get128) {
         Struct *object = (Struct *)REF(pc->b);
         if (unlikely(!object)) FAIL(TRAP_NULL_STRUCTURE_REFERENCE);
-        memcpy(fp + pc->a, object->fields + pc->imm, 16);
+        memcpy(fp + pc->a, object->fields + (uint32_t)pc->imm, 16);
         NEXT;
     }
     OP(struct_set) {
         Struct *object = (Struct *)REF(pc->a);
         if (unlikely(!object)) FAIL(TRAP_NULL_STRUCTURE_REFERENCE);
-        object->fields[pc->imm] = fp[pc->b];
+        object->fields[(uint32_t)pc->imm] = fp[pc->b];
         NEXT;
     }
     OP(struct_set_packed) {
         Struct *object = (Struct *)REF(pc->a);
         if (unlikely(!object)) FAIL(TRAP_NULL_STRUCTURE_REFERENCE);
-        object->fields[pc->imm] = fp[pc->b] & ((1u << pc->c) - 1);
+        object->fields[(uint32_t)pc->imm] = fp[pc->b] & ((1u << pc->c) - 1);
         NEXT;
     }
     OP(struct_set128) {
         Struct *object = (Struct *)REF(pc->a);
         if (unlikely(!object)) FAIL(TRAP_NULL_STRUCTURE_REFERENCE);
-        memcpy(object->fields + pc->imm, fp + pc->b, 16);
+        memcpy(object->fields + (uint32_t)pc->imm, fp + pc->b, 16);
         NEXT;
     }
     OP(array_new) {

@@ -27,7 +27,7 @@ enum heap_kind {
 /* A canonical type definition. `display` has the ancestors from the root on, the type itself last.
    `slots` counts a function's parameters or a structure's fields; `kinds` has one letter a slot of a
    structure: r for a reference, b and h for packed bytes and halves, . for anything else. `params` and
-   `results` are a function's value types as letters i l f d v r. An array has `element` (a letter as
+   `results` are a function's value types as letters i l f d v r; `references` tells of an r. An array has `element` (a letter as
    of a structure, or i l f d v) of `element_size` bytes. */
 typedef struct TypeInfo {
     int kind;
@@ -37,6 +37,7 @@ typedef struct TypeInfo {
     char *kinds;
     char *params, *results;
     uint32_t param_slots, result_slots;
+    int references;
     char element;
     uint32_t element_size;
     void *python;

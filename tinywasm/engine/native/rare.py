@@ -102,6 +102,7 @@ def _field(b: Any, record: Record) -> tuple[int, Any]:
 
 def _struct_get(b: Any, record: Record) -> None:
     slot, storage = _field(b, record)
+    slot |= record.immediate << 32
     source = b.slot(record.a, 0)
     if TABLE[record.row].name == "struct.get_s":
         assert isinstance(storage, PackedType)
@@ -113,6 +114,7 @@ def _struct_get(b: Any, record: Record) -> None:
 
 def _struct_set(b: Any, record: Record) -> None:
     slot, storage = _field(b, record)
+    slot |= record.immediate << 32
     x, y = b.slot(record.a, 0), b.slot(record.b, 1)
     if isinstance(storage, PackedType):
         b.emit(OPCODES["struct_set_packed"], x, y, storage.value, slot)
@@ -152,10 +154,7 @@ def _call(b: Any, record: Record) -> None:
         b.emit(_WIDE_LEAVE, slot, behind - b.here + named, 0, far)
         slot, callee = 0, behind - b.here
     table = record.second & 0xFFFFFFFF
-    immediate = record.immediate if instruction.name != "call_ref" else 0
-    if instruction.name == "return_call_ref":
-        immediate = 0
-    b.emit(OPCODES[instruction.name], slot, callee if named else 0, 0, immediate | table << 32)
+    b.emit(OPCODES[instruction.name], slot, callee if named else 0, 0, record.immediate | table << 32)
     b.ended = tail
 
 

@@ -1,0 +1,26 @@
+/* What code is held to before the loop runs it: see `verify.c`. */
+
+#ifndef TINYWASM_VERIFY_H
+#define TINYWASM_VERIFY_H
+
+#include "native.h"
+
+/* As the memory of an access: its index does not fit and stands in the word before. */
+#define FAR_MEMORY 0xFFFF
+
+enum { GLOBAL_REFERENCE = 1, GLOBAL_MUTABLE = 2 };
+
+/* The index spaces of a module, as far as its code may refer to them. */
+typedef struct Scope {
+    TypeInfo **types, **funcs, **tags;
+    uint8_t *globals;
+    uint8_t *calls; /* of each table whether it holds functions */
+    uint64_t type_count, func_count, tag_count, global_count, table_count, memory_count, data_count, elem_count;
+} Scope;
+
+/* The rule that `code`, of a function of type `type`, breaks at `word`; NULL where it keeps all of them. Then
+   `references` tells whether it takes a slot's content for a reference, which is not looked into; -1 where
+   there was no memory to look. */
+const char *tw_verify(const Code *code, const Scope *scope, const TypeInfo *type, uint32_t *word, int *references);
+
+#endif
