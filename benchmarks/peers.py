@@ -12,12 +12,21 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.build import build_native
-from benchmarks.catalogue import Kernel
+from benchmarks.catalogue import ROOT, Kernel
 from benchmarks.runtimes import tinywasm_environment
-from benchmarks.sessions import CommandSession, Failed, NativeSession, Session, WorkerSession, first_line
+from benchmarks.sessions import (
+    CommandSession,
+    Failed,
+    SelfTimedSession,
+    Session,
+    WorkerSession,
+    first_line,
+    run_command,
+)
 from tinywasm.engine import IMPLEMENTATIONS
 
 VERSION_TIMEOUT = 20
+BUILD_TIMEOUT = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +84,28 @@ class Native(Peer):
                 build_native(kernel, self.compiler, program)
             except subprocess.CalledProcessError as error:
                 raise Failed(first_line(error.stderr.decode(errors="replace"))) from None
-        return NativeSession(program)
+        return SelfTimedSession([str(program)])
+
+
+@dataclass(frozen=True, slots=True)
+class Crate(Peer):
+    """An interpreter that comes as a crate: `benchmarks/interpreters` with this one's feature."""
+
+    cargo: str = ""
+    feature: str = ""
+
+    def open(self, kernel: Kernel, scratch: Path) -> Session:
+        target = ROOT / "build" / "interpreters" / self.feature
+        manifest = ROOT / "benchmarks" / "interpreters" / "Cargo.toml"
+        where = [f"--manifest-path={manifest}", f"--target-dir={target}"]
+        try:
+            run_command(
+                [self.cargo, "build", "--quiet", "--release", *where, "--features", self.feature],
+                BUILD_TIMEOUT,
+            )
+        except Failed as error:
+            raise Failed(f"cannot be built: {error}") from None
+        return SelfTimedSession([str(target / "release" / "interpreters"), self.feature, str(kernel.wasm)])
 
 
 @dataclass(slots=True)
@@ -92,6 +122,11 @@ _PACKAGES = (
     ("pywasm", "pywasm", "pywasm", True),
     ("pywasm3", "wasm3", "pywasm3", False),
     ("wasmtime", "wasmtime", "wasmtime-py", False),
+)
+# Name, version, feature of `benchmarks/interpreters`.
+_CRATES = (
+    ("Silverfir-nano", "sf-nano-core 0.6.0, its interpreter", "silverfir"),
+    ("wasm3 0.9", "wasm3x-sys 0.2.1", "wasm3"),
 )
 _COMMANDS = (
     Command("wasm3", "", program="wasm3", before=("--func", "run"), pattern=r"Result: (-?\d+)"),
@@ -119,6 +154,12 @@ def find_peers() -> Found:
             found.peers.append(Package(loader, metadata.version(package) + mode, slow, loader))
         else:
             found.missing[loader] = f"the package {package} is not installed"
+    cargo = shutil.which("cargo")
+    for name, version, feature in _CRATES:
+        if cargo:
+            found.peers.append(Crate(name, version, cargo=cargo, feature=feature))
+        else:
+            found.missing[name] = "no cargo on the PATH"
     for command in _COMMANDS:
         _add_command(found, command)
     compiler = shutil.which("gcc") or shutil.which("cc")

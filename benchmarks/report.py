@@ -11,7 +11,15 @@ from benchmarks.figures import geometric_mean, number, paired_ratios, seconds, s
 from benchmarks.measure import BORDER_CALLS, CallCost, LoadCost, Series, ThreadGain
 
 # What the ratios are relative to: the first of them that ran the kernel.
-REFERENCES = ("pywasm3", "wasm3", "wasmtime-py", "wasmtime", "tinywasm native", "tinywasm python")
+REFERENCES = (
+    "wasm3 0.9",
+    "pywasm3",
+    "wasm3",
+    "wasmtime-py",
+    "wasmtime",
+    "tinywasm native",
+    "tinywasm python",
+)
 PLAIN, METERED = "tinywasm native", "tinywasm native, fuel"
 SCALAR = frozenset(kernel.name for kernel in KERNELS if kernel.scalar)
 

@@ -194,14 +194,14 @@ class CommandSession(Session):
         return Sample(max(done.cpu - self.startup, 0.0), max(done.wall - self._wall, 0.0), result)
 
 
-class NativeSession(Session):
-    """The kernel compiled for this machine, which times itself."""
+class SelfTimedSession(Session):
+    """A program that times itself, as native.c does."""
 
-    def __init__(self, program: Path) -> None:
-        self._program = program
+    def __init__(self, command: Sequence[str]) -> None:
+        self._command = command
 
     def sample(self, size: int, calls: int, timeout: float) -> Sample:
-        done = run_command([str(self._program), str(size), str(calls)], timeout)
+        done = run_command([*self._command, str(size), str(calls)], timeout)
         result, nanoseconds = map(int, done.output.split())
         seconds = nanoseconds / 1e9 / calls
         return Sample(seconds, seconds, result)

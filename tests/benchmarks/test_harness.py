@@ -13,7 +13,7 @@ from benchmarks import measure, plot, report, run
 from benchmarks.catalogue import BY_NAME, Kernel
 from benchmarks.figures import calls_for, geometric_mean, number, paired_ratios, rotate, seconds, spread
 from benchmarks.measure import CallCost, LoadCost, Series, ThreadGain
-from benchmarks.peers import _PACKAGES, Command, Found, Package, Peer, find_peers
+from benchmarks.peers import _PACKAGES, Command, Crate, Found, Package, Peer, find_peers
 from benchmarks.report import Results
 from benchmarks.sessions import CommandSession, Failed, Sample, Session, Worker, WorkerSession, first_line
 
@@ -258,6 +258,15 @@ def test_peers() -> None:
         *found.missing,
     }
     assert all(Path(peer.program).is_absolute() for peer in found.peers if isinstance(peer, Command))
+
+
+def test_crate_that_cannot_be_built(tmp_path: Path) -> None:
+    cargo = tmp_path / "cargo"
+    cargo.write_text("#!/bin/sh\necho error: no registry today >&2\nexit 1\n")
+    cargo.chmod(0o755)
+    peer = Crate("Silverfir-nano", "0.6", cargo=str(cargo), feature="silverfir")
+    with pytest.raises(Failed, match="cannot be built: error: no registry today"):
+        peer.open(BY_NAME["fib"], tmp_path)
 
 
 def test_our_own_command_is_not_the_other_tinywasm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
