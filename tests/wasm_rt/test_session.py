@@ -269,7 +269,11 @@ def test_no_change_is_left_out_of_the_history(request_: Request) -> None:
 def test_what_was_made_before_is_not_in_the_history_again() -> None:
     """Reading, and calls that cannot be made, change nothing of an instance that is there."""
     histories = []
-    for requests in ((), (ReadRequest("library", 0, 1), CallRequest("library", "missing"))):
+    between: list[tuple[Request, ...]] = [
+        (),
+        (ReadRequest("library", 0, 1), CallRequest("library", "missing")),
+    ]
+    for requests in between:
         made = Application(Configuration(), None, KEY)
         for each in (DeployRequest("library", LIBRARY), *requests, CallRequest("library", "next")):
             made.handle(each)
