@@ -289,7 +289,8 @@ def test_files_that_do_not_fit_are_in_the_history(application: Application) -> N
     assert code(application.handle(PutRequest("folder/file", bytes(200_000)))) is ErrorCode.LIMIT_EXCEEDED
     assert code(application.handle(PutRequest("folder", b""))) is ErrorCode.BAD_REQUEST, "it is a folder"
     other = Application(Configuration(), None, KEY)
-    for each in (DeployRequest("library", LIBRARY), *[CallRequest("library", "next")] * 2):
-        other.handle(each)
+    other.handle(DeployRequest("library", LIBRARY))
+    for _ in range(2):
+        other.handle(CallRequest("library", "next"))
     application.handle(CallRequest("library", "next"))
     assert receipt(application).history not in (before, receipt(other).history)
