@@ -16,7 +16,7 @@ from tinywasm.version import VERSION
 _MAGIC = b"tinywasm module"
 
 
-def pack(binary: bytes, features: Collection[Feature]) -> bytes:
+def pack(binary: bytes | memoryview, features: Collection[Feature]) -> bytes:
     """`binary`, a valid module where `features` are on, in serialized form."""
     lines = [_MAGIC, *_maker(features), hashlib.sha256(binary).hexdigest().encode()]
     return b"\n".join([*lines, binary])

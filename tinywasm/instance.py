@@ -48,7 +48,7 @@ Namespace = Mapping[str, Mapping[str, Extern]]
 Bind = Callable[[ModuleInstance], None]
 
 
-def is_binary(source: bytes | bytearray) -> bool:
+def is_binary(source: bytes | bytearray | memoryview) -> bool:
     """Whether bytes are read in the binary format: they begin with 0, as no text does, or there are none."""
     return source[:1] in (b"", b"\0")
 
@@ -74,21 +74,25 @@ class Module(Unique):
     `syntax` is its decoded form, `context` what validation found out.
     """
 
-    def __init__(self, engine: Engine, source: bytes | bytearray | str) -> None:
+    def __init__(self, engine: Engine, source: bytes | bytearray | memoryview | str) -> None:
         """From the binary format (bytes that begin with 0) or the text format (str, or UTF-8).
 
-        Also from `(module binary "...")` and `(module quote "...")`, as scripts have them.
+        Also from `(module binary "...")` and `(module quote "...")`, as scripts have them. A `memoryview` is
+        not copied: what it shows must stay as it is.
         Raises `DecodeError`, `ParseError` or `ValidationError`.
         """
         if not isinstance(engine, Engine):
             raise TypeError(f"expected an Engine, not {engine!r}")
-        if not isinstance(source, bytes | bytearray | str):
+        if not isinstance(source, bytes | bytearray | memoryview | str):
             raise TypeError(f"expected the bytes or the text of a module, not {type(source).__name__}")
+        if isinstance(source, memoryview) and is_binary(source):
+            self._bind(engine, binary.decode(source, engine.config.features), source)
+            return
         source = source if isinstance(source, str) else bytes(source)
         syntax, encoded = read_module(source, engine.config.features)
         self._bind(engine, syntax, source=encoded)
 
-    def _bind(self, engine: Engine, syntax: DecodedModule, source: bytes | None = None) -> None:
+    def _bind(self, engine: Engine, syntax: DecodedModule, source: bytes | memoryview | None = None) -> None:
         self.engine = engine
         self.syntax = syntax
         self._source = source
@@ -122,7 +126,7 @@ class Module(Unique):
     @property
     def exports(self) -> list[ExportType]:
         """What instances offer, in order."""
-        return [ExportType(export.name, self._export_type(export)) for export in self.syntax.exports]
+        return [ExportType(export.name, self._export_type(export)) for export in watched(self.syntax.exports)]
 
     def _export_type(self, export: Export) -> ExternSort:
         spaces: dict[str, Sequence[ExternType]] = {
@@ -171,12 +175,32 @@ def wat2wasm(wat: str | bytes) -> bytes:
     return parsed if isinstance(parsed, bytes) else binary.encode(parsed)
 
 
-def invoke(store: Store, func: FuncInstance, args: Sequence[Any]) -> list[Any]:
+def invoke(
+    store: Store,
+    func: FuncInstance,
+    args: Sequence[Any],
+    *,
+    fuel: int | None = None,
+    deadline: float | None = None,
+) -> list[Any]:
     """Call a function instance with raw values (see `runtime`); the raw results.
 
-    Raises `Trap`, `WasmException`, or what a host function raises.
+    `fuel` is what the store has for the call, as `Store.set_fuel` gives it; `Store.get_fuel` tells what is
+    left. `deadline` is a number of seconds from now, after which the call ends with `Interrupted`; with the
+    call, the store's deadline is gone. `Store.clear_interrupt` takes back an interruption that came too late.
+
+    Raises `Trap`, `WasmException` whose tag and values are raw, what a host function raises, or `WasmError`
+    while another thread's call is under way.
     """
-    return backend(store).call(func, args)
+    if fuel is not None:
+        store.set_fuel(fuel)
+    if deadline is None:
+        return backend(store).call(func, args)
+    store.set_deadline(deadline)
+    try:
+        return backend(store).call(func, args)
+    finally:
+        store.set_deadline(None)
 
 
 def instantiate(

@@ -46,7 +46,7 @@ from schannel.messages import (
     WriteResult,
 )
 from schannel.receipts import History
-from tinywasm.runtime.func import FuncInstance
+from tinywasm.raw import FuncInstance
 
 from .access import Access
 from .attested import AttestedCall, is_small

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from schannel.messages import ErrorCode, GetRequest, GetResult, PutRequest, PutResult
-from tinywasm.wasi import MemoryTree
-from tinywasm.wasi.abi import WasiError
-from tinywasm.wasi.tree import MemoryFile
+from tinywasm.wasi import MemoryFile, MemoryTree, WasiError
 
 from .errors import RequestError
 

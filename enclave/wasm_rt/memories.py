@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from schannel.messages import ErrorCode, ReadRequest, WriteRequest
-from tinywasm.runtime.module import ModuleInstance
+from tinywasm.raw import ModuleInstance
 
 from .errors import RequestError
 

@@ -13,15 +13,11 @@ import tinywasm
 from schannel.messages import ErrorCode, RunRequest, RunResult
 from schannel.receipts import RUN_FUNCTION
 from schannel.wire import Buffer
-from tinywasm import binary, text
-from tinywasm.engine import backend
-from tinywasm.instance import Module, instantiate
+from tinywasm import Module
 from tinywasm.interruption import obeying
-from tinywasm.runtime.func import FuncInstance
-from tinywasm.runtime.module import ModuleInstance
-from tinywasm.runtime.storage import Extern
+from tinywasm.raw import Extern, FuncInstance, ModuleInstance, engine_name, instantiate, invoke
+from tinywasm.wasi import MODULE as WASI_MODULE
 from tinywasm.wasi import MemoryTree, Wasi, WasiConfig, run_command
-from tinywasm.wasi.abi import MODULE as WASI_MODULE
 
 from . import call_timer
 from .configuration import Configuration
@@ -85,7 +81,6 @@ class Programs:
             )
         )
         self.store = tinywasm.Store(self._engine)
-        self._backend = backend(self.store)
         self._programs: dict[str, Program] = {}
         self._running = False
         self.fuel_used = 0
@@ -103,7 +98,7 @@ class Programs:
     @property
     def engine(self) -> str:
         """The name of the engine that runs the programs."""
-        return self._backend.name
+        return engine_name(self.store)
 
     def names(self) -> tuple[str, ...]:
         """The names of what is deployed, in order."""
@@ -154,7 +149,7 @@ class Programs:
         """Call a function with raw arguments that it takes; WasmError if it traps."""
         granted = self._begin(fuel, timeout_ms)
         try:
-            return self._backend.call(function, arguments)
+            return invoke(self.store, function, arguments)
         finally:
             self._end(granted)
 
@@ -216,13 +211,13 @@ class Programs:
         self.fuel_is_the_last = granted >= self.fuel_left
         if self.fuel_is_the_last:
             granted = self.fuel_left
-        self.store.fuel = granted
+        self.store.set_fuel(granted)
         self._start(limits.max_call_ms if not 0 < timeout_ms < limits.max_call_ms else timeout_ms)
         return granted
 
     def _end(self, granted: int) -> None:
         self._stop()
-        self.fuel_used = granted - (self.store.fuel or 0)
+        self.fuel_used = granted - self.store.get_fuel()
         self.fuel_left -= self.fuel_used
 
     @contextmanager
@@ -250,14 +245,12 @@ class Programs:
     def _module(self, source: Buffer) -> Module:
         if source[: len(_BINARY)] == _BINARY:
             # The module refers to the bytes as they came: a large program is not here twice.
-            syntax = binary.decode(memoryview(source), self._engine.config.features)
-        else:
-            written = str(source, "utf-8")
-            if not written.strip():
-                # The text format's grammar takes it for an empty module; a person sent the wrong file.
-                raise RequestError(ErrorCode.MALFORMED_MODULE, "the program is empty")
-            syntax = text.parse_module(written)
-        return Module.from_decoded(self._engine, syntax)
+            return Module(self._engine, memoryview(source))
+        written = str(source, "utf-8")
+        if not written.strip():
+            # The text format's grammar takes it for an empty module; a person sent the wrong file.
+            raise RequestError(ErrorCode.MALFORMED_MODULE, "the program is empty")
+        return Module(self._engine, written)
 
     def _instantiate(self, program: Program) -> ModuleInstance:
         if not program.uses_wasi:

@@ -9,11 +9,9 @@ from schannel import fast
 from schannel.layouts import MAX_TEXT
 from schannel.messages import ExportInfo, ExternKind
 from schannel.values import Value, ValueType, known_value
-from tinywasm.instance import Module
+from tinywasm import ExportType, FuncType, GlobalType, MemoryType, Module, TableType, TagType, ValType
 from tinywasm.interruption import look
-from tinywasm.module import Export
-from tinywasm.numerics.floats import f32_from_bits, f32_to_bits, f64_from_bits, f64_to_bits
-from tinywasm.types import F32, F64, I32, I64, V128, DefinedType, FuncType, ValType
+from tinywasm.raw import f32_from_bits, f32_to_bits, f64_from_bits, f64_to_bits
 
 _TO_RAW: dict[ValueType, Callable[[int], Any]] = {
     ValueType.I32: lambda bits: bits,
@@ -23,15 +21,15 @@ _TO_RAW: dict[ValueType, Callable[[int], Any]] = {
     ValueType.V128: lambda bits: bits.to_bytes(16, "little"),
 }
 _TO_BITS: dict[ValType, tuple[ValueType, Callable[[Any], int]]] = {
-    I32: (ValueType.I32, lambda raw: raw),
-    I64: (ValueType.I64, lambda raw: raw),
-    F32: (ValueType.F32, f32_to_bits),
-    F64: (ValueType.F64, f64_to_bits),
-    V128: (ValueType.V128, lambda raw: int.from_bytes(raw, "little")),
+    ValType.i32(): (ValueType.I32, lambda raw: raw),
+    ValType.i64(): (ValueType.I64, lambda raw: raw),
+    ValType.f32(): (ValueType.F32, f32_to_bits),
+    ValType.f64(): (ValueType.F64, f64_to_bits),
+    ValType.v128(): (ValueType.V128, lambda raw: int.from_bytes(raw, "little")),
 }
 
 
-_INTEGERS = (I32, I64)
+_INTEGERS = (ValType.i32(), ValType.i64())
 """Types whose bits are what the engine takes and gives."""
 
 
@@ -78,24 +76,23 @@ def function_type(signature: FuncType) -> str:
 def export_infos(module: Module) -> tuple[ExportInfo, ...]:
     """What a module exports, with the types that it declares."""
     infos = []
-    for export in module.syntax.exports:
+    for export in module.exports:
         look()
-        infos.append(_export_info(module, export))
+        infos.append(_export_info(export))
     return tuple(infos)
 
 
-def _export_info(module: Module, export: Export) -> ExportInfo:
-    context = module.context
-    spaces: dict[str, Sequence[Any]] = {
-        "func": context.funcs,
-        "table": context.tables,
-        "memory": context.memories,
-        "global": context.globals,
-        "tag": context.tags,
-    }
-    declared = spaces[export.kind][export.index]
-    if isinstance(declared, DefinedType) and isinstance(declared.composite, FuncType):
-        shown = function_type(declared.composite)
-    else:
-        shown = str(declared)
-    return ExportInfo(export.name, ExternKind[export.kind.upper()], shown[:MAX_TEXT])
+_KINDS = {
+    FuncType: ExternKind.FUNC,
+    TableType: ExternKind.TABLE,
+    MemoryType: ExternKind.MEMORY,
+    GlobalType: ExternKind.GLOBAL,
+    TagType: ExternKind.TAG,
+}
+
+
+def _export_info(export: ExportType) -> ExportInfo:
+    declared = export.type
+    signature = declared.functype if isinstance(declared, TagType) else declared
+    shown = function_type(signature) if isinstance(signature, FuncType) else str(declared)
+    return ExportInfo(export.name, _KINDS[type(declared)], shown[:MAX_TEXT])

@@ -14,15 +14,12 @@ from pathlib import Path
 from tinywasm.cli.options import add_engine, add_features, configuration, refusals_of, size
 from tinywasm.config import Engine
 from tinywasm.errors import Interrupted, LinkError
-from tinywasm.instance import Module, instantiate
+from tinywasm.instance import Module
 from tinywasm.interruption import obeying
-from tinywasm.runtime.func import FuncInstance
-from tinywasm.runtime.module import ModuleInstance
+from tinywasm.raw import Extern, FuncInstance, ModuleInstance, instantiate
 from tinywasm.runtime.profile import Profile
-from tinywasm.runtime.storage import Extern
 from tinywasm.runtime.store import Store
-from tinywasm.wasi import Wasi, WasiConfig
-from tinywasm.wasi.abi import MODULE
+from tinywasm.wasi import MODULE, Wasi, WasiConfig
 
 # When a time limit strikes again, harder, and again: an exception in a finaliser is swallowed.
 _AGAIN = 0.5

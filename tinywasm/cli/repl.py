@@ -17,7 +17,7 @@ from tinywasm.cli.options import Subparsers, add_command, add_file
 from tinywasm.cli.output import HEX_LINE, hex_line
 from tinywasm.cli.values import parse_arguments, written
 from tinywasm.errors import WasmError
-from tinywasm.instance import invoke
+from tinywasm.raw import invoke
 
 PROMPT = "> "
 _MOST_BYTES = 1 << 16

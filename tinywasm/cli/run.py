@@ -11,8 +11,7 @@ from tinywasm.cli.options import Subparsers, add_command, add_file, fuel, second
 from tinywasm.cli.output import as_json, printable, table
 from tinywasm.cli.values import json_value, parse_arguments, written
 from tinywasm.errors import ExitTrap
-from tinywasm.instance import invoke
-from tinywasm.runtime.func import FuncInstance
+from tinywasm.raw import FuncInstance, invoke
 from tinywasm.runtime.profile import Profile, Record
 
 _START = "_start"

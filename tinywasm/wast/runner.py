@@ -21,10 +21,8 @@ from tinywasm.errors import (
     WasmError,
     WasmException,
 )
-from tinywasm.instance import Module, instantiate, invoke
-from tinywasm.runtime.func import FuncInstance
-from tinywasm.runtime.module import ModuleInstance
-from tinywasm.runtime.storage import Extern
+from tinywasm.instance import Module
+from tinywasm.raw import Extern, FuncInstance, ModuleInstance, instantiate, invoke
 from tinywasm.runtime.store import Store
 from tinywasm.types import RefType, ValType
 from tinywasm.wast.commands import (
