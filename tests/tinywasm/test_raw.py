@@ -98,7 +98,8 @@ def test_a_view_of_a_binary_module_is_not_copied(engine: Engine) -> None:
     binary = struct.pack("<4sI", b"\0asm", 1) + body
     module = Module(engine, memoryview(binary))
     store = Store(engine)
-    assert raw.invoke(store, raw.instantiate(store, module, {}).exports["f"], []) == [5]
+    function: Any = raw.instantiate(store, module, {}).exports["f"]
+    assert raw.invoke(store, function, []) == [5]
     assert Module.deserialize(engine, module.serialize()).exports[0].name == "f"
     assert module.syntax.functions[0].body.code.obj is binary  # type: ignore[attr-defined]
     assert Module(engine, memoryview(b'(module (func (export "g")))')).exports[0].name == "g"
