@@ -389,7 +389,7 @@ def test_what_runs_is_what_was_measured(tmp_path: Path) -> None:
     name = "wasm_rt/application.py"
     assert b"VERSION = (0, 1, 0)" in entries[name]
     entries[name] = entries[name].replace(b"VERSION = (0, 1, 0)", b"VERSION = (9, 9, 9)")
-    changed = replace(image, application=canonical_archive(entries))
+    changed = image._replace(application=canonical_archive(entries))
     options = []
     for option, content in (("-l", changed.loader), ("-r", changed.runtime), ("-e", changed.application)):
         path = tmp_path / f"file{option}"

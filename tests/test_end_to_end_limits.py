@@ -126,7 +126,7 @@ def test_enclave_that_takes_memory_and_does_not_end(tmp_path: Path) -> None:
     begin = b"        self._session = session\n"
     assert begin in entries["wasm_rt/application.py"]
     entries["wasm_rt/application.py"] = entries["wasm_rt/application.py"].replace(begin, begin + _GREEDY)
-    changed = replace(image, application=canonical_archive(entries))
+    changed = image._replace(application=canonical_archive(entries))
     path = tmp_path / "application"
     path.write_bytes(changed.application)
     with host(tmp_path / "state", "--max-memory", "400", "-e", str(path)) as running:

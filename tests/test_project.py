@@ -154,7 +154,7 @@ def test_other_missing_modules_are_not_blamed_on_the_extra() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["wasm_rt.enclave", "wasm_rt.monitor", "wasm_rt.replay", "schannel.session"]
+    "module", ["wasm_rt.enclave", "wasm_rt.monitor_server", "wasm_rt.replay", "schannel.session"]
 )
 def test_importing_what_needs_the_extra_names_it(module: str) -> None:
     last = _bare("-c", f"import {module}").stderr.splitlines()[-1]

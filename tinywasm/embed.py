@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 from tinywasm.api.externs import Global
@@ -29,9 +28,9 @@ def load(engine: Engine, source: Source) -> Module:
 
     Raises `OSError` for a file that cannot be read, and as `Module`.
     """
-    if isinstance(source, str) and not source.lstrip().startswith(("(", ";")):
-        source = Path(source)
     if isinstance(source, PathLike):
+        return Module.from_file(engine, source)
+    if isinstance(source, str) and not source.lstrip().startswith(("(", ";")):
         return Module.from_file(engine, source)
     return Module(engine, source)
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from os import PathLike
-from pathlib import Path
+from os import PathLike, fspath
 from typing import Any
 
 from tinywasm import artifact, binary, matching, text
@@ -108,7 +107,7 @@ class Module(Unique):
     @classmethod
     def from_file(cls, engine: Engine, path: str | PathLike[str]) -> Module:
         """From a file in either format. Raises as the constructor, and `OSError`."""
-        return cls(engine, Path(path).read_bytes())
+        return cls(engine, _content(path))
 
     @classmethod
     def validate(cls, engine: Engine, wasm: bytes | bytearray | str) -> None:
@@ -163,7 +162,12 @@ class Module(Unique):
     @classmethod
     def deserialize_file(cls, engine: Engine, path: str | PathLike[str]) -> Module:
         """As `deserialize`, from a file. Raises `OSError` too."""
-        return cls.deserialize(engine, Path(path).read_bytes())
+        return cls.deserialize(engine, _content(path))
+
+
+def _content(path: str | PathLike[str]) -> bytes:
+    with open(fspath(path), "rb") as file:
+        return file.read()
 
 
 def wat2wasm(wat: str | bytes) -> bytes:

@@ -7,12 +7,10 @@ runs it can have it say anything.
 from __future__ import annotations
 
 import hashlib
-import io
 import re
-import zipfile
 from collections.abc import Iterable, Mapping
 
-from .measurement import DEPENDENCIES_ENTRY, PYTHON_ENTRY, EnclaveImage
+from .measurement import DEPENDENCIES_ENTRY, PYTHON_ENTRY
 from .packages import OUR_PACKAGES
 
 _LONGEST = 1024
@@ -21,27 +19,25 @@ _COMPILED = " (compiled)"
 _PART = re.compile(r"([A-Za-z0-9_]{1,40}(?: \(compiled\))?)=([A-Za-z0-9._+-]{1,40})")
 
 
-def describe(image: EnclaveImage) -> str:
-    """The parts of a build: the version of Python, and a few digits of the digest of every other part."""
-    runtime, application = _entries(image.runtime), _entries(image.application)
-    parts = {"python": runtime.get(PYTHON_ENTRY, b"").decode(errors="replace")}
-    parts["loader"] = _digits([image.loader])
+def describe(loader: bytes, files: Mapping[str, bytes]) -> str:
+    """The parts of a build: the version of Python, and a few digits of the digest of every other part.
+
+    `loader` is the first measured file, and `files` are those in the two others.
+    """
+    parts = {"python": files.get(PYTHON_ENTRY, b"").decode(errors="replace")}
+    parts["loader"] = _digits([loader])
     for package in OUR_PACKAGES:
-        files = {
-            name: content
-            for name, content in (runtime | application).items()
-            if name.startswith(f"{package}/")
-        }
+        names = sorted(name for name in files if name.startswith(f"{package}/"))
         for key, compiled in ((package, False), (package + _COMPILED, True)):
             chosen = [
                 part
-                for name in sorted(files)
+                for name in names
                 if name.endswith(".py") is not compiled
                 for part in (name.encode(), files[name])
             ]
             if chosen:
                 parts[key] = _digits(chosen)
-    for line in application.get(DEPENDENCIES_ENTRY, b"").decode(errors="replace").splitlines():
+    for line in files.get(DEPENDENCIES_ENTRY, b"").decode(errors="replace").splitlines():
         name, _, value = line.partition(" ")
         parts[name] = value[:_DIGITS]
     return ";".join(f"{name}={value}" for name, value in parts.items())[:_LONGEST]
@@ -73,11 +69,6 @@ def _read(text: str) -> dict[str, str]:
     """The parts in a description; whatever else somebody wrote there is left out."""
     found = (_PART.fullmatch(item) for item in text[:_LONGEST].split(";"))
     return {match[1]: match[2] for match in found if match}
-
-
-def _entries(archive: bytes) -> dict[str, bytes]:
-    with zipfile.ZipFile(io.BytesIO(archive)) as opened:
-        return {name: opened.read(name) for name in opened.namelist()}
 
 
 def _digits(parts: Iterable[bytes]) -> str:

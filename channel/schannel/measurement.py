@@ -1,16 +1,18 @@
 """The enclave hash of an installed release: Keystone's measurement over three files in a canonical form.
 
 Packages are read, never imported, so a client can measure its own installation. What a host has to reproduce
-is only file contents: names are sorted, and no time, owner or path outside of a package takes part.
+is only file contents: names are sorted, and no time, owner or path outside of a package takes part. A host's
+start waits for what is imported here, so that is little.
 """
 
 from __future__ import annotations
 
-import io
+import hashlib
+import struct
 import sys
-import zipfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from .errors import LocalError
 from .packages import (
@@ -21,7 +23,6 @@ from .packages import (
     package_folder,
     read_packages,
 )
-from .primitives import digest
 
 PAGE_SIZE = 4096
 """Bytes of a page."""
@@ -35,8 +36,9 @@ PYTHON_ENTRY = "PYTHON"
 DEPENDENCIES_ENTRY = "DEPENDENCIES"
 """Entry of the application file: a line a dependency, its name and the SHA3-512 of its canonical archive."""
 
-_EPOCH = (1980, 1, 1, 0, 0, 0)
-_UNIX = 3
+_VERSION, _UNIX, _UTF8, _MIDNIGHT, _DAY = 20, 3, 0x800, 0, 1 << 5 | 1
+"""Of a file in an archive (PKWARE's APPNOTE, 4.4): version 2.0, made on Unix, names in UTF-8, 1980-01-01."""
+
 _REGULAR_FILE = 0o100644 << 16
 
 
@@ -48,7 +50,7 @@ def measure(loader: bytes, runtime: bytes, application: bytes) -> bytes:
     """
     padded = [_pad_to_page(part) for part in (loader, runtime, application)]
     sizes = b"".join(len(part).to_bytes(8, "little") for part in padded)
-    return digest("SHA3-512", sizes, *padded)
+    return hashlib.sha3_512(b"".join((sizes, *padded))).digest()
 
 
 def _pad_to_page(data: bytes) -> bytes:
@@ -56,15 +58,32 @@ def _pad_to_page(data: bytes) -> bytes:
 
 
 def canonical_archive(entries: Mapping[str, bytes]) -> bytes:
-    """A zip file that depends on nothing but names and contents: sorted, stored, one fixed time and mode."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name in sorted(entries):
-            info = zipfile.ZipInfo(name, _EPOCH)
-            info.create_system = _UNIX
-            info.external_attr = _REGULAR_FILE
-            archive.writestr(info, entries[name])
-    return buffer.getvalue()
+    """A zip file that depends on nothing but names and contents: sorted, stored, one fixed time and mode.
+
+    Raises:
+        LocalError: there are more files or bytes than such a file can have.
+    """
+    try:
+        return b"".join(_archived(entries))
+    except struct.error as error:
+        raise LocalError("a package is too large to be measured") from error
+
+
+def _archived(entries: Mapping[str, bytes]) -> Iterator[bytes]:
+    directory, place = [], 0
+    for name in sorted(entries):
+        content, named = entries[name], name.encode()
+        flags = 0 if named.isascii() else _UTF8
+        numbers = (_VERSION, flags, 0, _MIDNIGHT, _DAY, zlib.crc32(content), len(content), len(content))
+        about = struct.pack("<5H3L2H", *numbers, len(named), 0)
+        directory.append(struct.pack("<4s2B", b"PK\1\2", _VERSION, _UNIX) + about)
+        directory.append(struct.pack("<3H2L", 0, 0, 0, _REGULAR_FILE, place) + named)
+        yield b"PK\3\4" + about + named
+        yield content
+        place += 4 + len(about) + len(named) + len(content)
+    yield from directory
+    size, count = sum(map(len, directory)), len(entries)
+    yield struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, count, count, size, place, 0)
 
 
 def python_tag() -> str:
@@ -73,8 +92,7 @@ def python_tag() -> str:
     return f"{sys.implementation.name}-{version.major}.{version.minor}.{version.micro}"
 
 
-@dataclass(frozen=True, slots=True)
-class EnclaveImage:
+class EnclaveImage(NamedTuple):
     """The three files of an enclave, in the form in which they are measured and loaded."""
 
     loader: bytes
@@ -83,22 +101,33 @@ class EnclaveImage:
 
     def measurement(self) -> bytes:
         """The enclave hash, 64 bytes."""
-        return measure(self.loader, self.runtime, self.application)
+        return measure(*self)
+
+    def files(self) -> dict[str, bytes]:
+        """The files in runtime and application."""
+        import io
+        import zipfile
+
+        files: dict[str, bytes] = {}
+        for part in (self.runtime, self.application):
+            with zipfile.ZipFile(io.BytesIO(part)) as archive:
+                files |= {name: archive.read(name) for name in archive.namelist()}
+        return files
 
 
 def build_image(
     packages: Mapping[str, Mapping[str, bytes]],
     *,
     native: bool = True,
-    dependencies: Sequence[str] | None = None,
+    dependencies: Mapping[str, bytes],
     python: str | None = None,
 ) -> EnclaveImage:
     """Build the three files from the packages' entries.
 
     Args:
-        packages: what `package_entries` gives for each of our packages and for each of `dependencies`.
+        packages: what `package_entries` gives for each of our packages.
         native: whether our packages' compiled extensions are part of it.
-        dependencies: third-party packages whose digests go into the application; None for what is installed.
+        dependencies: the `canonical_archive` of each third-party package, whose digest the application has.
         python: the enclave's interpreter; None for the one in use.
 
     Raises:
@@ -111,24 +140,22 @@ def build_image(
     runtime = {PYTHON_ENTRY: (python or python_tag()).encode()}
     for name in RUNTIME_PACKAGES:
         runtime |= _ours(packages, name, native)
-    listed = installed_dependencies() if dependencies is None else dependencies
-    lines = [f"{name} {dependency_digest(_package(packages, name)).hex()}\n" for name in sorted(listed)]
+    lines = [f"{name} {hashlib.sha3_512(dependencies[name]).hexdigest()}\n" for name in sorted(dependencies)]
     application = {DEPENDENCIES_ENTRY: "".join(lines).encode()}
     for name in APPLICATION_PACKAGES:
         application |= _ours(packages, name, native)
     return EnclaveImage(loader, canonical_archive(runtime), canonical_archive(application))
 
 
-def installed_image(*, native: bool = True, dependencies: Sequence[str] | None = None) -> EnclaveImage:
-    """`build_image` from what is installed for the interpreter in use."""
-    listed = installed_dependencies() if dependencies is None else dependencies
-    folders = {name: package_folder(name) for name in (*OUR_PACKAGES, *listed)}
-    return build_image(read_packages(folders), native=native, dependencies=listed)
+def installed_image(*, native: bool = True, dependencies: Iterable[str] | None = None) -> EnclaveImage:
+    """`build_image` from what is installed for the interpreter in use.
 
-
-def dependency_digest(entries: Mapping[str, bytes]) -> bytes:
-    """What the application file says of a third-party package: SHA3-512 of its canonical archive."""
-    return digest("SHA3-512", canonical_archive(entries))
+    `dependencies` are the third-party packages that count; None for those that are installed.
+    """
+    listed = installed_dependencies() if dependencies is None else tuple(dependencies)
+    packages = read_packages({name: package_folder(name) for name in (*OUR_PACKAGES, *listed)})
+    archives = {name: canonical_archive(packages[name]) for name in listed}
+    return build_image(packages, native=native, dependencies=archives)
 
 
 def _ours(packages: Mapping[str, Mapping[str, bytes]], name: str, native: bool) -> dict[str, bytes]:

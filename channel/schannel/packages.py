@@ -1,15 +1,15 @@
 """The packages of an enclave: which they are, where they are installed, and their files.
 
-Packages are found and read, never imported. Only the standard library is needed here: it is among the first
-code that a monitor runs.
+Packages are found and read, never imported. Little of the standard library is needed here: it is among the
+first code that a monitor runs, and a host's start waits for it.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Iterator, Mapping
 from importlib.machinery import EXTENSION_SUFFIXES
-from pathlib import Path
 
 from .errors import LocalError
 
@@ -24,7 +24,7 @@ part of the application."""
 _SUFFIXES = (".py", *EXTENSION_SUFFIXES)
 
 
-def package_folder(name: str) -> Path:
+def package_folder(name: str) -> str:
     """Where an installed package's files are, found without importing it; of a compiled module, its file.
 
     Raises:
@@ -36,9 +36,9 @@ def package_folder(name: str) -> Path:
         raise LocalError(f"package {name} cannot be found") from error
     if spec is not None and spec.origin is not None:
         if spec.submodule_search_locations:
-            return Path(spec.origin).parent
+            return os.path.dirname(spec.origin)
         if spec.origin.endswith(tuple(EXTENSION_SUFFIXES)):
-            return Path(spec.origin)
+            return spec.origin
     raise LocalError(f"package {name} is not installed as a folder of files")
 
 
@@ -49,7 +49,7 @@ def installed_dependencies() -> tuple[str, ...]:
     return (*DEPENDENCIES, *(optional if len(optional) == len(OPTIONAL_DEPENDENCIES) else ()))
 
 
-def installed_packages() -> dict[str, Path]:
+def installed_packages() -> dict[str, str]:
     """The folder, or the file, of every package that an enclave made from this installation runs with.
 
     Raises:
@@ -59,12 +59,12 @@ def installed_packages() -> dict[str, Path]:
     return {name: package_folder(name) for name in names}
 
 
-def read_packages(folders: Mapping[str, str | Path]) -> dict[str, dict[str, bytes]]:
+def read_packages(folders: Mapping[str, str | os.PathLike[str]]) -> dict[str, dict[str, bytes]]:
     """`package_entries` of each package: every file is read once."""
-    return {name: package_entries(name, Path(folder)) for name, folder in folders.items()}
+    return {name: package_entries(name, folder) for name, folder in folders.items()}
 
 
-def package_entries(name: str, folder: Path) -> dict[str, bytes]:
+def package_entries(name: str, folder: str | os.PathLike[str]) -> dict[str, bytes]:
     """The files of a package that Python can import, under their archive names.
 
     Compiled extensions for other interpreters, caches and data are left out.
@@ -72,19 +72,32 @@ def package_entries(name: str, folder: Path) -> dict[str, bytes]:
     Raises:
         LocalError: the folder holds no such files, or a symbolic link.
     """
-    if folder.is_file():
-        return {folder.name: folder.read_bytes()}
-    entries = {f"{name}/{path.relative_to(folder).as_posix()}": path.read_bytes() for path in _files(folder)}
+    if os.path.isfile(folder):
+        return {os.path.basename(folder): _content(folder)}
+    entries = {f"{name}/{inner}": _content(path) for inner, path in _files(folder)}
     if not entries:
         raise LocalError(f"package {name} has no files in {folder}")
     return entries
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for path in folder.rglob("*"):
-        if "__pycache__" in path.parts:
-            continue
-        if path.is_symlink():
-            raise LocalError(f"{path} is a symbolic link: what it points to is not part of the package")
-        if path.name.endswith(_SUFFIXES) and path.is_file():
-            yield path
+def _content(path: str | os.PathLike[str]) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _files(folder: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
+    """Each file of a package, as it is named in there, and its path."""
+    folders = [("", os.fspath(folder))]
+    while folders:
+        prefix, path = folders.pop()
+        for entry in os.scandir(path) if os.path.isdir(path) else ():
+            if entry.name == "__pycache__":
+                continue
+            if entry.is_symlink():
+                raise LocalError(
+                    f"{entry.path} is a symbolic link: what it points to is not part of the package"
+                )
+            if entry.is_dir():
+                folders.append((f"{prefix}{entry.name}/", entry.path))
+            elif entry.name.endswith(_SUFFIXES) and entry.is_file():
+                yield prefix + entry.name, entry.path

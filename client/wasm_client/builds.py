@@ -23,9 +23,10 @@ def _compared(build: str) -> str:
     from schannel.measurement import installed_image
 
     try:
-        ours = describe(installed_image())
+        image = installed_image()
     except LocalError as failure:
         return f"it cannot be compared with what is installed here ({failure})"
+    ours = describe(image.loader, image.files())
     said = "by what the host's enclave says of itself, which proves nothing"
     found = differences(ours, build)
     if not found:

@@ -15,7 +15,9 @@
 ``sandbox``           the layers of isolation
 ``system_calls``      the filter of system calls among them
 ``device``            the simulated device's secret key
-``monitor``           the simulated security monitor, a process of its own
+``process``           what every process of ours asks of the kernel
+``monitor``           the simulated security monitor, a process of its own: how it starts
+``monitor_server``    the same monitor, serving
 ``monitor_link``      what an enclave may ask of the monitor
 ====================  ==============================================================================
 

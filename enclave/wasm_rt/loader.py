@@ -5,6 +5,9 @@ enclave the three measured files and the third-party packages are in sealed memo
 says of the latter is compared with that memory. In a monitor, the packages' files are read once, and what was
 read is both measured and run. The packages in them are found nowhere else, and of what is not among them only
 Python's standard library is found.
+
+Every start of a host waits for what is imported here. So archives are read without `zipfile`, which brings
+a hundred times as much code.
 """
 
 from __future__ import annotations
@@ -12,20 +15,25 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
+import gc
 import hashlib
 import importlib
 import importlib.util
-import io
 import json
 import os
 import socket
+import struct
 import sys
-import zipfile
 from collections import ChainMap
-from collections.abc import Iterator, Mapping, Sequence
-from importlib.abc import InspectLoader, MetaPathFinder
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, ModuleSpec
 from types import CodeType, ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from importlib.abc import InspectLoader, MetaPathFinder
+else:
+    InspectLoader = MetaPathFinder = object
 
 _DEPENDENCIES_ENTRY = "DEPENDENCIES"
 
@@ -44,29 +52,71 @@ _LARGE_BLOCK = 2 << 20
 """Bytes: more than a piece of a file, for which a system call is too much, and little where it is a hole."""
 
 
-class Archive(Mapping[str, bytes]):
-    """The files in an archive in sealed memory, each read when it is asked for, as long as it is open."""
+_END = struct.Struct("<4s6xHLLH")
+_ENTRY = struct.Struct("<4s6xH8xLL3H8xL")
+_HEAD = struct.Struct("<4s22xHH")
+"""What an archive in canonical form has (PKWARE's APPNOTE, 4.3): its end, an entry of the directory before
+that, and what stands before each file; of which only what says where files are is read."""
 
-    def __init__(self, descriptor: int) -> None:
-        self._opened = zipfile.ZipFile(open(descriptor, "rb"))  # noqa: SIM115 - open as long as the archive
+
+class Archive(Mapping[str, bytes]):
+    """The files in an archive of the canonical form, each read when it is asked for.
+
+    Args:
+        read: gives the bytes at a place, at most so many.
+        size: bytes of the archive.
+
+    Raises:
+        RuntimeError: it is not in that form.
+    """
+
+    def __init__(self, read: Callable[[int, int], bytes], size: int) -> None:
+        self._read = read
+        self._places: dict[str, tuple[int, int]] = {}
+        try:
+            self._read_directory(size)
+        except (struct.error, ValueError) as error:
+            raise RuntimeError("an archive is not in canonical form") from error
+
+    def _read_directory(self, size: int) -> None:
+        mark, count, length, place, _ = _END.unpack(self._read(max(0, size - _END.size), _END.size))
+        directory, at = self._read(place, length), 0
+        if mark != b"PK\5\6":
+            raise ValueError("no end")
+        for _ in range(count):
+            mark, method, stored, plain, named, *others, place = _ENTRY.unpack_from(directory, at)
+            if mark != b"PK\1\2" or method or stored != plain:
+                raise ValueError("no entry of a file that is stored as it is")
+            at += _ENTRY.size
+            self._places[directory[at : at + named].decode()] = place, plain
+            at += named + sum(others)
 
     def __getitem__(self, name: str) -> bytes:
-        return self._opened.read(name)
+        place, size = self._places[name]
+        mark, named, extra = _HEAD.unpack(self._read(place, _HEAD.size))
+        content = self._read(place + _HEAD.size + named + extra, size)
+        if mark != b"PK\3\4" or len(content) != size:
+            raise RuntimeError("an archive is not in canonical form")
+        return content
 
     def __contains__(self, name: object) -> bool:
-        return name in self._opened.NameToInfo
+        return name in self._places
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._opened.namelist())
+        return iter(self._places)
 
     def __len__(self) -> int:
-        return len(self._opened.namelist())
+        return len(self._places)
 
 
 def unpacked(archive: bytes) -> dict[str, bytes]:
-    """The files in an archive."""
-    with zipfile.ZipFile(io.BytesIO(archive)) as opened:
-        return {name: opened.read(name) for name in opened.namelist()}
+    """The files in an archive; RuntimeError as for `Archive`."""
+    return dict(Archive(lambda place, size: archive[place : place + size], len(archive)))
+
+
+def _in_memory(descriptor: int) -> Archive:
+    """An archive in sealed memory, as long as that is open."""
+    return Archive(lambda place, size: os.pread(descriptor, size, place), os.fstat(descriptor).st_size)
 
 
 def sealed_memory(name: str, content: bytes) -> int:
@@ -152,10 +202,13 @@ class _MeasuredLoader(InspectLoader):
         return importlib.util.decode_source(self._source)
 
     def get_code(self, fullname: str) -> CodeType:
-        return self.source_to_code(self._source, f"<measured>/{self._name}")
+        return compile(self._source, f"<measured>/{self._name}", "exec", dont_inherit=True)
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """Have Python make the module."""
 
     def exec_module(self, module: ModuleType) -> None:
-        super().exec_module(module)
+        exec(self.get_code(module.__name__), vars(module))
         if module.__name__ == _LIBRARY_PATHS:
             module.pycryptodome_filename = lambda folders, name: (  # type: ignore[attr-defined]
                 self._finder.library("/".join([*folders, name]))
@@ -169,6 +222,65 @@ class StandardLibraryOnly(MetaPathFinder):
         """Leave the standard library's modules to Python; ModuleNotFoundError for any other."""
         if fullname.partition(".")[0] not in sys.stdlib_module_names:
             raise ModuleNotFoundError(f"No module named {fullname!r} is measured", name=fullname)
+
+
+INTERPRETER_OPTIONS = ("-I", "-S", "-B", "-X", "pycache_prefix=/dev/null/none")
+"""No environment, no working directory, no site-packages with their `.pth` files, and no cached bytecode, not
+even of the standard library: nothing can be below that path."""
+
+_ZYGOTE = """
+import os, socket, sys
+import ctypes.util, dataclasses, decimal, difflib, fcntl, hashlib, hmac, importlib.util, json, mmap, platform
+import re, resource, selectors, signal, struct, threading, typing, weakref
+os.chdir("/")
+control = socket.socket(fileno=int(sys.argv[1]))
+text, descriptors, _, _ = socket.recv_fds(control, 65536, 64)
+if not text:
+    sys.exit()
+files = []
+for descriptor in descriptors[:4]:
+    with open(descriptor, "rb") as file:
+        files.append(file.read())
+names = {"__name__": "wasm_rt.loader"}
+exec(compile(files[0], "<measured>/wasm_rt/loader.py", "exec"), names)
+names["main"](control, *files, dict(zip(json.loads(text), descriptors[4:], strict=True)))
+"""
+"""Imports what enclaves need of the standard library while the monitor reads and measures, then waits for the
+measured files: everything that these lines do not do is done by measured code."""
+
+
+def start_zygote() -> tuple[int, socket.socket]:
+    """In a monitor, first of all: start the process that enclaves are forked from.
+
+    Returns its number and its control socket, on which it waits for what `give_files` gives it.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        theirs.set_inheritable(True)
+        number = str(theirs.fileno())
+        pid = os.posix_spawn(
+            sys.executable,
+            [sys.executable, *INTERPRETER_OPTIONS, "-c", _ZYGOTE, number],
+            {},
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+            ],
+        )
+    return pid, ours
+
+
+def give_files(zygote: socket.socket, files: Sequence[bytes], archives: Mapping[str, bytes]) -> None:
+    """Give the zygote its files in sealed memory: the three measured ones and the settings.
+
+    `archives` are those of the third-party packages. A zygote that has ended gets nothing.
+    """
+    descriptors = [sealed_memory("measured", content) for content in (*files, *archives.values())]
+    # Its socket says next that it has ended.
+    with contextlib.suppress(ConnectionError):
+        socket.send_fds(zygote, [json.dumps([*archives]).encode()], descriptors)
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def boot(folders: str, loader: bytes) -> dict[str, dict[str, bytes]]:
@@ -199,22 +311,28 @@ def boot(folders: str, loader: bytes) -> dict[str, dict[str, bytes]]:
 
 
 def main(
-    control: int, loader: bytes, runtime: bytes, application: bytes, dependencies: str, settings: str
+    control: socket.socket,
+    loader: bytes,
+    runtime: bytes,
+    application: bytes,
+    settings: bytes,
+    dependencies: Mapping[str, int],
 ) -> None:
     """In the process that enclaves are forked from: load the application, serve until the monitor ends.
 
     Args:
-        control: descriptor of the socket to the monitor.
+        control: the socket to the monitor.
         loader, runtime, application: the three measured files; this is the first.
-        dependencies: JSON object, third-party package to the descriptor of its archive.
         settings: JSON object, the operator's part of the configuration; its digest is in the evidence.
+        dependencies: third-party package to the descriptor of its archive.
     """
     _keep_large_blocks_apart()
     ours = unpacked(runtime) | unpacked(application)
-    archives = _check_dependencies(ours[_DEPENDENCIES_ENTRY].decode(), json.loads(dependencies))
+    archives = _check_dependencies(ours[_DEPENDENCIES_ENTRY].decode(), dependencies)
     sys.meta_path[:0] = [MeasuredFinder([ours, *archives]), StandardLibraryOnly()]
-    zygote = importlib.import_module("wasm_rt.zygote")
-    zygote.serve(socket.socket(fileno=control), settings, (loader, runtime, application))
+    # Nothing that is made while modules are loaded is garbage; the zygote enables it again.
+    gc.disable()
+    importlib.import_module("wasm_rt.zygote").serve(control, settings, loader, ours)
 
 
 def _keep_large_blocks_apart() -> None:
@@ -244,4 +362,4 @@ def _check_dependencies(measured: str, given: Mapping[str, int]) -> list[Archive
         os.lseek(descriptor, 0, os.SEEK_SET)
     if missing := listed.keys() - given.keys():
         raise RuntimeError(f"not given: {', '.join(sorted(missing))}")
-    return [Archive(descriptor) for descriptor in given.values()]
+    return [_in_memory(descriptor) for descriptor in given.values()]

@@ -18,12 +18,8 @@ from dataclasses import dataclass
 
 from schannel.evidence import Isolation
 
+from .process import PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, check, die_with_parent, libc, prctl
 from .system_calls import MACHINES, Machine, filter_program
-
-_PR_SET_PDEATHSIG = 1
-_PR_SET_DUMPABLE = 4
-_PR_SET_NO_NEW_PRIVS = 38
-_SIGKILL = 9
 
 _CLONE_FLAGS = {
     "mount": 0x00020000,
@@ -67,8 +63,7 @@ class _LayerUnavailable(Exception):
     """The kernel or the machine does not offer a layer; the text says why."""
 
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.syscall.restype = ctypes.c_long
+libc.syscall.restype = ctypes.c_long
 
 
 def enter_namespaces() -> Isolated:
@@ -96,8 +91,8 @@ def _layers(data_limit: int, keep: frozenset[int]) -> list[_Layer]:
     return [
         (Isolation.PARENT_DEATH_SIGNAL, _die_with_parent),
         (Isolation.RLIMITS, lambda: _limit_resources(data_limit, max(keep, default=-1) + 1)),
-        (Isolation.NOT_DUMPABLE, lambda: _prctl(_PR_SET_DUMPABLE, 0)),
-        (Isolation.NO_NEW_PRIVILEGES, lambda: _prctl(_PR_SET_NO_NEW_PRIVS, 1)),
+        (Isolation.NOT_DUMPABLE, lambda: prctl(PR_SET_DUMPABLE, 0)),
+        (Isolation.NO_NEW_PRIVILEGES, lambda: prctl(PR_SET_NO_NEW_PRIVS, 1)),
         (Isolation.LANDLOCK, _restrict_with_landlock),
         # Last: nothing above would be allowed any more.
         (Isolation.SECCOMP, _filter_system_calls),
@@ -116,7 +111,7 @@ def _probe_layer(layer: Isolation, enter: Callable[[], None]) -> str:
     if pid == 0:
         # Without privileges, the kernel lets only a process restrict itself that can gain none.
         needed = layer in (Isolation.LANDLOCK, Isolation.SECCOMP)
-        before = [(Isolation.NO_NEW_PRIVILEGES, lambda: _prctl(_PR_SET_NO_NEW_PRIVS, 1))] if needed else []
+        before = [(Isolation.NO_NEW_PRIVILEGES, lambda: prctl(PR_SET_NO_NEW_PRIVS, 1))] if needed else []
         tried = _try_layers([*before, (layer, enter)])
         sender.send((tried.missing[-1][1] if tried.missing else "").encode())
         os._exit(0)
@@ -125,11 +120,6 @@ def _probe_layer(layer: Isolation, enter: Callable[[], None]) -> str:
         said = receiver.recv(_LONGEST_REASON)
     _, status = os.waitpid(pid, 0)
     return said.decode(errors="replace") if status == 0 else "a process does not survive it"
-
-
-def die_with_parent() -> None:
-    """Have the kernel kill this process when the thread that started it ends; raises OSError if it cannot."""
-    _prctl(_PR_SET_PDEATHSIG, _SIGKILL)
 
 
 def _try_layers(layers: Iterable[_Layer]) -> Isolated:
@@ -144,29 +134,8 @@ def _try_layers(layers: Iterable[_Layer]) -> Isolated:
     return Isolated(active, tuple(missing))
 
 
-def _check(result: int) -> int:
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    return result
-
-
 def _syscall(number: int, *arguments: object) -> int:
-    return _check(_libc.syscall(ctypes.c_long(number), *arguments))
-
-
-def _prctl(option: int, value: int) -> None:
-    _check(_libc.prctl(ctypes.c_int(option), *(ctypes.c_ulong(item) for item in (value, 0, 0, 0))))
-
-
-def leave_no_core() -> None:
-    """Have the kernel write no image of this process's memory, and let nobody else of its user read that.
-
-    Raises:
-        OSError: the kernel does not do it.
-    """
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _prctl(_PR_SET_DUMPABLE, 0)
+    return check(libc.syscall(ctypes.c_long(number), *arguments))
 
 
 def _die_with_parent() -> None:
@@ -217,8 +186,8 @@ def _stack_limit() -> int:
 def _unshare_namespaces() -> None:
     flags = sum(_CLONE_FLAGS.values())
     # With a user namespace of its own, the process also loses every capability outside of it.
-    if _libc.unshare(ctypes.c_int(flags | _CLONE_NEWUSER)) < 0:
-        _check(_libc.unshare(ctypes.c_int(flags)))
+    if libc.unshare(ctypes.c_int(flags | _CLONE_NEWUSER)) < 0:
+        check(libc.unshare(ctypes.c_int(flags)))
 
 
 def _machine() -> Machine:

@@ -16,15 +16,15 @@ import os
 import selectors
 import signal
 import socket
+from collections.abc import Mapping
 from typing import NoReturn
 
 from schannel.builds import describe
 from schannel.endings import Ending
 from schannel.events import CloseReason
 from schannel.evidence import Isolation
-from schannel.measurement import EnclaveImage
 
-from . import enclave, sandbox
+from . import enclave, process, sandbox
 from .configuration import Configuration
 from .monitor_link import MonitorLink
 from .storage_link import StorageLink
@@ -34,22 +34,24 @@ _DESCRIPTORS = 3
 """What comes with a request to start an enclave: channel, storage, monitor link."""
 
 
-def serve(control: socket.socket, settings: str, files: tuple[bytes, bytes, bytes]) -> None:
+def serve(control: socket.socket, settings: bytes, loader: bytes, files: Mapping[str, bytes]) -> None:
     """Fork enclaves on request until the monitor hangs up; then they end with this process.
 
-    `settings` is a JSON object of what differs from the configuration's defaults, `files` the measured ones.
+    `settings` is a JSON object of what differs from the configuration's defaults, `loader` the first measured
+    file, and `files` those in the two others.
     """
-    sandbox.die_with_parent()
-    sandbox.leave_no_core()
+    process.die_with_parent()
+    process.leave_no_core()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     configuration = Configuration.from_mapping(json.loads(settings))
-    build = describe(EnclaveImage(*files))
+    build = describe(loader, files)
     enclave.warm_up(configuration)
     namespaces = sandbox.enter_namespaces()
     probe = _probe(configuration)
     # What is alive now is shared with every enclave: the collector must not touch, hence copy, these pages.
     gc.collect()
     gc.freeze()
+    gc.enable()
     report = {
         "configuration": configuration.digest().hex(),
         "data_limit": configuration.data_limit,

@@ -48,7 +48,7 @@ INTERPRETER_OPTIONS = ("-I", "-S", "-B", "-X", "pycache_prefix=/dev/null/none")
 """No environment, no working directory, no site-packages with their `.pth` files, and no cached bytecode:
 nothing can be below that path."""
 
-LOAD = """
+LOADER = """
 import os, sys
 from json import loads
 folders = sys.argv.pop(1)
@@ -56,15 +56,31 @@ with open(os.path.join(loads(folders)["wasm_rt"], "loader.py"), "rb") as file:
     loader = file.read()
 names = {"__name__": "wasm_rt.loader"}
 exec(compile(loader, "<measured>/wasm_rt/loader.py", "exec"), names)
+"""
+"""Reads the loader from the folders given first."""
+
+LOAD = (
+    LOADER
+    + """
 packages = names["boot"](folders, loader)
 """
-"""Reads the packages from the folders given first; from then on nothing else is run."""
+)
+"""Reads the packages as well; from then on nothing else is run."""
+
+START = (
+    LOADER
+    + """
+zygote = names["start_zygote"]()
+packages = names["boot"](folders, loader)
+"""
+)
+"""The same, with a process that enclaves will be forked from: it starts meanwhile."""
 
 BOOT = (
-    LOAD
+    START
     + """
 from wasm_rt.monitor import main
-sys.exit(main(packages))
+sys.exit(main(packages, zygote))
 """
 )
 """Starts the monitor."""
@@ -370,6 +386,6 @@ def package_folders() -> str:
         MonitorError: one is not installed.
     """
     try:
-        return json.dumps({name: str(path.absolute()) for name, path in installed_packages().items()})
+        return json.dumps({name: os.path.abspath(path) for name, path in installed_packages().items()})
     except LocalError as error:
         raise MonitorError(str(error)) from error

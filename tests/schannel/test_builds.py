@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from schannel.builds import describe, differences
-from schannel.measurement import EnclaveImage, canonical_archive, installed_image
+from schannel.measurement import installed_image
 from schannel.packages import installed_dependencies
 
 RUNTIME = {"PYTHON": b"cpython-3.11.7", "tinywasm/__init__.py": b"a", "tinywasm/x/_loop.so": b"elf"}
@@ -25,13 +25,8 @@ def build(
     application: Mapping[str, bytes | None] | None = None,
 ) -> str:
     """A build's description, with some files changed or, where None is given, left out."""
-    archives = [
-        canonical_archive(
-            {name: content for name, content in {**files, **(changed or {})}.items() if content}
-        )
-        for files, changed in ((RUNTIME, runtime), (APPLICATION, application))
-    ]
-    return describe(EnclaveImage(loader, *archives))
+    files = {**RUNTIME, **(runtime or {}), **APPLICATION, **(application or {})}
+    return describe(loader, {name: content for name, content in files.items() if content})
 
 
 @pytest.mark.parametrize(
@@ -68,7 +63,8 @@ def test_differences_in_words(theirs: str, words: list[str]) -> None:
 
 
 def test_what_is_installed_describes_itself() -> None:
-    text = describe(installed_image())
+    image = installed_image()
+    text = describe(image.loader, image.files())
     assert differences(text, text) == []
     assert all(f";{name}=" in text for name in installed_dependencies())
     assert len(text) < 600, "it fits into evidence"

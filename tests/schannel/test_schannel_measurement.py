@@ -9,12 +9,21 @@ import sys
 import zipfile
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from schannel.errors import LocalError
-from schannel.measurement import build_image, canonical_archive, installed_image, measure, python_tag
+from schannel.measurement import (
+    EnclaveImage,
+    build_image,
+    canonical_archive,
+    installed_image,
+    measure,
+    python_tag,
+)
 from schannel.packages import package_entries, package_folder, read_packages
+from wasm_rt.loader import unpacked
 
 
 def test_measure_pads_to_pages() -> None:
@@ -67,8 +76,33 @@ def _names(archive: bytes) -> list[str]:
     return zipfile.ZipFile(io.BytesIO(archive)).namelist()
 
 
+def _built(folders: dict[str, Path], *dependencies: str, **more: Any) -> EnclaveImage:
+    packages = read_packages(folders)
+    archives = {name: canonical_archive(packages[name]) for name in dependencies}
+    return build_image(packages, dependencies=archives, **more)
+
+
+def test_archives_are_what_zipfile_makes(tmp_path: Path) -> None:
+    entries = {"b/ü.py": b"later", "a.py": b"x" * 100_000, "b/empty.py": b"", "a/é/€.py": b"\0\xff"}
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(entries):
+            info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            info.create_system, info.external_attr = 3, 0o100644 << 16
+            archive.writestr(info, entries[name])
+    made = canonical_archive(entries)
+    assert made == buffer.getvalue()
+    assert unpacked(made) == EnclaveImage(b"", made, canonical_archive({})).files() == entries
+    assert unpacked(canonical_archive({})) == {}
+
+
+def test_what_an_archive_cannot_have(tmp_path: Path) -> None:
+    with pytest.raises(LocalError, match="too large"):
+        canonical_archive(dict.fromkeys(map(str, range(65_536)), b""))
+
+
 def test_image_holds_what_python_can_import(folders: dict[str, Path]) -> None:
-    image = build_image(read_packages(folders), dependencies=["dependency"])
+    image = _built(folders, "dependency")
     native, fast = "tinywasm/loop" + EXTENSION_SUFFIXES[0], "schannel/fast" + EXTENSION_SUFFIXES[0]
     assert image.loader == b"load"
     assert _names(image.runtime) == ["PYTHON", "tinywasm/__init__.py", "tinywasm/engine/x.py", native]
@@ -80,14 +114,14 @@ def test_image_holds_what_python_can_import(folders: dict[str, Path]) -> None:
         "wasm_rt/loader.py",
     ]
     assert image.measurement() == measure(image.loader, image.runtime, image.application)
-    python_only = build_image(read_packages(folders), native=False, dependencies=[])
+    python_only = _built(folders, native=False)
     assert native not in _names(python_only.runtime)
     assert fast not in _names(python_only.application)
 
 
 def test_any_change_gives_another_measurement(folders: dict[str, Path]) -> None:
     def measurement(python: str | None = None) -> bytes:
-        return build_image(read_packages(folders), dependencies=["dependency"], python=python).measurement()
+        return _built(folders, "dependency", python=python).measurement()
 
     seen = [measurement()]
     os.utime(folders["tinywasm"] / "__init__.py", (1, 1))
@@ -104,11 +138,11 @@ def test_any_change_gives_another_measurement(folders: dict[str, Path]) -> None:
 
 
 def test_missing_parts_are_named(folders: dict[str, Path], tmp_path: Path) -> None:
-    with pytest.raises(LocalError, match="Crypto"):
-        build_image(read_packages(folders))
+    with pytest.raises(LocalError, match="no_such_package_here"):
+        installed_image(dependencies=["no_such_package_here"])
     (folders["wasm_rt"] / "loader.py").unlink()
     with pytest.raises(LocalError, match=r"loader\.py"):
-        build_image(read_packages(folders), dependencies=[])
+        _built(folders)
     (tmp_path / "empty").mkdir()
     with pytest.raises(LocalError, match="no files"):
         package_entries("empty", tmp_path / "empty")
@@ -117,18 +151,18 @@ def test_missing_parts_are_named(folders: dict[str, Path], tmp_path: Path) -> No
 def test_symbolic_links_are_refused(folders: dict[str, Path]) -> None:
     (folders["schannel"] / "link.py").symlink_to(folders["wasm_rt"] / "loader.py")
     with pytest.raises(LocalError, match="symbolic link"):
-        build_image(read_packages(folders), dependencies=[])
+        _built(folders)
     (folders["schannel"] / "link.py").unlink()
     (folders["schannel"] / "subpackage").symlink_to(folders["dependency"])
     with pytest.raises(LocalError, match="symbolic link"):
-        build_image(read_packages(folders), dependencies=[])
+        _built(folders)
 
 
 def test_packages_are_found_but_not_imported(
     folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(folders["dependency"].parent))
-    assert package_folder("dependency") == folders["dependency"]
+    assert Path(package_folder("dependency")) == folders["dependency"]
     assert "dependency" not in sys.modules
     with pytest.raises(LocalError, match="not installed"):
         package_folder("no_such_package_here")

@@ -6,14 +6,15 @@ import fcntl
 import hashlib
 import importlib
 import importlib.util
-import json
 import mmap
 import os
 import py_compile
+import socket
 import sys
 from collections.abc import Iterator
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -145,13 +146,31 @@ def test_other_packages_than_the_measured_ones_are_refused(
     found = list(sys.meta_path)
     with pytest.raises(RuntimeError, match=message):
         loader.main(
-            -1,
+            cast(socket.socket, None),
             b"",
             canonical_archive({}),
             canonical_archive({"DEPENDENCIES": lines.encode()}),
-            json.dumps(descriptors),
-            "{}",
+            b"{}",
+            descriptors,
         )
     assert sys.meta_path == found
     for descriptor in descriptors.values():
         os.close(descriptor)
+
+
+@pytest.mark.parametrize(
+    "archive",
+    [
+        b"",
+        b"junk",
+        CRYPTO[:-1],
+        CRYPTO + b"\0",
+        CRYPTO[1:],
+        CRYPTO.replace(b"PK\1\2", b"PK\1\0"),
+        CRYPTO.replace(b"PK\3\4", b"PK\3\0"),
+        CRYPTO.replace(b"PK\1\2\x14\3\x14\0\0\0\0\0", b"PK\1\2\x14\3\x14\0\0\0\x08\0"),
+    ],
+)
+def test_archives_of_another_form_are_refused(archive: bytes) -> None:
+    with pytest.raises(RuntimeError, match="not in canonical form"):
+        loader.unpacked(archive)

@@ -12,9 +12,7 @@ import sys
 import threading
 import zipfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import pytest
 
@@ -25,10 +23,11 @@ from schannel.measurement import PYTHON_ENTRY, canonical_archive, installed_imag
 from schannel.monitor_keys import Monitor
 from schannel.simulation import read_public_key, simulation_policy, state_directory
 from tests.processes import environment, put_something_else, run_monitor
-from wasm_host.monitor import LOAD
-from wasm_rt import monitor, monitor_link
+from wasm_host.monitor import START
+from wasm_rt import monitor, monitor_link, monitor_server
 from wasm_rt.device import load_device_key
 from wasm_rt.monitor_link import MonitorLink, MonitorRefused, answer_request
+from wasm_rt.monitor_server import MonitorServer
 
 MEASUREMENT = b"\1" * 64
 MONITOR = Monitor.boot(ED25519_SHA3.key_from_seed(bytes(32)), b"\2" * 64)
@@ -170,8 +169,7 @@ class TestServer:
         (host, host_end), (zygote, zygote_end) = (
             socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(2)
         )
-        nobody = cast("subprocess.Popen[bytes]", None)
-        server = monitor.MonitorServer(host_end, zygote_end, nobody, MONITOR, MEASUREMENT)
+        server = MonitorServer(host_end, 0, zygote_end, MONITOR, MEASUREMENT)
         failures: list[BaseException] = []
         thread = threading.Thread(target=_run, args=(server, failures))
         thread.start()
@@ -197,9 +195,9 @@ class TestServer:
         for number in range(100):
             link.log(f"line {number}")
             link.attest(b"data") if number == 50 else None
-        heard = [json.loads(host.recv(65536)) for _ in range(monitor.MAX_LINES + 1)]
+        heard = [json.loads(host.recv(65536)) for _ in range(monitor_server.MAX_LINES + 1)]
         assert {line["enclave"] for line in heard} == {5}
-        assert [line["log"] for line in heard[:-1]] == [f"line {n}" for n in range(monitor.MAX_LINES)]
+        assert [line["log"] for line in heard[:-1]] == [f"line {n}" for n in range(monitor_server.MAX_LINES)]
         assert heard[-1]["log"] == "is heard no more: it has logged 16 lines, and logs more"
         host.settimeout(0.1)
         with pytest.raises(TimeoutError):
@@ -210,12 +208,12 @@ class TestServer:
         with pytest.raises(ConnectionError):
             for _ in range(100_000):
                 os.write(link.fileno(), monitor_link.LOG + b"line")
-        for _ in range(monitor.MAX_LINES + 1):
+        for _ in range(monitor_server.MAX_LINES + 1):
             assert json.loads(host.recv(65536))["enclave"] == 5
 
     def test_questions_of_one_enclave_are_limited(self, ends: tuple[socket.socket, MonitorLink]) -> None:
         host, link = ends
-        for _ in range(monitor.MAX_ANSWERS):
+        for _ in range(monitor_server.MAX_ANSWERS):
             link.attest(b"data")
         with pytest.raises(MonitorRefused, match="gone"):
             link.attest(b"data")
@@ -228,7 +226,7 @@ class TestServer:
         host.close()
 
 
-def _run(server: monitor.MonitorServer, failures: list[BaseException]) -> None:
+def _run(server: MonitorServer, failures: list[BaseException]) -> None:
     try:
         server.run()
     except BaseException as error:
@@ -268,7 +266,7 @@ class TestEnvironment:
     def test_files_of_another(self, part: str, content: bytes, message: str) -> None:
         image = installed_image()
         with pytest.raises(LocalError, match=message):
-            monitor.check_environment(replace(image, **{part: content}), image)
+            monitor.check_environment(image._replace(**{part: content}), image)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="enclaves are Linux processes")
@@ -291,7 +289,7 @@ class TestProcess:
         said = tmp_path / "said"
         code = f"""
 from wasm_rt.monitor import main
-main(packages)
+main(packages, zygote)
 import ctypes, resource
 PR_GET_DUMPABLE = 3
 with open({str(said)!r}, "w") as file:
@@ -301,7 +299,7 @@ with open({str(said)!r}, "w") as file:
         soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
         resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
         try:
-            assert "ready" in run_monitor(tmp_path, code=LOAD + code)
+            assert "ready" in run_monitor(tmp_path, code=START + code)
         finally:
             resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))
         assert said.read_text() == "0\n0 0\n"

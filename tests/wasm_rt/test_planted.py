@@ -25,11 +25,11 @@ from schannel.measurement import installed_image
 from schannel.packages import installed_packages, package_folder
 from tests.processes import Host, descendants, host, run_monitor
 from wasm_client.session import connect
-from wasm_host.monitor import BOOT, INTERPRETER_OPTIONS, LOAD
+from wasm_host.monitor import BOOT, INTERPRETER_OPTIONS, LOADER, START
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="enclaves are Linux processes")
 
-PACKAGES = installed_packages()
+PACKAGES = {name: Path(folder) for name, folder in installed_packages().items()}
 
 # Of what is there when the first module is loaded.
 _NOTE = """
@@ -89,7 +89,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Planted:
     _link(ours, library)
     for path in ours.parent.glob("libpython*"):
         (library.parent / path.name).symlink_to(path)
-    for name, folder in {**PACKAGES, "wasm_host": package_folder("wasm_host")}.items():
+    for name, folder in {**PACKAGES, "wasm_host": Path(package_folder("wasm_host"))}.items():
         if folder.is_file():
             shutil.copy(folder, packages / folder.name)
         else:
@@ -171,7 +171,7 @@ def test_packages_that_change_after_they_were_read(planted: Planted, tmp_path: P
     # All that runs from here on was read before.
     move = f"os.rename({str(planted.packages)!r}, {str(gone)!r})"
     try:
-        ready = run_monitor(tmp_path, code=BOOT.replace(LOAD, LOAD + move), folders=folders)["ready"]
+        ready = run_monitor(tmp_path, code=START + move + BOOT.removeprefix(START), folders=folders)["ready"]
     finally:
         gone.rename(planted.packages)
     assert isinstance(ready, dict) and ready["enclave"] == installed_image().measurement().hex()
@@ -179,7 +179,7 @@ def test_packages_that_change_after_they_were_read(planted: Planted, tmp_path: P
 
 def test_package_that_changes_while_it_is_read(planted: Planted, tmp_path: Path) -> None:
     folders = json.dumps({name: str(path) for name, path in PACKAGES.items()})
-    code = LOAD.replace("loader)\n", "loader + b'#')\n")
+    code = LOADER + "names['boot'](folders, loader + b'#')"
     done = subprocess.run(
         [sys.executable, *INTERPRETER_OPTIONS, "-c", code, folders], capture_output=True, text=True
     )

@@ -7,7 +7,6 @@ import mmap
 import resource
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final, TypeVar
 
 from tinywasm.errors import Trap, TrapCode
@@ -30,7 +29,8 @@ presence: Final = [object()]
 def _map_limit() -> int:
     """How many mappings the system lets a process have."""
     try:
-        return int(Path("/proc/sys/vm/max_map_count").read_text())
+        with open("/proc/sys/vm/max_map_count", encoding="ascii") as count:
+            return int(count.read())
     except (OSError, ValueError):
         return 65530
 
@@ -158,7 +158,7 @@ def _shortage(size: int) -> str:
 def _map_count() -> int:
     """How many mappings the process has; 0 where that cannot be read."""
     try:
-        with Path("/proc/self/maps").open("rb", buffering=0) as maps:
+        with open("/proc/self/maps", "rb", buffering=0) as maps:
             return sum(part.count(b"\n") for part in iter(lambda: maps.read(1 << 16), b""))
     except OSError:
         return 0
