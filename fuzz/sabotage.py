@@ -32,9 +32,9 @@ from fuzz import engines, generator, generator_shapes, shape_runs
 from fuzz.sabotages import SABOTAGES, Sabotage
 from fuzz.shape_bodies import SUBJECTS
 from fuzz.small_windows import small_windows
-from tinywasm.engine import python
 from tinywasm.engine.ir.check import check
-from tinywasm.engine.native import backend
+from tinywasm.engine.native import backend as native
+from tinywasm.engine.python import backend as python
 from tinywasm.instance import Module
 from tinywasm.types import FuncType
 
@@ -154,7 +154,7 @@ def apply(sabotage: Sabotage | None) -> None:
 
     if sabotage is None or sabotage.module == "ir.build":
         build["build"] = checked
-    vars(backend).update(lower=select["lower"], lower_constant=select["lower_constant"])
+    vars(native).update(lower=select["lower"], lower_constant=select["lower_constant"])
     bind = vars(_module("bind"))
     vars(python).update(bind=bind["bind"], bind_constant=bind["bind_constant"])
 

@@ -173,6 +173,11 @@ def _try_table(b: Body, results: tuple[ValType, ...]) -> None:
     b.caught.pop()
     b.finish(kept)
     b.close(kept)
+    if b.random() < 0.3:
+        # Where the clauses do not hold any more.
+        b.operand(I32)
+        b.emit("call", _THROWING)
+        b.consume()
     if kept != results:
         for type in results:
             b.operand(type)

@@ -15,13 +15,16 @@ pytestmark = pytest.mark.skipif(
 )
 # An operand that stands for a local is not moved before the local changes.
 HARMFUL = Sabotage("ir.build", "assign", "while self.topmost[local] >= 0:", "while False:")
+# The python engine has the parameters alone as locals.
+HARMFUL_TO_PYTHON = Sabotage("bind", "bind", "default_value(type)] * count", "default_value(type)] * 0")
 # A comment is not missed.
 HARMLESS = Sabotage("ir.build", "assign", "operands that stand for its old value", "operands")
 
 
-def test_the_harmful_one_is_found_and_the_harmless_one_is_not() -> None:
+def test_the_harmful_ones_are_found_and_the_harmless_one_is_not() -> None:
     cases = [case for case, _ in zip(sabotage.cases(), range(2), strict=False)]
-    assert "generate(0)" in sabotage.found_by(cases, HARMFUL)
+    assert "generate(0), native" in sabotage.found_by(cases, HARMFUL)
+    assert "IndexError" in sabotage.found_by(cases, HARMFUL_TO_PYTHON)
     assert sabotage.found_by(cases, HARMLESS) == ""
 
 
