@@ -18,7 +18,7 @@ from tinywasm.module import FuncImport
 from tinywasm.numerics.floats import f32_from_bits, f64_from_bits, f64_to_bits
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.heap import I31, reference_kind
-from tinywasm.runtime.module import ModuleInstance
+from tinywasm.runtime.instance import ModuleInstance
 from tinywasm.runtime.store import Store
 from tinywasm.types import (
     F32,

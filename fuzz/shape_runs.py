@@ -21,7 +21,7 @@ from tinywasm.instance import Module, instantiate, invoke
 from tinywasm.numerics.floats import f64_to_bits
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.heap import I31, reference_kind
-from tinywasm.runtime.module import ModuleInstance
+from tinywasm.runtime.instance import ModuleInstance
 from tinywasm.runtime.profile import Profile
 from tinywasm.runtime.store import Store
 from tinywasm.types import I32, AbstractHeap, FuncType

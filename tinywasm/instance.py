@@ -7,9 +7,10 @@ from os import PathLike, fspath
 from typing import Any
 
 from tinywasm import artifact, binary, matching, text
+from tinywasm import engine as engines
 from tinywasm.code import read_instruction
 from tinywasm.config import Engine
-from tinywasm.engine import Backend, backend
+from tinywasm.engine import Backend
 from tinywasm.errors import LinkError
 from tinywasm.instructions import Feature
 from tinywasm.interruption import STEPS, obeying, watched
@@ -23,7 +24,7 @@ from tinywasm.module import (
     ImportDesc,
 )
 from tinywasm.runtime.func import FuncInstance
-from tinywasm.runtime.module import ModuleInstance
+from tinywasm.runtime.instance import ModuleInstance
 from tinywasm.runtime.storage import Extern
 from tinywasm.runtime.store import Store
 from tinywasm.types import (
@@ -199,10 +200,10 @@ def invoke(
     if fuel is not None:
         store.set_fuel(fuel)
     if deadline is None:
-        return backend(store).call(func, args)
+        return engines.backend(store).call(func, args)
     store.set_deadline(deadline)
     try:
-        return backend(store).call(func, args)
+        return engines.backend(store).call(func, args)
     finally:
         store.set_deadline(None)
 
@@ -226,27 +227,27 @@ def instantiate_with(
 
     The store is this thread's from beginning to end, as for one call.
     """
-    engine = backend(store)
-    return engine.claimed(lambda: _instantiate(engine, store, module, externs, before_start))
+    backend = engines.backend(store)
+    return backend.claimed(lambda: _instantiate(backend, store, module, externs, before_start))
 
 
 def _instantiate(
-    engine: Backend, store: Store, module: Module, externs: Sequence[Extern], before_start: Bind | None
+    backend: Backend, store: Store, module: Module, externs: Sequence[Extern], before_start: Bind | None
 ) -> ModuleInstance:
     _check_imports(module, externs)
     store.limits.count("instances")
     with obeying(store.poll_time):
-        instance = engine.instance(module.syntax, module.context)
+        instance = backend.instance(module.syntax, module.context)
         for extern in externs:
             instance.add(extern)
-        elems = _allocate(engine, instance, module)
+        elems = _allocate(backend, instance, module)
         if len(module.syntax.exports) > STEPS:
             instance.gather_exports()
-        _run_segments(engine, instance, elems)
+        _run_segments(backend, instance, elems)
     if before_start is not None:
         before_start(instance)
     if module.syntax.start is not None:
-        engine.call(instance.funcs[module.syntax.start], [], caller=instance)
+        backend.call(instance.funcs[module.syntax.start], [], caller=instance)
     return instance
 
 
@@ -340,25 +341,25 @@ def _named(type: ExternType) -> str:
     return str(type) if isinstance(type, TagType) else f"{_kind(type)} {type}"
 
 
-def _allocate(engine: Backend, instance: ModuleInstance, module: Module) -> list[list[Any]]:
+def _allocate(backend: Backend, instance: ModuleInstance, module: Module) -> list[list[Any]]:
     """Make what the module defines; its element segments as raw references."""
     syntax, context = module.syntax, module.context
     for index, function in enumerate(watched(syntax.functions), context.imported_funcs):
         type = context.funcs[index]
         instance.add(FuncInstance(type, module=instance, index=index, definition=function))
     for memory in syntax.memories:
-        instance.add(engine.memory(memory))
+        instance.add(backend.memory(memory))
     for defined in context.tags[context.imported_tags :]:
-        instance.add(engine.tag(TagType(defined)))
+        instance.add(backend.tag(TagType(defined)))
     for index, glob in enumerate(watched(syntax.globals), context.imported_globals):
         global_type = context.globals[index]
-        instance.add(engine.glob(global_type, _constant(engine, instance, glob.init, global_type.content)))
+        instance.add(backend.glob(global_type, _constant(backend, instance, glob.init, global_type.content)))
     for index, table in enumerate(watched(syntax.tables), context.imported_tables):
         table_type = context.tables[index]
-        init = None if table.init is None else _constant(engine, instance, table.init, table_type.element)
-        instance.add(engine.table(table_type, init))
+        init = None if table.init is None else _constant(backend, instance, table.init, table_type.element)
+        instance.add(backend.table(table_type, init))
     elems = [
-        [_reference(engine, instance, item, type) for item in watched(_items(segment))]
+        [_reference(backend, instance, item, type) for item in watched(_items(segment))]
         for segment, type in watched(zip(syntax.elems, context.elems, strict=True))
     ]
     if syntax.datas or elems:
@@ -370,35 +371,35 @@ def _allocate(engine: Backend, instance: ModuleInstance, module: Module) -> list
 _LITERALS = {"i32.const": 0xFFFF_FFFF, "i64.const": 0xFFFF_FFFF_FFFF_FFFF}
 
 
-def _constant(engine: Backend, instance: ModuleInstance, expr: Expr, type: ValType) -> Any:
+def _constant(backend: Backend, instance: ModuleInstance, expr: Expr, type: ValType) -> Any:
     """The value of a constant expression; for a literal, as in nearly all of 100,000 segments, at once."""
     row, immediates, after = read_instruction(expr.code, expr.start)
     if row.name in _LITERALS and expr.end == after + 1:
         return immediates[0] & _LITERALS[row.name]
-    return engine.constant(instance, expr, type)
+    return backend.constant(instance, expr, type)
 
 
 def _items(segment: ElementSegment) -> Sequence[int | Expr]:
     return segment.init
 
 
-def _reference(engine: Backend, instance: ModuleInstance, item: int | Expr, type: RefType) -> Any:
-    return instance.funcs[item] if isinstance(item, int) else _constant(engine, instance, item, type)
+def _reference(backend: Backend, instance: ModuleInstance, item: int | Expr, type: RefType) -> Any:
+    return instance.funcs[item] if isinstance(item, int) else _constant(backend, instance, item, type)
 
 
-def _run_segments(engine: Backend, instance: ModuleInstance, elems: Sequence[Sequence[Any]]) -> None:
+def _run_segments(backend: Backend, instance: ModuleInstance, elems: Sequence[Sequence[Any]]) -> None:
     """Active segments are written in order and dropped, declarative ones dropped."""
     for index, segment in enumerate(watched(instance.syntax.elems)):
         if segment.offset is not None:
             references = elems[index]
             table = instance.tables[segment.table]
-            offset = _constant(engine, instance, segment.offset, table.type.address)
+            offset = _constant(backend, instance, segment.offset, table.type.address)
             table.init(offset, references, 0, len(references))
         if segment.mode != "passive":
             instance.drop_elem(index)
     for index, data in enumerate(watched(instance.syntax.datas)):
         if data.offset is not None:
             memory = instance.memories[data.memory]
-            offset = _constant(engine, instance, data.offset, memory.type.address)
+            offset = _constant(backend, instance, data.offset, memory.type.address)
             memory.init(offset, data.init, 0, len(data.init))
             instance.drop_data(index)

@@ -9,7 +9,7 @@ from tinywasm.engine import backend
 from tinywasm.instance import Namespace, instantiate, invoke
 from tinywasm.numerics.floats import f32_from_bits, f32_to_bits, f64_from_bits, f64_to_bits
 from tinywasm.runtime.func import FuncInstance
-from tinywasm.runtime.module import ModuleInstance
+from tinywasm.runtime.instance import ModuleInstance
 from tinywasm.runtime.storage import Extern, Global, Memory, Table, Tag
 from tinywasm.runtime.store import Store
 

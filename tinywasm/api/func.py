@@ -11,7 +11,7 @@ from tinywasm.api.values import FROM_RAW, TO_RAW, Converter, to_reference
 from tinywasm.engine import backend
 from tinywasm.engine.interface import Entry
 from tinywasm.errors import WasmException
-from tinywasm.runtime.func import FuncInstance, host_function
+from tinywasm.runtime.func import DirectHost, FuncInstance, host_function
 from tinywasm.runtime.store import Store
 from tinywasm.types import FuncType, RefType, ValType
 from tinywasm.unique import Unique
@@ -47,7 +47,7 @@ class Func(Handle, kind="func"):
         converters = signature(owner, ty)
         raw = host_function(ty, adapt(owner, converters, func))
         if not access_caller:
-            raw.direct = (func, converters.raw_results, partial(_hidden, owner))
+            raw.direct = DirectHost(func, converters.raw_results, partial(_hidden, owner))
         self._bind(owner, raw)
 
     def _bind(self, store: Store, raw: FuncInstance) -> None:

@@ -11,7 +11,7 @@ from tinywasm.api.func import Func, bind, unwrap
 from tinywasm.api.handles import Storelike, store_of, wrap
 from tinywasm.errors import WasmError
 from tinywasm.instance import Module
-from tinywasm.runtime.module import ModuleInstance
+from tinywasm.runtime.instance import ModuleInstance
 from tinywasm.runtime.store import Store
 from tinywasm.unique import Unique
 

@@ -23,7 +23,7 @@ from tinywasm.matching import close_ref
 from tinywasm.module import Expr
 from tinywasm.numerics.floats import f32_from_bits, f64_from_bits
 from tinywasm.runtime.func import FuncInstance
-from tinywasm.runtime.module import ModuleInstance
+from tinywasm.runtime.instance import ModuleInstance
 from tinywasm.runtime.storage import Tag
 from tinywasm.types import (
     F32,

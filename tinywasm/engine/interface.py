@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 from tinywasm.module import DecodedModule, Expr
 from tinywasm.runtime.func import FuncInstance
-from tinywasm.runtime.module import ModuleInstance
+from tinywasm.runtime.instance import ModuleInstance
 from tinywasm.runtime.storage import Global, Memory, Table, Tag
 from tinywasm.runtime.store import Store
 from tinywasm.types import GlobalType, MemoryType, TableType, TagType, ValType

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tinywasm import matching
 from tinywasm.module import Function
 from tinywasm.types import AbstractHeap, DefinedType, FuncType
 
 if TYPE_CHECKING:
-    from tinywasm.runtime.module import ModuleInstance
+    from tinywasm.runtime.instance import ModuleInstance
+
+
+class DirectHost(NamedTuple):
+    """The Python callable behind a host function, for an engine that converts numbers itself.
+
+    `raw_results` judges what it returns where that is no plain number, and `hidden` makes an exception that
+    it raises one of raw values.
+    """
+
+    func: Callable[..., Any]
+    raw_results: Callable[[Any], Sequence[Any]]
+    hidden: Callable[[Any], Any]
 
 
 class FuncInstance:
@@ -19,8 +31,7 @@ class FuncInstance:
     A Wasm function has `module` and `index`; `definition` is its decoded form and `code` what an
     engine made of it, None until its first call; it may be swapped between calls. A host function
     has `host`, which takes the arguments and returns a sequence of results, all raw values.
-    `direct` may hold the Python callable behind it for an engine that converts values itself: the
-    callable, a judge of results that are no plain numbers, and what hides an exception's handles.
+    `direct` may be a shorter way to the same.
     """
 
     kind = "func"
@@ -46,7 +57,7 @@ class FuncInstance:
         self.index = index
         self.definition = definition
         self.code: Any = None
-        self.direct: tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]] | None = None
+        self.direct: DirectHost | None = None
 
     @property
     def signature(self) -> FuncType:

@@ -31,7 +31,7 @@ class Store(Unique):
     `WasmError` there for good.
     """
 
-    # What runs code for this store; the engine chooses it when it is first needed.
+    # What runs code for this store, chosen when it is first needed: an `engine.interface.Backend`.
     backend: Any = None
 
     def __init__(self, engine: Engine | None = None, data: Any = None) -> None:

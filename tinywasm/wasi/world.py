@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 
 from tinywasm.runtime.func import FuncInstance, host_function
-from tinywasm.runtime.module import ModuleInstance
+from tinywasm.runtime.instance import ModuleInstance
 from tinywasm.wasi import descriptors, path_calls, poll, process, sockets
 from tinywasm.wasi.abi import (
     DIRECTORY_RIGHTS,

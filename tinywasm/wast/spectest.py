@@ -35,17 +35,17 @@ _PRINTERS: dict[str, tuple[ValType, ...]] = {
 }
 
 
-def spectest(engine: Backend, output: Callable[[str], None]) -> Mapping[str, Extern]:
+def spectest(backend: Backend, output: Callable[[str], None]) -> Mapping[str, Extern]:
     """A fresh `spectest`: its functions hand a line for each value they print to `output`."""
     return {
         **{name: _printer(params, output) for name, params in _PRINTERS.items()},
-        "global_i32": engine.glob(GlobalType(I32), 666),
-        "global_i64": engine.glob(GlobalType(I64), 666),
-        "global_f32": engine.glob(GlobalType(F32), f32_round(666.6)),
-        "global_f64": engine.glob(GlobalType(F64), 666.6),
-        "table": engine.table(TableType(FUNCREF, Limits(10, 20)), None),
-        "table64": engine.table(TableType(FUNCREF, Limits(10, 20), I64), None),
-        "memory": engine.memory(MemoryType(Limits(1, 2))),
+        "global_i32": backend.glob(GlobalType(I32), 666),
+        "global_i64": backend.glob(GlobalType(I64), 666),
+        "global_f32": backend.glob(GlobalType(F32), f32_round(666.6)),
+        "global_f64": backend.glob(GlobalType(F64), 666.6),
+        "table": backend.table(TableType(FUNCREF, Limits(10, 20)), None),
+        "table64": backend.table(TableType(FUNCREF, Limits(10, 20), I64), None),
+        "memory": backend.memory(MemoryType(Limits(1, 2))),
     }
 
 

@@ -6,8 +6,8 @@ from typing import Any
 from tinywasm.engine.interface import Backend
 from tinywasm.engine.native.frame import NativeCode as LoweredCode
 from tinywasm.runtime.func import FuncInstance
+from tinywasm.runtime.instance import ModuleInstance
 from tinywasm.runtime.limits import ResourceLimits
-from tinywasm.runtime.module import ModuleInstance
 from tinywasm.runtime.storage import Extern
 from tinywasm.types import DefinedType, GlobalType, MemoryType, TableType, TagType
 from tinywasm.validation import Context

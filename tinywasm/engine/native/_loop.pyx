@@ -489,6 +489,7 @@ cdef class _HostFunc:
     cdef Func func
     cdef object python
     cdef _Type type
+    # A `DirectHost` or None.
     cdef object direct
 
     def __cinit__(self, instance):
@@ -1166,8 +1167,7 @@ cdef bint _call_direct(NativeStore store, Func *func, uint64_t *args) except -1:
     if letter[0] == 0 and result is None:
         return True
     if letter[0] == 0 or not _plain(letter[0], result, args):
-        judge = owned.direct[1]
-        store.write_all(func.head.type, True, judge(result), args)
+        store.write_all(func.head.type, True, owned.direct.raw_results(result), args)
     return True
 
 
@@ -1244,9 +1244,8 @@ cdef int _call_host(Store *c, Func *func, uint64_t *args) noexcept:
         return STATUS_DONE
     except WasmException as error:
         try:
-            # The third of a direct callable's parts: what its exceptions are to the engine.
             direct = (<_HostFunc>func.owner).direct
-            store.thrown(error if direct is None else direct[2](error), nested)
+            store.thrown(error if direct is None else direct.hidden(error), nested)
             return STATUS_THROWN
         except BaseException as inner:
             store.pending = inner

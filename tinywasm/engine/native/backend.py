@@ -11,7 +11,7 @@ from tinywasm.interruption import obeying
 from tinywasm.matching import define
 from tinywasm.module import DecodedModule, Expr
 from tinywasm.runtime.func import FuncInstance
-from tinywasm.runtime.module import ModuleInstance
+from tinywasm.runtime.instance import ModuleInstance
 from tinywasm.runtime.storage import Extern, Global, Memory, Table, Tag
 from tinywasm.runtime.store import Store
 from tinywasm.types import FuncType, GlobalType, MemoryType, TableType, TagType, ValType

@@ -33,8 +33,8 @@ from tinywasm.runtime.calls import Call, Calls
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.globals import GlobalInstance
 from tinywasm.runtime.heap import ExceptionInstance, TagInstance
+from tinywasm.runtime.instance import ModuleInstance
 from tinywasm.runtime.memory import MemoryInstance
-from tinywasm.runtime.module import ModuleInstance
 from tinywasm.runtime.profile import Activations, Profile
 from tinywasm.runtime.store import Store
 from tinywasm.runtime.table import TableInstance

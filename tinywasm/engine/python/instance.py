@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tinywasm.module import DecodedModule
-from tinywasm.runtime.module import ModuleInstance
+from tinywasm.runtime.instance import ModuleInstance
 from tinywasm.runtime.store import Store
 from tinywasm.validation import Context
 
