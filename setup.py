@@ -22,7 +22,10 @@ else:
             Extension(
                 "tinywasm.engine.native._loop",
                 sources=[native + "_loop.pyx"]
-                + [native + name for name in ("loop.c", "bulk.c", "heap.c", "stack.c", "verify.c")],
+                + [
+                    native + name
+                    for name in ("loop.c", "bulk.c", "heap.c", "stack.c", "verify.c", "closed.c")
+                ],
                 depends=[
                     native + header
                     for header in (

@@ -135,7 +135,8 @@ class Changes:
         return install(code, scope, definition, name, *more)
 
 
-def _end(signal_number: int, frame: object) -> None:
+def end(signal_number: int, frame: object) -> None:
+    """What the timer's signal does."""
     raise Endless
 
 
@@ -179,7 +180,7 @@ def call(instance: shape_runs.Run, number: int, counts: Counter[str]) -> None:
 
 def main() -> None:
     faulthandler.enable()
-    signal.signal(signal.SIGALRM, _end)
+    signal.signal(signal.SIGALRM, end)
     first, count = map(int, sys.argv[1:])
     counts: Counter[str] = Counter()
     for seed in range(first, first + count):

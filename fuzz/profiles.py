@@ -22,6 +22,8 @@ _ORACLE_CASES = {"ci": 150, "nightly": 5_000}
 _SHAPE_MODULES = {"ci": 4, "nightly": 2_000}
 # Those with changed code: each takes some 400 versions of it.
 _CHANGED_MODULES = {"ci": 4, "nightly": 400}
+# Forged serialized modules.
+_FORGED = {"ci": 300, "nightly": 50_000}
 _SHAPE_ORACLE_MODULES = {"ci": 2, "nightly": 40}
 
 
@@ -52,6 +54,7 @@ oracle_cases = _settings(_ORACLE_CASES)
 generated_cases = _settings(dict.fromkeys(_GENERATED_CASES, int(_modules)) if _modules else _GENERATED_CASES)
 shape_modules = _chosen(_SHAPE_MODULES)
 changed_modules = _chosen(_CHANGED_MODULES)
+forged = _chosen(_FORGED)
 shape_oracle_modules = _chosen(_SHAPE_ORACLE_MODULES)
 # So that several processors take part.
 SHAPE_PARTS = 2 if shape_modules == _SHAPE_MODULES["ci"] else 40

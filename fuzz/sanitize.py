@@ -4,9 +4,9 @@
 
 Builds the package with instrumented extensions in build/sanitize and runs there: the official suite, where
 it is found, and again with small windows (`small_windows`); the tests of the engines and of the host's
-relay; mutants, which try the validator's C code as well; N generated modules on both engines; a random user
-of the API; and the generated modules again, and the suite's garbage collection, with a collection at every
-allocation. The first finding ends it, with the sanitizer's report. Memory that the extensions' own C code
+relay; mutants, which try the validator's C code as well; changed native code; N generated modules on both
+engines; a random user of the API; and the generated modules again, and the suite's garbage collection, with a
+collection at every allocation. The first finding ends it, with the sanitizer's report. Memory that the extensions' own C code
 allocated and lost is reported at the end.
 """
 
@@ -109,6 +109,8 @@ def steps() -> Iterator[tuple[str, list[str]]]:
     confidential = ["tests/wasm_host/test_relay.py", "tests/schannel/test_fast.py"]
     yield "tests of the relay and of small calls", [*pytest, *confidential]
     yield "mutants of modules", [*pytest, "fuzz/test_execution.py", "fuzz/test_acceptance.py"]
+    yield "changed native code", ["fuzz.code_mutations", "0", "10"]
+    yield "forged modules", ["fuzz.forged_modules", "200"]
     yield "generated modules", generated
     yield "a random user of the API", [*pytest, "fuzz/test_api_user.py"]
     if scripts:

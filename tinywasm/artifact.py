@@ -1,13 +1,14 @@
-"""The serialized form of a module: four lines that say what made it, then the binary format.
+"""The serialized form of a module: five lines that say what made it, an engine's code, the binary format.
 
 The lines keep an old or damaged file from being loaded. They keep nobody from forging one, so the module
-is decoded and validated as any other.
+is decoded and validated as any other, and an engine verifies its code.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from tinywasm.errors import WasmError
 from tinywasm.instructions import Feature
@@ -16,22 +17,32 @@ from tinywasm.version import VERSION
 _MAGIC = b"tinywasm module"
 
 
-def pack(binary: bytes | memoryview, features: Collection[Feature]) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Code:
+    """What an engine made of a module, and which version of the engine: only that reads it."""
+
+    engine: str
+    maker: str
+    packed: bytes | memoryview
+
+
+def pack(binary: bytes | memoryview, features: Collection[Feature], code: Code | None = None) -> bytes:
     """`binary`, a valid module where `features` are on, in serialized form."""
-    lines = [_MAGIC, *_maker(features), hashlib.sha256(binary).hexdigest().encode()]
-    return b"\n".join([*lines, binary])
+    kept = f"{code.engine} {code.maker} {len(code.packed)}" if code else ""
+    body = b"".join([kept.encode(), b"\n", code.packed if code else b"", binary])
+    return b"\n".join([_MAGIC, *_maker(features), hashlib.sha256(body).hexdigest().encode(), body])
 
 
-def unpack(artifact: bytes, features: Collection[Feature]) -> bytes:
-    """The module that `pack` was given.
+def unpack(artifact: bytes, features: Collection[Feature]) -> tuple[bytes, Code | None]:
+    """The module and the code that `pack` was given.
 
     Raises `WasmError` where that was done by another version of tinywasm or for other features, or where
     the bytes were changed since.
     """
-    magic, *rest = artifact.split(b"\n", 4)
-    if magic != _MAGIC or len(rest) != 4:
+    magic, *lines = artifact[:_LONGEST].split(b"\n", 5)
+    if magic != _MAGIC or len(lines) != 5:
         raise WasmError("this is not a serialized module")
-    *maker, digest, binary = rest
+    *maker, digest, kept, _ = lines
     for what, then, now in zip(("tinywasm version", "features"), maker, _maker(features), strict=True):
         if then != now:
             shown = then[:40].decode("ascii", "backslashreplace")
@@ -39,9 +50,29 @@ def unpack(artifact: bytes, features: Collection[Feature]) -> bytes:
                 f"the module was serialized for another {what} ({shown!r}, here {now.decode()!r}): "
                 "serialize it again from its source"
             )
-    if hashlib.sha256(binary).hexdigest().encode() != digest:
+    start = sum(len(line) + 1 for line in (magic, *maker, digest))
+    body = memoryview(artifact)[start:]
+    if hashlib.sha256(body).hexdigest().encode() != digest:
         raise WasmError("the serialized module was changed or cut off")
-    return binary
+    return _parts(body[len(kept) + 1 :], kept)
+
+
+# The lines have no more bytes than this.
+_LONGEST = 4096
+
+
+def _parts(body: memoryview, kept: bytes) -> tuple[bytes, Code | None]:
+    """Raises `WasmError` where the line that tells of the code is forged."""
+    if not kept:
+        return bytes(body), None
+    try:
+        engine, maker, length = kept.decode("ascii").split(" ")
+        size = int(length)
+    except ValueError as error:
+        raise WasmError("this is not a serialized module") from error
+    if not 0 <= size <= len(body):
+        raise WasmError("this is not a serialized module")
+    return bytes(body[size:]), Code(engine, maker, body[:size])
 
 
 def _maker(features: Collection[Feature]) -> list[bytes]:

@@ -183,6 +183,16 @@ def read_count(data: bytes, pos: int) -> tuple[int, int]:
     return count, after
 
 
+def read_run(data: bytes, pos: int) -> tuple[bytes, int]:
+    """A vector of bytes, as `read_slice` gives them."""
+    count, start = read_u32(data, pos)
+    after = start + count
+    if after > len(data):
+        count, start = read_count(data, pos)
+        return read_slice(data, start, count)
+    return data[start:after], after
+
+
 def read_vector(read: Reader, data: bytes, pos: int) -> tuple[tuple[Any, ...], int]:
     """A vector of whatever `read` reads (section 5.1.3)."""
     count, pos = read_count(data, pos)

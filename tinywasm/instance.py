@@ -140,25 +140,41 @@ class Module(Unique):
         return _shown(spaces[export.kind][export.index])
 
     def serialize(self) -> bytes:
-        """A form to keep, which `deserialize` reads; for text, it takes less time than the text does.
+        """A form to keep, which `deserialize` reads: the module, and its code where the engine makes any.
 
-        It is for the same version of tinywasm and the same features of the configuration.
+        It is for the same version of tinywasm and the same features of the configuration. Code is made for
+        all functions, which takes its time, and is used by the same engine.
         """
         source = binary.encode(self.syntax) if self._source is None else self._source
-        return artifact.pack(source, self.engine.config.features)
+        chosen = engines.choose(self.engine.config.engine)
+        code = None
+        if chosen.keeper is not None:
+            keeper = chosen.keeper()
+            # With the positions that the code has where it is read.
+            read = self if self._source is not None else Module(self.engine, source)
+            code = artifact.Code(chosen.name, keeper.maker(), keeper.pack(read.context, read.syntax))
+        return artifact.pack(source, self.engine.config.features, code)
 
     @classmethod
     def deserialize(cls, engine: Engine, encoded: bytes | bytearray) -> Module:
         """From what `serialize` gave.
 
         Raises `WasmError` where another version of tinywasm or another configuration made it, or where it
-        was changed by accident. Who wants to can forge it: it is validated, but not authenticated.
+        was changed by accident. Who wants to can forge it: it is validated, its code verified, but not
+        authenticated.
         """
         if not isinstance(engine, Engine):
             raise TypeError(f"expected an Engine, not {engine!r}")
         if not isinstance(encoded, bytes | bytearray):
             raise TypeError(f"expected the bytes of a serialized module, not {type(encoded).__name__}")
-        return cls(engine, artifact.unpack(bytes(encoded), engine.config.features))
+        source, code = artifact.unpack(bytes(encoded), engine.config.features)
+        module = cls(engine, source)
+        chosen = engines.choose(engine.config.engine)
+        if code is not None and code.engine == chosen.name and chosen.keeper is not None:
+            keeper = chosen.keeper()
+            if code.maker == keeper.maker():
+                keeper.unpack(module.context, memoryview(code.packed))
+        return module
 
     @classmethod
     def deserialize_file(cls, engine: Engine, path: str | PathLike[str]) -> Module:
@@ -373,6 +389,8 @@ _LITERALS = {"i32.const": 0xFFFF_FFFF, "i64.const": 0xFFFF_FFFF_FFFF_FFFF}
 
 def _constant(backend: Backend, instance: ModuleInstance, expr: Expr, type: ValType) -> Any:
     """The value of a constant expression; for a literal, as in nearly all of 100,000 segments, at once."""
+    if expr.number is not None:
+        return expr.number
     row, immediates, after = read_instruction(expr.code, expr.start)
     if row.name in _LITERALS and expr.end == after + 1:
         return immediates[0] & _LITERALS[row.name]

@@ -37,13 +37,15 @@ class Expr:
 
     `code` is shared with other expressions (the whole input, for a binary module), so positions in
     it are module offsets there. `lines` maps positions to source lines for a text module: pairs
-    (position, line), ascending; None for a binary one.
+    (position, line), ascending; None for a binary one. `number` is the value, unsigned, where the decoder
+    saw nothing but an `i32.const`: a module may have 100,000 segments with such offsets.
     """
 
     code: bytes
     start: int
     end: int
     lines: Sequence[tuple[int, int]] | None = None
+    number: int | None = None
 
     @property
     def bytes(self) -> bytes:

@@ -658,10 +658,11 @@ def words_source() -> str:
         "/* As many slots as the word itself or a type tells. */",
         "#define VARIES 0xFF",
         "",
-        "/* `a`, `b` and `c` are numbers of slots. Two words in one have the columns of the `first`; behind",
+        "/* `a`, `b` and `c` are numbers of slots; `reads` and `writes` have a bit for each of them, a the",
+        "   lowest. Two words in one have the columns of the `first`; behind",
         "   it stands the `second`, whose field `taken` (from 1) is slot a of the first. */",
         "static const struct word {",
-        "    uint8_t a, b, c, third, immediate, flow, references, taken;",
+        "    uint8_t a, b, c, reads, writes, third, immediate, flow, references, taken;",
         "    uint16_t first, second;",
         "} words[OPCODE_COUNT] = {",
     ]
@@ -676,9 +677,22 @@ def _word_row(name: str, first: str, word: Word, pair: Pair | None = None) -> st
     third = word.c if isinstance(word.c, str) else "any"
     taken = _FIELDS.index(pair.taken) if pair else 0
     numbers = [f"THIRD_{third}", f"IMMEDIATE_{word.immediate}", f"FLOW_{word.flow}"]
-    values = [*slots, *(each.upper() for each in numbers), str(int(word.references)), str(taken)]
+    values = [
+        *slots,
+        _using(word, "read"),
+        _using(word, "write"),
+        *(each.upper() for each in numbers),
+        str(int(word.references)),
+        str(taken),
+    ]
     values += [f"OP_{first}", f"OP_{pair.second}" if pair else "OPCODE_COUNT"]
     return f"    [OP_{name}] = {{{', '.join(values)}}},"
+
+
+def _using(word: Word, manner: str) -> str:
+    """Which of the fields are slots that are used in this manner."""
+    columns = enumerate((word.a, word.b, word.c))
+    return str(sum(1 << number for number, column in columns if column[0] in (manner, "change")))
 
 
 def _slots(column: tuple[str, int] | str) -> str:

@@ -7,6 +7,7 @@ import struct
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -82,12 +83,25 @@ def data(content: bytes) -> Word:
     return (opcode, a, b, c, immediate)
 
 
-def install(lowered: NativeCode) -> bool:
-    """Bring code before the verifier; whether it takes slots for references."""
+def verified(lowered: NativeCode) -> tuple[Any, Any]:
+    """Code that the verifier has let pass, and the scope of its module."""
     from tinywasm.engine.native import _loop
 
     context = tinywasm.Module(Engine(), MODULE).context
-    return _loop.NativeCode(lowered, _loop.NativeScope(context), context.funcs[0], "function 0").references
+    scope = _loop.NativeScope(context)
+    return _loop.NativeCode(lowered, scope, context.funcs[0], "function 0"), scope
+
+
+def install(lowered: NativeCode) -> bool:
+    """Bring code before the verifier; whether it takes slots for references."""
+    made, _ = verified(lowered)
+    return bool(made.references)
+
+
+def closed(lowered: NativeCode) -> bool:
+    """Whether verified code takes no slots for references and reads none that it has not written."""
+    made, scope = verified(lowered)
+    return bool(made.closed(scope))
 
 
 JUMP_TO_NEXT = word("jump", immediate=1)
@@ -352,3 +366,95 @@ def test_every_pair_is_held_to_its_second_word() -> None:
             other = rng.choice([each for each in range(len(OPCODES)) if each != second])
             with pytest.raises(InternalError):
                 install(code(word(both), word(other), RETURN))
+
+
+CLOSED = {
+    "parameters and locals": code(word("i64_add", 2, 0, 1), word("return1", 2), zeros=1),
+    "what was written": code(word("move", 5, 0), word("return1", 5)),
+    "results of a call": code(word("move", 5, 0), word("call", 5, immediate=0), word("return1", 5)),
+    "written on both ways": code(
+        word("branch_if", 0, immediate=3),
+        word("const", 4),
+        word("jump", immediate=2),
+        word("move", 4, 0),
+        word("return1", 4),
+    ),
+    "written before a loop": code(
+        word("const", 4),
+        word("count_i32_ne__k", 4, c=1, immediate=5 * HIGH),
+        word("return1", 4),
+    ),
+    "nothing comes there": code(word("jump", immediate=2), word("return1", 9), RETURN),
+    "in any of a table of branches": code(
+        word("const", 4), word("br_table", 0), word("jump", immediate=1), word("return1", 4)
+    ),
+    "what a handler gets": code(
+        word("call", 1, immediate=0),
+        RETURN,
+        word("return1", 6),
+        zeros=1,
+        handlers=[[0, 1, [[0, 0, 2, 5, 0]]]],
+    ),
+}
+OPEN = {
+    "never written": code(word("return1", 1)),
+    "the upper half of a vector": code(word("const", 2), word("move128", 4, 2), RETURN),
+    "the operand in the immediate": code(word("move2", 1, 0, 2, 3), RETURN),
+    "above a call": code(
+        word("move", 6, 0), word("move", 5, 0), word("call", 5, immediate=0), word("return1", 6)
+    ),
+    "arguments": code(word("call", 5, immediate=0), word("return1", 5)),
+    "the operand that names the function": code(
+        word("move", 5, 0), word("call_indirect", 5, 7, immediate=0), word("return1", 5)
+    ),
+    "written on one way": code(word("branch_if", 0, immediate=2), word("const", 4), word("return1", 4)),
+    "written at the end of a loop": code(
+        word("move", 3, 4), word("move", 4, 0), word("branch_if", 0, immediate=-2 & 0xFFFF_FFFF), RETURN
+    ),
+    "written on one way of a loop": code(
+        word("const", 4),
+        word("move", 3, 4),
+        word("call", 4, immediate=0),
+        word("throw", 4, immediate=0),
+        handlers=[[2, 3, [[-1, 0, 1, 0, 0]]]],
+    ),
+    "what is thrown": code(word("throw", 3, immediate=0)),
+    "more than a handler gets": code(
+        word("call", 1, immediate=0),
+        RETURN,
+        word("return1", 7),
+        zeros=1,
+        handlers=[[0, 1, [[0, 0, 2, 5, 0]]]],
+    ),
+    "stored": code(word("i64_store", 0, 3), RETURN),
+    "filled with": code(word("memory_fill", 3), RETURN),
+    "a wide frame": PASSES["far locals"],
+    "windows": PASSES["windows"],
+    "references": code(word("ref_func", 1), RETURN),
+}
+
+
+@pytest.mark.parametrize("lowered", CLOSED.values(), ids=CLOSED)
+def test_code_that_reads_what_it_has_written_is_closed(lowered: NativeCode) -> None:
+    assert closed(lowered)
+
+
+@pytest.mark.parametrize("lowered", OPEN.values(), ids=OPEN)
+def test_code_that_reads_what_lay_on_the_stack_is_not_closed(lowered: NativeCode) -> None:
+    assert not closed(lowered)
+
+
+def test_what_is_made_of_whole_programs_is_closed() -> None:
+    """Where it takes no slots for references, as it does nowhere in these."""
+    from tinywasm.engine.native import _loop
+    from tinywasm.engine.native.select import lower
+
+    for program in sorted((Path(__file__).parents[1] / "wasi_programs").glob("*.wasm")):
+        module = tinywasm.Module.from_file(Engine(), program)
+        scope = _loop.NativeScope(module.context)
+        for index, function in enumerate(module.syntax.functions, module.context.imported_funcs):
+            lowered = lower(module.context, index, function, metered=False)
+            assert _loop.NativeCode(lowered, scope, module.context.funcs[index], "").closed(scope), (
+                program,
+                index,
+            )

@@ -38,7 +38,7 @@ from tinywasm.code import (
     read_count,
     read_instruction,
     read_reftype,
-    read_slice,
+    read_run,
     read_storagetype,
     read_valtype,
     read_vector,
@@ -46,7 +46,7 @@ from tinywasm.code import (
 from tinywasm.errors import DecodeError
 from tinywasm.instructions import Feature, Role
 from tinywasm.interruption import STEPS, look
-from tinywasm.leb128 import read_u32, read_unsigned
+from tinywasm.leb128 import read_signed, read_u32, read_unsigned
 from tinywasm.module import (
     EXTERN_KINDS,
     CustomSection,
@@ -86,7 +86,7 @@ from tinywasm.types import (
 
 _MISMATCH = "section size mismatch"
 _END = "unexpected end of section or function"
-_EXPR_END = 0x0B
+_I32_CONST, _EXPR_END = 0x41, 0x0B
 _FUNC = bytes([FUNC])
 _COMPONENT = b"\x0d\0\1\0"
 
@@ -421,6 +421,10 @@ def _read_export(data: bytes, pos: int) -> tuple[Export, int]:
 
 def _read_expr(data: bytes, pos: int) -> tuple[Expr, int]:
     """An expression that nothing but its own `end` delimits."""
+    if pos < len(data) and data[pos] == _I32_CONST:
+        number, after = read_signed(data, pos + 1, 32)
+        if after < len(data) and data[after] == _EXPR_END:
+            return Expr(data, pos, after + 1, None, number & 0xFFFF_FFFF), after + 1
     start, depth, count = pos, 1, 0
     while depth:
         count += 1
@@ -497,6 +501,5 @@ def read_data(data: bytes, pos: int) -> tuple[DataSegment, int]:
         memory, pos = read_u32(data, pos)
     if kind != 1:
         offset, pos = _read_expr(data, pos)
-    size, pos = read_count(data, pos)
-    init, pos = read_slice(data, pos, size)
+    init, pos = read_run(data, pos)
     return DataSegment(init, memory, offset), pos

@@ -94,16 +94,34 @@ class Entry(Protocol):
     def __call__(self, *args: Any) -> Any: ...
 
 
+class Keeper(Protocol):
+    """How an engine keeps what it makes of functions in a serialized module.
+
+    What it is given back may come from anybody: it is believed no more than the module's bodies are.
+    """
+
+    def maker(self) -> str:
+        """What made the code that `pack` gives: from a file that names another maker it is not taken."""
+
+    def pack(self, context: Context, syntax: DecodedModule) -> bytes:
+        """The code of a module's functions. May take long."""
+
+    def unpack(self, context: Context, packed: memoryview) -> None:
+        """Have the module, of which nothing was made yet, use what `pack` gave."""
+
+
 @dataclass(frozen=True, slots=True)
 class Implementation:
     """An engine as it registers itself.
 
     `load` gives what makes a `Backend` for a store; it is called when the engine is first wanted. `missing`
     says why the engine cannot run here, and is empty where it can. `exporter`, where the engine has one, is a
-    base class that gives handles of memories, of any engine, the buffer protocol.
+    base class that gives handles of memories, of any engine, the buffer protocol. `keeper` gives what keeps
+    code, where the engine does.
     """
 
     name: str
     load: Callable[[], Callable[[Store], Backend]]
     missing: str = ""
     exporter: type | None = None
+    keeper: Callable[[], Keeper] | None = None

@@ -6,7 +6,7 @@ from tinywasm.code import instructions, read_instruction
 from tinywasm.errors import DecodeError, ValidationError
 from tinywasm.instructions import Instruction
 from tinywasm.module import Expr
-from tinywasm.types import ValType
+from tinywasm.types import I32, ValType
 from tinywasm.validation.code import locate, step
 from tinywasm.validation.context import Context
 from tinywasm.validation.stack import Body
@@ -41,6 +41,8 @@ _END = 0x0B
 
 def _is_one_constant(expr: Expr, wanted: ValType) -> bool:
     """Whether the expression is one `const` instruction, as most are: a module may have 100,000 segments."""
+    if expr.number is not None:
+        return wanted is I32
     row, _, after = read_instruction(expr.code, expr.start)
     constant = row.const and not row.rule and not row.params and row.results == (wanted,)
     return constant and expr.end == after + 1 and expr.code[after] == _END

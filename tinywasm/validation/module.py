@@ -22,6 +22,7 @@ from tinywasm.module import (
     Table,
 )
 from tinywasm.types import (
+    I32,
     DefinedType,
     FuncType,
     GlobalType,
@@ -236,7 +237,9 @@ class _Validator:
         memories = self.context.memories
         if data.memory >= len(memories):
             raise ValidationError(f"unknown memory {data.memory}")
-        validate_const(self.body, data.offset, memories[data.memory].address)
+        address = memories[data.memory].address
+        if data.offset.number is None or address is not I32:
+            validate_const(self.body, data.offset, address)
 
     # Exports and start
 

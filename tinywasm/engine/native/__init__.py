@@ -8,17 +8,23 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 
-from tinywasm.engine.interface import Backend, Implementation
+from tinywasm.engine.interface import Backend, Implementation, Keeper
 from tinywasm.engine.native.digest import DIGEST
 from tinywasm.runtime.store import Store
 
-_INTERFACE = 13
+_INTERFACE = 14
 
 
 def _load() -> Callable[[Store], Backend]:
     from tinywasm.engine.native.backend import NativeBackend
 
     return NativeBackend
+
+
+def _keeper() -> Keeper:
+    from tinywasm.engine.native import kept
+
+    return kept
 
 
 def _implementation() -> Implementation:
@@ -30,7 +36,7 @@ def _implementation() -> Implementation:
         return Implementation("native", _load, f"the extension does not load: {error}")
     if _loop.TABLE_DIGEST != DIGEST or getattr(_loop, "INTERFACE", 0) != _INTERFACE:
         return Implementation("native", _load, "the extension was built from other sources; build it again")
-    return Implementation("native", _load, exporter=_loop.Buffered)
+    return Implementation("native", _load, exporter=_loop.Buffered, keeper=_keeper)
 
 
 IMPLEMENTATION = _implementation()

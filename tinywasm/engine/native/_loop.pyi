@@ -29,6 +29,7 @@ class NativeCode:
         name: str,
         instance: NativeInstance | None = None,
     ) -> None: ...
+    def closed(self, scope: NativeScope) -> bool: ...
 
 class NativeScope:
     def __init__(self, context: Context) -> None: ...
@@ -98,6 +99,7 @@ class NativeTag:
 
 class NativeModule:
     codes: dict[tuple[int, bool], NativeCode]
+    kept: memoryview | None
     scope: NativeScope
     def __init__(self, context: Context) -> None: ...
 

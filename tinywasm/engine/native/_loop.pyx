@@ -234,7 +234,7 @@ cdef extern from "native.h":
 
 TABLE_DIGEST = tw_table_digest().decode()
 # Raised with every change of what this module offers to Python: see `engine.native`.
-INTERFACE = 13
+INTERFACE = 14
 
 
 def collect_first_at(uint64_t allocated):
@@ -421,6 +421,11 @@ cdef class NativeCode:
             self.code.windows[index].start, self.code.windows[index].base = start, base
         if len(self.positions) != self.code.word_count:
             raise InternalError(f"{len(self.positions)} positions for {self.code.word_count} words of native code")
+
+    def closed(self, NativeScope scope not None):
+        """Whether the code, of a function of the module with that scope, touches nothing that is not its own:
+        it takes no slots for references, and reads none that it has not written."""
+        return not self.references and tw_closed(&self.code, &scope.c) != 0
 
     @property
     def calls(self):
@@ -1498,11 +1503,12 @@ cdef _append(void ***array, uint64_t *count, void *item):
 
 
 cdef class NativeModule:
-    """What all instances of a module share: its types as the loop reads them, and `codes`, which is the
-    backend's."""
+    """What all instances of a module share: its types as the loop reads them, `codes`, which is the
+    backend's, and what was `kept` of them in a serialized module."""
 
     cdef readonly NativeScope scope
     cdef readonly dict codes
+    cdef public object kept
 
     def __cinit__(self, context):
         self.codes = {}

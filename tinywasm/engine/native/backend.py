@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from tinywasm.engine.native import _loop
-from tinywasm.engine.native.select import lower, lower_constant
+from tinywasm.engine.native import _loop, kept
+from tinywasm.engine.native.frame import NativeCode
 from tinywasm.interruption import obeying
 from tinywasm.matching import define
 from tinywasm.module import DecodedModule, Expr
@@ -27,7 +27,7 @@ class NativeModuleInstance(ModuleInstance):
 
     def __init__(self, store: Store, native_store: Any, syntax: DecodedModule, context: Context) -> None:
         super().__init__(store, syntax, context)
-        self.shared = _shared(context)
+        self.shared = kept.shared(context)
         self.native = _loop.NativeInstance(native_store, self.shared, self, len(syntax.functions))
 
     def add(self, extern: Extern) -> None:
@@ -44,13 +44,18 @@ class NativeModuleInstance(ModuleInstance):
         self.native.drop_elem(index)
 
 
-def _shared(context: Context) -> Any:
-    """What the instances of a module share, made for the first."""
-    shared = context.compiled.get("native")
-    if shared is None:
-        # In one step: another thread may have made one meanwhile.
-        shared = context.compiled.setdefault("native", _loop.NativeModule(context))
-    return shared
+def lower(*args: Any, **kwargs: Any) -> NativeCode:
+    """As `select.lower`, which is loaded when it is first wanted: kept code needs none of it."""
+    from tinywasm.engine.native import select
+
+    return select.lower(*args, **kwargs)
+
+
+def lower_constant(*args: Any) -> NativeCode:
+    """As `select.lower_constant`."""
+    from tinywasm.engine.native import select
+
+    return select.lower_constant(*args)
 
 
 class NativeBackend:
@@ -86,6 +91,10 @@ class NativeBackend:
         instance = func.module
         assert isinstance(instance, NativeModuleInstance) and func.definition is not None
         metered, profiled = self.store.fuel is not None, self.store.profile is not None
+        if not metered and not profiled:
+            found = kept.taken(instance.context, func.index)
+            if found is not None:
+                return found
         with obeying(self.store.poll):
             lowered = lower(instance.context, func.index, func.definition, metered=metered, profiled=profiled)
         return _loop.NativeCode(lowered, instance.shared.scope, func.type, f"function {func.index}")

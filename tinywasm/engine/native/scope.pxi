@@ -17,6 +17,7 @@ cdef extern from "verify.h" nogil:
     const char *tw_verify(
         const Code *code, const Scope *scope, const TypeInfo *type, uint32_t *word, int *references
     )
+    int tw_closed(const Code *code, const Scope *scope)
 
 
 cdef TypeInfo **_infos(list types) except NULL:

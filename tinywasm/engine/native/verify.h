@@ -23,4 +23,8 @@ typedef struct Scope {
    there was no memory to look. */
 const char *tw_verify(const Code *code, const Scope *scope, const TypeInfo *type, uint32_t *word, int *references);
 
+/* Whether code that keeps all rules, and takes no slots for references, reads only what it has written: see
+   `closed.c`. 0 where that is not found out. */
+int tw_closed(const Code *code, const Scope *scope);
+
 #endif

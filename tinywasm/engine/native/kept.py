@@ -1,0 +1,143 @@
+"""Native code in a serialized module: of all functions whose code, without fuel, is found closed.
+
+Code from here is held to the verifier's rules like any other, when its function is first called, and to
+what `closed.c` says besides: it takes no slots for references and reads none that it has not written. What
+is refused is made anew from the body. So a forged file can make functions give wrong values, as other Wasm
+code in it could, and no more. Code with fuel is not kept: nothing tells that it pays for what it does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pkgutil
+import struct
+from array import array
+from contextlib import suppress
+from functools import cache
+from typing import Any
+
+from tinywasm.engine.native import _loop
+from tinywasm.engine.native.digest import DIGEST
+from tinywasm.engine.native.frame import NativeCode
+from tinywasm.errors import InternalError, StackExhausted
+from tinywasm.module import DecodedModule
+from tinywasm.validation import Context
+
+# What decides what code is made of a body.
+_SOURCES = (
+    *(("tinywasm.engine.ir", name) for name in ("build.py", "form.py")),
+    *(("tinywasm.engine.native", name) for name in ("frame.py", "patterns.py", "rare.py", "select.py")),
+)
+_OFFSET = struct.Struct("<Q")
+# Words, the frame's sizes, handlers, windows.
+_HEAD = struct.Struct("<8I")
+_HANDLER = struct.Struct("<3I")
+_CLAUSE = struct.Struct("<i4I")
+_WINDOW = struct.Struct("<2I")
+
+
+@cache
+def maker() -> str:
+    """Names the lowering that is here: code of another one is not taken."""
+    digest = hashlib.sha256(f"{DIGEST} {_loop.INTERFACE}".encode())
+    for package, name in _SOURCES:
+        # Without sources, the version that stands in the file has to do.
+        with suppress(OSError):
+            digest.update(pkgutil.get_data(package, name) or b"")
+    return digest.hexdigest()[:16]
+
+
+def pack(context: Context, syntax: DecodedModule) -> bytes:
+    """The code of the module's functions: where that of each begins, 0 for one without, then one by one."""
+    from tinywasm.engine.native.select import lower
+
+    scope = _loop.NativeScope(context)
+    offsets = array("Q", bytes(8 * len(syntax.functions)))
+    parts: list[bytes] = []
+    end = len(offsets) * 8
+    for number, function in enumerate(syntax.functions):
+        index = context.imported_funcs + number
+        try:
+            code = lower(context, index, function, metered=False)
+        except StackExhausted:
+            continue
+        if _loop.NativeCode(code, scope, context.funcs[index], f"function {index}").closed(scope):
+            offsets[number] = end
+            parts.append(_packed(code))
+            end += len(parts[-1])
+    return b"".join([b"".join(map(_OFFSET.pack, offsets)), *parts])
+
+
+def _packed(code: NativeCode) -> bytes:
+    count = len(code.words) // 16
+    sizes = (code.frame_slots, code.near_slots, code.param_slots, code.zeros, code.result_slots)
+    parts = [_HEAD.pack(count, *sizes, len(code.handlers), len(code.windows))]
+    parts += [code.words, struct.pack(f"<{count}I", *code.positions)]
+    for start, end, clauses in code.handlers:
+        parts.append(_HANDLER.pack(start, end, len(clauses)))
+        parts += [_CLAUSE.pack(*clause) for clause in clauses]
+    parts += [_WINDOW.pack(*window) for window in code.windows]
+    return b"".join(parts)
+
+
+def unpack(context: Context, packed: memoryview) -> None:
+    """Have the module take its code from what `pack` gave, or what somebody forged."""
+    shared(context).kept = packed
+
+
+def shared(context: Context) -> Any:
+    """What the instances of a module share, made for the first."""
+    made = context.compiled.get("native")
+    if made is None:
+        # In one step: another thread may have made one meanwhile.
+        made = context.compiled.setdefault("native", _loop.NativeModule(context))
+    return made
+
+
+def taken(context: Context, index: int) -> Any:
+    """The `_loop.NativeCode` of a function of the module, where good code is kept, else None."""
+    module = shared(context)
+    number = index - context.imported_funcs
+    if module.kept is None or number >= len(module.kept) // 8:
+        return None
+    (offset,) = _OFFSET.unpack_from(module.kept, number * 8)
+    if offset == 0:
+        return None
+    try:
+        code = _unpacked(module.kept, offset)
+        made = _loop.NativeCode(code, module.scope, context.funcs[index], f"function {index}")
+    except (struct.error, OverflowError, ValueError, InternalError):
+        return None
+    return made if made.closed(module.scope) else None
+
+
+def _unpacked(packed: memoryview, pos: int) -> NativeCode:
+    """Raises `struct.error` or `ValueError` where there is less than it says."""
+    count, frame, near, params, zeros, results, handler_count, window_count = _HEAD.unpack_from(packed, pos)
+    pos += _HEAD.size
+    positions = pos + count * 16
+    end = positions + count * 4
+    if end > len(packed):
+        raise ValueError("code that is cut off")
+    handlers: list[list[Any]] = []
+    windows: list[tuple[int, int]] = []
+    code = NativeCode(
+        bytes(packed[pos:positions]),
+        packed[positions:end].cast("I"),
+        *(frame, near, params, zeros, results),
+        handlers,
+        windows,
+    )
+    pos = end
+    for _ in range(handler_count):
+        start, last, clause_count = _HANDLER.unpack_from(packed, pos)
+        clauses = []
+        pos += _HANDLER.size
+        for _ in range(clause_count):
+            clauses.append(list(_CLAUSE.unpack_from(packed, pos)))
+            pos += _CLAUSE.size
+        handlers.append([start, last, clauses])
+    for _ in range(window_count):
+        windows.append(_WINDOW.unpack_from(packed, pos))
+        pos += _WINDOW.size
+    return code
