@@ -77,6 +77,7 @@ _RECEIVE_SIZE = 1 << 18
 _RESERVES = (32 << 20, 24 << 20, 16 << 20, 8 << 20)
 """Bytes that are kept from a request for the channel: the first of these that is to be had."""
 
+_UNSHARED = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 _SILENT = "the client is silent"
 
 
@@ -229,8 +230,10 @@ class EnclaveServer:
         reserve = _reserve()
         if reserve is None:
             return ErrorReply(ErrorCode.LIMIT_EXCEEDED, "the enclave's memory is exhausted")
-        with reserve:
+        try:
             return self._application.handle(request, number)
+        finally:
+            reserve.close()
 
     def _wait_for_data(self) -> bytes:
         self._waiting = True
@@ -284,9 +287,12 @@ def _reserve() -> mmap.mmap | None:
     It is never written to, and counts towards the limit only. What a program keeps may leave a part of it,
     which has to do then, so that the program can be made to let go, or replaced.
     """
+    # Every call waits for this: no context managers, and flags that are worked out once.
     for size in _RESERVES:
-        with contextlib.suppress(OSError):
-            return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        try:
+            return mmap.mmap(-1, size, _UNSHARED)
+        except OSError:
+            continue
     return None
 
 
