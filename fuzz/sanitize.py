@@ -6,8 +6,8 @@ Builds the package with instrumented extensions in build/sanitize and runs there
 it is found, and again with small windows (`small_windows`); the tests of the engines and of the host's
 relay; mutants, which try the validator's C code as well; changed native code; N generated modules on both
 engines; a random user of the API; and the generated modules again, and the suite's garbage collection, with a
-collection at every allocation. The first finding ends it, with the sanitizer's report. Memory that the extensions' own C code
-allocated and lost is reported at the end.
+collection at every allocation. The first finding ends it, with the sanitizer's report. Memory that
+the extensions' own C code allocated and lost is reported at the end.
 """
 
 from __future__ import annotations
