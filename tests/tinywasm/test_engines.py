@@ -186,14 +186,6 @@ def test_tables_and_globals_belong_to_one_store(native: str) -> None:
             Raw(native, f'(module (import "m" "{name}" {what}))', {"m": {name: first.exports[name]}})
 
 
-def test_objects_of_the_other_engine_are_refused(native: str) -> None:
-    text = '(module (memory (export "x") 1) (global (export "y") i32 (i32.const 1)) (tag (export "z")))'
-    first = Raw("python", text)
-    for name, what in [("x", "(memory 1)"), ("y", "(global i32)"), ("z", "(tag)")]:
-        with pytest.raises(LinkError, match="another engine made"):
-            Raw(native, f'(module (import "m" "{name}" {what}))', {"m": {name: first.exports[name]}})
-
-
 def test_references_that_go_with_their_store(native: str) -> None:
     """The store, its segments and the references in them are garbage together, freed in any order."""
 

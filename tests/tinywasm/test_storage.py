@@ -11,7 +11,7 @@ from greenlet import getcurrent, greenlet
 
 import tinywasm
 from tests.engines import ENGINES
-from tinywasm import Config, Engine, Instance, Module, Store, Trap, TrapCode, WasmError
+from tinywasm import Config, Engine, Instance, LinkError, Module, Store, Trap, TrapCode, WasmError, raw
 from tinywasm.engine import backend
 from tinywasm.instance import instantiate_with
 from tinywasm.matching import define
@@ -67,6 +67,39 @@ def test_a_table_grows(store: Store) -> None:
     assert table.type == TableType(FUNCREF, Limits(1, 3))
     with pytest.raises(Trap, match="out of bounds"):
         table.get(2)
+
+
+MADE = """
+(module
+  (memory (export "memory") 1) (table (export "table") 1 funcref) (global (export "global") i32 (i32.const 1))
+  (tag (export "tag")) (func (export "func")))"""
+IMPORTS = {
+    "memory": "(memory 1)",
+    "table": "(table 1 funcref)",
+    "global": "(global i32)",
+    "tag": "(tag)",
+    "func": "(func)",
+}
+
+
+def importing(store: Store, other: Store, kind: str) -> None:
+    """Import what lives in another store, past the handles, which are refused before."""
+    extern = raw.instantiate(other, Module(other.engine, MADE), {}).exports[kind]
+    module = Module(store.engine, f'(module (import "m" "x" {IMPORTS[kind]}))')
+    raw.instantiate(store, module, {"m": {"x": extern}})
+
+
+@pytest.mark.skipif(len(ENGINES) < 2, reason="needs two engines")
+@pytest.mark.parametrize("kind", IMPORTS)
+def test_what_another_engine_made_is_refused(store: Store, kind: str) -> None:
+    (name,) = set(ENGINES) - {store.engine.config.engine}
+    with pytest.raises(LinkError, match="of another store" if kind == "func" else "another engine made"):
+        importing(store, Store(Engine(Config(engine=name))), kind)
+
+
+def test_a_function_of_another_store_is_refused(store: Store) -> None:
+    with pytest.raises(LinkError, match="a function of another store"):
+        importing(store, Store(store.engine), "func")
 
 
 # Each element is a million bytes that only the segment holds.
@@ -193,7 +226,7 @@ def test_a_failed_instance_leaves_the_store_free(engine: Engine) -> None:
     for text, error in (
         ('(module (memory 1) (data (i32.const 65536) "a"))', Trap),
         ("(module (func $f unreachable) (start $f))", Trap),
-        ('(module (import "" "" (func)))', tinywasm.LinkError),
+        ('(module (import "" "" (func)))', LinkError),
     ):
         with pytest.raises(error):
             Instance(store, Module(engine, text), [])

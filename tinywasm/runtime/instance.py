@@ -61,7 +61,7 @@ class ModuleInstance(ABC):
         return exports
 
     def add(self, extern: Extern) -> None:
-        """Append to the index space of its kind."""
+        """Append to the index space of its kind. Raises `LinkError` for what the store cannot use."""
         space = self.space(extern.kind)
         if space:
             space.append(extern)

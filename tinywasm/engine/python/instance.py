@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from tinywasm.errors import LinkError
 from tinywasm.module import DecodedModule
+from tinywasm.runtime.func import FuncInstance
+from tinywasm.runtime.globals import GlobalInstance
+from tinywasm.runtime.heap import TagInstance
 from tinywasm.runtime.instance import ModuleInstance
+from tinywasm.runtime.memory import MemoryInstance
+from tinywasm.runtime.storage import Extern
 from tinywasm.runtime.store import Store
+from tinywasm.runtime.table import TableInstance
 from tinywasm.validation import Context
 
+_OURS = (GlobalInstance, MemoryInstance, TableInstance, TagInstance)
 # Of each instance the same, since instances are many.
 _NOTHING: Any = ()
 
@@ -22,6 +30,15 @@ class PythonModuleInstance(ModuleInstance):
         super().__init__(store, syntax, context)
         self.datas: list[bytes] = _NOTHING
         self.elems: list[list[Any]] = _NOTHING
+
+    def add(self, extern: Extern) -> None:
+        """Raises `LinkError` for what another engine made, and for functions of another store."""
+        if isinstance(extern, FuncInstance):
+            if extern.module is not None and extern.module.store is not self.store:
+                raise LinkError("incompatible import: a function of another store")
+        elif not isinstance(extern, _OURS):
+            raise LinkError(f"incompatible import: a {extern.kind} that another engine made")
+        super().add(extern)
 
     def set_segments(self, datas: list[bytes], elems: list[list[Any]]) -> None:
         self.datas, self.elems = datas, list(elems)
