@@ -1,7 +1,9 @@
 """Sabotages of the lowering: each takes away or turns around one thing that it sees to.
 
-What is not here only makes code faster or smaller where it holds, is a limit that takes a million of
-something, or gives a position to what never traps.
+What is not here only makes code faster or smaller where it holds, chooses one of several slots or bases that
+do as well, is a limit that takes a million of something or more slots than 16 bits number, puts a barrier
+behind a word that is never taken back, says once more that code has ended, or gives a position to what never
+traps.
 """
 
 from __future__ import annotations
@@ -265,7 +267,6 @@ _SELECT = {
     ],
     "slot": [
         ("SCRATCH + 2 * scratch - self.base", "SCRATCH + scratch - self.base"),
-        ("SCRATCH + 2 * scratch - self.base", "SCRATCH + 2 * scratch"),
         ("SCRATCH + 2 * scratch - self.base", "2 * scratch - self.base"),
         ("if 0 <= slot <= 0xFFFF:", "if True:"),
         ("1 + (place >> 2 & 1)", "1"),
@@ -273,7 +274,6 @@ _SELECT = {
     "target": [
         ("if 0 <= slot <= 0xFFFF:", "if True:"),
         ("1 + (place >> 2 & 1)", "1"),
-        ("self.here + SCRATCH", "self.here"),
     ],
     "put_constant": [("if self.kinds[number] == CONST_V128:", "if False:")],
     "move": [
@@ -287,16 +287,13 @@ _SELECT = {
         ("slot += 1 + (place >> 2 & 1)", "slot += 1"),
     ],
     "find_entries": [("self.first + self.code[start + BASE]", "self.first")],
-    "window": [("if windows > 0 else 0", "if windows > 1 else 0")],
     "shift": [
         ("if not self.ended:", "if True:"),
         ("self.highest = max(self.highest, base)", "pass"),
-        ("self.barrier = self.size", "pass"),
         ("self.windows.append((self.size, base))", "pass"),
     ],
     "record": [
         ("if self.deep and row != BLOCK:", "if False:"),
-        ("if self.deep and row != BLOCK:", "if self.deep:"),
         ("self.here = self.first + code[start + 2]", "self.here = self.first"),
         ("self.owed = None", "pass"),
         ("self.position = code[start + 1]", "pass"),
@@ -308,14 +305,11 @@ _SELECT = {
         ("self.ended = False", "pass"),
         ("if code[start + 4] != self.region:", "if False:"),
         ("if code[start + 5]:", "if False:"),
-        ("if code[start + 5]:", "if True:"),
         ("self.barrier = self.size", "pass"),
-        ("if self.metered:", "if self.metered and code[start + 8]:"),
     ],
     "enter_region": [
         ("if region > old:", "if region >= 0:"),
         ("self.regions[old] = self.regions[old][0], self.size", "pass"),
-        ("self.regions[each] = self.size, self.size", "self.regions[each] = self.size, self.size + 1"),
         ("self.region = region\n", "pass\n"),
         ("entered.append(region)", "pass"),
     ],
@@ -325,7 +319,7 @@ _SELECT = {
         ("self.first + clause.height", "self.first"),
     ],
     "resolve": [("(immediate >> 32 << 32) |", "")],
-    "jump": [("if self.deep:", "if False:"), ("self.ended = True", "pass")],
+    "jump": [("if self.deep:", "if False:")],
     "test": [
         ("if self.deep and self.window(self.entries[block]) != self.base:", "if False:"),
         ("_WHEN if when else _UNLESS", "_WHEN"),
@@ -333,8 +327,6 @@ _SELECT = {
     ],
     "test_afar": [
         ("_UNLESS if when else _WHEN", "_UNLESS"),
-        ("        self.barrier = self.size\n        self.jump", "        self.jump"),
-        ("        self.ended = True\n", ""),
         ("        self.ended = False\n", ""),
         ("        self.shift(base)\n", ""),
         ("        self.ended = False\n        self.barrier = self.size", "        self.ended = False"),
