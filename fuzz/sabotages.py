@@ -329,14 +329,11 @@ _SELECT = {
         ("_UNLESS if when else _WHEN", "_UNLESS"),
         ("        self.ended = False\n", ""),
         ("        self.shift(base)\n", ""),
-        ("        self.ended = False\n        self.barrier = self.size", "        self.ended = False"),
     ],
     "branch_table": [
         ("if not self.deep:", "if True:"),
-        ("self.ended = True\n                self.shift", "self.shift"),
         ("self.shift(base)", "pass"),
         ("                self.ended = False\n", ""),
-        ("self.barrier = reached[block] = self.size", "reached[block] = self.size"),
     ],
     "branch_reference": [
         ("row == BRANCH_NON_NULL, block", "True, block"),

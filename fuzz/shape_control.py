@@ -285,6 +285,24 @@ def leave(b: Body) -> None:
     cut_off(b)
 
 
+def _table_of_heights(b: Body) -> None:
+    """A table whose labels are at several heights."""
+    count = 2 + int(b.random() * 2)
+    for _ in range(count):
+        b.open("block", ())
+        if b.random() < 0.7:
+            b.operand(b.pick_type())
+    b.operand(I32)
+    labels = tuple(int(b.random() * count) for _ in range(int(b.random() * 4)))
+    b.emit_row(BY_NAME["br_table"][0], (labels, int(b.random() * count)))
+    cut_off(b)
+    for _ in range(count):
+        b.finish(())
+        b.close(())
+        if b.random() < 0.5:
+            b.between()
+
+
 def tail_call(b: Body) -> None:
     """A call instead of a return, where some callee returns the same; else just a return."""
     results = b.labels[0].types
@@ -442,4 +460,6 @@ def structured(b: Body, results: tuple[ValType, ...]) -> None:
 _STRUCTURED: list[Callable[[Body, tuple[ValType, ...]], None]] = [
     _block, _if_else, _if_else, _if_else, _loop, _loop, _try_table,
 ]  # fmt: skip
-STATEMENTS: list[Callable[[Body], None]] = [*[_branch_if] * 4, _on_null, _on_cast, _moved, _joined, _joined]
+STATEMENTS: list[Callable[[Body], None]] = [
+    *[_branch_if] * 4, _on_null, _on_cast, _moved, _joined, _joined, _table_of_heights,
+]  # fmt: skip
