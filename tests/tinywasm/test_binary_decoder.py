@@ -35,7 +35,7 @@ LENGTHS = "function and code section have inconsistent lengths"
 DATA_LENGTHS = "data count and data section have inconsistent lengths"
 
 HEADERS = [
-    ("", END, 0),
+    ("", "unexpected end: the module is empty", 0),
     ("00 61 73", END, 3),
     ("01 61 73 6d 01 00 00 00", "magic header not detected", 0),
     ("00 61 73 6d 01 00 00", END, 7),

@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from tinywasm.cli import main
+from tinywasm.engine import IMPLEMENTATIONS
 
 COMMANDS = ["run", "validate", "wat2wasm", "wasm2wat", "inspect", "objdump", "wast", "repl", "completion"]
 
@@ -20,7 +21,7 @@ def script(shell: str, capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_every_command_and_its_options_are_there(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     text = script(shell, capsys)
-    for word in [*COMMANDS, "max-memory", "auto python native", "bash fish zsh"]:
+    for word in [*COMMANDS, "max-memory", " ".join(["auto", *IMPLEMENTATIONS]), "bash fish zsh"]:
         assert word in text
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import tinywasm
-from tests.engines import ENGINES
+from tests.engines import ENGINES, needs_views
 from tinywasm import Config, Engine, Limits, Memory, MemoryType, Store
 from tinywasm.runtime import space
 
@@ -219,6 +219,7 @@ def test_an_instance_that_does_not_fit_ends_in_an_error(engine: str, monkeypatch
     assert child(engine, NO_ROOM) == "{0, 1}\n" * 2
 
 
+@needs_views
 def test_very_many_memories_share_mappings(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(space, "_most_apart", -1)
     store = Store(Engine(Config(engine=engine)))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import tinywasm
+from tests.engines import needs_views
 from tinywasm import (
     Func,
     FuncType,
@@ -38,9 +39,6 @@ MODULE = """
   (func (export "grow_table") (param i32) (result i32) (table.grow (ref.null func) (local.get 0))))
 """
 # Before Python 3.12 only an extension's class can offer the buffer protocol.
-buffers = pytest.mark.skipif(
-    sys.version_info < (3, 12) and not native_available, reason="needs Python 3.12 or the native engine"
-)
 
 
 @pytest.fixture
@@ -48,7 +46,7 @@ def exports(store: Store) -> tinywasm.Exports:
     return tinywasm.instantiate(MODULE, store=store).exports
 
 
-@buffers
+@needs_views
 def test_numpy_views_share_the_bytes_and_survive_growth(store: Store, exports: tinywasm.Exports) -> None:
     view = np.frombuffer(exports.memory, dtype=np.uint8)
     assert view.size == 65536 and view.flags.writeable
@@ -64,7 +62,7 @@ def test_numpy_views_share_the_bytes_and_survive_growth(store: Store, exports: t
     assert memoryview(exports.memory).nbytes == 9 * 65536
 
 
-@buffers
+@needs_views
 def test_a_view_keeps_the_bytes_alive(make_store: Any) -> None:
     view = np.frombuffer(tinywasm.instantiate(MODULE, store=make_store()).exports.memory, dtype=np.uint8)
     gc.collect()
@@ -266,7 +264,7 @@ print("done")
 """
 
 
-@buffers
+@needs_views
 @pytest.mark.parametrize("engine", ["python", *["native"] * native_available])
 def test_views_in_garbage_are_collected(engine: str) -> None:
     # In a process of its own, which a fault would end.

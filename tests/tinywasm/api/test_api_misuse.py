@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import tinywasm
+from tests.engines import needs_views
 from tinywasm import (
     Caller,
     Engine,
@@ -126,6 +127,7 @@ def test_a_reference_type_of_a_module_is_copied_as_itself(exports: tinywasm.Expo
     assert "undefined" in repr(undefined)
 
 
+@needs_views
 def test_public_classes_are_subclassed(make_store: Any) -> None:
     class MyStore(Store):
         pass
