@@ -249,7 +249,7 @@ _SELECT = {
         ("(made & _HALF)", "made"),
         ("made += sources[HIGH[number]]", "pass"),
         ("c & 0xFFFF, made", "c, made"),
-        ("_signed_half(sources[HIGH[number]]) << 32", "0"),
+        ("_signed_half(sources[HIGH[number]]) * _UP", "0"),
     ],
     "join": [
         ("last <= self.barrier", "last < 1"),
@@ -318,7 +318,7 @@ _SELECT = {
         ("range(len(self.regions) - 1, -1, -1)", "range(len(self.regions))"),
         ("self.first + clause.height", "self.first"),
     ],
-    "resolve": [("(immediate >> 32 << 32) |", "")],
+    "resolve": [("(immediate & ~_HALF) |", "")],
     "jump": [("if self.deep:", "if False:")],
     "test": [
         ("if self.deep and self.window(self.entries[block]) != self.base:", "if False:"),
@@ -374,7 +374,7 @@ _SELECT = {
     ],
     "in_row": [
         ("height += 1 + (place >> 2 & 1)", "height += 1"),
-        ("both |= _signed_half(record.second) << 32", "pass"),
+        ("both |= _signed_half(record.second) * _UP", "pass"),
         ("0, self.metered, both", "0, 1, both"),
         ("0, self.metered, both", "0, 0, both"),
         ('self.ended = instruction.name == "throw"', "pass"),

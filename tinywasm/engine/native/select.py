@@ -146,7 +146,8 @@ _WIDE_GET, _WIDE_SET, _WIDE_SHIFT = OPCODES["wide_get"], OPCODES["wide_set"], OP
 _WIDE_MEMORY, _WIDE_LEAVE = OPCODES["wide_memory"], OPCODES["wide_leave"]
 _JUMP, _BR_TABLE, _WHEN, _UNLESS = (OPCODES[n] for n in ("jump", "br_table", "branch_if", "branch_unless"))
 _REF_TEST = OPCODES["ref_test"]
-_HALF, _SIGN = (1 << 32) - 1, 1 << 31
+# C does not say what the shift of a negative number is: it is multiplied by `_UP` instead.
+_HALF, _SIGN, _UP = (1 << 32) - 1, 1 << 31, 1 << 32
 _FUEL, _COUNTS, _GLOBAL_GET128 = OPCODES["fuel"], OPCODES["count"], OPCODES["global_get128"]
 _RETURN0, _RETURN1, _RETURN_N = OPCODES["return0"], OPCODES["return1"], OPCODES["return_n"]
 _WITH_SHUFFLE = next(row.ordinal for row in TABLE if row.name == "i8x16.shuffle")
@@ -304,7 +305,7 @@ class Selector:
         sources[A2], sources[B2], sources[C2], sources[I2] = a, b, c, i2
         made = sources[LOW[number]]
         if WAY[number] == HALVES:
-            made = (made & _HALF) | _signed_half(sources[HIGH[number]]) << 32
+            made = (made & _HALF) | _signed_half(sources[HIGH[number]]) * _UP
         elif WAY[number] == SUM:
             made += sources[HIGH[number]]
         a, b, c = sources[FIELD_A[number]], sources[FIELD_B[number]], sources[FIELD_C[number]]
@@ -513,7 +514,7 @@ class Selector:
         for word in self.branches:
             immediate = self.high[word]
             distance = self.starts[immediate & 0xFFFFFFFF] - word
-            self.high[word] = (immediate >> 32 << 32) | (distance & 0xFFFFFFFF)
+            self.high[word] = (immediate & ~_HALF) | (distance & _HALF)
 
     def jump(self, block: int) -> None:
         if self.deep:
@@ -707,7 +708,7 @@ class Selector:
         # Two indices take a half of the immediate each.
         both = record.immediate
         if len(instruction.immediates) == 2:
-            both |= _signed_half(record.second) << 32
+            both |= _signed_half(record.second) * _UP
         # Field c: whether the work that the operands determine is paid for.
         self.emit(WORDS[row], slot, 0, self.metered, both if instruction.name != "array.copy" else 0)
         self.ended = instruction.name == "throw"
