@@ -1,5 +1,7 @@
 """The optional extensions; everything else about the distribution stands in setup.cfg."""
 
+import os
+
 from setuptools import Extension, setup
 
 try:
@@ -8,6 +10,8 @@ except ImportError:
     print("tinywasm: Cython is not here, building without the native engine and all else that is in C")
     extensions = []
 else:
+    # The compiler heeds the last level that it is given, and CFLAGS come before what stands here.
+    optimize = [] if "-O" in os.environ.get("CFLAGS", "") else ["-O2"]
     native = "tinywasm/engine/native/"
     validation = "tinywasm/validation/"
     extensions = cythonize(
@@ -17,7 +21,7 @@ else:
                 sources=[validation + "_bodies.pyx", validation + "bodies.c"],
                 depends=[validation + "bodies.h", validation + "operands.h"],
                 include_dirs=[validation],
-                extra_compile_args=["-O2"],
+                extra_compile_args=optimize,
             ),
             Extension(
                 "tinywasm.engine.native._loop",
@@ -43,7 +47,7 @@ else:
                 ],
                 include_dirs=[native],
                 extra_compile_args=[
-                    "-O2",
+                    *optimize,
                     "-ffp-contract=off",
                     "-fno-math-errno",
                     "-fno-trapping-math",
@@ -57,13 +61,13 @@ else:
             Extension(
                 "tinywasm.engine.ir.build",
                 sources=["tinywasm/engine/ir/build.py"],
-                extra_compile_args=["-O2"],
+                extra_compile_args=optimize,
             ),
             Extension(
-                "tinywasm.engine.native.select", sources=[native + "select.py"], extra_compile_args=["-O2"]
+                "tinywasm.engine.native.select", sources=[native + "select.py"], extra_compile_args=optimize
             ),
-            Extension("schannel._fast", sources=["channel/schannel/_fast.pyx"], extra_compile_args=["-O2"]),
-            Extension("wasm_host._pump", sources=["host/wasm_host/_pump.pyx"], extra_compile_args=["-O2"]),
+            Extension("schannel._fast", sources=["channel/schannel/_fast.pyx"], extra_compile_args=optimize),
+            Extension("wasm_host._pump", sources=["host/wasm_host/_pump.pyx"], extra_compile_args=optimize),
         ],
         language_level=3,
     )

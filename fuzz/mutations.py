@@ -73,7 +73,11 @@ _EDITS: list[_Edit] = [_flip, _overwrite, _lie, _insert, _delete, _repeat, _trun
 @st.composite
 def damaged_binaries(draw: st.DrawFn) -> bytes:
     """A module with up to four edits of its bytes."""
-    data = draw(binaries())
+    return damaged(draw, draw(binaries()))
+
+
+def damaged(draw: st.DrawFn, data: bytes) -> bytes:
+    """`data` with up to four edits."""
     for edit in draw(st.lists(st.sampled_from(_EDITS), min_size=1, max_size=_MAX_EDITS)):
         data = edit(draw, data)
     return data

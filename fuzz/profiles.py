@@ -1,20 +1,21 @@
-"""How many cases a run tries: `FUZZ_PROFILE` is `ci`, the default, or `nightly`.
-
-`FUZZ_MODULES` is the number of generated modules where another one is wanted.
-"""
+"""How many cases a run tries: `FUZZ_PROFILE` is `ci`, the default, `nightly`, or `sanitized`."""
 
 from __future__ import annotations
 
 import os
+from typing import TypeVar
 
 from hypothesis import HealthCheck, Phase, settings
 
+_PROFILES = ("ci", "nightly", "sanitized")
+# What is not said of `sanitized` is as with `ci`.
 _CASES = {"ci": 500, "nightly": 10_000}
-_ACCEPTANCE_CASES = {"ci": 300, "nightly": 10_000}
+_ACCEPTANCE_CASES = {"ci": 300, "nightly": 10_000, "sanitized": 150}
 # A nested case takes a good part of its second.
 _NESTED_CASES = {"ci": 30, "nightly": 500}
-_GENERATED_CASES = {"ci": 500, "nightly": 20_000}
-_WINDOWED_CASES = {"ci": 150, "nightly": 5_000}
+_PARSER_CASES = {"ci": 100, "nightly": 10_000, "sanitized": 1_000}
+_GENERATED_CASES = {"ci": 500, "nightly": 20_000, "sanitized": 150}
+_WINDOWED_CASES = {"ci": 150, "nightly": 5_000, "sanitized": 60}
 # Runs on each engine, and steps of each.
 _USER_RUNS = {"ci": (4, 400), "nightly": (60, 4000)}
 _ORACLE_CASES = {"ci": 150, "nightly": 5_000}
@@ -25,13 +26,14 @@ _CHANGED_MODULES = {"ci": 4, "nightly": 400}
 # Forged serialized modules.
 _FORGED = {"ci": 300, "nightly": 50_000}
 _SHAPE_ORACLE_MODULES = {"ci": 2, "nightly": 40}
+_Size = TypeVar("_Size")
 
 
-def _chosen(cases: dict[str, int]) -> int:
+def _chosen(sizes: dict[str, _Size]) -> _Size:
     profile = os.environ.get("FUZZ_PROFILE", "ci")
-    if profile not in cases:
-        raise ValueError(f"FUZZ_PROFILE is {profile!r}, not one of {', '.join(cases)}")
-    return cases[profile]
+    if profile not in _PROFILES:
+        raise ValueError(f"FUZZ_PROFILE is {profile!r}, not one of {', '.join(_PROFILES)}")
+    return sizes.get(profile, sizes["ci"])
 
 
 def _settings(cases: dict[str, int]) -> settings:
@@ -47,15 +49,15 @@ def _settings(cases: dict[str, int]) -> settings:
 
 cases = _settings(_CASES)
 acceptance_cases = _settings(_ACCEPTANCE_CASES)
+parser_cases = _chosen(_PARSER_CASES)
 nested_cases = _settings(_NESTED_CASES)
-_modules = os.environ.get("FUZZ_MODULES")
 windowed_cases = _settings(_WINDOWED_CASES)
 oracle_cases = _settings(_ORACLE_CASES)
-generated_cases = _settings(dict.fromkeys(_GENERATED_CASES, int(_modules)) if _modules else _GENERATED_CASES)
+generated_cases = _settings(_GENERATED_CASES)
 shape_modules = _chosen(_SHAPE_MODULES)
 changed_modules = _chosen(_CHANGED_MODULES)
 forged = _chosen(_FORGED)
 shape_oracle_modules = _chosen(_SHAPE_ORACLE_MODULES)
 # So that several processors take part.
-SHAPE_PARTS = 2 if shape_modules == _SHAPE_MODULES["ci"] else 40
-user_runs, user_steps = _USER_RUNS[os.environ.get("FUZZ_PROFILE", "ci")]
+SHAPE_PARTS = min(shape_modules // 2, 40)
+user_runs, user_steps = _chosen(_USER_RUNS)

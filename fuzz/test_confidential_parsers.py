@@ -6,7 +6,6 @@ They do so soon, in little memory, and without executing anything.
 from __future__ import annotations
 
 import ast
-import os
 import random
 import resource
 import time
@@ -17,10 +16,8 @@ import pytest
 
 import schannel
 from fuzz.end_inputs import every_target
+from fuzz.profiles import parser_cases
 from fuzz.target import Target, damage
-
-CASES = {"ci": 100, "nightly": 10_000}[os.environ.get("FUZZ_PROFILE", "ci")]
-"""Inputs of each parser."""
 
 TARGETS = list(every_target())
 MAX_SECONDS = 1.0
@@ -45,7 +42,7 @@ def test_seeds_get_through(target: Target) -> None:
 @each_target
 def test_damaged_input(target: Target) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for number in range(CASES):
+    for number in range(parser_cases):
         data = damage(random.Random(f"{target.name} {number}"), target.seeds)
         started = time.process_time()
         try:
@@ -56,7 +53,7 @@ def test_damaged_input(target: Target) -> None:
         if number % MEASURED == 0:
             assert _memory(target, data) < MAX_MEMORY + 8 * len(data), f"case {number}: {data.hex()}"
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    assert grown < 64 << 10, f"{CASES} inputs left {grown} KiB behind"
+    assert grown < 64 << 10, f"{parser_cases} inputs left {grown} KiB behind"
 
 
 def _memory(target: Target, data: bytes) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -27,7 +27,8 @@ _DEPTH = 100
 _MOST_LOCALS = (1 << 22) // _DEPTH
 
 
-def _engine(name: str) -> Engine:
+def engine_of(name: str) -> Engine:
+    """An engine with what the corpus needs, and with bounds on what a mutant may take."""
     return Engine(
         Config(
             engine=name,
@@ -54,12 +55,12 @@ def _shown(value: Any) -> str:
     return repr(value) if isinstance(value, int | bytes | None) else "reference"
 
 
-def _outcomes(name: str, data: bytes) -> Iterator[str]:
+def outcomes(name: str, data: bytes, load: Callable[[Engine, bytes], Module] = Module) -> Iterator[str]:
     """What instantiation and each exported function end with, and the fuel that is left."""
-    store = Store(_engine(name))
+    store = Store(engine_of(name))
     store.set_fuel(_FUEL)
     try:
-        module = Module(store.engine, data)
+        module = load(store.engine, data)
         instance = instantiate(store, module, {"spectest": spectest(backend(store), lambda line: None)})
     except WasmError as error:
         yield f"{type(error).__name__}: {error.message}"
@@ -86,7 +87,7 @@ def _call(store: Store, func: FuncInstance, number: int) -> str:
 @acceptance_cases
 @given(changed_modules())
 def test_mutants_run(data: bytes) -> None:
-    list(_outcomes("python", data))
+    list(outcomes("python", data))
 
 
 @pytest.mark.skipif(not native_available, reason="the native engine is not built")
@@ -94,10 +95,10 @@ def test_mutants_run(data: bytes) -> None:
 @given(changed_modules())
 def test_engines_agree(data: bytes) -> None:
     """All but modules with a function of which one engine holds fewer activations than the depth allows."""
-    expected = list(_outcomes("python", data))
+    expected = list(outcomes("python", data))
     assume(expected)
     assume(_locals(data) <= _MOST_LOCALS)
-    assert list(_outcomes("native", data)) == expected
+    assert list(outcomes("native", data)) == expected
 
 
 def _locals(data: bytes) -> int:
