@@ -188,7 +188,7 @@ def test_a_table_that_does_not_fit_is_told_so(engine: str) -> None:
 
 NO_ROOM = """
 import os
-segments = "(module (func) (elem func " + "0 " * 50_000 + "))"
+segments = "(module (func) (elem func " + "0 " * 200_000 + "))"
 sets = "(global.set 0 (i32.const 7))" * 12_000
 code = '(module (global (mut i32) (i32.const 0)) (func (export "f")' + sets + "))"
 # The stack of a call is kept for the next one.
