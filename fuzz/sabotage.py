@@ -184,17 +184,18 @@ def _attempt(cases: Sequence[Case | GeneratedCase], sabotage: Sabotage | None) -
     resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGVTALRM, signal.SIG_DFL)
-    apply(sabotage)
     engine = "python" if sabotage is not None and sabotage.module == "bind" else "native"
-    for case in cases:
-        signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
-        try:
+    try:
+        # Data that cannot be made of what is sabotaged is found as well.
+        apply(sabotage)
+        for case in cases:
+            signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
             different = case.difference(engine)
-        except Exception as error:
-            # Whatever the lowering raises where it should not.
-            return f"{type(error).__name__}: {error}"
-        if different:
-            return different
+            if different:
+                return different
+    except Exception as error:
+        # Whatever the lowering raises where it should not.
+        return f"{type(error).__name__}: {error}"
     return ""
 
 

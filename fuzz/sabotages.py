@@ -338,7 +338,6 @@ _SELECT = {
     "branch_reference": [
         ("row == BRANCH_NON_NULL, block", "True, block"),
         ("row == BRANCH_CAST, block", "True, block"),
-        ("self.here + SCRATCH + 2 - self.base", "self.here - self.base"),
     ],
     "test_plainly": [("if self.deep and self.window(self.entries[block]) != self.base:", "if False:")],
     "leave": [
@@ -346,7 +345,6 @@ _SELECT = {
         ("        if far:", "        if self.locals.far:"),
         ("self.locals.far + self.base", "self.base"),
         ("slots += 1 + (self.lists[index] >> 2 & 1)", "slots += 1"),
-        ("self.ended = True", "pass"),
     ],
     "instruction": [
         ("_GLOBAL_GET128 if wide else WORDS[row]", "WORDS[row]"),
@@ -370,14 +368,12 @@ _SELECT = {
         ("self.slot(value, LATER)", "self.slot(value, 0)"),
         ("min(memory, FAR_MEMORY)", "memory & 0xFFFF"),
         ("            self.emit(_WIDE_MEMORY, 0, 0, 0, memory)", "            pass"),
-        ("            self.barrier = self.size", "            pass"),
     ],
     "in_row": [
         ("height += 1 + (place >> 2 & 1)", "height += 1"),
         ("both |= _signed_half(record.second) * _UP", "pass"),
         ("0, self.metered, both", "0, 1, both"),
         ("0, self.metered, both", "0, 0, both"),
-        ('self.ended = instruction.name == "throw"', "pass"),
         ("if record.result & 3 == LOCAL", "if False"),
     ],
     "cast": [("| ref.nullable << 32", "")],

@@ -17,6 +17,8 @@ pytestmark = pytest.mark.skipif(
 HARMFUL = Sabotage("ir.build", "assign", "while self.topmost[local] >= 0:", "while False:")
 # The python engine has the parameters alone as locals.
 HARMFUL_TO_PYTHON = Sabotage("bind", "bind", "default_value(type)] * count", "default_value(type)] * 0")
+# There is no such word, as is seen when the tables are made.
+IMPOSSIBLE = Sabotage("native.rare", "", 'OPCODES["wide_memory"]', 'OPCODES["no_such_word"]')
 # A comment is not missed.
 HARMLESS = Sabotage("ir.build", "assign", "operands that stand for its old value", "operands")
 
@@ -25,6 +27,7 @@ def test_the_harmful_ones_are_found_and_the_harmless_one_is_not() -> None:
     cases = [case for case, _ in zip(sabotage.cases(), range(2), strict=False)]
     assert "generate(0), native" in sabotage.found_by(cases, HARMFUL)
     assert "IndexError" in sabotage.found_by(cases, HARMFUL_TO_PYTHON)
+    assert "no_such_word" in sabotage.found_by(cases, IMPOSSIBLE)
     assert sabotage.found_by(cases, HARMLESS) == ""
 
 
