@@ -58,10 +58,13 @@ else:
                     "-fno-code-hoisting",
                 ],
             ),
-            Extension(
-                "tinywasm.engine.ir.build",
-                sources=["tinywasm/engine/ir/build.py"],
-                extra_compile_args=optimize,
+            *(
+                Extension(
+                    f"tinywasm.engine.ir.{name}",
+                    sources=[f"tinywasm/engine/ir/{name}.py"],
+                    extra_compile_args=optimize,
+                )
+                for name in ("operands", "build")
             ),
             Extension(
                 "tinywasm.engine.native.select", sources=[native + "select.py"], extra_compile_args=optimize

@@ -34,7 +34,8 @@ SEEDS = [49, *range(1 + len(SUBJECTS) // FUNCTIONS)]
 ROUNDS = 12
 _ENGINE = "tinywasm/engine"
 _LOWERING = ",".join(
-    f"{_ENGINE}/{name}.py" for name in ("bind", "ir/build", "native/frame", "native/rare", "native/select")
+    f"{_ENGINE}/{name}.py"
+    for name in ("bind", "ir/build", "ir/operands", "ir/rare", "native/frame", "native/rare", "native/select")
 )
 # Coverage sees the lines of sources.
 _RUN = ("fuzz.uncompiled", "fuzz.reach", "run")

@@ -39,7 +39,16 @@ from tinywasm.instance import Module
 from tinywasm.types import FuncType
 
 # The modules that lower, each after those from which it imports names.
-MODULES = ("native.frame", "native.patterns", "ir.build", "native.rare", "native.select", "bind")
+MODULES = (
+    "native.frame",
+    "native.patterns",
+    "ir.operands",
+    "ir.rare",
+    "ir.build",
+    "native.rare",
+    "native.select",
+    "bind",
+)
 # Modules in which nearly everything is found: one has far memories, and some are of `generator`. Then so many
 # that each subject comes up often.
 FIRST_SEEDS, FIRST_GENERATED = (0, 1, 49), 6
@@ -152,7 +161,7 @@ def apply(sabotage: Sabotage | None) -> None:
         check(code, len(signature.params) + sum(count for count, _ in function.locals))
         return code
 
-    if sabotage is None or sabotage.module == "ir.build":
+    if sabotage is None or sabotage.module.startswith("ir."):
         build["build"] = checked
     vars(native).update(lower=select["lower"], lower_constant=select["lower_constant"])
     bind = vars(_module("bind"))

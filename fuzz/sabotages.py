@@ -29,136 +29,140 @@ class Sabotage(NamedTuple):
 
 
 # By module and function: what is there, and what takes its place.
+_OPERANDS = {
+    "emit": [("self.position, self.height", "self.position, self.height + 1"), ("self.position,", "0,")],
+    "push": [("if height > self.highest:", "if False:"), ("1 + (place >> 2 & 1)", "1")],
+    "reach": [("if height > len(self.places):", "if False:")],
+    "pop": [("1 - (place >> 2 & 1)", "1")],
+    "cut": [("if self.settled > height:", "if False:")],
+    "settle": [
+        ("| (place & WIDE)", ""),
+        ("if place & 3:", "if place & 3 == LOCAL:"),
+        ("height -= 1 + (place >> 2 & 1)", "height -= 1"),
+    ],
+    "settle_top": [("for _ in range(count):", "for _ in range(min(count, 1)):")],
+    "settle_locals": [
+        ("place == which or", ""),
+        ("or (which == NOWHERE and place & 3 == LOCAL)", ""),
+        ("height -= 1 + (place >> 2 & 1)", "height -= 1"),
+        ("while height > self.settled:", "while height > self.settled + 1:"),
+        ("self.settled = self.height", "self.settled = self.height + 1"),
+    ],
+    "assign": [
+        ("self.made == self.size and", ""),
+        (" and self.code[self.size - STRIDE + 3] == place", ""),
+        ("self.made = -1", "pass"),
+        ("if self.height > self.settled:", "if False:"),
+        ("if self.height - self.settled <= form.UNSETTLED else NOWHERE", ""),
+    ],
+    "withdraw": [
+        ("self.made != self.size or", ""),
+        ("or self.code[start + 3] != place", ""),
+        ("self.size = start", "pass"),
+        ("self.position = self.code[start + 1]", "pass"),
+        ("del code[start:]", "pass"),
+    ],
+    "take": [("places.reverse()", "pass")],
+}
 _BUILD = {
-    "": [("bytes([type is V128]) * count", "bytes([type is V128])")],
+    "": [
+        ("bytes([_local(type)]) * count", "bytes([_local(type)])"),
+        ("self.carried = params if shape == LOOP else results", "self.carried = results"),
+        ("self.extent = sum(self.carried)", "self.extent = len(self.carried)"),
+    ],
+    "widths": [("if V128 in types else", "if False else")],
+    "_local": [("LOCAL | WIDE", "LOCAL")],
     "build": [
-        ("label.results = label.carried = results", "label.results = label.carried = results[:1]"),
+        ("-1, (), results)", "-1, (), results[:1])"),
         ("self.begin(self.new_block(), True)", "self.begin(self.new_block(), False)"),
+        ("        self.charge()\n", ""),
     ],
-    "leb": [("value |= part << shift", "value |= part")],
-    "signed_leb": [
-        ("if byte & 64 and shift < 64", "if byte & 64 and shift < 63"),
-        ("if byte & 64 and shift < 64", "if byte & 64 and shift < 35"),
-        ("if byte & 64 and shift < 64", "if shift < 64"),
+    "leb": [("if byte < 128:", "if True:")],
+    "long_leb": [
+        ("weight <<= 7", "pass"),
+        ("value - weight if signed and byte & 64 else value", "value"),
+        ("value - weight if signed and byte & 64", "value - weight if byte & 64"),
+        ("if pos - start > 9:", "if False:"),
     ],
+    "opcode": [("code - FIRST_PREFIX) * PREFIXED", "code - FIRST_PREFIX) * 0")],
     "memory_argument": [
-        ("self.leb() if flags & 64 else 0", "self.leb() * 0 if flags & 64 else 0"),
+        ("if flags < 64 and offset < 128:", "if offset < 128:"),
+        ("if flags < 64 and offset < 128:", "if flags < 64:"),
+        ("                self.memory = self.leb()", "                self.leb()"),
         ("self.memory |= number << 32", "self.memory |= 0"),
-    ],
-    "emit": [
-        ("self.last = -1", "pass"),
-        ("code[start + 2] = self.height", "code[start + 2] = self.height + 1"),
-        ("code[start + 1] = self.position", "pass"),
     ],
     "begin": [
         ("if head:", "if True:"),
         ("self.dead = False", "pass"),
         ("NOWHERE, self.region, head", "NOWHERE, -1, head"),
+        ("self.head = self.size", "pass"),
+        ("            self.position = self.following()\n", ""),
     ],
-    "count": [("if not code[start + 8]:", "if True:"), ("code[start + 8] += 1", "code[start + 8] = 1")],
-    "push": [("if self.height > self.highest:", "if False:")],
-    "push_local": [
-        ("self.below[depth] = self.topmost[local]", "self.below[depth] = _NO_LOCAL"),
-        ("self.topmost[local] = depth", "pass"),
-        ("if local >= self.followed:", "if False:"),
-    ],
-    "pop": [
-        ("if self.settled > depth:", "if False:"),
-        ("self.topmost[place >> 3] = self.below[depth]", "pass"),
-        ("self.topmost[place >> 3] = self.below[depth]", "self.topmost[place >> 3] = _NO_LOCAL"),
-    ],
-    "settle": [
-        ("self.topmost[place >> 3] = self.below[depth]", "pass"),
-        ("self.topmost[place >> 3] = self.below[depth]", "self.topmost[place >> 3] = _NO_LOCAL"),
-        ("| (place & 4)", ""),
-    ],
-    "settle_top": [("self.depth - 1 - count", "self.depth - count")],
-    "settle_locals": [
-        ("if self.places[depth] & 3 == LOCAL:", "if False:"),
-        ("self.settled - 1, -1", "self.settled, -1"),
-        ("self.settled = self.depth", "self.settled = self.depth + 1"),
-    ],
-    "assign": [
-        ("self.topmost[local] < 0 and", ""),
-        ("and self.last >= 0:", ":"),
-        ("if self.code[start + 3] == place:", "if True:"),
-        ("                    self.last = -1\n", ""),
-        ("while self.topmost[local] >= 0:", "if self.topmost[local] >= 0:"),
-        ("while self.topmost[local] >= 0:", "while False:"),
-    ],
-    "reset": [("while self.depth > label.depth:", "while False:")],
-    "in_place": [
-        ("return False", "return True"),
-    ],
+    "following": [(">= END:", "> OTHERWISE:")],
+    "charge": [("self.fuel = 0", "pass")],
+    "reset": [("self.cut(label.height)", "pass")],
+    "in_place": [("return False", "return True"), ("here += width", "here += 1")],
     "branch": [
-        ("self.height = self.heights[self.depth - count]", "pass"),
-        ("self.height = height\n", "pass\n"),
-        ("if self.places[depth] != target:", "if self.places[depth] & 7 != target & 7:"),
+        ("self.height, self.settled = height, settled", "pass"),
+        ("if self.places[here - 1] != target:", "if self.places[here - 1] & 7 != target & 7:"),
         ("label.targeted = True", "pass"),
         ("height += width", "height += 1"),
     ],
+    "edge": [("or not self.in_place(label)", ""), ("label.targeted = True", "pass")],
     "branch_when": [
-        ("and self.in_place(label)", ""),
         ("form.INVERSE[operation]", "operation"),
         ("self.begin(following, True)", "self.begin(following, False)"),
-        ("label.targeted = True", "pass"),
     ],
-    "branch_table": [
-        ("and self.in_place(label)", ""),
-        ("label.targeted = True", "pass"),
-        ("self.dead = True", "pass"),
+    "walk": [
+        ("            self.position = pos\n", ""),
+        ("if local >= 128:", "if False:"),
+        ("if shape != LOCAL_SET:", "if shape == LOCAL_GET:"),
+        ("fuel, pos = 0, self.pos", "pos = self.pos"),
+        ("                fuel += 1\n", ""),
+        ("self.fuel += fuel\n                self.unusual", "self.unusual"),
     ],
-    "step": [
-        ("self.skipped or", ""),
-        ("shape != OTHERWISE)):", "True)):"),
-        ("        self.position = position\n", ""),
-        ("        if shape != END and shape != OTHERWISE:\n            self.count()", "        self.count()"),
-        (
-            "self.assign(local)\n            self.push_local(local, self.wide[local])",
-            "self.assign(local)\n            self.push_local(local, 0)",
-        ),
+    "skip": [
+        ("if OPENS[row]:", "if False:"),
+        ("self.skipped -= 1", "pass"),
+        ("and not self.skipped", ""),
     ],
-    "skip": [("if OPENS[row]:", "if False:"), ("self.skipped -= 1", "pass")],
     "constant": [
-        ("self.signed_leb() & 0xFFFFFFFF", "self.signed_leb()"),
-        ("value << 8 | byte", "byte << 8 | value"),
-        ("if number == len(self.constants):", "if False:"),
-        ("self.push(number << 3 | wide << 2 | CONSTANT, 1 + wide)", "self.push(number << 3 | CONSTANT, 1)"),
+        ("value &= 0xFFFFFFFF", "pass"),
+        ("self.known[kind]", "self.known[0]"),
+        ("| (kind == CONST_V128) << 2", ""),
+        ("if value < 64:", "if value < 128:"),
     ],
-    "plain": [
-        ("if width == 3:", "if False:"),
+    "wide_constant": [
+        ("return len(self.objects) - 1", "return 0"),
+        ("4 if kind == CONST_F32 else 8", "8"),
+        ('self.as_signed(int.from_bytes(raw, "little"))', 'int.from_bytes(raw, "little")'),
+    ],
+    "unary": [
+        ("1 - (a >> 2 & 1)", "1"),
+        ("if self.settled > height:", "if False:"),
+        ("self.made = self.size", "pass"),
+        ("if result & WIDE:", "if False:"),
+    ],
+    "binary": [
+        ("1 - (b >> 2 & 1)", "1"),
+        ("1 + (a >> 2 & 1)", "1"),
+        ("if self.settled > height:", "if False:"),
+        ("if wide:", "if False:"),
+    ],
+    "general": [
+        ("elif wide == VARIES:", "elif False:"),
         ("second = self.memory", "pass"),
-        ("        self.last = record", "        self.last = record - 1"),
+        ("wide = a & WIDE", "wide = 0"),
     ],
-    "width_of": [
-        ("return 2 if type is V128 else 1", "return 1"),
-        ("composite.fields[second].storage", "composite.fields[0].storage"),
+    "wide_result": [
+        ("return WIDE if type is V128 else 0", "return 0"),
+        ("composite.fields[second]", "composite.fields[0]"),
     ],
     "unusual": [
-        ("self.height << 3 | (a & 4)", "self.height << 3"),
-        ("self.push_result(1 + (a >> 2 & 1))", "self.push_result(1)"),
-        ("self.last = record", "self.last = record - 1"),
-    ],
-    "leave": [
-        ("self.restore(place)", "self.push_result(1)"),
-        ("self.code[(self.size - 1) * STRIDE + 2] = self.height", "pass"),
-        ("self.branch(labels[0])\n            self.dead = True", "self.branch(labels[0])"),
-        (
-            "self.branch(labels[len(labels) - 1 - self.leb()])\n            self.dead = True",
-            "self.branch(labels[len(labels) - 1 - self.leb()])",
-        ),
-        ('if TABLE[row].name == "br_on_cast"', "if True"),
-        ("len(self.objects) - 1)", "0)"),
-    ],
-    "restore": [
-        ("self.push_local(place >> 3, place >> 2 & 1)", "self.push(place, 1 + (place >> 2 & 1))"),
-        ("if place & 3 == LOCAL:", "if False:"),
-    ],
-    "take": [("for _ in range(count):", "for _ in range(min(count, 1)):")],
-    "many": [
-        ("count += second", "pass"),
-        ("result = self.height << 3", "result = self.height + 1 << 3"),
-        ("self.dead = TABLE[row].role is Role.LEAVES", "pass"),
+        ("        self.fuel += 1\n", ""),
+        ("self.branch(self.labels[0])\n            self.dead = True", "self.branch(self.labels[0])"),
+        ("self.leb()])\n            self.dead = True", "self.leb()])"),
+        ("self.pop()\n        elif shape == RETURNS", "pass\n        elif shape == RETURNS"),
     ],
     "call": [
         ("self.dead = leaves", "pass"),
@@ -168,10 +172,9 @@ _BUILD = {
     "block_widths": [("return widths(signature.params), widths(signature.results)", "return (), ()")],
     "open": [
         ("self.settle_top(len(params))", "pass"),
-        ("self.settle_locals()", "pass"),
-        ("self.heights[depth] if params else self.height", "self.height"),
-        ("params if shape == LOOP else results", "results"),
-        ("self.new_block(), self.region)", "self.new_block(), -1)"),
+        ("self.settle_locals(NOWHERE)", "pass"),
+        ("self.height - sum(params)", "self.height - len(params)"),
+        ("self.region, params, results)", "-1, params, results)"),
         ("self.begin(label.target, True)", "self.begin(label.target, False)"),
         (
             "label.otherwise, 0)\n            self.begin(self.new_block(), True)",
@@ -180,12 +183,6 @@ _BUILD = {
         ("self.begin(self.new_block(), False)", "pass"),
         ("Region(self.region, clauses)", "Region(-1, clauses)"),
         ("self.region = len(self.regions) - 1", "pass"),
-    ],
-    "withdraw": [
-        ("self.last < 0 or", ""),
-        ("or self.code[start + 3] != place", ""),
-        ("self.size -= 1", "pass"),
-        ("self.position = self.code[start + 1]", "pass"),
     ],
     "clauses": [
         ("label.targeted = True", "pass"),
@@ -213,6 +210,25 @@ _BUILD = {
         ("if not self.dead:", "if False:"),
         ("if label.targeted:", "if False:"),
         ("self.reset(label, label.results)", "pass"),
+    ],
+}
+_BUILD_RARE = {
+    "_branch_table": [("if depth not in edges:", "if True:"), ("b.dead = True", "pass")],
+    "_branch_null": [
+        ("b.push(place)", "b.push_result(1)"),
+        ("b.code[b.size - STRIDE + 2] = b.height", "pass"),
+    ],
+    "_branch_non_null": [("    b.pop()", "    pass")],
+    "_branch_cast": [
+        ('if TABLE[row].name == "br_on_cast"', "if True"),
+        ("len(b.objects) - 1)", "0)"),
+    ],
+    "_check": [("b.immediate(row, OBJECT, 0) if", "b.immediate(row, OBJECT, 0) * 0 if")],
+    "_leave": [("b.dead = True", "pass")],
+    "_many": [
+        ("count += second", "pass"),
+        ("b.height << NUMBER", "b.height + 1 << NUMBER"),
+        ("b.dead = instruction.role is Role.LEAVES", "pass"),
     ],
 }
 _SELECT = {
@@ -348,8 +364,8 @@ _SELECT = {
     ],
     "instruction": [
         ("_GLOBAL_GET128 if wide else WORDS[row]", "WORDS[row]"),
-        ("self.slot(code[start + 5], 1)", "self.slot(code[start + 5], 0)"),
-        ("self.slot(code[start + 4 + each], each)", "self.slot(code[start + 4 + each], 0)"),
+        ("code[start + 5], 1)\n            self.emit", "code[start + 5], 0)\n            self.emit"),
+        ("self.slot(code[start + 6], 2)", "self.slot(code[start + 6], 1)"),
     ],
     "binary": [
         ("SECONDS[word]], first", "SECONDS[word] + RIGHT], first"),
@@ -471,67 +487,41 @@ _FRAME = {
 }
 _BIND = {
     "bind": [("locals += [default_value(type)] * count", "locals += [default_value(type)]")],
-    "run": [
-        ("block.positions[:0] = [position] * len(before)", "pass"),
-        ("self.lead.get(block, ([], block.exit_position))", "([], block.exit_position)"),
+    "__init__": [
+        ("first_local + len(locals))", "first_local)"),
+        ("self.bases = (0, first_local,", "self.bases = (0, 0,"),
     ],
+    "run": [("block.positions.insert(0,", "(lambda *_: None)(0,")],
     "regions": [
         ("height += width", "height += 1"),
         ("if region.parent >= 0 else None", "if False else None"),
-        ("clause.reference, self.blocks", "False, self.blocks"),
+        ("clause.reference, self.block_of", "False, self.block_of"),
     ],
-    "at": [
-        ("self.first_local + number", "number"),
-        ("number if place & form.KIND == form.TEMPORARY else", ""),
-    ],
-    "value": [
-        ("return bits & 0xFFFFFFFFFFFFFFFF", "return bits"),
-        ("f64_from_bits(bits & 0xFFFFFFFFFFFFFFFF)", "f64_from_bits(bits)"),
-        ("None if kind == form.CONST_NULL else bits", "bits"),
-    ],
-    "brought": [
-        ("height += 1 + (place >> 2 & 1)", "height += 1"),
-        ("self.step(steps.put, (height, self.value(place)))", "pass"),
-    ],
-    "step": [("        block.positions.append(self.position)\n    ", "    ")],
-    "leave": [("block.exit_position = self.position", "pass"), ("self.ended = True", "pass")],
+    "step": [("self.positions.append(self.position)", "pass")],
+    "leave": [("block.exit_position = position", "block.exit_position = 0"), ("self.ended = True", "pass")],
     "open": [("self.ended = False", "pass")],
-    "begin": [
-        ("if when:", "if not when:"),
-        ("self.waiting = None", "pass"),
-        ("elif not self.ended:", "else:"),
-        ("self.scopes[region] if region >= 0 else None", "None"),
-        ("if record and not self.all:", "if record:"),
-        ("            if self.metered:", "            if False:"),
-        ("            if record:", "            if False:"),
-        ("self.lead[block] = lead, self.position", "self.lead[block] = lead, 0"),
-    ],
-    "record": [
-        ("self.position = code[start + 1]", "pass"),
-        ("row == form.BRANCH_IF, immediate", "True, immediate"),
-        ("tuple(blocks[:-1]), blocks[-1]", "tuple(blocks), blocks[0]"),
-    ],
+    "go_on": [("block.scope = self.block.scope", "pass")],
     "branch": [
         ("if when:", "if not when:"),
         ("self.waiting = block, when", "self.waiting = block, not when"),
     ],
-    "go_on": [("block.scope = self.block.scope", "pass")],
-    "branch_reference": [
-        ("row == form.BRANCH_NULL, immediate", "True, immediate"),
-        ("row == form.BRANCH_CAST, immediate", "True, immediate"),
-        ("self.form.objects[second]", "self.form.objects[0]"),
+    "count": [
+        ("        if self.metered:", "        if False:"),
+        ("if self.profile and self.func:", "if False:"),
     ],
-    "move": [("if place & form.KIND == form.CONSTANT:", "if False:")],
     "immediates": [("self.form.objects[found[number]]", "self.form.objects[0]")],
+    "constants": [
+        ("values.append(bits & 0xFFFFFFFFFFFFFFFF)", "values.append(bits)"),
+        ("f64_from_bits(bits & 0xFFFFFFFFFFFFFFFF)", "f64_from_bits(bits)"),
+        ("if kind == form.CONST_V128 else None", "if kind == form.CONST_V128 else bits"),
+    ],
     "_struct_new": [("bulk.storage_mask(field.storage)", "0")],
     "_thrown": [("len(defined.composite.params)", "min(len(defined.composite.params), 1)")],
     "_numeric": [
-        ("len(places) == 2 and", ""),
         ("b.immediates(row, record)[0]", "0"),
         ("elif row.leaves.fixed > 1:", "elif False:"),
-        ("b.value(places[1])))", "0))"),
     ],
-    "_access": [
+    "_access_lane": [
         ("record.second & 0xFFFFFFFF", "0"),
         ("record.second >> 32", "0"),
         ("record.immediate & 0xFFFFFFFFFFFFFFFF", "record.immediate"),
@@ -539,15 +529,45 @@ _BIND = {
     "_call": [
         ("record.second & 0xFFFFFFFF", "0"),
         ("TAIL_CALL if tail else CALL", "CALL"),
-        ("            place = b.spare\n".removeprefix("    "), "        pass\n"),
-        ("block.results = [b.at(each) for each in form.results(b.form, record)]", "pass"),
+        ("        place = b.spare\n", "        pass\n"),
+        ("block.results = b.all_at(form.results(b.form, record))", "block.results = []"),
         ("b.go_on(block.next)", "b.open(block.next)"),
+    ],
+    "_instruction": [("b.position = record[form.POSITION]", "pass")],
+    "_unary": [("b.positions.append(position)", "pass")],
+    "_binary": [("b.positions.append(position)", "pass")],
+    "_load": [
+        ("b.positions.append(position)", "pass"),
+        ("offset & 0xFFFFFFFFFFFFFFFF", "offset"),
+        ("memories[memory]", "memories[0]"),
+    ],
+    "_store": [
+        ("b.positions.append(position)", "pass"),
+        ("offset & 0xFFFFFFFFFFFFFFFF", "offset"),
+        ("memories[memory]", "memories[0]"),
+    ],
+    "_begin": [
+        ("if when:", "if not when:"),
+        ("b.waiting = None", "pass"),
+        ("elif not b.ended:", "else:"),
+        ("if region >= 0:", "if False:"),
+        ("and not b.entered", ""),
+        ("    b.position = position\n", ""),
+    ],
+    "_branch_if": [("row == form.BRANCH_IF,", "True,")],
+    "_branch_table": [("tuple(blocks[:-1]), blocks[-1]", "tuple(blocks), blocks[0]")],
+    "_branch_null": [("row == form.BRANCH_NULL,", "True,")],
+    "_branch_cast": [
+        ("row == form.BRANCH_CAST,", "True,"),
+        ("b.form.objects[target]", "b.form.objects[0]"),
     ],
 }
 SABOTAGES = [
     Sabotage(module, function, old, new)
     for module, functions in (
+        ("ir.operands", _OPERANDS),
         ("ir.build", _BUILD),
+        ("ir.rare", _BUILD_RARE),
         ("native.select", _SELECT),
         ("native.patterns", _PATTERNS),
         ("native.rare", _RARE),

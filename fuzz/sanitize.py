@@ -34,6 +34,7 @@ EXTENSIONS = (
     "tinywasm.engine.native._loop",
     "tinywasm.engine.native.select",
     "tinywasm.engine.ir.build",
+    "tinywasm.engine.ir.operands",
     "tinywasm.validation._bodies",
     "schannel._fast",
     "wasm_host._pump",

@@ -230,7 +230,10 @@ class Body:
             del self.stack[-count:]
 
     def get(self, local: int) -> None:
-        self.code += _GET + unsigned(local)
+        # Now and then in more bytes than it takes.
+        self.code += _GET + (
+            bytes([local & 127 | 128, local >> 7]) if len(self.code) % 16 == 0 else unsigned(local)
+        )
         self.stack.append(self.locals[local])
 
     def set(self, local: int) -> None:

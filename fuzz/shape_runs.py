@@ -36,22 +36,22 @@ class Way:
     """A way to run a module: the engine, with fuel or without, and how the native engine lowers.
 
     `windows` is about how many slots a window has, 0 for as many as there are; `near` how many slots of
-    locals are near, None for as many as there are; `followed` how many locals stand on the stack for
-    themselves, None for as many as usual. `profiled` code counts calls and instructions.
+    locals are near, None for as many as there are; `unsettled` how many operands may stand for locals when
+    one changes, None for as many as usual. `profiled` code counts calls and instructions.
     """
 
     engine: str
     metered: bool = False
     windows: int = 0
     near: int | None = None
-    followed: int | None = None
+    unsettled: int | None = None
     profiled: bool = False
 
     def __str__(self) -> str:
         words = [self.engine, "metered" if self.metered else "", "profiled" if self.profiled else ""]
         words.append(f"windows of {self.windows}" if self.windows else "")
         words.append(f"{self.near} near slots" if self.near is not None else "")
-        words.append(f"{self.followed} followed locals" if self.followed is not None else "")
+        words.append(f"{self.unsettled} unsettled operands" if self.unsettled is not None else "")
         return ", ".join(filter(None, words))
 
 
@@ -63,8 +63,8 @@ def lowered(way: Way) -> Iterator[None]:
             stack.enter_context(small_windows(way.windows))
         if way.near is not None:
             stack.enter_context(patch.object(frame, "NEAR_SLOTS", way.near))
-        if way.followed is not None:
-            stack.enter_context(patch.object(form, "FOLLOWED", way.followed))
+        if way.unsettled is not None:
+            stack.enter_context(patch.object(form, "UNSETTLED", way.unsettled))
         yield
 
 
@@ -175,7 +175,7 @@ def ways(seed: int) -> list[Way]:
             "native",
             metered=rng.random() < 0.5,
             near=rng.choice((0, 5, rng.randrange(6, 24))),
-            followed=rng.choice((None, 0, rng.randrange(12))),
+            unsettled=rng.choice((None, 0, rng.randrange(12))),
         ),
     ]
     if seed % 8 == 0:

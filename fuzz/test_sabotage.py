@@ -14,13 +14,13 @@ pytestmark = pytest.mark.skipif(
     not native_available or not hasattr(os, "fork"), reason="needs the native engine, and to fork"
 )
 # An operand that stands for a local is not moved before the local changes.
-HARMFUL = Sabotage("ir.build", "assign", "while self.topmost[local] >= 0:", "while False:")
+HARMFUL = Sabotage("ir.operands", "assign", "if self.height > self.settled:", "if False:")
 # The python engine has the parameters alone as locals.
 HARMFUL_TO_PYTHON = Sabotage("bind", "bind", "default_value(type)] * count", "default_value(type)] * 0")
 # There is no such word, as is seen when the tables are made.
 IMPOSSIBLE = Sabotage("native.rare", "", 'OPCODES["wide_memory"]', 'OPCODES["no_such_word"]')
 # A comment is not missed.
-HARMLESS = Sabotage("ir.build", "assign", "operands that stand for its old value", "operands")
+HARMLESS = Sabotage("ir.operands", "assign", "operands that stand for its old value", "operands")
 
 
 def test_the_harmful_ones_are_found_and_the_harmless_one_is_not() -> None:
@@ -39,4 +39,4 @@ def test_each_sabotage_is_of_one_place_in_the_source(each: Sabotage) -> None:
 def test_the_place_has_to_be_there_once() -> None:
     for old in ("not there at all", "self"):
         with pytest.raises(ValueError, match="places have this text"):
-            sabotage.sabotaged(Sabotage("ir.build", "assign", old, ""))
+            sabotage.sabotaged(Sabotage("ir.operands", "assign", old, ""))

@@ -1,24 +1,25 @@
 """From the intermediate form to the steps of the python engine, bound to what they act on in an instance.
 
 An activation's frame is a list: the temporaries, each at its height, one more for verdicts and callees,
-then the locals. A block of the form becomes one or, where it calls, several of `Block`, which end in one
-exit whose targets are blocks. `python` runs the result.
+then the locals, then the constants. A block of the form becomes one or, where it calls, several of `Block`,
+which end in one exit whose targets are blocks. `python` runs the result.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from tinywasm import numerics
 from tinywasm.engine import bulk, steps
 from tinywasm.engine.ir import form
 from tinywasm.engine.ir.build import build, build_expression
-from tinywasm.engine.ir.form import STRIDE, Form
-from tinywasm.engine.ir.rows import FIRST_KIND, OBJECT, SECOND_KIND
+from tinywasm.engine.ir.form import Form
+from tinywasm.engine.ir.rows import BINARY, FIRST_KIND, LOAD, OBJECT, SECOND_KIND, SHAPES, STORE, UNARY
 from tinywasm.instructions import TABLE, Instruction, Role
-from tinywasm.interruption import watched
+from tinywasm.interruption import STEPS, look
 from tinywasm.matching import close_ref
 from tinywasm.module import Expr
 from tinywasm.numerics.floats import f32_from_bits, f64_from_bits
@@ -42,8 +43,8 @@ from tinywasm.types import (
 # Exits of a block.
 GOTO, IF, TABLE_BRANCH, CALL, TAIL_CALL, RETURN = range(6)
 
-# Code without loops looks at the interrupt flag after so many steps.
-MAX_UNPOLLED = 4096
+# Code without loops looks at the interrupt flag after so many times `STEPS` records.
+MAX_UNPOLLED = 16
 
 
 class Block:
@@ -63,17 +64,18 @@ class Block:
     def __init__(self, func: FuncInstance | None) -> None:
         self.func = func
         self.scope: Scope | None = None
-        self.steps: Any = []
+        self.steps: list[tuple[steps.Step, Any]] = []
         self.positions: list[int] = []
         self.kind = GOTO
-        self.arg: Any = None
-        self.place = 0
-        self.operands: Sequence[int] = ()
-        self.results: Sequence[int] = ()
-        # Never entered unless an exit that uses them sets them.
-        self.next: Block = self
-        self.target: Block = self
         self.exit_position = 0
+
+    # The rest belongs to the exit, which sets what it uses.
+    arg: Any
+    place: int
+    operands: Sequence[int]
+    results: Sequence[int]
+    next: Block
+    target: Block
 
 
 @dataclass(slots=True, eq=False)
@@ -113,53 +115,60 @@ def bind(func: FuncInstance) -> Code:
     locals: list[Any] = [None] * func.params
     for count, type in definition.locals:
         locals += [default_value(type)] * count
-    return Binder(instance, func, code).run(locals)
+    return Binder(instance, func, code, locals).run()
 
 
 def bind_constant(instance: ModuleInstance, expr: Expr, type: ValType) -> Code:
     """Make a constant expression ready."""
-    return Binder(instance, None, build_expression(instance.context, expr, type)).run([])
+    return Binder(instance, None, build_expression(instance.context, expr, type), []).run()
 
 
 class Binder:
     """State of binding one body: the open block, and the blocks of the form by their numbers."""
 
-    def __init__(self, instance: ModuleInstance, func: FuncInstance | None, code: Form) -> None:
+    def __init__(
+        self, instance: ModuleInstance, func: FuncInstance | None, code: Form, locals: list[Any]
+    ) -> None:
         self.instance = instance
         self.func = func
         self.form = code
         self.spare = code.heights
-        self.first_local = code.heights + 1
-        self.blocks = [Block(func) for _ in range(code.blocks)]
+        first_local = code.heights + 1
+        # Where in the frame temporaries, locals and constants begin, by the kind of place.
+        self.bases = (0, first_local, first_local + len(locals))
+        self.frame = [None] * first_local + locals + constants(code)
+        # None for a block that is not there so far.
+        self.blocks: list[Block | None] = [None] * code.blocks
         self.begun = [False] * code.blocks
         # Blocks that are looped to, which poll.
         self.heads: set[Block] = set()
-        # What a block does before its own steps, and the position that this has.
-        self.lead: dict[Block, tuple[list[tuple[steps.Step, Any]], int]] = {}
         # A conditional branch whose other way is the next block, and whether that is where it does not hold.
         self.waiting: tuple[Block, bool] | None = None
-        self.all: list[Block] = []
         self.scopes = self.regions()
-        self.block = Block(func)
+        self.open(Block(func))
         self.ended = True
         self.position = 0
-        self.unpolled = 0
         store = instance.store
         self.metered = func is not None and store.fuel is not None
         self.profile = store.profile if func is not None else None
+        self.entered = False
 
-    def run(self, locals: list[Any]) -> Code:
-        code = self.form.code
-        for start in watched(range(0, len(code), STRIDE)):
-            self.record(code, start)
-        entry = self.blocks[code[form.IMMEDIATE]]
-        for block in self.all:
-            before, position = self.lead.get(block, ([], block.exit_position))
-            if self.func is not None and (block is entry or block in self.heads):
-                before = [*before, (steps.poll, self.instance.store.backend)]
-            block.positions[:0] = [position] * len(before)
-            block.steps = (*before, *block.steps)
-        return Code(entry, [None] * self.first_local + locals, self.first_local)
+    def run(self) -> Code:
+        records = self.form.rows()
+        polled = 0
+        while piece := list(islice(records, STEPS)):
+            look()
+            for record in piece:
+                _BIND[record[0]](self, record)
+            polled += 1
+            if polled % MAX_UNPOLLED == 0 and self.func is not None:
+                self.step(steps.poll, self.instance.store.backend)
+        entry = self.block_of(self.form.code[form.IMMEDIATE])
+        if self.func is not None:
+            for block in {entry, *self.heads}:
+                block.positions.insert(0, block.positions[0] if block.positions else block.exit_position)
+                block.steps.insert(0, (steps.poll, self.instance.store.backend))
+        return Code(entry, self.frame, self.bases[form.LOCAL])
 
     def regions(self) -> list[Scope]:
         scopes: list[Scope] = []
@@ -171,131 +180,58 @@ class Binder:
                     places.append(height)
                     height += width
                 tag = None if clause.tag is None else self.instance.tags[clause.tag]
-                clauses.append((tag, clause.reference, self.blocks[clause.block], places))
+                clauses.append((tag, clause.reference, self.block_of(clause.block), places))
             scopes.append(Scope(clauses, scopes[region.parent] if region.parent >= 0 else None))
         return scopes
 
-    # Places
-
     def at(self, place: int) -> int:
-        """Where in the frame a local or a temporary is."""
-        number = place >> form.NUMBER
-        return number if place & form.KIND == form.TEMPORARY else self.first_local + number
+        """Where in the frame a place is."""
+        return self.bases[place & form.KIND] + (place >> form.NUMBER)
 
-    def value(self, place: int) -> Any:
-        """A constant's value."""
-        number = place >> form.NUMBER
-        bits, kind = self.form.constants[number], self.form.kinds[number]
-        if kind == form.CONST_I64:
-            return bits & 0xFFFFFFFFFFFFFFFF
-        if kind == form.CONST_F32:
-            return f32_from_bits(bits)
-        if kind == form.CONST_F64:
-            return f64_from_bits(bits & 0xFFFFFFFFFFFFFFFF)
-        return (
-            self.form.objects[bits] if kind == form.CONST_V128 else None if kind == form.CONST_NULL else bits
-        )
-
-    def brought(self, places: Sequence[int], height: int) -> list[int]:
-        """Where operands are that begin at a height; constants are put to theirs, where nothing else is."""
-        found = []
-        for place in places:
-            if place & form.KIND == form.CONSTANT:
-                self.step(steps.put, (height, self.value(place)))
-                found.append(height)
-            else:
-                found.append(self.at(place))
-            height += 1 + (place >> 2 & 1)
-        return found
+    def all_at(self, places: Iterable[int]) -> list[int]:
+        bases = self.bases
+        return [bases[place & 3] + (place >> 3) for place in places]
 
     # Blocks
 
     def step(self, function: steps.Step, imm: Any) -> None:
-        block = self.block
-        self.unpolled += 1
-        if self.unpolled > MAX_UNPOLLED and self.func is not None:
-            self.unpolled = 0
-            block.steps.append((steps.poll, self.instance.store.backend))
-            block.positions.append(self.position)
-        block.steps.append((function, imm))
-        block.positions.append(self.position)
+        self.steps.append((function, imm))
+        self.positions.append(self.position)
 
-    def leave(self, kind: int) -> Block:
+    def block_of(self, number: int) -> Block:
+        block = self.blocks[number]
+        if block is None:
+            block = self.blocks[number] = Block(self.func)
+        return block
+
+    def reach(self, number: int) -> Block:
+        """The block that a branch goes to."""
+        block = self.block_of(number)
+        if self.begun[number]:
+            self.heads.add(block)
+        return block
+
+    def leave(self, kind: int, position: int) -> Block:
         """End the open block with an exit."""
         block = self.block
         block.kind = kind
-        block.exit_position = self.position
+        block.exit_position = position
         self.ended = True
         return block
 
     def open(self, block: Block) -> None:
         self.block = block
+        self.steps = block.steps
+        self.positions = block.positions
         self.ended = False
-        self.all.append(block)
 
-    def begin(self, number: int, region: int, head: int, fuel: int) -> None:
-        block = self.blocks[number]
-        if self.waiting is not None:
-            branching, when = self.waiting
-            self.waiting = None
-            if when:
-                branching.next = block
-            else:
-                branching.target = block
-        elif not self.ended:
-            self.leave(GOTO).next = block
-        self.begun[number] = True
-        block.scope = self.scopes[region] if region >= 0 else None
-        record = self.profile.record(self.func) if self.profile and self.func else None
-        lead: list[tuple[steps.Step, Any]] = []
-        if record and not self.all:
-            lead.append((steps.enter, (self.profile, record)))
+    def go_on(self, block: Block) -> None:
+        block.scope = self.block.scope
         self.open(block)
-        if head and fuel:
-            if self.metered:
-                lead.append((steps.charge, (self.instance.store, fuel)))
-            if record:
-                lead.append((steps.count, (self.profile, record, fuel)))
-        if lead:
-            self.lead[block] = lead, self.position
 
-    def reach(self, number: int) -> Block:
-        """The block that a branch goes to."""
-        block = self.blocks[number]
-        if self.begun[number]:
-            self.heads.add(block)
-        return block
-
-    # Records
-
-    def record(self, code: Sequence[int], start: int) -> None:
-        row = code[start]
-        self.position = code[start + 1]
-        a, immediate, second = code[start + 4], code[start + 7], code[start + 8]
-        if row == form.MOVE:
-            self.move(code[start + 3], a)
-        elif row < form.BLOCK:
-            _BIND[row](self, TABLE[row], form.Record(*code[start : start + STRIDE]))
-        elif row == form.BLOCK:
-            self.begin(immediate, a, code[start + 5], second)
-        elif row == form.JUMP:
-            self.leave(GOTO).next = self.reach(immediate)
-        elif row in (form.BRANCH_IF, form.BRANCH_UNLESS):
-            (place,) = self.brought([a], code[start + 2])
-            self.branch(place, row == form.BRANCH_IF, immediate)
-        elif row == form.RETURN:
-            operands = self.brought(self.form.lists[a : a + code[start + 5]], code[start + 2])
-            self.leave(RETURN).operands = operands
-        elif row == form.BRANCH_TABLE:
-            (place,) = self.brought([a], code[start + 2])
-            blocks = [self.reach(number) for number in self.form.lists[immediate : immediate + second]]
-            block = self.leave(TABLE_BRANCH)
-            block.place, block.arg, block.target = place, tuple(blocks[:-1]), blocks[-1]
-        else:
-            self.branch_reference(row, a, code[start + 2], immediate, second)
-
-    def branch(self, place: int, when: bool, number: int) -> None:
-        block = self.leave(IF)
+    def branch(self, place: int, when: bool, number: int, position: int) -> None:
+        """End the open block with a conditional branch."""
+        block = self.leave(IF, position)
         block.place = place
         if when:
             block.target = self.reach(number)
@@ -303,24 +239,12 @@ class Binder:
             block.next = self.reach(number)
         self.waiting = block, when
 
-    def go_on(self, block: Block) -> None:
-        block.scope = self.block.scope
-        self.open(block)
-
-    def branch_reference(self, row: int, a: int, height: int, immediate: int, second: int) -> None:
-        (place,) = self.brought([a], height)
-        if row in (form.BRANCH_NULL, form.BRANCH_NON_NULL):
-            self.step(steps.test_null, (self.spare, place))
-            self.branch(self.spare, row == form.BRANCH_NULL, immediate)
-        else:
-            self.step(steps.test_cast, (self.spare, place, self.close(self.form.objects[second])))
-            self.branch(self.spare, row == form.BRANCH_CAST, immediate)
-
-    def move(self, result: int, place: int) -> None:
-        if place & form.KIND == form.CONSTANT:
-            self.step(steps.put, (self.at(result), self.value(place)))
-        else:
-            self.step(steps.move, (self.at(result), self.at(place)))
+    def count(self, fuel: int) -> None:
+        """At a head: charge what follows, and count it for a profile."""
+        if self.metered:
+            self.step(steps.charge, (self.instance.store, fuel))
+        if self.profile and self.func:
+            self.step(steps.count, (self.profile, self.profile.record(self.func), fuel))
 
     # Types
 
@@ -346,7 +270,27 @@ class Binder:
         return tuple(found)
 
 
-_Bind = Callable[[Binder, Instruction, form.Record], None]
+def constants(code: Form) -> list[Any]:
+    """The values of the constants."""
+    values: list[Any] = []
+    for bits, kind in zip(code.constants, code.kinds, strict=True):
+        if kind == form.CONST_I32:
+            values.append(bits)
+        elif kind == form.CONST_I64:
+            values.append(bits & 0xFFFFFFFFFFFFFFFF)
+        elif kind == form.CONST_F32:
+            values.append(f32_from_bits(bits))
+        elif kind == form.CONST_F64:
+            values.append(f64_from_bits(bits & 0xFFFFFFFFFFFFFFFF))
+        else:
+            values.append(code.objects[bits] if kind == form.CONST_V128 else None)
+    return values
+
+
+# A record as `Form.rows` has it.
+_Row = tuple[int, ...]
+_Bind = Callable[[Binder, _Row], None]
+_BindRarely = Callable[[Binder, Instruction, form.Record], None]
 
 # What the steps of instructions act on, from their immediates
 
@@ -506,17 +450,19 @@ _ON_STACK: dict[str, tuple[steps.Step, Callable[[Binder, Any], Any]]] = {
 }
 
 
+# Instructions that are not among the few which nearly all code is made of
+
+
 def _on_frame(b: Binder, row: Instruction, record: form.Record) -> None:
     step, bound = _ON_FRAME[row.name]
-    operands = b.brought(form.operands(b.form, record), record.base)
-    results = [b.at(place) for place in form.results(b.form, record)]
-    b.step(step, (bound(b, b.immediates(row, record)), *results, *operands))
+    places = [*form.results(b.form, record), *form.operands(b.form, record)]
+    b.step(step, (bound(b, b.immediates(row, record)), *b.all_at(places)))
 
 
 def _on_stack(b: Binder, row: Instruction, record: form.Record) -> None:
     step, bound = _ON_STACK[row.name]
-    operands = b.brought(form.operands(b.form, record), record.base)
-    results = [b.at(place) for place in form.results(b.form, record)]
+    operands = b.all_at(form.operands(b.form, record))
+    results = b.all_at(form.results(b.form, record))
     imm = step, bound(b, b.immediates(row, record)), operands
     if results:
         b.step(steps.with_result, (*imm, results[0]))
@@ -527,33 +473,25 @@ def _on_stack(b: Binder, row: Instruction, record: form.Record) -> None:
 
 def _numeric(b: Binder, row: Instruction, record: form.Record) -> None:
     operator = numerics.OPERATORS[row.operator or ""]
-    places = form.operands(b.form, record)
-    result = b.at(record.result)
+    result, operands = b.at(record.result), b.all_at(form.operands(b.form, record))
     if row.immediates:
-        imm = operator, result, *b.brought(places, record.base), b.immediates(row, record)[0]
-        b.step(steps.unary_lane if len(places) == 1 else steps.binary_lane, imm)
+        step = steps.unary_lane if len(operands) == 1 else steps.binary_lane
+        b.step(step, (operator, result, *operands, b.immediates(row, record)[0]))
     elif row.leaves.fixed > 1:
-        b.step(steps.several, (operator, result, b.brought(places, record.base)))
-    elif len(places) == 2 and places[1] & form.KIND == form.CONSTANT:
-        (first,) = b.brought(places[:1], record.base)
-        b.step(steps.binary_constant, (operator, result, first, b.value(places[1])))
+        b.step(steps.several, (operator, result, operands))
     else:
-        step = (steps.unary, steps.binary, steps.ternary)[len(places) - 1]
-        b.step(step, (operator, result, *b.brought(places, record.base)))
+        b.step(steps.ternary, (operator, result, *operands))
 
 
-def _access(b: Binder, row: Instruction, record: form.Record) -> None:
+def _access_lane(b: Binder, row: Instruction, record: form.Record) -> None:
     memory, lane = b.instance.memories[record.second & 0xFFFFFFFF], record.second >> 32
-    operands = b.brought(form.operands(b.form, record), record.base)
+    places = [*form.results(b.form, record), *form.operands(b.form, record)]
     offset = record.immediate & 0xFFFFFFFFFFFFFFFF
-    result = [b.at(record.result)] if row.results else []
-    lanes = [lane] if len(row.immediates) == 2 else []
-    b.step(steps.LOADS_AND_STORES[row.name], (memory, offset, *lanes, *result, *operands))
+    b.step(steps.LOADS_AND_STORES[row.name], (memory, offset, lane, *b.all_at(places)))
 
 
 def _select(b: Binder, row: Instruction, record: form.Record) -> None:
-    operands = b.brought([record.a, record.b, record.c], record.base)
-    b.step(steps.select, (b.at(record.result), *operands))
+    b.step(steps.select, tuple(b.all_at((record.result, record.a, record.b, record.c))))
 
 
 def _global_get(b: Binder, row: Instruction, record: form.Record) -> None:
@@ -561,8 +499,7 @@ def _global_get(b: Binder, row: Instruction, record: form.Record) -> None:
 
 
 def _global_set(b: Binder, row: Instruction, record: form.Record) -> None:
-    (place,) = b.brought([record.a], record.base)
-    b.step(steps.global_set, (b.instance.globals[record.immediate], place))
+    b.step(steps.global_set, (b.instance.globals[record.immediate], b.at(record.a)))
 
 
 def _function(b: Binder, row: Instruction, record: form.Record) -> None:
@@ -571,11 +508,9 @@ def _function(b: Binder, row: Instruction, record: form.Record) -> None:
 
 def _call(b: Binder, row: Instruction, record: form.Record) -> None:
     """A call: the function is known, or at the spare place."""
-    places = list(b.form.lists[record.a : record.a + record.b])
-    named = bool(row.takes.fixed)
-    operands = b.brought([*places, record.c] if named else places, record.base)
+    operands = b.all_at(b.form.lists[record.a : record.a + record.b])
+    place = b.at(record.c)
     callee = None
-    place = operands.pop() if named else 0
     if row.takes.repeated == "func":
         callee = b.instance.funcs[record.immediate]
     elif len(row.immediates) == 2:
@@ -583,15 +518,15 @@ def _call(b: Binder, row: Instruction, record: form.Record) -> None:
         b.step(steps.fetch_indirect, (table, b.instance.types[record.immediate], place, b.spare))
         place = b.spare
     tail = row.role is Role.LEAVES
-    block = b.leave(TAIL_CALL if tail else CALL)
+    block = b.leave(TAIL_CALL if tail else CALL, record.position)
     block.arg, block.place, block.operands = callee, place, operands
     if not tail:
-        block.results = [b.at(each) for each in form.results(b.form, record)]
+        block.results = b.all_at(form.results(b.form, record))
         block.next = Block(b.func)
         b.go_on(block.next)
 
 
-_OTHERS: dict[str, _Bind] = {
+_OTHERS: dict[str, _BindRarely] = {
     "select": _select,
     "global.get": _global_get,
     "global.set": _global_set,
@@ -601,15 +536,159 @@ _OTHERS: dict[str, _Bind] = {
 }
 
 
-def _binding(row: Instruction) -> _Bind | None:
+def _rarely(row: Instruction) -> _BindRarely | None:
     if row.operator is not None:
         return _numeric
     if row.name in steps.LOADS_AND_STORES:
-        return _access
+        return _access_lane
     if row.name in _ON_FRAME:
         return _on_frame
     return _on_stack if row.name in _ON_STACK else _OTHERS.get(row.name)
 
 
-# None for what the form has other records for.
-_BIND: list[Any] = [_binding(row) for row in TABLE]
+_RARELY: list[Any] = [_rarely(row) for row in TABLE]
+
+
+def _instruction(b: Binder, record: _Row) -> None:
+    b.position = record[form.POSITION]
+    _RARELY[record[0]](b, TABLE[record[0]], form.Record._make(record))
+
+
+# The usual instructions. These functions are what binding spends its time in: so places are not asked for.
+
+_OPERATORS: list[Any] = [numerics.OPERATORS.get(row.operator or "") for row in TABLE]
+_ACCESSES: list[Any] = [steps.LOADS_AND_STORES.get(row.name) for row in TABLE]
+
+
+def _move(b: Binder, record: _Row) -> None:
+    _, position, _, result, a, _, _, _, _ = record
+    bases = b.bases
+    b.steps.append((steps.move, (bases[result & 3] + (result >> 3), bases[a & 3] + (a >> 3))))
+    b.positions.append(position)
+
+
+def _unary(b: Binder, record: _Row) -> None:
+    row, position, _, result, a, _, _, _, _ = record
+    bases = b.bases
+    imm = _OPERATORS[row], bases[result & 3] + (result >> 3), bases[a & 3] + (a >> 3)
+    b.steps.append((steps.unary, imm))
+    b.positions.append(position)
+
+
+def _binary(b: Binder, record: _Row) -> None:
+    row, position, _, result, x, y, _, _, _ = record
+    bases = b.bases
+    result = bases[result & 3] + (result >> 3)
+    imm = _OPERATORS[row], result, bases[x & 3] + (x >> 3), bases[y & 3] + (y >> 3)
+    b.steps.append((steps.binary, imm))
+    b.positions.append(position)
+
+
+def _load(b: Binder, record: _Row) -> None:
+    row, position, _, result, a, _, _, offset, memory = record
+    bases = b.bases
+    imm = (
+        b.instance.memories[memory],
+        offset & 0xFFFFFFFFFFFFFFFF,
+        bases[result & 3] + (result >> 3),
+        bases[a & 3] + (a >> 3),
+    )
+    b.steps.append((_ACCESSES[row], imm))
+    b.positions.append(position)
+
+
+def _store(b: Binder, record: _Row) -> None:
+    row, position, _, _, address, value, _, offset, memory = record
+    bases = b.bases
+    imm = (
+        b.instance.memories[memory],
+        offset & 0xFFFFFFFFFFFFFFFF,
+        bases[address & 3] + (address >> 3),
+        bases[value & 3] + (value >> 3),
+    )
+    b.steps.append((_ACCESSES[row], imm))
+    b.positions.append(position)
+
+
+# What the form has beside instructions
+
+
+def _begin(b: Binder, record: _Row) -> None:
+    _, position, _, _, region, _, _, number, fuel = record
+    block = b.block_of(number)
+    if b.waiting is not None:
+        branching, when = b.waiting
+        b.waiting = None
+        if when:
+            branching.next = block
+        else:
+            branching.target = block
+    elif not b.ended:
+        b.leave(GOTO, position).next = block
+    b.begun[number] = True
+    if region >= 0:
+        block.scope = b.scopes[region]
+    b.open(block)
+    b.position = position
+    if b.profile and b.func and not b.entered:
+        b.step(steps.enter, (b.profile, b.profile.record(b.func)))
+    b.entered = True
+    if fuel:
+        b.count(fuel)
+
+
+def _jump(b: Binder, record: _Row) -> None:
+    b.leave(GOTO, record[1]).next = b.reach(record[form.IMMEDIATE])
+
+
+def _branch_if(b: Binder, record: _Row) -> None:
+    row, position, _, _, a, _, _, number, _ = record
+    b.branch(b.at(a), row == form.BRANCH_IF, number, position)
+
+
+def _return(b: Binder, record: _Row) -> None:
+    _, position, _, _, first, count, _, _, _ = record
+    b.leave(RETURN, position).operands = b.all_at(b.form.lists[first : first + count])
+
+
+def _branch_table(b: Binder, record: _Row) -> None:
+    _, position, _, _, a, _, _, first, count = record
+    blocks = [b.reach(number) for number in b.form.lists[first : first + count]]
+    block = b.leave(TABLE_BRANCH, position)
+    block.place, block.arg, block.target = b.at(a), tuple(blocks[:-1]), blocks[-1]
+
+
+def _branch_null(b: Binder, record: _Row) -> None:
+    row, position, _, _, a, _, _, number, _ = record
+    b.position = position
+    b.step(steps.test_null, (b.spare, b.at(a)))
+    b.branch(b.spare, row == form.BRANCH_NULL, number, position)
+
+
+def _branch_cast(b: Binder, record: _Row) -> None:
+    row, position, _, _, a, _, _, number, target = record
+    b.position = position
+    b.step(steps.test_cast, (b.spare, b.at(a), b.close(b.form.objects[target])))
+    b.branch(b.spare, row == form.BRANCH_CAST, number, position)
+
+
+_STRUCTURE: dict[int, _Bind] = {
+    form.BLOCK: _begin,
+    form.MOVE: _move,
+    form.JUMP: _jump,
+    form.RETURN: _return,
+    form.BRANCH_TABLE: _branch_table,
+    **dict.fromkeys((form.BRANCH_IF, form.BRANCH_UNLESS), _branch_if),
+    **dict.fromkeys((form.BRANCH_NULL, form.BRANCH_NON_NULL), _branch_null),
+    **dict.fromkeys((form.BRANCH_CAST, form.BRANCH_CAST_FAIL), _branch_cast),
+}
+
+
+def _binding(row: int) -> _Bind:
+    if row >= form.BLOCK:
+        return _STRUCTURE[row]
+    usual = {UNARY: _unary, BINARY: _binary} if TABLE[row].operator else {LOAD: _load, STORE: _store}
+    return usual.get(SHAPES[row], _instruction)
+
+
+_BIND: list[_Bind] = [_binding(row) for row in range(len(form.NAMES))]

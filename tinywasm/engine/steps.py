@@ -117,11 +117,6 @@ def binary(frame: Frame, imm: tuple[Callable[[Any, Any], Any], int, int, int]) -
     frame[result] = operator(frame[first], frame[second])
 
 
-def binary_constant(frame: Frame, imm: tuple[Callable[[Any, Any], Any], int, int, Any]) -> None:
-    operator, result, first, second = imm
-    frame[result] = operator(frame[first], second)
-
-
 def ternary(frame: Frame, imm: tuple[Callable[[Any, Any, Any], Any], int, int, int, int]) -> None:
     operator, result, first, second, third = imm
     frame[result] = operator(frame[first], frame[second], frame[third])

@@ -1,4 +1,4 @@
-# cython: boundscheck=False, wraparound=False, annotation_typing=False, cdivision=True
+# cython: boundscheck=False, wraparound=False, initializedcheck=False, annotation_typing=False, cdivision=True
 """From a validated body to the intermediate form: the only place that knows structured control flow.
 
 One walk over the bytes, with the operand stack as it would be: each entry is the place where the value is
@@ -16,92 +16,81 @@ from array import array
 from collections.abc import Sequence
 from typing import Any
 
-from tinywasm.code import READ, BlockType, Cast
-from tinywasm.engine.ir import form
+from tinywasm.code import READ, BlockType
+from tinywasm.engine.ir import form, rows
 from tinywasm.engine.ir.form import (
     BLOCK,
-    BRANCH_CAST,
     BRANCH_IF,
-    BRANCH_NON_NULL,
-    BRANCH_NULL,
-    BRANCH_TABLE,
     BRANCH_UNLESS,
     CONST_F32,
-    CONST_F64,
     CONST_I32,
     CONST_I64,
+    CONST_NULL,
     CONST_V128,
     CONSTANT,
     JUMP,
     LOCAL,
     MAX_LOCALS,
-    MAX_OPERANDS,
     MAX_RECORDS,
     MOVE,
     NOWHERE,
     RECORDS_A_BYTE,
     RETURN,
     STRIDE,
-    TEMPORARY,
+    WIDE,
     Clause,
     Form,
     Region,
 )
+from tinywasm.engine.ir.operands import Operands, integers
+from tinywasm.engine.ir.rare import RARE
 from tinywasm.engine.ir.rows import (
+    AS_FIRST,
+    BINARY,
     BR,
-    BR_CAST,
     BR_IF,
-    BR_NON_NULL,
-    BR_NULL,
-    BR_TABLE,
     BYTE,
     CALL,
-    CHECK,
     CONST,
-    CONSTANT_KIND,
     DROP,
     END,
-    FIRST_KIND,
     FIRST_PREFIX,
     INDEX,
+    LOAD,
     LOCAL_GET,
     LOCAL_SET,
     LOCAL_TEE,
     LOOP,
-    MANY,
     MEMARG,
     NONE,
     NOTHING,
-    OBJECT,
-    OPEN,
-    OPENS,
-    ORDINALS,
+    OTHER,
     OTHERWISE,
     PLAIN,
+    PREFIX,
     PREFIXED,
-    RESULT_WIDTH,
     RETURNS,
-    SECOND_KIND,
-    SELECT,
-    SHAPES,
-    TAKES,
+    STORE,
     TRY,
+    UNARY,
+    VARIES,
     WHEN,
 )
 from tinywasm.errors import StackExhausted
 from tinywasm.instructions import TABLE, Role
 from tinywasm.interruption import STEPS, look
 from tinywasm.module import Expr, Function
-from tinywasm.types import V128, ArrayType, FuncType, StructType, ValType
+from tinywasm.types import V128, FuncType, ValType
 from tinywasm.validation import Context
 
-_NO_LOCAL = -1
 _ONES, _SIGN = (1 << 64) - 1, 1 << 63
+# The block type without parameters and results (section 5.3.6).
+_EMPTY = 0x40
 
 
 def widths(types: Sequence[ValType]) -> tuple[int, ...]:
     """How many heights each type takes."""
-    return tuple(2 if type is V128 else 1 for type in types)
+    return tuple(2 if type is V128 else 1 for type in types) if V128 in types else (1,) * len(types)
 
 
 def build(context: Context, index: int, function: Function) -> Form:
@@ -113,108 +102,114 @@ def build(context: Context, index: int, function: Function) -> Form:
     assert isinstance(signature, FuncType)
     if sum(count for count, _ in function.locals) > MAX_LOCALS:
         raise StackExhausted
-    wide = bytearray(type is V128 for type in signature.params)
+    locals = bytearray(_local(type) for type in signature.params)
     for count, type in function.locals:
-        wide += bytes([type is V128]) * count
-    builder = Builder(context, function.body.code, function.body.start, function.body.end)
-    return builder.build(wide, widths(signature.results))
-
-
-def _doubled(integers: Any) -> Any:
-    """Room for twice as many."""
-    doubled = array("q")
-    for _ in range(2):
-        doubled.frombytes(memoryview(integers).cast("B"))
-    return doubled
+        locals += bytes([_local(type)]) * count
+    return Builder(context, function.body, locals).build(widths(signature.results))
 
 
 def build_expression(context: Context, expr: Expr, type: ValType) -> Form:
     """The intermediate form of a constant expression, as a function that returns its value."""
-    builder = Builder(context, expr.code, expr.start, expr.end)
-    return builder.build(bytearray(), widths((type,)))
+    return Builder(context, expr, bytearray()).build(widths((type,)))
+
+
+def _local(type: ValType) -> int:
+    """What the place of a local has beside its number."""
+    return LOCAL | WIDE if type is V128 else LOCAL
+
+
+# By opcode: see `opcode`.
+ORDINALS = integers(rows.ORDINALS)
+SHAPES = integers([rows.SHAPES[row] if row >= 0 else PREFIX for row in rows.ORDINALS])
+CONSTANT_KIND = integers([rows.CONSTANT_KIND[row] if row >= 0 else -1 for row in rows.ORDINALS])
+# By row.
+TAKES, WIDE_RESULT, OPENS = integers(rows.TAKES), integers(rows.WIDE_RESULT), integers(rows.OPENS)
+FIRST_KIND, SECOND_KIND = integers(rows.FIRST_KIND), integers(rows.SECOND_KIND)
 
 
 class Label:
-    """A control frame. `height` and `depth`, in operands, are those below its parameters.
+    """A control frame; `height` is that of the operands below its parameters.
 
-    `carried` are the widths of what a branch takes along to the block `target`; `otherwise` is the block of
-    an arm that has not begun, or -1.
+    `carried` are the widths of what a branch takes along to the block `target`, `extent` their sum;
+    `otherwise` is the block of an arm that has not begun, or -1.
     """
 
-    def __init__(self, shape: int, height: int, depth: int, target: int, region: int) -> None:
+    def __init__(
+        self,
+        shape: int,
+        height: int,
+        target: int,
+        region: int,
+        params: tuple[int, ...],
+        results: tuple[int, ...],
+    ) -> None:
         self.shape = shape
         self.height = height
-        self.depth = depth
         self.target = target
         self.region = region
+        self.params = params
+        self.results = results
+        self.carried = params if shape == LOOP else results
+        self.extent = sum(self.carried)
         self.otherwise = -1
         self.targeted = False
-        self.params: tuple[int, ...] = ()
-        self.results: tuple[int, ...] = ()
-        self.carried: tuple[int, ...] = ()
 
 
-class Builder:
-    """The state of one walk: records so far, the operand stack, and the control frames."""
+class Builder(Operands):
+    """The state of one walk: records and operands, what has been read, and the control frames."""
 
-    def __init__(self, context: Context, data: bytes, start: int, end: int) -> None:
+    # A class with more than thirty attributes is slow without.
+    __slots__ = (
+        "blocks", "bytes", "constants", "context", "data", "dead", "end", "fuel", "head", "kinds", "known",
+        "labels", "locals", "memory", "next", "objects", "pos", "region", "regions", "skipped",
+    )  # fmt: skip
+
+    def __init__(self, context: Context, body: Expr, locals: bytearray) -> None:
+        super().__init__(STRIDE * (MAX_RECORDS + RECORDS_A_BYTE * (body.end - body.start)))
         self.context = context
-        self.bytes = data
-        self.data = data
-        self.pos = start
-        self.end = end
-        self.position = start
-        self.code = array("q", bytes(8 * STRIDE * 64))
-        self.size = 0
-        self.most = MAX_RECORDS + RECORDS_A_BYTE * (end - start)
-        self.lists: list[int] = []
-        self.constants = array("q", bytes(8 * 16))
-        self.kinds = array("q", bytes(8 * 16))
-        self.constant_count = 0
+        self.bytes = body.code
+        self.data = body.code
+        self.pos = body.start
+        self.end = body.end
+        # For each local what its place has beside its number.
+        self.locals = locals
+        self.constants: list[int] = []
+        self.kinds: list[int] = []
+        # Their places, by kind and value.
+        self.known: list[dict[int, int]] = [{} for _ in form.CONSTANT_KINDS]
         self.objects: list[Any] = []
         self.regions: list[Region] = []
         self.region = -1
         self.blocks = 0
+        # The record of the last head, and how many instructions it is charged for so far.
         self.head = 0
-        # The record that may have another place for its result, while nothing came between.
-        self.last = -1
-        # The operands: where the value of each is, its height, and below it the next one for the same local.
-        self.places = array("q", bytes(8 * 64))
-        self.heights = array("q", bytes(8 * 64))
-        self.below = array("q", bytes(8 * 64))
-        self.depth = 0
-        self.height = 0
-        self.highest = 0
-        # So many operands from the bottom stand for no local.
-        self.settled = 0
-        self.followed = 0
+        self.fuel = 0
+        # Where the instruction is that `following` found last.
+        self.next = 0
         self.labels: list[Label] = []
         self.dead = False
         self.skipped = 0
         self.memory = 0
 
-    def build(self, wide: bytearray, results: tuple[int, ...]) -> Form:
-        """The form of a function with locals of these widths and results of those."""
-        self.wide = wide
-        # For each local that is followed, the topmost operand that stands for it.
-        self.topmost = array("q", [_NO_LOCAL]) * min(len(wide), form.FOLLOWED)
-        self.followed = len(self.topmost)
-        label = Label(RETURNS, 0, 0, self.new_block(), -1)
-        label.results = label.carried = results
-        self.labels.append(label)
+    def build(self, results: tuple[int, ...]) -> Form:
+        """The form of a function with results of these widths."""
+        self.labels.append(Label(RETURNS, 0, self.new_block(), -1, (), results))
         self.begin(self.new_block(), True)
-        steps = 0
         while self.pos < self.end:
-            if steps % STEPS == 0:
-                look()
-            steps += 1
-            self.step()
-        count = self.constant_count
+            look()
+            if self.size > self.most:
+                raise StackExhausted
+            end = min(self.pos + STEPS, self.end)
+            if self.dead:
+                self.skip(end)
+            else:
+                self.walk(end)
+        self.charge()
         return Form(
-            memoryview(self.code)[: self.size * STRIDE],
+            self.records(),
             array("q", self.lists),
-            memoryview(self.constants)[:count],
-            memoryview(self.kinds)[:count],
+            integers(self.constants),
+            integers(self.kinds),
             self.objects,
             self.regions,
             self.blocks,
@@ -226,35 +221,37 @@ class Builder:
     def leb(self) -> int:
         """An unsigned LEB of at most 64 bits, which is there; those beyond 63 bits come out negative."""
         byte = self.data[self.pos]
-        self.pos += 1
         if byte < 128:
+            self.pos += 1
             return byte
-        value = part = byte & 127
-        shift = 7
-        while byte >= 128:
-            byte = self.data[self.pos]
-            self.pos += 1
-            part = byte & 127
-            value |= part << shift
-            shift += 7
-        return self.as_signed(value & _ONES)
+        return self.long_leb(False)
 
-    def signed_leb(self) -> int:
-        """A signed LEB of at most 64 bits, which is there."""
-        value, shift, byte = 0, 0, 128
+    def long_leb(self, signed: bool) -> int:
+        """A LEB of any length."""
+        start = pos = self.pos
+        data = self.data
+        byte = data[pos]
+        value, weight = byte & 127, 128
         while byte >= 128:
-            byte = self.data[self.pos]
-            self.pos += 1
-            part = byte & 127
-            value |= part << shift
-            shift += 7
-        if byte & 64 and shift < 64:
-            value |= _ONES << shift
-        return self.as_signed(value & _ONES)
+            pos += 1
+            byte = data[pos]
+            value += (byte & 127) * weight
+            weight <<= 7
+        pos += 1
+        self.pos = pos
+        if pos - start > 9:
+            return self.as_signed(value & _ONES)
+        return value - weight if signed and byte & 64 else value
 
     def as_signed(self, bits: int) -> int:
         """64 bits as a signed number."""
         return (bits ^ _SIGN) - _SIGN
+
+    def opcode(self) -> int:
+        """The next opcode, as `ORDINALS` has it."""
+        code = self.data[self.pos]
+        self.pos += 1
+        return code if code < FIRST_PREFIX else 256 + (code - FIRST_PREFIX) * PREFIXED + self.leb()
 
     def immediate(self, row: int, kind: int, number: int) -> int:
         """The next immediate: an integer, or where it is none its index in `objects`."""
@@ -269,36 +266,21 @@ class Builder:
 
     def memory_argument(self, lane: bool) -> int:
         """The offset; in `memory` the memory's index, with the lane above its 32 bits."""
-        flags = self.leb()
-        self.memory = self.leb() if flags & 64 else 0
-        offset = self.leb()
+        pos = self.pos
+        flags, offset = self.data[pos], self.data[pos + 1]
+        self.memory = 0
+        if flags < 64 and offset < 128:
+            self.pos = pos + 2
+        else:
+            flags = self.leb()
+            if flags & 64:
+                self.memory = self.leb()
+            offset = self.leb()
         if lane:
             number = self.data[self.pos]
             self.memory |= number << 32
             self.pos += 1
         return offset
-
-    # Records
-
-    def emit(self, row: int, result: int, a: int, b: int, c: int, immediate: int, second: int) -> int:
-        start = self.size * STRIDE
-        if self.size == self.most:
-            raise StackExhausted
-        if start == len(self.code):
-            self.code = _doubled(self.code)
-        code = self.code
-        code[start] = row
-        code[start + 1] = self.position
-        code[start + 2] = self.height
-        code[start + 3] = result
-        code[start + 4] = a
-        code[start + 5] = b
-        code[start + 6] = c
-        code[start + 7] = immediate
-        code[start + 8] = second
-        self.size += 1
-        self.last = -1
-        return self.size - 1
 
     def new_block(self) -> int:
         self.blocks += 1
@@ -306,106 +288,31 @@ class Builder:
 
     def begin(self, block: int, head: bool) -> None:
         """Go on in `block`; where it is a head, what follows is charged there."""
-        record = self.emit(BLOCK, NOWHERE, self.region, head, 0, block, 0)
         if head:
-            self.head = record
+            self.charge()
+            self.head = self.size
+            # A backtrace names the first of the instructions that the fuel is for.
+            self.position = self.following()
+        self.emit(BLOCK, NOWHERE, self.region, head, 0, block, 0)
         self.dead = False
 
-    def count(self) -> None:
-        if self.depth > MAX_OPERANDS or len(self.lists) > self.most:
-            raise StackExhausted
-        start = self.head * STRIDE
-        code = self.code
-        if not code[start + 8]:
-            # A backtrace names the first of the instructions that the fuel was for.
-            code[start + 1] = self.position
-        code[start + 8] += 1
+    def following(self) -> int:
+        """Where the next instruction is, if one is: `end` and `else` are none. All are looked at once."""
+        if self.next < self.pos:
+            self.next = self.pos
+            while self.next < self.end - 1 and SHAPES[self.data[self.next]] >= END:
+                self.next += 1
+        return self.next
 
-    # The operand stack
-
-    def push(self, place: int, width: int) -> None:
-        depth = self.depth
-        if depth == len(self.places):
-            self.places = _doubled(self.places)
-            self.heights = _doubled(self.heights)
-            self.below = _doubled(self.below)
-        self.places[depth] = place
-        self.heights[depth] = self.height
-        self.depth = depth + 1
-        self.height += width
-        if self.height > self.highest:
-            self.highest = self.height
-
-    def push_result(self, width: int) -> int:
-        """A new operand in a temporary of its own; its place."""
-        place = self.height << 3 | (width == 2) << 2 | TEMPORARY
-        self.push(place, width)
-        return place
-
-    def push_local(self, local: int, wide: int) -> None:
-        if local >= self.followed:
-            place = local << 3 | wide << 2 | LOCAL
-            self.emit(MOVE, self.push_result(1 + wide), place, 0, 0, 0, 0)
-            return
-        self.push(local << 3 | wide << 2 | LOCAL, 1 + wide)
-        depth = self.depth - 1
-        self.below[depth] = self.topmost[local]
-        self.topmost[local] = depth
-
-    def pop(self) -> int:
-        """The place of the topmost operand, which is taken."""
-        depth = self.depth - 1
-        self.depth = depth
-        self.height = self.heights[depth]
-        if self.settled > depth:
-            self.settled = depth
-        place = self.places[depth]
-        if place & 3 == LOCAL:
-            self.topmost[place >> 3] = self.below[depth]
-        return place
-
-    def settle(self, depth: int) -> None:
-        """Move the operand to the temporary of its height. It is the topmost one for its local, if any."""
-        place = self.places[depth]
-        kind = place & 3
-        if kind == TEMPORARY:
-            return
-        if kind == LOCAL:
-            self.topmost[place >> 3] = self.below[depth]
-        self.places[depth] = self.heights[depth] << 3 | (place & 4)
-        self.emit(MOVE, self.places[depth], place, 0, 0, 0, 0)
-
-    def settle_top(self, count: int) -> None:
-        for depth in range(self.depth - 1, self.depth - 1 - count, -1):
-            self.settle(depth)
-
-    def settle_locals(self) -> None:
-        """Move what stands for locals; a constant is the same wherever the code goes from here."""
-        for depth in range(self.depth - 1, self.settled - 1, -1):
-            if self.places[depth] & 3 == LOCAL:
-                self.settle(depth)
-        self.settled = self.depth
-
-    def assign(self, local: int) -> None:
-        """Take an operand into a local; operands that stand for its old value are moved first."""
-        place = self.pop()
-        target = local << 3 | self.wide[local] << 2 | LOCAL
-        if local < self.followed:
-            if self.topmost[local] < 0 and self.last >= 0:
-                start = self.last * STRIDE
-                if self.code[start + 3] == place:
-                    self.code[start + 3] = target
-                    self.last = -1
-                    return
-            while self.topmost[local] >= 0:
-                self.settle(self.topmost[local])
-        if place != target:
-            self.emit(MOVE, target, place, 0, 0, 0, 0)
+    def charge(self) -> None:
+        """The last head has all its instructions."""
+        if self.fuel:
+            self.code[self.head + 8] = self.fuel
+            self.fuel = 0
 
     def reset(self, label: Label, widths: tuple[int, ...]) -> None:
         """The operands as they are at the label, with its parameters or results in their temporaries."""
-        while self.depth > label.depth:
-            self.pop()
+        self.cut(label.height)
         for width in widths:
             self.push_result(width)
 
@@ -413,144 +320,196 @@ class Builder:
 
     def in_place(self, label: Label) -> bool:
         """Whether what a branch takes along is where the label's block wants it."""
-        height = label.height
-        depth = self.depth - len(label.carried)
+        height, here = label.height, self.height - label.extent
         for width in label.carried:
-            if self.places[depth] != (height << 3 | (width == 2) << 2):
+            here += width
+            if self.places[here - 1] != (height << 3 | (width == 2) << 2):
                 return False
-            depth += 1
             height += width
         return True
 
     def branch(self, label: Label) -> None:
         """An unconditional branch from here; the operands stay as they are, for other branches."""
-        count = len(label.carried)
         if label.shape == RETURNS:
-            first = len(self.lists)
-            for index in range(self.depth - count, self.depth):
-                self.lists.append(self.places[index])
-            height = self.height
-            if count:
-                self.height = self.heights[self.depth - count]
-            self.emit(RETURN, NOWHERE, first, count, 0, 0, 0)
-            self.height = height
+            height, settled = self.height, self.settled
+            first = self.take(len(label.carried))
+            self.emit(RETURN, NOWHERE, first, len(label.carried), 0, 0, 0)
+            self.height, self.settled = height, settled
             return
-        height = label.height
-        depth = self.depth - count
+        height, here = label.height, self.height - label.extent
         for width in label.carried:
+            here += width
             target = height << 3 | (width == 2) << 2
-            if self.places[depth] != target:
-                self.emit(MOVE, target, self.places[depth], 0, 0, 0, 0)
-            depth += 1
+            if self.places[here - 1] != target:
+                self.emit(MOVE, target, self.places[here - 1], 0, 0, 0, 0)
             height += width
         label.targeted = True
         self.emit(JUMP, NOWHERE, 0, 0, 0, label.target, 0)
+
+    def edge(self, label: Label) -> int:
+        """The block that a branch may go to at once, or -1 where something has to be done on the way."""
+        if label.shape == RETURNS or not self.in_place(label):
+            return -1
+        label.targeted = True
+        return label.target
 
     def branch_when(self, operation: int, depth: int, place: int, second: int) -> None:
         """Branch to label `depth` or go on here, as `operation` finds the operand at `place`."""
         label = self.labels[len(self.labels) - 1 - depth]
         following = self.new_block()
-        if label.shape != RETURNS and self.in_place(label):
-            label.targeted = True
-            self.emit(operation, NOWHERE, place, 0, 0, label.target, second)
+        target = self.edge(label)
+        if target >= 0:
+            self.emit(operation, NOWHERE, place, 0, 0, target, second)
         else:
             self.emit(form.INVERSE[operation], NOWHERE, place, 0, 0, following, second)
             self.begin(self.new_block(), False)
             self.branch(label)
         self.begin(following, True)
 
-    def branch_table(self) -> None:
-        (labels, default), self.pos = READ["labels"](self.bytes, self.pos)
-        place = self.pop()
-        edges: dict[int, int] = {}
-        apart = []
-        first = len(self.lists)
-        for depth in (*labels, default):
-            if depth not in edges:
-                label = self.labels[len(self.labels) - 1 - depth]
-                if label.shape != RETURNS and self.in_place(label):
-                    label.targeted = True
-                    edges[depth] = label.target
-                else:
-                    edges[depth] = self.new_block()
-                    apart.append(depth)
-            self.lists.append(edges[depth])
-        self.emit(BRANCH_TABLE, NOWHERE, place, 0, 0, first, len(labels) + 1)
-        for depth in apart:
-            self.begin(edges[depth], False)
-            self.branch(self.labels[len(self.labels) - 1 - depth])
-        self.dead = True
-
     # Instructions
 
-    def step(self) -> None:
-        position = self.pos
-        code = self.data[position]
-        self.pos = position + 1
-        if code >= FIRST_PREFIX and ORDINALS[code] < 0:
-            code = 256 + (code - FIRST_PREFIX) * PREFIXED + self.leb()
-        row = ORDINALS[code]
-        shape = SHAPES[row]
-        if self.dead and (self.skipped or (shape != END and shape != OTHERWISE)):
-            self.skip(row, shape)
-            return
-        self.position = position
-        if shape != END and shape != OTHERWISE:
-            self.count()
-        if shape == LOCAL_GET:
-            local = self.leb()
-            self.push_local(local, self.wide[local])
-        elif shape == PLAIN:
-            self.plain(row)
-        elif shape == CONST:
-            self.constant(row)
-        elif shape == LOCAL_SET:
-            self.assign(self.leb())
-        elif shape == LOCAL_TEE:
-            local = self.leb()
-            self.assign(local)
-            self.push_local(local, self.wide[local])
-        else:
-            self.unusual(row, shape)
+    def walk(self, end: int) -> None:
+        """The instructions up to a position, or up to what nothing goes on behind."""
+        data, locals, pos, fuel = self.data, self.locals, self.pos, 0
+        while pos < end:
+            code = data[pos]
+            shape = SHAPES[code]
+            self.position = pos
+            if shape <= LOCAL_TEE:
+                local = data[pos + 1]
+                pos += 2
+                if local >= 128:
+                    self.pos = pos - 1
+                    local = self.leb()
+                    pos = self.pos
+                place = local << 3 | locals[local]
+                if shape != LOCAL_GET:
+                    self.assign(place)
+                if shape != LOCAL_SET:
+                    self.push(place)
+                fuel += 1
+                continue
+            self.pos = pos + 1
+            if shape == UNARY:
+                self.unary(ORDINALS[code], 0, 0)
+            elif shape == BINARY:
+                self.binary(ORDINALS[code], 0, 0)
+            elif shape == CONST:
+                self.push(self.constant(CONSTANT_KIND[code]))
+            elif shape <= PLAIN:
+                self.plain(ORDINALS[code], shape)
+            else:
+                self.fuel += fuel
+                self.unusual(code, shape)
+                if self.dead:
+                    return
+                fuel, pos = 0, self.pos
+                continue
+            pos = self.pos
+            fuel += 1
+        self.pos = pos
+        self.fuel += fuel
 
-    def skip(self, row: int, shape: int) -> None:
-        """Pass over an instruction that nothing reaches."""
-        if OPENS[row]:
-            self.skipped += 1
-        elif shape == END:
-            self.skipped -= 1
-        for kind in TABLE[row].immediates:
-            _, self.pos = READ[kind](self.bytes, self.pos)
-
-    def constant(self, row: int) -> None:
-        """A constant: it is found again by its kind and bits, or for a vector by its index in `objects`."""
-        kind = CONSTANT_KIND[row]
-        value = 0
-        if kind == CONST_I32:
-            value = self.signed_leb() & 0xFFFFFFFF
-        elif kind == CONST_I64:
-            value = self.signed_leb()
-        elif kind in (CONST_F32, CONST_F64):
-            size = 4 if kind == CONST_F32 else 8
-            for index in range(size - 1, -1, -1):
-                byte = self.data[self.pos + index]
-                value = value << 8 | byte
-            self.pos += size
-        elif kind == CONST_V128:
-            value = self.immediate(row, OBJECT, 0)
+    def plain(self, row: int, shape: int) -> None:
+        """An instruction with at most three operands and one result, and with immediates."""
+        if shape == LOAD:
+            offset = self.memory_argument(False)
+            self.unary(row, offset, self.memory)
+        elif shape == STORE:
+            offset = self.memory_argument(False)
+            self.binary(row, offset, self.memory)
         else:
+            self.general(row)
+
+    def skip(self, end: int) -> None:
+        """Pass over instructions that nothing reaches, up to a position, or up to where something goes on."""
+        while self.dead and self.pos < end:
+            self.position = self.pos
+            code = self.opcode()
+            shape = SHAPES[code]
+            if shape >= END and not self.skipped:
+                self.unusual(code, shape)
+                continue
+            row = ORDINALS[code]
+            if OPENS[row]:
+                self.skipped += 1
+            elif shape == END:
+                self.skipped -= 1
+            for kind in TABLE[row].immediates:
+                _, self.pos = READ[kind](self.bytes, self.pos)
+
+    def constant(self, kind: int) -> int:
+        """A constant's place; it is known by its kind and bits, or for a vector by its index in `objects`."""
+        if kind <= CONST_I64:
+            value = self.data[self.pos]
+            if value < 64:
+                self.pos += 1
+            else:
+                value = self.long_leb(True)
+                if kind == CONST_I32:
+                    value &= 0xFFFFFFFF
+        else:
+            value = self.wide_constant(kind)
+        known = self.known[kind]
+        if value in known:
+            return known[value]
+        place = known[value] = len(self.constants) << 3 | (kind == CONST_V128) << 2 | CONSTANT
+        self.constants.append(value)
+        self.kinds.append(kind)
+        return place
+
+    def wide_constant(self, kind: int) -> int:
+        """The bits of a constant that is not an integer."""
+        if kind == CONST_V128:
+            raw, self.pos = READ["v128"](self.bytes, self.pos)
+            self.objects.append(raw)
+            return len(self.objects) - 1
+        if kind == CONST_NULL:
             _, self.pos = READ["heap"](self.bytes, self.pos)
-        number = self.constant_count
-        if number == len(self.constants):
-            self.constants = _doubled(self.constants)
-            self.kinds = _doubled(self.kinds)
-        self.constants[number] = self.as_signed(value & _ONES)
-        self.kinds[number] = kind
-        self.constant_count = number + 1
-        wide = kind == CONST_V128
-        self.push(number << 3 | wide << 2 | CONSTANT, 1 + wide)
+            return 0
+        size = 4 if kind == CONST_F32 else 8
+        raw = self.bytes[self.pos : self.pos + size]
+        self.pos += size
+        return self.as_signed(int.from_bytes(raw, "little"))
 
-    def plain(self, row: int) -> None:
+    def unary(self, row: int, immediate: int, second: int) -> None:
+        """An instruction with one operand and one result."""
+        a = self.places[self.height - 1]
+        height = self.height - 1 - (a >> 2 & 1)
+        self.height = height
+        if self.settled > height:
+            self.settled = height
+        result = height << 3 | WIDE_RESULT[row]
+        self.emit(row, result, a, 0, 0, immediate, second)
+        self.made = self.size
+        if result & WIDE:
+            self.push(result)
+        else:
+            self.places[height] = result
+            self.height = height + 1
+
+    def binary(self, row: int, immediate: int, second: int) -> None:
+        """An instruction with two operands, and with a result or without."""
+        b = self.places[self.height - 1]
+        height = self.height - 1 - (b >> 2 & 1)
+        a = self.places[height - 1]
+        height -= 1 + (a >> 2 & 1)
+        self.height = height
+        if self.settled > height:
+            self.settled = height
+        wide = WIDE_RESULT[row]
+        if wide == NOWHERE:
+            self.emit(row, NOWHERE, a, b, 0, immediate, second)
+            return
+        self.emit(row, height << 3 | wide, a, b, 0, immediate, second)
+        self.made = self.size
+        if wide:
+            self.push(height << 3 | wide)
+        else:
+            self.places[height] = height << 3
+            self.height = height + 1
+
+    def general(self, row: int) -> None:
         """An instruction with at most three operands and one result, of any width."""
         immediate = second = 0
         kind = FIRST_KIND[row]
@@ -562,145 +521,84 @@ class Builder:
             kind = SECOND_KIND[row]
             if kind != NONE:
                 second = self.immediate(row, kind, 1)
-        a = b = c = 0
         taken = TAKES[row]
-        if taken == 1:
-            a = self.pop()
-        elif taken == 2:
-            b = self.pop()
-            a = self.pop()
-        elif taken == 3:
-            c = self.pop()
-            b = self.pop()
-            a = self.pop()
-        width = RESULT_WIDTH[row]
-        if width == 0:
+        c = self.pop() if taken > 2 else 0
+        b = self.pop() if taken > 1 else 0
+        a = self.pop() if taken else 0
+        wide = WIDE_RESULT[row]
+        if wide == NOWHERE:
             self.emit(row, NOWHERE, a, b, c, immediate, second)
             return
-        if width == 3:
-            width = self.width_of(row, immediate, second)
-        record = self.emit(row, self.height << 3 | (width == 2) << 2, a, b, c, immediate, second)
-        self.push_result(width)
-        self.last = record
+        if wide == AS_FIRST:
+            wide = a & WIDE
+        elif wide == VARIES:
+            wide = self.wide_result(row, immediate, second)
+        result = self.height << 3 | wide
+        self.emit(row, result, a, b, c, immediate, second)
+        self.made = self.size
+        self.push(result)
 
-    def width_of(self, row: int, immediate: int, second: int) -> int:
-        """The width of a result that the context knows."""
+    def wide_result(self, row: int, immediate: int, second: int) -> int:
+        """Whether a result is wide, where the context knows."""
         name = TABLE[row].name
         type: Any
         if name == "global.get":
             type = self.context.globals[immediate].content
         else:
-            composite = self.context.types[immediate].composite
-            if isinstance(composite, StructType):
-                type = composite.fields[second].storage
-            else:
-                assert isinstance(composite, ArrayType)
-                type = composite.field.storage
-        return 2 if type is V128 else 1
+            composite: Any = self.context.types[immediate].composite
+            type = (composite.fields[second] if name == "struct.get" else composite.field).storage
+        return WIDE if type is V128 else 0
 
-    def unusual(self, row: int, shape: int) -> None:
+    def unusual(self, code: int, shape: int) -> None:
         """What is not one of the few shapes that nearly all instructions have."""
-        if shape == DROP:
-            self.pop()
-        elif shape == SELECT:
-            if TABLE[row].immediates:
-                _, self.pos = READ["types"](self.bytes, self.pos)
-            c, b, a = self.pop(), self.pop(), self.pop()
-            record = self.emit(row, self.height << 3 | (a & 4), a, b, c, 0, 0)
-            self.push_result(1 + (a >> 2 & 1))
-            self.last = record
-        elif shape == CHECK:
-            c = self.immediate(row, OBJECT, 0) if TABLE[row].immediates else 0
-            self.emit(row, NOWHERE, self.places[self.depth - 1], 0, 0, c, 0)
-        elif shape == CALL:
-            self.call(row)
-        elif shape == MANY:
-            self.many(row)
+        if shape == END:
+            self.close()
+            return
+        if shape == OTHERWISE:
+            self.alternative()
+            return
+        self.fuel += 1
+        if shape <= TRY:
+            self.open(shape)
         elif shape == BR_IF:
             depth = self.leb()
             self.branch_when(BRANCH_IF, depth, self.pop(), 0)
-        elif shape in (OPEN, LOOP, WHEN, TRY, OTHERWISE, END):
-            self.structure(shape)
-        elif shape != NOTHING:
-            self.leave(row, shape)
-
-    def leave(self, row: int, shape: int) -> None:
-        """The rarer branches, and what never goes on here."""
-        labels = self.labels
-        if shape == BR:
-            self.branch(labels[len(labels) - 1 - self.leb()])
+        elif shape == CALL:
+            self.call(ORDINALS[code])
+        elif shape == BR:
+            self.branch(self.labels[len(self.labels) - 1 - self.leb()])
             self.dead = True
-        elif shape == BR_TABLE:
-            self.branch_table()
+        elif shape == DROP:
+            self.pop()
         elif shape == RETURNS:
-            self.branch(labels[0])
+            self.branch(self.labels[0])
             self.dead = True
-        elif shape == BR_NULL:
-            depth = self.leb()
-            place = self.pop()
-            self.branch_when(BRANCH_NULL, depth, place, 0)
-            self.restore(place)
-            # Of the block that has just begun, where the reference is an operand.
-            self.code[(self.size - 1) * STRIDE + 2] = self.height
-        elif shape == BR_NON_NULL:
-            self.branch_when(BRANCH_NON_NULL, self.leb(), self.places[self.depth - 1], 0)
-            self.pop()
-        elif shape == BR_CAST:
-            cast: Cast
-            cast, self.pos = READ["cast"](self.bytes, self.pos)
-            self.objects.append(cast.target)
-            operation = BRANCH_CAST if TABLE[row].name == "br_on_cast" else form.BRANCH_CAST_FAIL
-            self.branch_when(operation, cast.label, self.places[self.depth - 1], len(self.objects) - 1)
-        else:
-            self.emit(row, NOWHERE, self.pop() if TAKES[row] else 0, 0, 0, 0, 0)
-            self.dead = True
+        elif shape != NOTHING:
+            self.rare(code)
 
-    def restore(self, place: int) -> None:
-        """Put back an operand that was taken, at the same height: no local that is not followed is one."""
-        if place & 3 == LOCAL:
-            self.push_local(place >> 3, place >> 2 & 1)
-        else:
-            self.push(place, 1 + (place >> 2 & 1))
-
-    def take(self, count: int) -> int:
-        """Take operands into `lists`, in order; where they begin there."""
-        first = len(self.lists)
-        for index in range(self.depth - count, self.depth):
-            self.lists.append(self.places[index])
-        for _ in range(count):
-            self.pop()
-        return first
-
-    def many(self, row: int) -> None:
-        """Any number of operands, and results of fixed widths."""
-        immediate = second = 0
-        if FIRST_KIND[row] != NONE:
-            immediate = self.immediate(row, FIRST_KIND[row], 0)
-        if SECOND_KIND[row] != NONE:
-            second = self.immediate(row, SECOND_KIND[row], 1)
-        count = TAKES[row]
-        repeated = TABLE[row].takes.repeated
-        if repeated == "count":
-            count += second
-        elif repeated is not None:
-            types = self.context.tags if repeated == "tag" else self.context.types
-            composite: Any = types[immediate].composite
-            count += len(composite.fields if repeated == "field" else composite.params)
-        first = self.take(count)
-        result = NOWHERE
-        if TABLE[row].leaves.fixed:
-            result = self.height << 3
-        self.emit(row, result, first, count, 0, immediate, second)
-        for _ in range(TABLE[row].leaves.fixed):
-            self.push_result(1)
-        self.dead = TABLE[row].role is Role.LEAVES
+    def rare(self, code: int) -> None:
+        """An instruction behind a prefix, or one that `rare` has."""
+        if code >= FIRST_PREFIX:
+            self.pos -= 1
+            code = self.opcode()
+        shape, row = SHAPES[code], ORDINALS[code]
+        if shape == OTHER:
+            RARE[TABLE[row].name](self, row)
+        elif shape == CONST:
+            self.push(self.constant(CONSTANT_KIND[code]))
+        elif shape == UNARY:
+            self.unary(row, 0, 0)
+        elif shape == BINARY:
+            self.binary(row, 0, 0)
+        elif shape <= PLAIN:
+            self.plain(row, shape)
 
     def call(self, row: int) -> None:
         """A call. The operand that says which function, if one does, is C; the places of the results follow
         those of the arguments in `lists`, and their number is above the 32 bits of the table's index."""
         instruction = TABLE[row]
         immediate = self.leb()
-        second = self.leb() if len(instruction.immediates) > 1 else 0
+        second = self.leb() if SECOND_KIND[row] != NONE else 0
         place = self.pop() if TAKES[row] else 0
         context = self.context
         types: Any = context.funcs if instruction.takes.repeated == "func" else context.types
@@ -720,42 +618,39 @@ class Builder:
 
     # Structured control
 
-    def block_widths(self, block: BlockType) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        if block is None:
+    def block_widths(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The widths of parameters and results, of the block type that comes next."""
+        byte = self.data[self.pos]
+        if byte == _EMPTY:
+            self.pos += 1
             return (), ()
-        if isinstance(block, int):
-            signature = self.context.types[block].composite
-            assert isinstance(signature, FuncType)
-            return widths(signature.params), widths(signature.results)
-        return (), widths((block,))
+        block: BlockType
+        block, self.pos = READ["block"](self.bytes, self.pos)
+        if not isinstance(block, int):
+            assert block is not None
+            return (), widths((block,))
+        signature = self.context.types[block].composite
+        assert isinstance(signature, FuncType)
+        return widths(signature.params), widths(signature.results)
 
-    def structure(self, shape: int) -> None:
-        if shape == END:
-            self.close()
-        elif shape == OTHERWISE:
-            self.alternative()
-        else:
-            block, self.pos = READ["block"](self.bytes, self.pos)
-            params, results = self.block_widths(block)
-            self.open(shape, params, results)
-
-    def open(self, shape: int, params: tuple[int, ...], results: tuple[int, ...]) -> None:
+    def open(self, shape: int) -> None:
+        params, results = self.block_widths()
         clauses = self.clauses() if shape == TRY else ()
-        condition = self.pop() if shape == WHEN else 0
         position = self.position
-        made = self.withdraw(condition) if shape == WHEN else ()
+        condition, made = 0, ()
+        if shape == WHEN:
+            condition = self.pop()
+            made = self.withdraw(condition)
         if params:
             self.settle_top(len(params))
-        self.settle_locals()
+        if self.height > self.settled:
+            self.settle_locals(NOWHERE)
         if made:
             row, result, a, b, c, immediate, second = made
             self.emit(row, result, a, b, c, immediate, second)
         self.position = position
-        depth = self.depth - len(params)
-        height = self.heights[depth] if params else self.height
-        label = Label(shape, height, depth, self.new_block(), self.region)
-        label.params, label.results = params, results
-        label.carried = params if shape == LOOP else results
+        height = self.height - sum(params)
+        label = Label(shape, height, self.new_block(), self.region, params, results)
         self.labels.append(label)
         if shape == LOOP:
             self.begin(label.target, True)
@@ -767,20 +662,6 @@ class Builder:
             self.regions.append(Region(self.region, clauses))
             self.region = len(self.regions) - 1
             self.begin(self.new_block(), False)
-
-    def withdraw(self, place: int) -> tuple[Any, ...]:
-        """Take back the record that made the operand which was just taken, if it is the last one.
-
-        It may be given again behind moves of what stands below: they write temporaries that it does not
-        read, and it writes no local.
-        """
-        start = self.last * STRIDE
-        if self.last < 0 or self.code[start + 3] != place:
-            return ()
-        self.size -= 1
-        self.position = self.code[start + 1]
-        record = self.code[start : start + STRIDE]
-        return (record[0], *record[3:])
 
     def clauses(self) -> tuple[Clause, ...]:
         found = []

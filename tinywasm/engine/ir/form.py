@@ -30,8 +30,8 @@ MAX_OPERANDS = 1_000_000
 # body: two bytes may be a branch that moves a thousand values.
 MAX_RECORDS = 2_000_000
 RECORDS_A_BYTE = 8
-# Locals from this index on are moved to a temporary at once: functions with so many pay for them.
-FOLLOWED = 4096
+# Where more operands than this may stand for locals, all are moved to temporaries when a local changes.
+UNSETTLED = 64
 
 # Fields of a record.
 ROW, POSITION, BASE, RESULT, A, B, C, IMMEDIATE, SECOND = range(9)
@@ -128,10 +128,14 @@ class Form:
     blocks: int
     heights: int
 
-    def records(self) -> Iterator[Record]:
+    def rows(self) -> Iterator[tuple[int, ...]]:
         """The records, one after the other."""
-        for start in range(0, len(self.code), STRIDE):
-            yield Record(*self.code[start : start + STRIDE])
+        integers = iter(self.code)
+        return zip(*[integers] * STRIDE, strict=True)
+
+    def records(self) -> Iterator[Record]:
+        """The same, with names for their fields."""
+        return map(Record._make, self.rows())
 
 
 # Instructions whose operands are in `lists`, from A on, B of them.

@@ -1,70 +1,47 @@
-"""What the builder has to know of each row of the instruction table, in arrays for quick looks."""
+"""What the builder has to know of each row of the instruction table, by its ordinal."""
 
 from __future__ import annotations
 
-from array import array
-
-from tinywasm.engine.ir.form import CONST_NULL, CONSTANT_KINDS
+from tinywasm.engine.ir.form import CONST_NULL, CONSTANT_KINDS, NOWHERE, WIDE
 from tinywasm.instructions import BY_CODE, TABLE, Instruction, Role
 from tinywasm.types import V128
 
-# What the builder does with an instruction, by its row.
+# What the builder does with an instruction, by its row. Those up to `PLAIN` are the usual ones, with at most
+# three operands and one result; the last two are not counted as instructions.
 (
-    PLAIN,
     LOCAL_GET,
     LOCAL_SET,
     LOCAL_TEE,
     CONST,
+    UNARY,
+    BINARY,
+    LOAD,
+    STORE,
+    PLAIN,
     OPEN,
     LOOP,
     WHEN,
-    OTHERWISE,
-    END,
-    BR,
+    TRY,
     BR_IF,
-    BR_TABLE,
-    RETURNS,
+    BR,
     CALL,
     DROP,
-    SELECT,
     NOTHING,
-    CHECK,
-    MANY,
-    LEAVE,
-    TRY,
-    BR_NULL,
-    BR_NON_NULL,
-    BR_CAST,
-) = range(25)
+    RETURNS,
+    OTHER,
+    PREFIX,
+    END,
+    OTHERWISE,
+) = range(23)
 _SHAPES = {
     **dict.fromkeys(("nop", "any.convert_extern", "extern.convert_any"), NOTHING),
     **dict.fromkeys(("i32.const", "i64.const", "f32.const", "f64.const", "v128.const", "ref.null"), CONST),
-    **dict.fromkeys(("br_on_cast", "br_on_cast_fail"), BR_CAST),
-    # They look at the topmost operand, which stays what it is.
-    **dict.fromkeys(("ref.as_non_null", "ref.cast"), CHECK),
-    **dict.fromkeys(("unreachable", "throw_ref"), LEAVE),
     **{"local.get": LOCAL_GET, "local.set": LOCAL_SET, "local.tee": LOCAL_TEE, "drop": DROP},
-    **{
-        "block": OPEN,
-        "loop": LOOP,
-        "if": WHEN,
-        "else": OTHERWISE,
-        "end": END,
-        "try_table": TRY,
-        "select": SELECT,
-    },
-    **{"br": BR, "br_if": BR_IF, "br_table": BR_TABLE, "return": RETURNS},
-    **{"br_on_null": BR_NULL, "br_on_non_null": BR_NON_NULL, "throw": MANY},
+    **{"block": OPEN, "loop": LOOP, "if": WHEN, "else": OTHERWISE, "end": END, "try_table": TRY},
+    **{"br": BR, "br_if": BR_IF, "return": RETURNS},
+    # They look at the topmost operand, which stays what it is.
+    **dict.fromkeys(("ref.as_non_null", "ref.cast"), OTHER),
 }
-
-
-def _shape(row: Instruction) -> int:
-    if row.name in _SHAPES:
-        return _SHAPES[row.name]
-    if row.takes.repeated in ("func", "type"):
-        return CALL
-    # A record has room for three operands and one result.
-    return MANY if row.takes.repeated or row.takes.fixed > 3 or row.leaves.fixed > 1 else PLAIN
 
 
 # How an immediate is read: as an unsigned LEB of 32 bits, otherwise by the kind's own reader.
@@ -83,25 +60,45 @@ def _immediates(row: Instruction) -> tuple[int, int]:
     return kinds[0], kinds[1]
 
 
-def _result_width(row: Instruction) -> int:
-    """0 without a result, 1 or 2; 3 where the context has to say."""
+# Whether a result is wide: as the context says, or as the first operand is.
+VARIES, AS_FIRST = 1, 2
+
+
+def _wide_result(row: Instruction) -> int:
     if row.name in ("global.get", "struct.get", "array.get"):
-        return 3
-    return 0 if not row.leaves.fixed else 2 if row.results[:1] == (V128,) else 1
+        return VARIES
+    if row.name == "select":
+        return AS_FIRST
+    return NOWHERE if not row.leaves.fixed else WIDE if row.results[:1] == (V128,) else 0
+
+
+def _shape(row: Instruction) -> int:
+    if row.name in _SHAPES:
+        return _SHAPES[row.name]
+    if row.takes.repeated in ("func", "type"):
+        return CALL
+    # A record has room for three operands and one result.
+    fits = row.takes.repeated is None and row.takes.fixed <= 3 and row.leaves.fixed <= 1
+    if not fits or row.role is not Role.PLAIN:
+        return OTHER
+    taken, kinds = row.takes.fixed, _immediates(row)
+    if kinds == (NONE, NONE) and row.leaves.fixed and _wide_result(row) & ~WIDE == 0:
+        return {1: UNARY, 2: BINARY}.get(taken, PLAIN)
+    return {1: LOAD, 2: STORE}[taken] if kinds == (MEMARG, NONE) else PLAIN
 
 
 _KIND_OF = {
     "ref.null": CONST_NULL,
     **{f"{name}.const": kind for kind, name in enumerate(CONSTANT_KINDS[:CONST_NULL])},
 }
-SHAPES = array("q", [_shape(row) for row in TABLE])
-TAKES = array("q", [row.takes.fixed for row in TABLE])
-FIRST_KIND = array("q", [_immediates(row)[0] for row in TABLE])
-SECOND_KIND = array("q", [_immediates(row)[1] for row in TABLE])
-RESULT_WIDTH = array("q", [_result_width(row) for row in TABLE])
-OPENS = array("q", [row.role is Role.OPENS for row in TABLE])
+SHAPES = [_shape(row) for row in TABLE]
+TAKES = [row.takes.fixed for row in TABLE]
+FIRST_KIND = [_immediates(row)[0] for row in TABLE]
+SECOND_KIND = [_immediates(row)[1] for row in TABLE]
+WIDE_RESULT = [_wide_result(row) for row in TABLE]
+OPENS = [row.role is Role.OPENS for row in TABLE]
 FIRST_PREFIX, PREFIXED = 0xFB, 512
-ORDINALS = array("q", [-1] * (256 + 3 * PREFIXED))
+ORDINALS = [-1] * (256 + 3 * PREFIXED)
 for (_prefix, _code), _row in BY_CODE.items():
     ORDINALS[_code if _prefix is None else 256 + (_prefix - FIRST_PREFIX) * PREFIXED + _code] = _row.ordinal
-CONSTANT_KIND = array("q", [_KIND_OF.get(row.name, -1) for row in TABLE])
+CONSTANT_KIND = [_KIND_OF.get(row.name, -1) for row in TABLE]

@@ -25,8 +25,8 @@ from tinywasm.validation import Context
 
 # What decides what code is made of a body.
 _SOURCES = (
-    *(("tinywasm.engine.ir", name) for name in ("build.py", "form.py")),
-    *(("tinywasm.engine.native", name) for name in ("frame.py", "patterns.py", "rare.py", "select.py")),
+    *(("tinywasm.engine.ir", f"{name}.py") for name in ("build", "form", "operands", "rare", "rows")),
+    *(("tinywasm.engine.native", f"{name}.py") for name in ("frame", "patterns", "rare", "select")),
 )
 _OFFSET = struct.Struct("<Q")
 # Words, the frame's sizes, handlers, windows.

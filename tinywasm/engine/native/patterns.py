@@ -7,10 +7,10 @@ do.
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from tinywasm.engine.ir.operands import integers
 from tinywasm.engine.native.opcodes import (
     COMMUTATIVE,
     COMPARES,
@@ -87,11 +87,12 @@ def _plain(row: Instruction) -> str:
     return special.get(row.name) or row.operator or row.name.replace(".", "_")
 
 
-def _opcodes(suffix: str) -> array[int]:
-    return array("q", [OPCODES.get(_plain(row) + suffix, NONE) for row in TABLE])
+def _opcodes(suffix: str) -> Sequence[int]:
+    opcodes: Sequence[int] = integers([OPCODES.get(_plain(row) + suffix, NONE) for row in TABLE])
+    return opcodes
 
 
-MANNERS = array("q", [_manner(row) for row in TABLE])
+MANNERS = integers([_manner(row) for row in TABLE])
 WORDS = _opcodes("")
 # Accesses to any memory.
 ANY_MEMORY = _opcodes("__x")
@@ -192,7 +193,7 @@ def _doubles() -> Iterator[Pattern]:
 
 PATTERNS = [*_constant_operands(), *_operators(), *_accesses(), *_branches(), *_doubles()]
 
-# The same in arrays. Sources of fields are places in an array of values that selection fills.
+# The same by number. Sources of fields are places in an array of values that selection fills.
 SOURCES = ("0", "a1", "b1", "c1", "i1", "s1", "f1", "a2", "b2", "c2", "i2")
 ZERO, A1, B1, C1, I1, S1, F1, A2, B2, C2, I2 = range(len(SOURCES))
 ALWAYS, HALF, SINGLE, STEP, BOTH_HALVES = range(len(GUARDS))
@@ -213,13 +214,13 @@ def _immediate(pattern: Pattern) -> tuple[int, int, int]:
     return SOURCES.index(text), ZERO, WHOLE
 
 
-MADE = array("q", [OPCODES[pattern.made] for pattern in PATTERNS])
+MADE = integers([OPCODES[pattern.made] for pattern in PATTERNS])
 FIELD_A, FIELD_B, FIELD_C = (
-    array("q", [_source(pattern, field) for pattern in PATTERNS]) for field in range(3)
+    integers([_source(pattern, field) for pattern in PATTERNS]) for field in range(3)
 )
-LOW, HIGH, WAY = (array("q", column) for column in zip(*map(_immediate, PATTERNS), strict=True))
-GUARD = array("q", [list(GUARDS).index(pattern.guard) for pattern in PATTERNS])
-LOOSE = array("q", [not pattern.joint for pattern in PATTERNS])
+LOW, HIGH, WAY = (integers(column) for column in zip(*map(_immediate, PATTERNS), strict=True))
+GUARD = integers([list(GUARDS).index(pattern.guard) for pattern in PATTERNS])
+LOOSE = integers([not pattern.joint for pattern in PATTERNS])
 
 # Where the number of a pattern stands in `FOUND`: at the sum of what its first and its second word have here,
 # of RIGHT where the joint is the second's field c, and of ALIVE where it is not dead.
@@ -227,9 +228,9 @@ RIGHT, ALIVE = 1, 2
 _firsts = {name: number for number, name in enumerate(dict.fromkeys(p.first for p in PATTERNS), 1)}
 _seconds = {name: number for number, name in enumerate(dict.fromkeys(p.second for p in PATTERNS), 1)}
 _stride = 4 * (len(_seconds) + 1)
-FIRSTS = array("q", [_stride * _firsts.get(name, 0) for name in OPCODES])
-SECONDS = array("q", [4 * _seconds.get(name, 0) for name in OPCODES])
-FOUND = array("h", [NONE]) * (_stride * (len(_firsts) + 1))
+FIRSTS = integers([_stride * _firsts.get(name, 0) for name in OPCODES])
+SECONDS = integers([4 * _seconds.get(name, 0) for name in OPCODES])
+FOUND = integers([NONE], "h") * (_stride * (len(_firsts) + 1))
 for _number, _pattern in enumerate(PATTERNS):
     _at = FIRSTS[OPCODES[_pattern.first]] + SECONDS[OPCODES[_pattern.second]]
     _at += RIGHT * (_pattern.joint == "c") + ALIVE * (not _pattern.dead)
@@ -238,7 +239,7 @@ for _number, _pattern in enumerate(PATTERNS):
 
 # Two words that follow each other in one: by the two opcodes, (field of the second that is the slot `a` of
 # the first, or 0 for any, opcode).
-FIRST_OF_PAIR = array("q", [0]) * COUNT
+FIRST_OF_PAIR = integers([0]) * COUNT
 PAIRS: dict[int, list[tuple[int, int]]] = {}
 for (_first, _second), _pairs in PAIRED.items():
     FIRST_OF_PAIR[_first] = 1

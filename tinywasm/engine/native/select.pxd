@@ -16,6 +16,7 @@ cdef int _CONST, _OF_CONSTANT, _CONST128, _MOVED, _MOVED128, _WIDE_GET, _WIDE_SE
 cdef int _WIDE_MEMORY, _WIDE_LEAVE, _JUMP, _BR_TABLE, _WHEN, _UNLESS, _REF_TEST, _WITH_SHUFFLE
 cdef int _FUEL, _COUNTS, _RETURN0, _RETURN1, _RETURN_N, _GLOBAL_GET128
 
+@cython.final
 cdef class Selector:
     cdef public object context, form
     cdef const long long[::1] code, constants, kinds
@@ -32,6 +33,7 @@ cdef class Selector:
 
     @cython.locals(start=long)
     cpdef run(self, long result_slots)
+    @cython.locals(size=long)
     cpdef emit(self, unsigned long long opcode, unsigned long long a, unsigned long long b, unsigned long long c, long long immediate)
     @cython.locals(at=long, number=int)
     cdef int pattern(self, unsigned long long first, long long i1, int word, long long i2, int where, bint dead) except -2
@@ -45,15 +47,15 @@ cdef class Selector:
     @cython.locals(number="long long")
     cpdef long long seen(self, long long place)
     @cython.locals(own="long long", slot="long long")
-    cpdef long long slot(self, long long place, long scratch) except? -1
+    cpdef long long slot(self, long long place, long scratch)
     @cython.locals(own="long long", slot="long long")
-    cpdef long long target(self, long long place) except? -1
+    cpdef long long target(self, long long place)
     @cython.locals(value="long long")
     cdef put_constant(self, long long slot, long long number)
     @cython.locals(source="long long")
     cpdef move(self, long long slot, long long place)
     @cython.locals(slot="long long", index=long, place="long long")
-    cpdef long long row(self, long first, long count) except? -1
+    cpdef long long row(self, long first, long count)
     cpdef long window(self, long slot)
     cdef shift(self, long base)
     @cython.locals(row=int)
@@ -72,10 +74,13 @@ cdef class Selector:
     cdef leave(self, long first, long count)
     @cython.locals(manner=int, wide=int, code="const long long[::1]", word=int, source="long long", x="long long", y="long long", z="long long")
     cdef instruction(self, int row, long start)
+    @cython.locals(c="const long long[::1]")
+    cdef form_record(self, long start)
     @cython.locals(word=int, number=int, constant="long long", slot="long long", other="long long", before="unsigned long long", high="long long", x="long long", y="long long")
     cdef binary(self, int row, long long result, long long first, long long second, long long immediate)
     @cython.locals(short=bint, word=int, number=int, before="unsigned long long", high="long long", base="long long", third="long long", stored="long long", a="long long", b="long long")
     cdef access(self, int row, long long result, long long address, long long value, long long offset, long long memory)
+    cpdef bint large(self, long memory)
     @cython.locals(index=long, word="unsigned long long", opcode=int, following="unsigned long long", made="unsigned long long", taken=int, value="unsigned long long", both="unsigned long long", low="unsigned long long[::1]")
     cdef pair(self)
 

@@ -1,4 +1,4 @@
-# cython: boundscheck=False, wraparound=False, annotation_typing=False, cdivision=True
+# cython: boundscheck=False, wraparound=False, initializedcheck=False, annotation_typing=False, cdivision=True
 """From the intermediate form to register code: which words, and where in the frame everything lies.
 
 A frame is a run of 64-bit slots: the locals, then a slot for each height of the operands. Locals beyond
@@ -22,7 +22,7 @@ from array import array
 from collections.abc import Sequence
 from typing import Any
 
-from tinywasm.engine.ir import build, form
+from tinywasm.engine.ir import build, form, operands
 from tinywasm.engine.ir.form import (
     BASE,
     BLOCK,
@@ -153,14 +153,6 @@ _RETURN0, _RETURN1, _RETURN_N = OPCODES["return0"], OPCODES["return1"], OPCODES[
 _WITH_SHUFFLE = next(row.ordinal for row in TABLE if row.name == "i8x16.shuffle")
 
 
-def _doubled(integers: Any) -> Any:
-    """Room for twice as many."""
-    doubled = array(memoryview(integers).format)
-    for _ in range(2):
-        doubled.frombytes(memoryview(integers).cast("B"))
-    return doubled
-
-
 class Selector:
     """The words of one function so far, and where everything lies."""
 
@@ -187,9 +179,9 @@ class Selector:
         # In a body that is seen through windows: the slot of each block's first operand.
         self.entries: dict[int, int] = {}
         # The lower halves of the words, opcode and slots, and the upper ones, immediates.
-        self.low = array("Q", bytes(8 * 64))
-        self.high = array("q", bytes(8 * 64))
-        self.positions = array("q", bytes(8 * 64))
+        self.low = operands.zeros(64, "Q")
+        self.high = operands.zeros(64)
+        self.positions = operands.zeros(64)
         self.size = 0
         self.barrier = 0
         self.position = 0
@@ -197,11 +189,11 @@ class Selector:
         # Words that are data; branches, whose immediates' lower halves are blocks until all blocks are known.
         self.data: set[int] = set()
         self.branches: list[int] = []
-        self.starts = array("q", [-1]) * code.blocks
+        self.starts = operands.integers([-1]) * code.blocks
         self.regions: list[tuple[int, int]] = [(-1, -1)] * len(code.regions)
         self.region = -1
         # What the fields of a pattern's word are made of, in the order of `SOURCES`.
-        self.sources = array("q", bytes(8 * len(SOURCES)))
+        self.sources = operands.zeros(len(SOURCES))
         # The slots of the fields of structure types, as far as they were asked for.
         self.field_slots: dict[int, list[int]] = {}
         # A result for a local that is out of reach: its slot, the local's, its width.
@@ -238,8 +230,8 @@ class Selector:
 
     def packed(self) -> bytes:
         words = array("Q", bytes(16 * self.size))
-        words[0::2] = array("Q", bytes(memoryview(self.low)[: self.size]))
-        words[1::2] = array("Q", bytes(memoryview(self.high)[: self.size]))
+        words[0::2] = array("Q", operands.packed(self.low, self.size))
+        words[1::2] = array("Q", operands.packed(self.high, self.size))
         return words.tobytes()
 
     # Words
@@ -247,8 +239,8 @@ class Selector:
     def emit(self, opcode: int, a: int, b: int, c: int, immediate: int) -> None:
         size = self.size
         if size == len(self.low):
-            self.low, self.high = _doubled(self.low), _doubled(self.high)
-            self.positions = _doubled(self.positions)
+            self.low, self.high = operands.doubled(self.low), operands.doubled(self.high)
+            self.positions = operands.doubled(self.positions)
         self.low[size] = opcode | a << 16 | b << 32 | c << 48
         self.high[size] = immediate
         self.positions[size] = self.position
@@ -629,13 +621,19 @@ class Selector:
             x, y = self.slot(code[start + 4], 0), self.slot(code[start + 5], 1)
             self.emit(WORDS[row], x, y, 0, code[start + 7])
         elif manner == TERNARY:
-            x, y, z = (self.slot(code[start + 4 + each], each) for each in range(3))
+            x, y = self.slot(code[start + 4], 0), self.slot(code[start + 5], 1)
+            z = self.slot(code[start + 6], 2)
             self.emit(WORDS[row], self.target(code[start + 3]), x, y, z)
         else:
             RARE[TABLE[row].name](self, self.form_record(start))
 
     def form_record(self, start: int) -> form.Record:
-        return form.Record(*self.code[start : start + STRIDE])
+        c = self.code
+        # One by one: a slice would be an object of its own.
+        return form.Record(
+            c[start], c[start + 1], c[start + 2], c[start + 3], c[start + 4],
+            c[start + 5], c[start + 6], c[start + 7], c[start + 8],
+        )  # fmt: skip
 
     def binary(self, row: int, result: int, first: int, second: int, immediate: int) -> None:
         word, number = WORDS[row], NONE
