@@ -19,6 +19,7 @@ from schannel.measurement import canonical_archive, installed_image
 from schannel.messages import ErrorCode
 from tests.processes import Host, host, signal_process, wait_until
 from wasm_client import ClientError, ConnectionLost, RequestFailed, Session, connect, connect_async
+from wasm_client.keys import generate_key
 from wasm_rt.loader import unpacked
 
 pytestmark = [
@@ -210,16 +211,58 @@ def test_memory_that_a_program_keeps(tmp_path: Path, size: int) -> None:
         session = connect(running.address, running.policy)
         session.deploy(HOARD)
         for times in (2, 10):
-            for _ in range(times):
+            for number in range(times):
                 with pytest.raises(RequestFailed):
                     session.call("hoard", size)
-                with contextlib.suppress(RequestFailed):
-                    session.put("file", bytes(1 << 20))
+                # What files free it takes as well, if it is let again and again.
+                with contextlib.suppress(*[RequestFailed] if number > 1 else []):
+                    assert session.put("file", bytes(1 << 20)) == 1 << 20
             if times == 2:
                 session.call("free")
-                assert session.put("file", bytes(1 << 20)) == 1 << 20
         session.close()
         assert Ending.FAILED.shown not in running.wait_for_log(Ending.DONE.shown)
+
+
+LARGE_COMMAND = b"""(module
+  (import "wasi_snapshot_preview1" "args_sizes_get" (func $sizes (param i32 i32) (result i32)))
+  (memory (export "memory") 1600)
+  (func (export "_start")
+    (memory.fill (i32.const 0) (i32.const 1) (i32.const 104857600))
+    (drop (call $sizes (i32.const 0) (i32.const 4)))
+    (if (i32.gt_u (i32.load (i32.const 0)) (i32.const 1)) (then unreachable))))"""
+GREEDY = b"""(module
+  (memory (export "memory") 1)
+  (func (export "grow") (loop (br_if 0 (i32.ge_s (memory.grow (i32.const 1)) (i32.const 0))))))"""
+
+
+def test_memory_of_programs_that_are_gone(tmp_path: Path) -> None:
+    """What has ended or was replaced takes nothing from what comes; there is room for one at a time."""
+    (tmp_path / "limits").write_text("data_limit = 300_000_000\n")
+    key = generate_key(tmp_path / "key")
+    with host(tmp_path, "--configuration", str(tmp_path / "limits")) as running:
+        with connect(running.address, running.policy, key=key) as session:
+            session.deploy(LARGE_COMMAND, "command")
+            for _ in range(3):
+                assert session.run(module="command").exit_code == 0
+                with pytest.raises(RequestFailed, match="unreachable"):
+                    session.run(["trap"], module="command")
+            session.seal(LARGE_COMMAND, "kept")
+            for _ in range(2):
+                session.deploy(GREEDY)
+                session.call("grow")
+                session.deploy(PROGRAM)
+                assert session.put("file", bytes(1 << 20)) == 1 << 20
+                session.restore("kept", "command")
+                assert session.run(module="command").exit_code == 0
+            assert session.call("one") == 1
+
+        async def main() -> None:
+            async with await connect_async(running.address, running.policy) as asynchronous:
+                await asynchronous.deploy(LARGE_COMMAND)
+                for _ in range(3):
+                    assert (await asynchronous.run()).exit_code == 0
+
+        asyncio.run(asyncio.wait_for(main(), 120))
 
 
 def test_files_leave_no_holes(tmp_path: Path) -> None:

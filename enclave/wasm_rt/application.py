@@ -143,11 +143,13 @@ class Application:
             return self._failure(error)
 
     def settle(self) -> None:
-        """Work out what receipts of the latest calls have to say, where these are many, or one is large.
+        """Free what the latest request left behind, and work out what receipts of the latest calls have to
+        say, where these are many, or one is large.
 
         Whoever sends replies calls this once a reply is on its way: the client need not wait for it. Raises
         MemoryError where there is no room for it.
         """
+        self._programs.free()
         if self._unsettled:
             _, _, request, reply, _ = self._unsettled[-1]
             if len(self._unsettled) >= _UNSETTLED or not is_small(request, reply):

@@ -47,6 +47,7 @@ from schannel.messages import (
     ReceiptRequest,
     Reply,
     Request,
+    RestoreRequest,
     RunRequest,
     Value,
     WriteRequest,
@@ -74,8 +75,11 @@ STOP_SIGNALS = {
 
 _REASONS = {int(number): reason for reason, number in STOP_SIGNALS.items()}
 _RECEIVE_SIZE = 1 << 18
-_RESERVES = (32 << 20, 24 << 20, 16 << 20, 8 << 20)
+_RESERVES = range(32 << 20, 3 << 20, -1 << 20)
 """Bytes that are kept from a request for the channel: the first of these that is to be had."""
+
+_MAKES_ROOM = frozenset((DeployRequest, RestoreRequest, PutRequest))
+"""Requests that replace what takes much, and have small replies: the least of these is kept from them."""
 
 _UNSHARED = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 _SILENT = "the client is silent"
@@ -227,7 +231,7 @@ class EnclaveServer:
             self._application.identify(event.public_key)
 
     def _answer(self, request: Request, number: int) -> Reply:
-        reserve = _reserve()
+        reserve = _reserve(_RESERVES[-1:] if type(request) in _MAKES_ROOM else _RESERVES)
         if reserve is None:
             return ErrorReply(ErrorCode.LIMIT_EXCEEDED, "the enclave's memory is exhausted")
         try:
@@ -281,14 +285,15 @@ class EnclaveServer:
             self._flush()
 
 
-def _reserve() -> mmap.mmap | None:
+def _reserve(sizes: range) -> mmap.mmap | None:
     """Memory that a request cannot take, so that the channel has it for the next; None if there is none left.
 
-    It is never written to, and counts towards the limit only. What a program keeps may leave a part of it,
-    which has to do then, so that the program can be made to let go, or replaced.
+    It has the first of `sizes` that is to be had. It is never written to, and counts towards the limit only.
+    What a program keeps may leave a part of it, which has to do then, so that the program can be made to let
+    go, or replaced.
     """
     # Every call waits for this: no context managers, and flags that are worked out once.
-    for size in _RESERVES:
+    for size in sizes:
         try:
             return mmap.mmap(-1, size, _UNSHARED)
         except OSError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -62,7 +62,11 @@ class Program:
 
 
 class Programs:
-    """One store, its modules, and the limits of what runs in it.
+    """The deployed modules, and the limits of what runs.
+
+    A store keeps what was made in it until it goes itself. So each run of a command has a store of its own,
+    unless it imports from a deployed module. These have one store together, since any may be imported by the
+    next; where one that imports from none of them comes alone, it has a new store.
 
     Args:
         configuration: the limits.
@@ -80,9 +84,14 @@ class Programs:
                 max_table_elements=configuration.max_table_elements,
             )
         )
-        self.store = tinywasm.Store(self._engine)
+        self._store = tinywasm.Store(self._engine)
+        """Where the instances of deployed modules are."""
+
         self._programs: dict[str, Program] = {}
-        self._running = False
+        self._running: tinywasm.Store | None = None
+        self._litter = False
+        """Whether there is, or soon will be, a store that is no longer needed."""
+
         self.fuel_used = 0
         """Instructions of the latest call or run."""
 
@@ -98,7 +107,7 @@ class Programs:
     @property
     def engine(self) -> str:
         """The name of the engine that runs the programs."""
-        return engine_name(self.store)
+        return engine_name(self._store)
 
     def names(self) -> tuple[str, ...]:
         """The names of what is deployed, in order."""
@@ -133,25 +142,52 @@ class Programs:
         with self.in_time():
             program = Program(self._module(source), digest)
         if not program.is_command:
-            self.instantiated(program, max(1, round((end - time.monotonic()) * 1000)))
-        if self._programs.pop(name, None) is not None:
-            gc.collect()
+            others = [other for key, other in self._programs.items() if key != name]
+            self._make_instance(program, others, max(1, round((end - time.monotonic()) * 1000)))
+        # At the end of the names, also where it replaces another.
+        replaced = self._programs.pop(name, None)
         self._programs[name] = program
+        if replaced is not None and not _has_instance(self._programs.values()):
+            self._store = self._new_store()
 
-    def instantiated(self, program: Program, timeout_ms: int = 0) -> ModuleInstance:
-        """A program's instance, made within limits when there is none yet; see `limited`."""
-        if program.instance is None:
-            with self.limited(0, timeout_ms):
-                program.instance = self._instantiate(program)
-        return program.instance
+    def instantiated(self, program: Program) -> ModuleInstance:
+        """A program's instance, made within limits when there is none yet."""
+        return program.instance or self._make_instance(program, self._programs.values(), 0)
+
+    def _make_instance(self, program: Program, others: Iterable[Program], timeout_ms: int) -> ModuleInstance:
+        """Instantiate a program within limits, beside `others`; see `_limited`."""
+        store = self._store
+        if not self._is_linked(program) and not _has_instance(others):
+            store = self._new_store()
+        with self._limited(store, 0, timeout_ms):
+            instance = program.instance = self._instantiate(store, program)
+        self._store = store
+        return instance
+
+    def _is_linked(self, program: Program) -> bool:
+        """Whether it imports from a deployed module."""
+        return any(item.module in self._programs for item in program.module.syntax.imports)
+
+    def _new_store(self) -> tinywasm.Store:
+        """A store, which makes one litter: that in whose place it comes, or itself soon."""
+        self.free()
+        self._litter = True
+        return tinywasm.Store(self._engine)
+
+    def free(self) -> None:
+        """Give back the memory of programs that have ended or were replaced, once nothing refers to them."""
+        if self._litter:
+            self._litter = False
+            # A store is a cycle of objects.
+            gc.collect()
 
     def call(self, function: FuncInstance, arguments: list[Any], fuel: int, timeout_ms: int) -> list[Any]:
         """Call a function with raw arguments that it takes; WasmError if it traps."""
-        granted = self._begin(fuel, timeout_ms)
+        granted = self._begin(self._store, fuel, timeout_ms)
         try:
-            return invoke(self.store, function, arguments)
+            return invoke(self._store, function, arguments)
         finally:
-            self._end(granted)
+            self._end(self._store, granted)
 
     def run(self, request: RunRequest) -> RunResult:
         """Run a command to its end.
@@ -168,38 +204,36 @@ class Programs:
             raise RequestError(ErrorCode.BAD_ARGUMENTS, str(error)) from error
         stdout = wasi.capture_stdout(self._configuration.max_message - 2 * MAX_STDERR)
         stderr = wasi.capture_stderr(MAX_STDERR)
+        store = self._store if self._is_linked(program) else self._new_store()
         try:
-            with self.limited(request.fuel, request.timeout_ms):
-                exit_code = run_command(program.module, wasi, store=self.store, imports=self._namespace())
+            with self._limited(store, request.fuel, request.timeout_ms):
+                exit_code = run_command(program.module, wasi, store=store, imports=self._namespace())
         except RequestError:
             raise
         except Exception as error:
             raise CommandFailed(memoryview(stdout), bytes(stderr)) from error
-        finally:
-            # An instance is a cycle of objects, and its memory is address space that the next one needs.
-            gc.collect()
         return RunResult(exit_code, memoryview(stdout), bytes(stderr))
 
     def interrupt(self, why: str) -> None:
         """End what is running; for signal handlers."""
-        if self._running:
+        if self._running is not None:
             self.interrupted_by = why
-            self.store.interrupt()
+            self._running.interrupt()
 
     @contextmanager
-    def limited(self, fuel: int, timeout_ms: int) -> Iterator[None]:
+    def _limited(self, store: tinywasm.Store, fuel: int, timeout_ms: int) -> Iterator[None]:
         """Run with at most so much fuel and time; 0 stands for the configuration's limit.
 
         Raises:
             RequestError: the session has no fuel left.
         """
-        granted = self._begin(fuel, timeout_ms)
+        granted = self._begin(store, fuel, timeout_ms)
         try:
             yield
         finally:
-            self._end(granted)
+            self._end(store, granted)
 
-    def _begin(self, fuel: int, timeout_ms: int) -> int:
+    def _begin(self, store: tinywasm.Store, fuel: int, timeout_ms: int) -> int:
         """Set fuel and time limit; returns the fuel granted."""
         limits = self._configuration
         if not self.fuel_left:
@@ -211,33 +245,33 @@ class Programs:
         self.fuel_is_the_last = granted >= self.fuel_left
         if self.fuel_is_the_last:
             granted = self.fuel_left
-        self.store.set_fuel(granted)
-        self._start(limits.max_call_ms if not 0 < timeout_ms < limits.max_call_ms else timeout_ms)
+        store.set_fuel(granted)
+        self._start(store, limits.max_call_ms if not 0 < timeout_ms < limits.max_call_ms else timeout_ms)
         return granted
 
-    def _end(self, granted: int) -> None:
+    def _end(self, store: tinywasm.Store, granted: int) -> None:
         self._stop()
-        self.fuel_used = granted - self.store.get_fuel()
+        self.fuel_used = granted - store.get_fuel()
         self.fuel_left -= self.fuel_used
 
     @contextmanager
     def in_time(self) -> Iterator[None]:
         """Have work on a module that is not a call take no longer than a call may; `Interrupted` ends it."""
-        self._start(self._configuration.max_call_ms)
+        self._start(self._store, self._configuration.max_call_ms)
         try:
-            with obeying(self.store.poll_time):
+            with obeying(self._store.poll_time):
                 yield
         finally:
             self._stop()
 
-    def _start(self, timeout_ms: int) -> None:
-        self.store.clear_interrupt()
-        self._running = True
+    def _start(self, store: tinywasm.Store, timeout_ms: int) -> None:
+        store.clear_interrupt()
+        self._running = store
         call_timer.start(self._out_of_time, timeout_ms / 1000)
 
     def _stop(self) -> None:
         call_timer.stop()
-        self._running = False
+        self._running = None
 
     def _out_of_time(self) -> None:
         self.interrupt("the time limit was reached")
@@ -252,13 +286,13 @@ class Programs:
             raise RequestError(ErrorCode.MALFORMED_MODULE, "the program is empty")
         return Module(self._engine, written)
 
-    def _instantiate(self, program: Program) -> ModuleInstance:
+    def _instantiate(self, store: tinywasm.Store, program: Program) -> ModuleInstance:
         if not program.uses_wasi:
-            return instantiate(self.store, program.module, self._namespace())
+            return instantiate(store, program.module, self._namespace())
         # Outside of a run there is nowhere for output to go.
         linked = Wasi(self._wasi(b"")).imports()
         namespace = {**self._namespace(), **linked.namespace}
-        return instantiate(self.store, program.module, namespace, linked.bind)
+        return instantiate(store, program.module, namespace, linked.bind)
 
     def _namespace(self) -> Mapping[str, Mapping[str, Extern]]:
         return {
@@ -272,3 +306,7 @@ class Programs:
         wasi.stdin_bytes = memoryview(stdin)
         wasi.preopen_tree(self._tree, "/")
         return wasi
+
+
+def _has_instance(programs: Iterable[Program]) -> bool:
+    return any(program.instance is not None for program in programs)

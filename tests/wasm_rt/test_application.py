@@ -194,12 +194,13 @@ def test_an_interruption_as_a_call_ends_hits_no_later_one(monkeypatch: pytest.Mo
     programs = Programs(Configuration(), MemoryTree())
     programs.deploy("main", PROGRAM, b"")
     add = programs.instance("main").exports["add"]
-    assert isinstance(add, FuncInstance)
+    assert isinstance(add, FuncInstance) and add.module is not None
+    store = add.module.store
     start, stop = call_timer.start, call_timer.stop
 
     def look_again(interrupt: Callable[[], None], seconds: float) -> None:
         # As anything does that the store is told of.
-        programs.store.set_deadline(None)
+        store.set_deadline(None)
         start(interrupt, seconds)
 
     def late() -> None:
