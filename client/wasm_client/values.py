@@ -47,7 +47,7 @@ class FunctionType:
         """The arguments that somebody typed.
 
         Raises:
-            ArgumentError: wrong number of them, or one that is no number of its type.
+            ArgumentError: wrong number of them, or one that is not a number of its type.
         """
         return tuple(
             parse_value(kind, word) for kind, word in zip(self._kinds(len(words)), words, strict=True)

@@ -129,7 +129,7 @@ class Programs:
         A command is instantiated when it is used. All of it takes no longer than a call may.
 
         Raises:
-            RequestError: the name is no name, or there are too many modules.
+            RequestError: the name is not one, or there are too many modules.
             WasmError: the module cannot be instantiated, or not in time.
         """
         if not 0 < len(name) <= MAX_NAME:

@@ -35,7 +35,7 @@ class Func(Handle, kind="func"):
         the call from Python as itself; a `WasmException` can be caught by Wasm, and comes out as a new
         one of the same tag and values. A `RecursionError` comes out as `StackExhausted` where it is Wasm
         and host functions calling each other that used Python's stack up.
-        Raises `TypeError` for what is no `FuncType` or cannot be called, and `ValidationError` for a type
+        Raises `TypeError` for what is not a `FuncType` or cannot be called, and `ValidationError` for a type
         that no module could declare.
         """
         owner = store_of(store)

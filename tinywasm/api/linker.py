@@ -150,7 +150,7 @@ class Linker(Unique):
         """The function that a module of that name is called by.
 
         It is the export with the empty name, else `_start`, else one that does nothing. Raises
-        `LinkError` where that is no function.
+        `LinkError` where that is not a function.
         """
         owner = store_of(store)
         for export in ("", "_start"):

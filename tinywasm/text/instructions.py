@@ -393,7 +393,7 @@ class CodeParser:
         return value
 
     def _numbers(self) -> list[str]:
-        """The tokens up to the first that is no number."""
+        """The tokens up to the first that is not a number."""
         start = self.cursor.index
         while literals.is_number(self.cursor.tokens[self.cursor.index]):
             self.cursor.index += 1
