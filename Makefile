@@ -8,11 +8,11 @@ SUITE := spec-tests/spec spec-tests/testsuite
 GENERATED := tinywasm/engine/native/_loop.c tinywasm/engine/native/select.c tinywasm/engine/ir/build.c \
 	tinywasm/engine/ir/operands.c tinywasm/validation/_bodies.c channel/schannel/_fast.c host/wasm_host/_pump.c
 # Compiled as they are: their types stand beside them.
-COMPILED := $(wildcard tinywasm/engine/*/*.pxd) $(patsubst %.pxd,%.py,$(wildcard tinywasm/engine/*/*.pxd))
+COMPILED := $(wildcard tinywasm/engine/*/*.pxd) $(wildcard $(patsubst %.pxd,%.py,$(wildcard tinywasm/engine/*/*.pxd)))
 C_FOLDERS := tinywasm/engine/native tinywasm/validation channel/schannel host/wasm_host
 # An extension that is older than these refuses to run, so a changed one is built again.
 BUILT_FROM := setup.cfg pyproject.toml setup.py $(COMPILED) $(filter-out $(GENERATED), \
-	$(foreach folder,$(C_FOLDERS),$(wildcard $(folder)/*.pyx $(folder)/*.[ch])))
+	$(foreach folder,$(C_FOLDERS),$(wildcard $(folder)/*.pyx $(folder)/*.pxi $(folder)/*.[ch])))
 
 .DEFAULT_GOAL := help
 .PHONY: help run test quick uncompiled lint spec suite fuzz guided agree sabotage sanitize bench programs soak coverage demo-file install clean

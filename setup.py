@@ -1,6 +1,7 @@
 """The optional extensions; everything else about the distribution stands in setup.cfg."""
 
 import os
+from glob import glob
 
 from setuptools import Extension, setup
 
@@ -31,19 +32,9 @@ else:
                     for name in ("loop.c", "bulk.c", "heap.c", "stack.c", "verify.c", "closed.c")
                 ],
                 depends=[
-                    native + header
-                    for header in (
-                        "native.h",
-                        "numerics.h",
-                        "vectors.h",
-                        "trap.h",
-                        "dispatch.h",
-                        "opcodes.h",
-                        "count.h",
-                        "verify.h",
-                        "words.h",
-                        "scope.pxi",
-                    )
+                    *glob(native + "*.h"),
+                    *glob(native + "*.pxi"),
+                    native + "native.pxd",
                 ],
                 include_dirs=[native],
                 extra_compile_args=[

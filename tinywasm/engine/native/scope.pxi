@@ -3,22 +3,6 @@
 from tinywasm.errors import InternalError
 from tinywasm.matching import top_heap
 
-cdef extern from "verify.h" nogil:
-    enum:
-        GLOBAL_REFERENCE, GLOBAL_MUTABLE
-    ctypedef struct Scope:
-        TypeInfo **types
-        TypeInfo **funcs
-        TypeInfo **tags
-        uint8_t *globals
-        uint8_t *calls
-        uint64_t type_count, func_count, tag_count, global_count, table_count, memory_count
-        uint64_t data_count, elem_count
-    const char *tw_verify(
-        const Code *code, const Scope *scope, const TypeInfo *type, uint32_t *word, int *references
-    )
-    int tw_closed(const Code *code, const Scope *scope)
-
 
 cdef TypeInfo **_infos(list types) except NULL:
     """The `TypeInfo` of each of these `_Type`, which belongs to the caller."""

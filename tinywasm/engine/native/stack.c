@@ -10,7 +10,7 @@
 #include "native.h"
 
 #define SLOTS (UINT64_C(8) << 20)
-/* Behind the end there is room for what a call from Python puts on top: see `make_room` in `_loop.pyx`. */
+/* Behind the end there is room for what a call from Python puts on top: see `make_room` in `store.pxi`. */
 #define MARGIN 64
 /* How much of an idle stack stays in memory. */
 #define KEPT_SLOTS (UINT64_C(32) << 10)

@@ -1,0 +1,83 @@
+# Part of `_loop.pyx`: register code as the loop reads it.
+
+@cython.no_gc
+cdef class NativeCode:
+    """Register code as the loop reads it, once the verifier has let it pass; `positions` has one module offset
+    a word."""
+
+    cdef Code code
+    cdef bytes words
+    cdef readonly bint references
+    cdef public object positions
+
+    def __cinit__(
+        self, lowered, NativeScope scope not None, definition, str name not None, NativeInstance instance=None
+    ):
+        """Code for a function of type `definition`, called `name`, of the module with that scope; for a
+        constant expression, of an `instance` that is being made.
+
+        Raises `InternalError` where the code breaks a rule of the verifier.
+        """
+        cdef Scope seen = scope.c
+        if instance is not None:
+            # It runs before the rest is there.
+            seen.func_count, seen.global_count = instance.c.func_count, instance.c.global_count
+        self._copy(lowered)
+        self.references = _verify(&self.code, &seen, _type_of(definition), name)
+
+    cdef _copy(self, lowered):
+        cdef Clause *clause
+        cdef Handler *handler
+        self.words = lowered.words
+        self.positions = lowered.positions
+        # Instructions want an alignment that the buffer of a bytes object does not promise.
+        self.code.words = <Instr *>_room(len(self.words), 1)
+        memcpy(self.code.words, <const char *>self.words, len(self.words))
+        self.code.word_count = len(self.words) // 16
+        self.words = b""
+        self.code.frame_slots = lowered.frame_slots
+        self.code.near_slots = lowered.near_slots
+        self.code.param_slots = lowered.param_slots
+        self.code.zeros = lowered.zeros
+        self.code.result_slots = lowered.result_slots
+        self.code.handlers = <Handler *>_room(len(lowered.handlers), sizeof(Handler))
+        self.code.handler_count = len(lowered.handlers)
+        for index, (start, end, clauses) in enumerate(lowered.handlers):
+            handler = &self.code.handlers[index]
+            handler.start, handler.end, handler.count = start, end, len(clauses)
+            handler.clauses = <Clause *>_room(len(clauses), sizeof(Clause))
+            for number, (tag, with_ref, target, height, base) in enumerate(clauses):
+                clause = &handler.clauses[number]
+                clause.tag, clause.with_ref, clause.target, clause.height = tag, with_ref, target, height
+                clause.base = base
+        zeros = lowered.zeros + lowered.frame_slots - lowered.near_slots
+        self.code.jumps = 1 + zeros // 8 + self.code.word_count // 64
+        self.code.window_count = len(lowered.windows)
+        self.code.windows = <Window *>_room(len(lowered.windows), sizeof(Window))
+        for index, (start, base) in enumerate(lowered.windows):
+            self.code.windows[index].start, self.code.windows[index].base = start, base
+        if len(self.positions) != self.code.word_count:
+            raise InternalError(f"{len(self.positions)} positions for {self.code.word_count} words of native code")
+
+    def closed(self, NativeScope scope not None):
+        """Whether the code, of a function of the module with that scope, touches nothing that is not its own:
+        it takes no slots for references, and reads none that it has not written."""
+        return not self.references and tw_closed(&self.code, &scope.c) != 0
+
+    @property
+    def calls(self):
+        """How often profiled code was entered."""
+        return self.code.calls
+
+    @property
+    def own(self):
+        """How many instructions profiled code has run."""
+        return self.code.own
+
+    def __dealloc__(self):
+        cdef uint32_t index
+        for index in range(self.code.handler_count):
+            free(self.code.handlers[index].clauses)
+        free(self.code.handlers)
+        free(self.code.windows)
+        free(self.code.words)

@@ -1,0 +1,129 @@
+# Part of `_loop.pyx`: modules and their instances.
+
+cdef class NativeModule:
+    """What all instances of a module share: its types as the loop reads them, `codes`, which is the
+    backend's, and what was `kept` of them in a serialized module."""
+
+    cdef readonly NativeScope scope
+    cdef readonly dict codes
+    cdef public object kept
+
+    def __cinit__(self, context):
+        self.codes = {}
+        self.scope = NativeScope(context)
+
+
+cdef class NativeInstance:
+    """The index spaces as the loop reads them, filled as `add` brings each external value.
+
+    `owner` is the `NativeModuleInstance`, whose own index spaces keep everything alive. The segments are here
+    alone; `contents` keeps the data segments' bytes, which are the module's.
+    """
+
+    cdef Instance c
+    cdef NativeStore store
+    cdef NativeModule module
+    cdef object owner
+    cdef tuple contents
+    cdef Func *own
+    cdef uint64_t own_count, own_used
+
+    def __cinit__(self, NativeStore store not None, NativeModule module not None, owner, uint64_t own_count):
+        """For a module with `own_count` functions of its own."""
+        store.guard()
+        self.store = store
+        self.module = module
+        self.owner = owner
+        self.c.types, self.c.type_count = module.scope.c.types, module.scope.c.type_count
+        self.own = <Func *>_room(own_count, sizeof(Func))
+        self.own_count = own_count
+        # Again: another thread may have begun meanwhile.
+        store.guard()
+        store.kept.append(self)
+        _append(<void ***>&store.c.instances, &store.c.instance_count, &self.c)
+
+    def __dealloc__(self):
+        cdef uint64_t index
+        for index in range(self.c.elem_count):
+            free(self.c.elems[index].refs)
+        free(self.c.elems)
+        free(self.c.datas)
+        free(self.c.funcs)
+        free(self.own)
+        free(self.c.memories)
+        free(self.c.tables)
+        free(self.c.globals)
+        free(self.c.tags)
+
+    def add(self, extern):
+        """Append to the index space of its kind.
+
+        Raises `LinkError` for what another engine made, and for what holds references of another store.
+        """
+        if isinstance(extern, FuncInstance):
+            if extern.module is self.owner:
+                self._add_own(extern)
+                return
+            if extern.module is not None and extern.module.store is not self.store.owner:
+                raise LinkError("incompatible import: a function of another store")
+            _append(<void ***>&self.c.funcs, &self.c.func_count, self.store.func_of(extern))
+        elif isinstance(extern, NativeMemory):
+            _append(<void ***>&self.c.memories, &self.c.memory_count, &(<NativeMemory>extern).c)
+        elif isinstance(extern, NativeTable):
+            if (<NativeTable>extern).store is not self.store:
+                raise LinkError("incompatible import: a table of another store")
+            _append(<void ***>&self.c.tables, &self.c.table_count, &(<NativeTable>extern).c)
+        elif isinstance(extern, NativeGlobal):
+            if (<NativeGlobal>extern).store is not self.store:
+                raise LinkError("incompatible import: a global of another store")
+            _append(<void ***>&self.c.globals, &self.c.global_count, &(<NativeGlobal>extern).c)
+        elif isinstance(extern, NativeTag):
+            _append(<void ***>&self.c.tags, &self.c.tag_count, &(<NativeTag>extern).tag)
+        else:
+            raise LinkError(f"incompatible import: a {extern.kind} that another engine made")
+
+    cdef int _add_own(self, extern) except -1:
+        cdef Func *func = &self.own[self.own_used]
+        if self.own_used == self.own_count:
+            raise IndexError("a module instance with more functions than its module")
+        func.head.kind = KIND_FUNC
+        func.head.type = &(_type_of(extern.type)).info
+        func.instance = &self.c
+        func.python = <void *>extern
+        _append(<void ***>&self.c.funcs, &self.c.func_count, func)
+        self.own_used += 1
+        return 0
+
+    def set_segments(self, datas, elems):
+        """The data segments' bytes and the element segments' raw references, once."""
+        cdef uint64_t index
+        self.contents = tuple(datas)
+        self.c.datas = <Segment *>_room(len(datas), sizeof(Segment))
+        self.c.elems = <Segment *>_room(len(elems), sizeof(Segment))
+        self.c.data_count = len(datas)
+        for index, data in enumerate(datas):
+            self.c.datas[index].bytes = _contents(data)
+            self.c.datas[index].length = len(data)
+        self.c.elem_count = len(elems)
+        for index, elem in enumerate(elems):
+            self.c.elems[index].refs = <uint64_t *>_room(len(elem), 8)
+            for place, value in enumerate(watched(elem)):
+                self.c.elems[index].refs[<uint64_t>place] = self.store.from_python(value)
+                self.c.elems[index].length = place + 1
+
+    def drop_data(self, uint64_t index):
+        self.c.datas[index].length = 0
+
+    def drop_elem(self, uint64_t index):
+        tw_elem_drop(&self.c.elems[index])
+
+    def evaluate(self, NativeCode code not None, definition):
+        """The value of a constant expression lowered as a function of type `definition`."""
+        cdef _Type type = _type_of(definition)
+        cdef Func func
+        memset(&func, 0, sizeof(Func))
+        func.head.kind = KIND_FUNC
+        func.head.type = &type.info
+        func.code = &code.code
+        func.instance = &self.c
+        return self.store.run(&func, ())[0]
