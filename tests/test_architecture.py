@@ -94,3 +94,14 @@ def test_the_places_of_the_map_exist() -> None:
         assert (ROOT / first).exists(), first
         for name in others:
             assert (ROOT / name).exists() or (ROOT / first).parent.joinpath(name).exists(), name
+
+
+ROWS = re.findall(r"^\| `(tinywasm/[\w/]*/|\w+/\w+/)` \| (.*) \|", PAGE, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("folder", "about"), ROWS, ids=[folder for folder, _ in ROWS])
+def test_the_map_names_what_is_in_a_folder(folder: str, about: str) -> None:
+    there = {path.relative_to(ROOT / folder).as_posix() for path in (ROOT / folder).rglob("*.*")}
+    for name in re.findall(r"`([a-z_]\w*(?:\.\w+)?)`", about):
+        found = name in there or {f"{name}.py", f"{name}.pyx", f"{name}/__init__.py"} & there
+        assert found or name == "tinywasm", name

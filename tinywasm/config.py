@@ -30,7 +30,7 @@ class Config:
     """Options of an engine, as arguments or attributes.
 
     `engine`: the name of what runs the code, as `tinywasm --version` lists them, or "auto", which takes the
-    fastest that is there; the default comes from the environment variable TINYWASM_ENGINE.
+    fastest that is available; the default comes from the environment variable TINYWASM_ENGINE.
     `wide_arithmetic`, `custom_page_sizes`: proposals beyond WebAssembly 3.0.
     `consume_fuel`: stores start with no fuel and every instruction costs one unit, a bulk
     instruction another one for each whole 64 bytes that it writes.
@@ -113,7 +113,10 @@ class Engine(Unique):
         self._watchers: WeakSet[_Watcher] = WeakSet()
 
     def increment_epoch(self) -> None:
-        """Begin the next epoch: ends calls in stores whose deadline that is. May come from any thread."""
+        """Begin the next epoch: calls end in stores that have it as deadline.
+
+        May be called from any thread.
+        """
         with _epochs:
             self.epoch += 1
             watchers = list(self._watchers)

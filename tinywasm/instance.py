@@ -143,7 +143,7 @@ class Module(Unique):
         """A form to keep, which `deserialize` reads: the module, and its code where the engine makes any.
 
         It is for the same version of tinywasm and the same features of the configuration. Code is made for
-        all functions, which takes its time, and is used by the same engine.
+        all functions, which takes time, and only the same engine uses it.
         """
         source = binary.encode(self.syntax) if self._source is None else self._source
         chosen = engines.choose(self.engine.config.engine)
@@ -160,8 +160,8 @@ class Module(Unique):
         """From what `serialize` gave.
 
         Raises `WasmError` where another version of tinywasm or another configuration made it, or where it
-        was changed by accident. Who wants to can forge it: it is validated, its code verified, but not
-        authenticated.
+        was changed by accident. Anyone can forge one: it is validated and its code
+        verified, but it is not authenticated.
         """
         if not isinstance(engine, Engine):
             raise TypeError(f"expected an Engine, not {engine!r}")
@@ -190,7 +190,7 @@ def _content(path: str | PathLike[str]) -> bytes:
 def wat2wasm(wat: str | bytes) -> bytes:
     """Text format to binary format. Raises `ParseError`; nothing is validated.
 
-    Of `(module binary "...")` it is what stands there, whatever that may be.
+    For `(module binary "...")` that is the bytes given there, whatever they are.
     """
     parsed = text.parse_source(wat)
     return parsed if isinstance(parsed, bytes) else binary.encode(parsed)

@@ -323,7 +323,7 @@ def _address(address: Any) -> NumType:
 
 @dataclass(frozen=True, slots=True, init=False)
 class MemoryType:
-    """`address` is I32 or I64; `page_size` in bytes is 65,536 but with custom-page-sizes.
+    """`address` is I32 or I64; `page_size` in bytes is 65,536 except with custom-page-sizes.
 
     Also made as wasmtime-py does: `MemoryType(limits, is_64, page_size_log2=...)`.
     """

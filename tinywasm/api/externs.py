@@ -91,7 +91,7 @@ class Memory(Handle, _Buffered, kind="memory"):
         return len(self)
 
     def page_size(self, store: Storelike) -> int:
-        """The size of a page in bytes: 65,536, but with custom-page-sizes."""
+        """The size of a page in bytes: 65,536 except with custom-page-sizes."""
         return self.type(store).page_size
 
     def page_size_log2(self, store: Storelike) -> int:

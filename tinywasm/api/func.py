@@ -34,7 +34,7 @@ class Func(Handle, kind="func"):
         `access_caller` a `Caller` comes before its arguments. An exception that it raises comes out of
         the call from Python as itself; a `WasmException` can be caught by Wasm, and comes out as a new
         one of the same tag and values. A `RecursionError` comes out as `StackExhausted` where it is Wasm
-        and host functions calling each other that used Python's stack up.
+        and host functions calling each other that used up Python's stack.
         Raises `TypeError` for what is not a `FuncType` or cannot be called, and `ValidationError` for a type
         that no module could declare.
         """

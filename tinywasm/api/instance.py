@@ -102,7 +102,7 @@ _INHERITED = frozenset(dir(Mapping))
 class Exports(Unique, Mapping[str, Any]):
     """An instance's exports as attributes or by item; functions are called without naming the store.
 
-    An export goes before a method of this class that has its name. A name that is not a Python identifier,
+    An export hides a method of this class that has the same name. A name that is not a Python identifier,
     or that a class must not redefine (`__len__`), is looked up by item.
     """
 

@@ -147,7 +147,7 @@ class Linker(Unique):
         return found(store_of(store))
 
     def get_default(self, store: Storelike, name: str) -> Func:
-        """The function that a module of that name is called by.
+        """The function that is called to run a module of that name.
 
         It is the export with the empty name, else `_start`, else one that does nothing. Raises
         `LinkError` where that is not a function.

@@ -32,7 +32,7 @@ class Val:
 
     @classmethod
     def i32(cls, val: int) -> Val:
-        """Raises `TypeError` for no integer, `OverflowError` for one that does not fit; so do the others."""
+        """Raises `TypeError` for another type, `OverflowError` where it does not fit; so do the others."""
         return cls(I32, from_i32(to_i32(val)))
 
     @classmethod

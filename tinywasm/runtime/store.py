@@ -24,9 +24,9 @@ class Store(Unique):
     """Owns the instances made in it, and their fuel, time, limits and call depth.
 
     A store is used by one thread at a time: while a thread's call is under way, or it makes an instance,
-    everything that another one does with the store or what lives in it raises `WasmError`, but for
+    everything that another one does with the store or what lives in it raises `WasmError`, except
     `interrupt`, `clear_interrupt` and reading and writing memories. Calls end in the reverse order of their
-    beginning: where greenlets would break it, the call whose turn it is not ends with `WasmError`. In a
+    beginning: where greenlets would break that order, the call out of turn ends with `WasmError`. In a
     forked process only the thread that forked goes on; a store that another one was using raises
     `WasmError` there for good.
     """
@@ -60,7 +60,7 @@ class Store(Unique):
         return self._data
 
     def set_fuel(self, fuel: int) -> None:
-        """Give the store `fuel` units, one for each instruction and for 64 bytes that a bulk one writes.
+        """Give the store `fuel` units, one for each instruction and for each 64 bytes that a bulk one writes.
 
         Raises `WasmError` where the configuration does not meter, `OverflowError` beyond 64 bits.
         """
@@ -94,15 +94,15 @@ class Store(Unique):
             self.charge(size // BYTES_A_UNIT)
 
     def interrupt(self) -> None:
-        """End the call under way, or else the next one, with `Interrupted`. May come from any thread."""
+        """End the call under way, or else the next one, with `Interrupted`. May be called from any thread."""
         self._requested = True
         self._want_poll()
 
     def clear_interrupt(self) -> None:
         """Take back an `interrupt` that has ended no call yet, because it came as the last one ended.
 
-        What is asked for afterwards holds, and a deadline or epoch that passed stays so. May come from any
-        thread.
+        An interrupt that comes later holds, and a deadline or epoch that has passed stays passed.
+        May be called from any thread.
         """
         self._requested = False
 
@@ -135,7 +135,7 @@ class Store(Unique):
             self._timer.start()
 
     def set_epoch_deadline(self, ticks_after_current: int) -> None:
-        """End calls with `Interrupted` once the engine's epoch was incremented so often from now on."""
+        """End calls with `Interrupted` once the engine's epoch has been incremented so many times."""
         self.guard()
         self._epoch_deadline = self.engine.epoch + index(ticks_after_current)
         self.engine.watch(self)

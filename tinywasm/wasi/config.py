@@ -50,7 +50,7 @@ class WasiConfig:
 
     @property
     def argv(self) -> list[str]:
-        """The arguments; the first is by custom the program's name."""
+        """The arguments; the first is by convention the program's name."""
         return [os.fsdecode(item) for item in self._argv]
 
     @argv.setter

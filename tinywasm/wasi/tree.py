@@ -167,9 +167,9 @@ class _DirectoryNode(_Node):
 
 
 class MemoryTree:
-    """Files and directories in memory, for guests that shall not touch a disk.
+    """Files and directories in memory, for guests that must not touch a disk.
 
-    `files` maps paths (`"data/input.txt"`; directories come into being) to contents. The tree holds
+    `files` maps paths (`"data/input.txt"`; directories are made as needed) to contents. The tree holds
     at most `limit` bytes, names included: a guest that asks for more gets NOSPC.
     """
 
