@@ -72,7 +72,7 @@ guided: $(VENV)/test ## the confidential parsers under atheris, guided by covera
 agree: $(VENV)/test ## run 20,000 generated modules and 500,000 functions on both engines, fewer on wasmtime
 	@FUZZ_PROFILE=nightly $(BIN)/pytest --timeout 0 -q -n auto fuzz/test_engines_agree.py fuzz/test_wasmtime_agrees.py fuzz/test_shapes.py
 
-sabotage: $(VENV)/test ## damage the lowering in 360 places, each of which generated modules have to find
+sabotage: $(VENV)/test ## damage the lowering in hundreds of places, each of which generated modules have to find
 	@$(BIN)/python -m fuzz.sabotage
 
 sanitize: $(VENV)/test ## run the native engine under the address and undefined-behaviour sanitizers
