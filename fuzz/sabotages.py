@@ -53,7 +53,6 @@ _OPERANDS = {
         (" and self.code[self.size - STRIDE + 3] == place", ""),
         ("self.made = -1", "pass"),
         ("if self.height > self.settled:", "if False:"),
-        ("if self.height - self.settled <= form.UNSETTLED else NOWHERE", ""),
     ],
     "withdraw": [
         ("self.made != self.size or", ""),
@@ -82,7 +81,6 @@ _BUILD = {
         ("weight <<= 7", "pass"),
         ("value - weight if signed and byte & 64 else value", "value"),
         ("value - weight if signed and byte & 64", "value - weight if byte & 64"),
-        ("if pos - start > 9:", "if False:"),
     ],
     "opcode": [("code - FIRST_PREFIX) * PREFIXED", "code - FIRST_PREFIX) * 0")],
     "memory_argument": [
@@ -98,7 +96,6 @@ _BUILD = {
         ("self.head = self.size", "pass"),
         ("            self.position = self.following()\n", ""),
     ],
-    "following": [(">= END:", "> OTHERWISE:")],
     "charge": [("self.fuel = 0", "pass")],
     "reset": [("self.cut(label.height)", "pass")],
     "in_place": [("return False", "return True"), ("here += width", "here += 1")],
@@ -139,7 +136,6 @@ _BUILD = {
     ],
     "unary": [
         ("1 - (a >> 2 & 1)", "1"),
-        ("if self.settled > height:", "if False:"),
         ("self.made = self.size", "pass"),
         ("if result & WIDE:", "if False:"),
     ],

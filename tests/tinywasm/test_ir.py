@@ -61,6 +61,19 @@ def test_an_operand_that_stands_for_a_local_is_older_than_what_the_local_is_set_
     ]
 
 
+def test_a_local_is_moved_where_part_of_a_vector_was() -> None:
+    assert shown("""(module (func (param v128 i32) (result i32)
+        (local.get 0) (block) (v128.any_true) (local.get 1) (local.set 1 (i32.const 7)) (i32.add)))""") == [
+        "block 1: fuel 7",
+        "t0 = move l0",
+        "t0 = v128.any_true t0",
+        "t1 = move l1",
+        "l1 = move i32:0x7",
+        "t0 = i32.add t0 t1",
+        "return t0",
+    ]
+
+
 def test_what_stands_below_a_condition_is_moved_before_the_condition_is_made() -> None:
     assert shown("""(module (memory 1) (func (param i32) (result i32)
         (local.get 0) (if (i32.load (local.get 0)) (then nop))))""")[:4] == [
