@@ -6,6 +6,7 @@ Each registers itself in `IMPLEMENTATIONS`, and nothing outside of this package 
 from __future__ import annotations
 
 from tinywasm.engine.interface import Backend, Implementation
+from tinywasm.engine.loading import loading
 from tinywasm.engine.native import IMPLEMENTATION as NATIVE
 from tinywasm.engine.python import IMPLEMENTATION as PYTHON
 from tinywasm.runtime.store import Store
@@ -21,7 +22,9 @@ native_available = not NATIVE.missing
 def backend(store: Store) -> Backend:
     """The store's backend. Raises `ValueError` for an engine that is unknown, or that is not available."""
     if store.backend is None:
-        made = choose(store.engine.config.engine).load()(store)
+        with loading:
+            load = choose(store.engine.config.engine).load()
+        made = load(store)
         # In one step: another thread, or a signal handler, may have made one meanwhile.
         chosen: Backend = vars(store).setdefault("backend", made)
         # They may have become others before it was there to be told.

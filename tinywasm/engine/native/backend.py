@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from tinywasm.engine.loading import loading
 from tinywasm.engine.native import _loop, kept
 from tinywasm.engine.native.frame import NativeCode
 from tinywasm.interruption import obeying
@@ -46,15 +47,15 @@ class NativeModuleInstance(ModuleInstance):
 
 def lower(*args: Any, **kwargs: Any) -> NativeCode:
     """As `select.lower`, which is loaded when it is first wanted: kept code needs none of it."""
-    from tinywasm.engine.native import select
-
+    with loading:
+        from tinywasm.engine.native import select
     return select.lower(*args, **kwargs)
 
 
 def lower_constant(*args: Any) -> NativeCode:
     """As `select.lower_constant`."""
-    from tinywasm.engine.native import select
-
+    with loading:
+        from tinywasm.engine.native import select
     return select.lower_constant(*args)
 
 

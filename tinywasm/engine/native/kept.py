@@ -16,6 +16,7 @@ from contextlib import suppress
 from functools import cache
 from typing import Any
 
+from tinywasm.engine.loading import loading
 from tinywasm.engine.native import _loop
 from tinywasm.engine.native.digest import DIGEST
 from tinywasm.engine.native.frame import NativeCode
@@ -49,8 +50,8 @@ def maker() -> str:
 
 def pack(context: Context, syntax: DecodedModule) -> bytes:
     """The code of the module's functions: where that of each begins, 0 for one without, then one by one."""
-    from tinywasm.engine.native.select import lower
-
+    with loading:
+        from tinywasm.engine.native.select import lower
     scope = _loop.NativeScope(context)
     offsets = array("Q", bytes(8 * len(syntax.functions)))
     parts: list[bytes] = []
