@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, settings
 _PROFILES = ("ci", "nightly", "sanitized")
 # What is not said of `sanitized` is as with `ci`.
 _CASES = {"ci": 500, "nightly": 10_000}
-_ACCEPTANCE_CASES = {"ci": 300, "nightly": 10_000, "sanitized": 150}
+_ACCEPTANCE_CASES = {"ci": 300, "nightly": 10_000, "sanitized": 400}
 # A nested case takes a good part of its second.
 _NESTED_CASES = {"ci": 30, "nightly": 500}
 _PARSER_CASES = {"ci": 100, "nightly": 10_000, "sanitized": 1_000}
