@@ -25,7 +25,7 @@ from fuzz.limits import ROOT
 from fuzz.shape_bodies import SUBJECTS, Subject
 from fuzz.shape_runs import Run, Way, check, load, ways
 from tinywasm.engine.native import backend
-from tinywasm.engine.native.opcodes import OPCODES
+from tinywasm.engine.native.opcodes import OPCODES, PAIRED
 from tinywasm.errors import TrapCode
 from tinywasm.instance import Module
 
@@ -42,10 +42,15 @@ _RUN = ("fuzz.uncompiled", "fuzz.reach", "run")
 _SUBJECT: dict[str, Subject] = {
     each if isinstance(each, str) else each.operator or each.name.replace(".", "_"): each for each in SUBJECTS
 }
+# Ends the names of accesses to memories far away.
+_FAR = "__x"
 # Words behind these are data.
 _WITH_DATA = {OPCODES["const128"], OPCODES["i8x16_shuffle"]}
+# Pairs do what the next word says as well; a frame is left for a return.
+_BINDING = {both for forms in PAIRED.values() for _, both in forms} | {OPCODES["wide_leave"]}
 _UNREACHABLE = OPCODES["unreachable"]
 _WORD = 16
+_TRAP = struct.pack("<H14x", _UNREACHABLE)
 
 Look = Callable[[int, Any], None]
 
@@ -65,12 +70,15 @@ def looking(look: Look) -> Iterator[None]:
 
 
 def opcodes(words: bytes) -> list[tuple[int, int]]:
-    """The words of a function that are not data: number of the word, and opcode."""
-    found, data = [], False
+    """The words of a function that a trap may stand for: number of the word, and opcode.
+
+    Not for data, nor behind words that say what the next one is: the verifier would refuse that.
+    """
+    found, data, bound = [], False, False
     for number, (opcode,) in enumerate(struct.iter_unpack("<H14x", words)):
-        if not data:
+        if not data and not bound:
             found.append((number, opcode))
-        data = not data and opcode in _WITH_DATA
+        data, bound = not data and opcode in _WITH_DATA, not data and opcode in _BINDING
     return found
 
 
@@ -118,7 +126,8 @@ class Reach:
             if index in traps:
                 number, at = traps[index][0], traps[index][0] * _WORD
                 places[index] = code.positions[number]
-                code.words = code.words[:at] + struct.pack("<H", _UNREACHABLE) + code.words[at + 2 :]
+                # To the end: the verifier refuses words that have lost what came before them.
+                code.words = code.words[:at] + _TRAP * (len(code.words) // _WORD - number)
 
         with looking(put):
             outcomes = list(Run(shapes, module, way).outcomes([index - shapes.first for index in traps]))
@@ -136,7 +145,9 @@ def missing_words() -> list[str]:
         if seed < len(SEEDS):
             shapes = generate(SEEDS[seed])
         elif reach.missing:
-            shapes = generate(seed, subjects=[_SUBJECT[name] for name in reach.missing if name in _SUBJECT])
+            about = [_SUBJECT.get(name) or _SUBJECT.get(name.removesuffix(_FAR)) for name in reach.missing]
+            far = any(name.endswith(_FAR) for name in reach.missing)
+            shapes = generate(seed, subjects=[each for each in about if each is not None], far=far)
         else:
             break
         module = load(shapes)
