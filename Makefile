@@ -10,7 +10,7 @@ GENERATED := tinywasm/engine/native/_loop.c tinywasm/engine/native/select.c tiny
 # Compiled as they are: their types stand beside them.
 COMPILED := $(wildcard tinywasm/engine/*/*.pxd) $(wildcard $(patsubst %.pxd,%.py,$(wildcard tinywasm/engine/*/*.pxd)))
 C_FOLDERS := tinywasm/engine/native tinywasm/validation channel/schannel host/wasm_host
-# An extension that is older than these refuses to run, so a changed one is built again.
+# An extension that was built from others is not used, so it is built again where one has changed.
 BUILT_FROM := setup.cfg pyproject.toml setup.py $(COMPILED) $(filter-out $(GENERATED), \
 	$(foreach folder,$(C_FOLDERS),$(wildcard $(folder)/*.pyx $(folder)/*.pxi $(folder)/*.[ch])))
 

@@ -1,9 +1,48 @@
 """The optional extensions; everything else about the distribution stands in setup.cfg."""
 
 import os
+import runpy
+from collections.abc import Sequence
 from glob import glob
+from pathlib import Path
 
 from setuptools import Extension, setup
+
+# The compiler heeds the last level that it is given, and CFLAGS come before what stands here.
+OPTIMIZE = [] if "-O" in os.environ.get("CFLAGS", "") else ["-O2"]
+GENERATED = {"_loop.c", "_bodies.c", "build.c", "operands.c", "select.c"}
+
+record = runpy.run_path("tinywasm/extensions.py")["record"]
+
+
+def extension(name: str, folder: str, files: Sequence[str], options: Sequence[str] = ()) -> Extension:
+    """An extension of these files in a folder."""
+    # Without it nothing tells that an extension was built from something else.
+    said = Path("build", "records", f"{name}.c")
+    text = f'const char built_from[] = "{record(Path(folder), files).decode()}";\n'
+    if not said.exists() or said.read_text() != text:
+        said.parent.mkdir(parents=True, exist_ok=True)
+        said.write_text(text)
+    paths = [f"{folder}/{file}" for file in files]
+    sources = [path for path in paths if path.endswith((".py", ".pyx", ".c"))]
+    return Extension(
+        name,
+        sources=[*sources, said.as_posix()],
+        depends=[path for path in paths if path not in sources],
+        include_dirs=[folder],
+        extra_compile_args=[*OPTIMIZE, *options],
+    )
+
+
+def beside(folder: str, *patterns: str) -> list[str]:
+    """The names of the files that are written by hand, or by a tool of this project."""
+    found = sorted(os.path.basename(path) for pattern in patterns for path in glob(f"{folder}/{pattern}"))
+    return [name for name in found if name not in GENERATED]
+
+
+VALIDATION = "tinywasm/validation"
+NATIVE = "tinywasm/engine/native"
+IR = "tinywasm/engine/ir"
 
 try:
     from Cython.Build import cythonize
@@ -11,34 +50,18 @@ except ImportError:
     print("tinywasm: Cython is not here, building without the native engine and all else that is in C")
     extensions = []
 else:
-    # The compiler heeds the last level that it is given, and CFLAGS come before what stands here.
-    optimize = [] if "-O" in os.environ.get("CFLAGS", "") else ["-O2"]
-    native = "tinywasm/engine/native/"
-    validation = "tinywasm/validation/"
     extensions = cythonize(
         [
-            Extension(
+            extension(
                 "tinywasm.validation._bodies",
-                sources=[validation + "_bodies.pyx", validation + "bodies.c"],
-                depends=[validation + "bodies.h", validation + "operands.h"],
-                include_dirs=[validation],
-                extra_compile_args=optimize,
+                VALIDATION,
+                ["_bodies.pyx", *beside(VALIDATION, "*.c", "*.h")],
             ),
-            Extension(
+            extension(
                 "tinywasm.engine.native._loop",
-                sources=[native + "_loop.pyx"]
-                + [
-                    native + name
-                    for name in ("loop.c", "bulk.c", "heap.c", "stack.c", "verify.c", "closed.c")
-                ],
-                depends=[
-                    *glob(native + "*.h"),
-                    *glob(native + "*.pxi"),
-                    native + "native.pxd",
-                ],
-                include_dirs=[native],
-                extra_compile_args=[
-                    *optimize,
+                NATIVE,
+                ["_loop.pyx", "native.pxd", *beside(NATIVE, "*.pxi", "*.c", "*.h")],
+                [
                     "-ffp-contract=off",
                     "-fno-math-errno",
                     "-fno-trapping-math",
@@ -49,24 +72,16 @@ else:
                     "-fno-code-hoisting",
                 ],
             ),
-            *(
-                Extension(
-                    f"tinywasm.engine.ir.{name}",
-                    sources=[f"tinywasm/engine/ir/{name}.py"],
-                    extra_compile_args=optimize,
-                )
-                for name in ("operands", "build")
-            ),
-            Extension(
-                "tinywasm.engine.native.select", sources=[native + "select.py"], extra_compile_args=optimize
-            ),
-            Extension("schannel._fast", sources=["channel/schannel/_fast.pyx"], extra_compile_args=optimize),
-            Extension("wasm_host._pump", sources=["host/wasm_host/_pump.pyx"], extra_compile_args=optimize),
+            extension("tinywasm.engine.native.select", NATIVE, ["select.py", "select.pxd"]),
+            extension("tinywasm.engine.ir.operands", IR, ["operands.py", "operands.pxd"]),
+            extension("tinywasm.engine.ir.build", IR, ["build.py", "build.pxd", "operands.pxd"]),
+            extension("schannel._fast", "channel/schannel", ["_fast.pyx"]),
+            extension("wasm_host._pump", "host/wasm_host", ["_pump.pyx"]),
         ],
         language_level=3,
     )
     # Without a compiler the build goes on, and Python does everything. `cythonize` would not pass this on.
-    for extension in extensions:
-        extension.optional = True
+    for each in extensions:
+        each.optional = True
 
 setup(ext_modules=extensions)

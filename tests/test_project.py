@@ -73,6 +73,7 @@ def test_the_host_imports_nothing_of_the_channel_but_framing() -> None:
         "schannel.storage",
         "schannel.errors",
         "schannel.endings",
+        "schannel.extensions",
         "schannel.extra",
         "schannel.packages",
         "schannel.regular_files",

@@ -15,6 +15,7 @@ Importing the package loads no cryptography; each part is imported by its own na
 ``measurement``     the enclave hash of an installed release
 ``transport``       the one module that knows sockets: ``ClientConnection``, ``AsyncClientConnection``
 ``layouts``         every byte layout, declared once
+``extensions``      whether an extension was built from the sources beside it
 ``extra``           what the commands say where their packages are not installed
 ``release``         the installed version, which commands print
 ``handshake``, ``noise``, ``records``, ``ed25519_sha3``, ``primitives``   the layers below

@@ -58,9 +58,6 @@ cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object, Py_ssize_t *) except NULL
     object PyUnicode_DecodeUTF8(const char *, Py_ssize_t, const char *)
 
-INTERFACE = 2
-"""Changes with the functions and what they rely on: `fast` uses no other."""
-
 cdef type _REQUEST = CallRequest, _RESULT = CallResult, _VALUE = Value
 cdef type _RECEIVED = RequestReceived, _REPLIED = ReplyReceived
 cdef int _CALL_BYTE = MessageType.CALL, _RESULT_BYTE = MessageType.CALL_RESULT

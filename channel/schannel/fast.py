@@ -10,19 +10,20 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 
 from .events import ReplyReceived, RequestReceived
+from .extensions import usable
 from .messages import Message
 from .values import Value, ValueType
-
-_INTERFACE = 2
 
 
 def _extension() -> ModuleType | None:
     """The extension, if it is built, and from these sources."""
+    if not usable("schannel._fast"):
+        return None
     try:
         from . import _fast
     except ImportError:
         return None
-    return _fast if _fast.INTERFACE == _INTERFACE else None
+    return _fast
 
 
 def decline(*_: object) -> None:

@@ -2,8 +2,6 @@
 
 from array import array
 
-INTERFACE: int
-
 class Pump:
     """Waits at an epoll descriptor and passes plain traffic on; `buffer`, writable, is for what it passes on.
 

@@ -41,9 +41,6 @@ cdef extern from *:
     void put(uint64_t *place, uint64_t value) nogil
 
 
-INTERFACE = 2
-"""What `relay` is written for; another number is another build."""
-
 cdef enum:
     EVENTS = 64
     LAST = 2  # Where a session's counters hold the time.

@@ -22,11 +22,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from schannel.extensions import STALE, is_stale
+
 if TYPE_CHECKING:
     from ._pump import Pump
-
-_INTERFACE = 2
-"""Of the extension that this is written for."""
 
 _GRACE = 5.0
 """Seconds for what is still to be passed on once one side has ended."""
@@ -40,14 +39,14 @@ _UP, _DOWN, _LAST = range(3)
 
 def _load() -> tuple[type[Pump] | None, str]:
     """The extension's wait, or why it cannot be used."""
+    if is_stale("wasm_host._pump"):
+        return None, STALE
     try:
         built = importlib.import_module("wasm_host._pump")
     except ModuleNotFoundError:
         return None, "the extension was not built"
     except ImportError as error:
         return None, f"the extension does not load: {error}"
-    if getattr(built, "INTERFACE", 0) != _INTERFACE:
-        return None, "the extension was built from other sources; build it again"
     return built.Pump, ""
 
 

@@ -5,6 +5,7 @@ Each registers itself in `IMPLEMENTATIONS`, and nothing outside of this package 
 
 from __future__ import annotations
 
+from tinywasm.engine.compiled import prefer_sources
 from tinywasm.engine.interface import Backend, Implementation
 from tinywasm.engine.loading import loading
 from tinywasm.engine.native import IMPLEMENTATION as NATIVE
@@ -44,3 +45,7 @@ def choose(name: str) -> Implementation:
     if chosen.missing:
         raise ValueError(f"the {name} engine is not available: {chosen.missing}")
     return chosen
+
+
+# Selection reads the arrays that the others make only where they are compiled.
+prefer_sources("tinywasm.engine.ir.operands", "tinywasm.engine.ir.build", "tinywasm.engine.native.select")

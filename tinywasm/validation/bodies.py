@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from tinywasm.code import HEAP_CODES, NUMBER_CODES
+from tinywasm.extensions import usable
 from tinywasm.instructions import AT, TABLE, Feature, Instruction
 from tinywasm.interruption import watched
 from tinywasm.matching import canonicalise, matches_heap
@@ -31,12 +32,12 @@ from tinywasm.types import (
 from tinywasm.validation.context import Context
 from tinywasm.validation.stack import is_defaultable, unpack
 
-try:
-    from tinywasm.validation import _bodies
-except ImportError:
-    available = False
-else:
-    available = True
+available = usable("tinywasm.validation._bodies")
+if available:
+    try:
+        from tinywasm.validation import _bodies
+    except ImportError:
+        available = False
 
 _SIMPLE: dict[object, int] = {
     **{heap: code for code, heap in HEAP_CODES.items()},

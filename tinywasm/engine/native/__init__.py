@@ -10,9 +10,8 @@ from collections.abc import Callable
 
 from tinywasm.engine.interface import Backend, Implementation, Keeper
 from tinywasm.engine.native.digest import DIGEST
+from tinywasm.extensions import STALE, is_stale
 from tinywasm.runtime.store import Store
-
-_INTERFACE = 14
 
 
 def _load() -> Callable[[Store], Backend]:
@@ -28,14 +27,17 @@ def _keeper() -> Keeper:
 
 
 def _implementation() -> Implementation:
+    if is_stale("tinywasm.engine.native._loop"):
+        return Implementation("native", _load, STALE)
     try:
         _loop = importlib.import_module("tinywasm.engine.native._loop")
     except ModuleNotFoundError:
         return Implementation("native", _load, "the extension was not built")
     except ImportError as error:
         return Implementation("native", _load, f"the extension does not load: {error}")
-    if _loop.TABLE_DIGEST != DIGEST or getattr(_loop, "INTERFACE", 0) != _INTERFACE:
-        return Implementation("native", _load, "the extension was built from other sources; build it again")
+    # Installed, it has no sources beside it.
+    if _loop.TABLE_DIGEST != DIGEST:
+        return Implementation("native", _load, STALE)
     return Implementation("native", _load, exporter=_loop.Buffered, keeper=_keeper)
 
 

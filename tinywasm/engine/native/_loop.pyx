@@ -88,7 +88,7 @@ cdef extern from "sys/mman.h" nogil:
 
 
 TABLE_DIGEST = tw_table_digest().decode()
-# Raised with every change of what this module offers to Python: see `engine.native`.
+# Raised with every change of what code is to this module: see `engine.native.kept`.
 INTERFACE = 14
 
 

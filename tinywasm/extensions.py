@@ -1,0 +1,60 @@
+"""Whether an extension was built from the sources that lie beside it.
+
+At the build, `setup.py` links a record into each: the names of its sources, and a hash of what they said.
+Where the sources are there, as in a checkout, the two are compared; an installed package has none. Python
+would load an old extension, and fail at the first thing that has changed since.
+
+`tinywasm` and `schannel` each have this file, since neither imports the other.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import mmap
+import warnings
+from collections.abc import Sequence
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+
+STALE = "the extension was built from other sources; build it again"
+
+_MARK = b"built from the sources "
+
+
+def record(folder: Path, names: Sequence[str]) -> bytes:
+    """What is linked into an extension that is made of these files in a folder."""
+    # What Python keeps pyc files by: quick, and there without another import.
+    digest = importlib.util.source_hash(b"\0".join((folder / name).read_bytes() for name in names))
+    return _MARK + digest.hex().encode() + b" of " + " ".join(names).encode()
+
+
+def is_stale(name: str) -> bool:
+    """Whether the module of that name is an extension, and was built from other sources than there are."""
+    package, _, module = name.rpartition(".")
+    found = importlib.util.find_spec(package)
+    for folder in map(Path, (found and found.submodule_search_locations) or ()):
+        # What Cython reads is not installed.
+        if any((folder / (module + suffix)).exists() for suffix in (".pyx", ".pxd")):
+            return any(_differs(folder / (module + suffix)) for suffix in EXTENSION_SUFFIXES)
+    return False
+
+
+def _differs(built: Path) -> bool:
+    try:
+        with built.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            start = content.find(_MARK)
+            found = content[start : content.find(b"\0", start)]
+    except FileNotFoundError:
+        return False
+    try:
+        return start < 0 or record(built.parent, found.decode().partition(" of ")[2].split()) != found
+    except FileNotFoundError:
+        return True
+
+
+def usable(name: str) -> bool:
+    """Whether an extension may be loaded; says so in a warning where it is stale."""
+    if not is_stale(name):
+        return True
+    warnings.warn(f"{name}: {STALE}; until then Python does its work", RuntimeWarning, stacklevel=2)
+    return False
