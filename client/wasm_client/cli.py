@@ -262,6 +262,9 @@ def _prompt(session: Session, job: Job, module: str, known: KeptPrograms | None)
 
 
 def _run_options(options: argparse.Namespace) -> int:
+    if not options.run and options.arguments and options.arguments[0] in _COMMANDS:
+        command = options.arguments[0]
+        raise ClientError(f"{command} comes first, options later: wasm-client {command} ...")
     if options.skip is None and not options.program:
         raise ClientError("no program: give a .wasm or .wat file with --program")
     if options.arguments and not options.run:

@@ -130,6 +130,10 @@ class TestCommand:
     def test_no_program(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert run_cli(capsys) == "no program: give a .wasm or .wat file with --program"
 
+    def test_options_before_a_command(self, capsys: pytest.CaptureFixture[str]) -> None:
+        line = run_cli(capsys, "-c", "127.0.0.1:1", "forget", "main")
+        assert line == "forget comes first, options later: wasm-client forget ..."
+
     def test_skip(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         policy = tmp_path / "policy.toml"
         policy.write_text("")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import resource
 import socket
@@ -104,6 +105,19 @@ def test_what_nobody_uses_is_removed(tmp_path: Path) -> None:
         Status.DONE,
         Status.MISSING,
     ]
+
+
+def test_disk_that_nobody_can_write_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was kept before can be used; the note that it was used is left out."""
+    store_program(SealedStore(tmp_path, StoreLimits()), name(OWNER), 3)
+
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    for call in ("utime", "unlink", "rename", "replace", "mkdir"):
+        monkeypatch.setattr(os, call, refuse)
+    store = SealedStore(tmp_path, StoreLimits())
+    assert store.fetch(name(OWNER), 0, 10) == (Status.DONE, 3, bytes(3))
 
 
 def test_two_hosts_do_not_disturb_each_other(tmp_path: Path) -> None:
