@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from tinywasm.errors import FINER_WORDINGS, Trap, TrapCode
+from tinywasm.errors import Trap, TrapCode
 from tinywasm.instructions import TABLE, Instruction
 from tinywasm.numerics import OPERATORS
 from tinywasm.numerics.floats import f32_from_bits, f32_to_bits, f64_from_bits, f64_to_bits
@@ -220,16 +220,6 @@ def python_results(row: Instruction, operands: Sequence[tuple[Any, ...]]) -> Ite
         yield b"".join(cell(encode(value) if encode else value) for encode, value in outputs) + no_trap
 
 
-# trap.h keeps to the words of the message where those of `TrapCode` differ from them.
-RENAMED = {
-    "STACK_OVERFLOW": "STACK_EXHAUSTED",
-    "INDIRECT_CALL_TO_NULL": "UNINITIALIZED_ELEMENT",
-    "BAD_SIGNATURE": "INDIRECT_CALL_TYPE_MISMATCH",
-    "INTEGER_DIVISION_BY_ZERO": "INTEGER_DIVIDE_BY_ZERO",
-    "BAD_CONVERSION_TO_INTEGER": "INVALID_CONVERSION",
-}
-
-
 def shown(row: Instruction, values: Sequence[Any]) -> str:
     operands = [value.hex() if isinstance(value, bytes) else hex(value) for value in values]
     return " ".join([row.name, *operands])
@@ -241,12 +231,3 @@ def test_twins_agree(library: ctypes.CDLL, row: Instruction) -> None:
     native = native_results(library, row, operands)
     for values, in_python, in_c in zip(operands, python_results(row, operands), native, strict=True):
         assert in_c.hex(" ", CELL) == in_python.hex(" ", CELL), shown(row, values)
-
-
-def test_trap_codes_are_positions() -> None:
-    codes = re.findall(r"^    TRAP_(\w+)", (NATIVE / "trap.h").read_text(), re.MULTILINE)
-    # Only a host function ends a program with an exit status.
-    finer = [wording.upper().replace(" ", "_") for wording in FINER_WORDINGS]
-    # Before all others, what is not a trap.
-    assert codes == ["PYTHON", "NONE", *[RENAMED.get(code.name, code.name) for code in TrapCode][:-1], *finer]
-    assert list(TrapCode)[-1] is TrapCode.EXIT

@@ -215,12 +215,12 @@ int tw_run(Store *store, Func *func, uint64_t *fp) {
     Exn *volatile exn;
 
     /* A trap before the first word has no frame of its own. */
-    if (store->depth + 1 > store->max_depth) { store->trap = TRAP_STACK_EXHAUSTED; return STATUS_TRAP; }
+    if (store->depth + 1 > store->max_depth) { store->trap = TRAP_STACK_OVERFLOW; return STATUS_TRAP; }
     if (!func->code) {
         int status = store->prepare(store, func);
         if (status != STATUS_DONE) return status;
     }
-    if (!fits_stack(store, fp + func->code->frame_slots)) { store->trap = TRAP_STACK_EXHAUSTED; return STATUS_TRAP; }
+    if (!fits_stack(store, fp + func->code->frame_slots)) { store->trap = TRAP_STACK_OVERFLOW; return STATUS_TRAP; }
     store->depth++;
     if (func->code->zeros) memset(fp + func->code->param_slots, 0, func->code->zeros * 8);
     pc = func->code->words;
@@ -252,10 +252,10 @@ int tw_run(Store *store, Func *func, uint64_t *fp) {
         uint64_t index = R64(pc->b);
         if (unlikely(index >= table->size)) FAIL(TRAP_UNDEFINED_ELEMENT);
         callee = (Func *)(uintptr_t)table->elements[index];
-        if (unlikely(!callee)) { store->element = index; FAIL(TRAP_UNINITIALIZED_ELEMENT); }
+        if (unlikely(!callee)) { store->element = index; FAIL(TRAP_INDIRECT_CALL_TO_NULL); }
         TypeInfo *type = instance->types[(uint32_t)pc->imm];
         if (unlikely(callee->head.type != type) && !tw_is_instance((uintptr_t)callee, type, 0, 0))
-            FAIL(TRAP_INDIRECT_CALL_TYPE_MISMATCH);
+            FAIL(TRAP_BAD_SIGNATURE);
         args = fp + pc->a;
         goto enter;
     }
@@ -264,7 +264,7 @@ enter: {
         if (unlikely(!code)) goto enter_slowly;
         if (unlikely(store->depth >= store->depth_mark || args + code->frame_slots > store->stack_end) &&
             (!tw_go_deeper(store, args + code->frame_slots) || store->depth >= store->max_depth))
-            FAIL(TRAP_STACK_EXHAUSTED);
+            FAIL(TRAP_STACK_OVERFLOW);
         store->frames[store->depth++] = (Frame){pc, fp, func};
         func = callee;
         fp = args;
@@ -302,16 +302,16 @@ enter_slowly: {
         uint64_t index = R64(pc->b);
         if (unlikely(index >= table->size)) FAIL(TRAP_UNDEFINED_ELEMENT);
         callee = (Func *)(uintptr_t)table->elements[index];
-        if (unlikely(!callee)) { store->element = index; FAIL(TRAP_UNINITIALIZED_ELEMENT); }
+        if (unlikely(!callee)) { store->element = index; FAIL(TRAP_INDIRECT_CALL_TO_NULL); }
         if (unlikely(!tw_is_instance((uintptr_t)callee, instance->types[(uint32_t)pc->imm], 0, 0)))
-            FAIL(TRAP_INDIRECT_CALL_TYPE_MISMATCH);
+            FAIL(TRAP_BAD_SIGNATURE);
         args = fp + pc->a;
         goto replace;
     }
 replace: {
         Code *code = callee->code;
         if (unlikely(!code)) goto replace_slowly;
-        if (!fits_stack(store, fp + code->frame_slots)) FAIL(TRAP_STACK_EXHAUSTED);
+        if (!fits_stack(store, fp + code->frame_slots)) FAIL(TRAP_STACK_OVERFLOW);
         memmove(fp, args, code->param_slots * 8);
         func = callee;
         for (uint32_t i = 0; i < code->zeros; i++) fp[code->param_slots + i] = 0;

@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "heap_kind.h"
 #include "trap.h"
 
 typedef struct Instr {
@@ -17,12 +18,6 @@ typedef struct Instr {
 } Instr;
 
 enum object_kind { KIND_FUNC, KIND_STRUCT, KIND_ARRAY, KIND_EXN, KIND_HOST };
-
-/* In the order of `types.AbstractHeap`. */
-enum heap_kind {
-    HEAP_ANY, HEAP_EQ, HEAP_I31, HEAP_STRUCT, HEAP_ARRAY, HEAP_NONE,
-    HEAP_FUNC, HEAP_NOFUNC, HEAP_EXTERN, HEAP_NOEXTERN, HEAP_EXN, HEAP_NOEXN
-};
 
 /* A canonical type definition. `display` has the ancestors from the root on, the type itself last.
    `slots` counts a function's parameters or a structure's fields; `kinds` has one letter a slot of a

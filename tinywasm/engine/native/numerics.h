@@ -145,20 +145,20 @@ static inline uint32_t i32_popcnt(uint32_t a) {
 /* The processor's quotient of the least integer and -1 is out of range, and so is its remainder. */
 #define DIVISION(type, bits, signed_type, least)                                                            \
     static inline type i##bits##_div_s(type a, type b, int *trap) {                                         \
-        if (__builtin_expect(b == 0, 0)) { *trap = TRAP_INTEGER_DIVIDE_BY_ZERO; return 0; }                 \
+        if (__builtin_expect(b == 0, 0)) { *trap = TRAP_INTEGER_DIVISION_BY_ZERO; return 0; }                 \
         if (__builtin_expect(a == (least) && b == (type)-1, 0)) { *trap = TRAP_INTEGER_OVERFLOW; return 0; } \
         return (type)((signed_type)a / (signed_type)b);                                                     \
     }                                                                                                       \
     static inline type i##bits##_div_u(type a, type b, int *trap) {                                         \
-        if (__builtin_expect(b == 0, 0)) { *trap = TRAP_INTEGER_DIVIDE_BY_ZERO; return 0; }                 \
+        if (__builtin_expect(b == 0, 0)) { *trap = TRAP_INTEGER_DIVISION_BY_ZERO; return 0; }                 \
         return a / b;                                                                                       \
     }                                                                                                       \
     static inline type i##bits##_rem_s(type a, type b, int *trap) {                                         \
-        if (__builtin_expect(b == 0, 0)) { *trap = TRAP_INTEGER_DIVIDE_BY_ZERO; return 0; }                 \
+        if (__builtin_expect(b == 0, 0)) { *trap = TRAP_INTEGER_DIVISION_BY_ZERO; return 0; }                 \
         return b == (type)-1 ? 0 : (type)((signed_type)a % (signed_type)b);                                 \
     }                                                                                                       \
     static inline type i##bits##_rem_u(type a, type b, int *trap) {                                         \
-        if (__builtin_expect(b == 0, 0)) { *trap = TRAP_INTEGER_DIVIDE_BY_ZERO; return 0; }                 \
+        if (__builtin_expect(b == 0, 0)) { *trap = TRAP_INTEGER_DIVISION_BY_ZERO; return 0; }                 \
         return a % b;                                                                                       \
     }
 
@@ -268,7 +268,7 @@ static inline double f64_copysign(double a, double b) {
 #define TRUNCATION(suffix, type, bits, integer, float_type, in_range, least, greatest)                      \
     static inline type i##bits##_trunc_##suffix(float_type a, int *trap) {                                  \
         if (__builtin_expect(in_range, 1)) return (type)(integer)a;                                         \
-        *trap = a != a ? TRAP_INVALID_CONVERSION : TRAP_INTEGER_OVERFLOW;                                   \
+        *trap = a != a ? TRAP_BAD_CONVERSION_TO_INTEGER : TRAP_INTEGER_OVERFLOW;                                   \
         return 0;                                                                                           \
     }                                                                                                       \
     static inline type i##bits##_trunc_sat_##suffix(float_type a) {                                         \

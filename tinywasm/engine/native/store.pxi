@@ -1,5 +1,6 @@
 # Part of `_loop.pyx`: a store, with the calls under way in it, and values on their way into it and out.
 
+# As tools/gen_loop.py numbers `enum trap_code`, from 1.
 _TRAPS = [(code, code.value) for code in TrapCode if code is not TrapCode.EXIT]
 _TRAPS += [(code, wording) for wording, code in FINER_WORDINGS.items()]
 

@@ -81,5 +81,5 @@ cdef _Type _type_of(definition):
     return <_Type><void *><uintptr_t>found
 
 
-# The order is that of `enum heap_kind`.
+# As tools/gen_loop.py numbers `enum heap_kind`.
 _HEAP_NUMBERS = {heap: number for number, heap in enumerate(AbstractHeap)}
