@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -314,19 +315,31 @@ def test_no_evidence_without_a_monitor() -> None:
         assert child.wait() == Ending.FAILED
 
 
+def _end_after(pid: int, seconds: float) -> None:
+    """Ask a process to end once it has worked for so long."""
+
+    def worked() -> int:
+        # proc(5): in user mode, in clock ticks.
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11])
+
+    wanted = worked() + seconds * os.sysconf("SC_CLK_TCK")
+    while worked() < wanted:
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGTERM)
+
+
 @pytest.mark.parametrize("busy", [False, True])
 def test_asked_to_end_it_closes_the_session(busy: bool) -> None:
     with enclave_process(Configuration()) as child:
         connection = ClientConnection(child.channel, ClientSession(POLICY))
         connection.handshake()
         connection.request(DeployRequest("main", SPIN))
-        timer = threading.Timer(0.3, os.kill, (child.pid, signal.SIGTERM))
-        timer.start()
+        asking = threading.Thread(target=_end_after, args=(child.pid, 0.2 if busy else 0))
+        asking.start()
         if busy:
             reply = connection.request(CallRequest("main", "spin"), 10)
             assert isinstance(reply, ErrorReply) and reply.code is ErrorCode.INTERRUPTED
-        else:
-            timer.join()
+        asking.join()
         with pytest.raises(ProtocolError) as caught:
             threading.Event().wait(0.3)
             connection.request(CallRequest("main", "one"), 10)
