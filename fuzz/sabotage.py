@@ -50,9 +50,9 @@ MODULES = (
     "bind",
 )
 # Modules in which nearly everything is found: one has far memories, and some are of `generator`. Then so many
-# that each subject comes up often.
+# that each subject comes up often, in modules with far memories as well.
 FIRST_SEEDS, FIRST_GENERATED = (0, 1, 49), 6
-SEEDS = range(2, 2 + 8 * len(SUBJECTS) // generator_shapes.FUNCTIONS)
+SEEDS = [*range(2, 2 + 8 * len(SUBJECTS) // generator_shapes.FUNCTIONS), *range(99, 599, 50)]
 GENERATED = 80
 # A module that takes longer than this, of processor time, does not end.
 SECONDS = 10

@@ -92,7 +92,8 @@ def wide_address(b: Body) -> None:
         address(b, I32, 1 << 16)
         b.instruction("i64.extend_i32_u", 1, I64)
         if b.random() < 0.3:
-            b.number(I64, 24)
+            # Now and then beyond what 32 bits reach.
+            b.number(I64, b.pick((24, 24, 24, 1 << 32)))
             b.instruction("i64.add", 2, I64)
     if b.random() < 0.2:
         b.code += _TEE + unsigned(b.local_of(I64))
@@ -145,11 +146,16 @@ def _memarg(b: Body, row: Instruction, memory: Memory) -> MemArg:
     elif number < 0.97:
         offset = int(b.random() * 64)
     elif memory.address is I64:
-        offset = b.pick((65_530, (1 << 32) - 1, 1 << 32, 1 << 48, (1 << 64) - 1))
+        offset = b.pick((65_530, (1 << 32) - 1, 1 << 32, 1 << 48, 1 << 56, (1 << 64) - 1))
     else:
         offset = b.pick((65_530, 65_536, (1 << 32) - 1))
     size = int(row.immediates[0][6:])
     return MemArg(b.pick((0, size.bit_length() - 1)), memory.index, offset)
+
+
+def immediates(b: Body, row: Instruction, memory: Memory) -> list[object]:
+    """Of an access to a memory."""
+    return [_memarg(b, row, memory), *map(b.lane, row.immediates[1:])]
 
 
 def access(b: Body, row: Instruction) -> None:
@@ -161,8 +167,6 @@ def access(b: Body, row: Instruction) -> None:
             b.constant(row.params[1])
         else:
             b.operand(row.params[1])
-    immediates: list[object] = [_memarg(b, row, memory)]
-    immediates += map(b.lane, row.immediates[1:])
-    b.emit_row(row, *immediates)
+    b.emit_row(row, *immediates(b, row, memory))
     b.pop(len(row.params))
     b.stack += row.results

@@ -308,10 +308,19 @@ def test(b: Body) -> None:
 def _struct_set(b: Body) -> None:
     field = int(b.random() * len(FIELDS))
     structure(b)
+    kept = b.local_of(REF_STRUCT) if b.random() < 0.4 else None
+    if kept is not None:
+        b.emit("local.tee", kept)
     b.between()
     b.operand(_operand_type(FIELDS[field]))
     b.emit("struct.set", STRUCT, field)
     b.pop(2)
+    if kept is not None:
+        # What the field holds of the operand.
+        b.get(kept)
+        b.emit(_get("struct", b, FIELDS[field]), STRUCT, field)
+        b.stack[-1] = _operand_type(FIELDS[field])
+        b.consume()
 
 
 def _array_set(b: Body) -> None:

@@ -11,10 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fuzz.shape_accesses import wide_address
+from fuzz.shape_accesses import immediates, wide_address
 from fuzz.shape_control import cut_off
-from fuzz.shape_types import GLOBALS, Memory, op, unsigned
-from tinywasm.code import MemArg
+from fuzz.shape_types import GLOBALS, op, unsigned
 from tinywasm.engine.native.opcodes import COUNTED, FUSED, FUSED_CONSTANTS, OPCODES, PAIRED
 from tinywasm.instructions import TABLE, Instruction
 from tinywasm.types import F32, F64, I32, I64, ValType
@@ -27,7 +26,7 @@ _OPERATORS: dict[str, Instruction] = {row.operator: row for row in TABLE if row.
 _ACCESSES = {
     row.name.replace(".", "_"): row
     for row in TABLE
-    if row.immediates and row.immediates[0].startswith("memarg") and len(row.immediates) == 1
+    if row.immediates and row.immediates[0].startswith("memarg")
 }
 _FIELDS = ("", "a", "b", "c", "imm")
 # Opcode of two in one -> the first, the second, and the field of the second that the first has made.
@@ -85,7 +84,8 @@ def word(b: Body, name: str) -> None:
     if first:
         fields.wanted = _taken_type(second, taken) if taken else None
         made = _kept(b, first, fields)
-        fields.taken, fields.made, fields.wanted = taken, made, None
+        # Now and then the second takes something else.
+        fields.taken, fields.made, fields.wanted = taken if b.random() < 0.85 else "", made, None
     _kept(b, second, fields)
     b.close(())
 
@@ -243,9 +243,9 @@ def _access(b: Body, row: Instruction, form: str, f: Fields) -> bool:
             b.code += op("local.tee") + unsigned(b.pick(b.pointers))
     else:
         f.pointer(address)
-    if store:
-        f.get("b", row.params[1])
-    _memarg(b, row, memory)
+    if len(row.params) == 2:
+        f.get("b" if store else "c", row.params[1])
+    b.emit_row(row, *immediates(b, row, memory))
     b.pop(len(row.params))
     b.stack += row.results
     return not store
@@ -255,10 +255,6 @@ def _sum(b: Body, address: str, f: Fields) -> None:
     f.pointer(address)
     b.number(I32, int(b.random() * 60))
     b.instruction("i32.add", 2, I32)
-
-
-def _memarg(b: Body, row: Instruction, memory: Memory) -> None:
-    b.emit_row(row, MemArg(0, memory.index, int(b.random() * 16)))
 
 
 # Words that are neither numeric nor accesses

@@ -43,8 +43,6 @@ def _lane(b: Any, record: Record, x: int, y: int, memory: int) -> None:
     if memory >= FAR_MEMORY:
         b.emit(_WIDE_MEMORY, 0, 0, 0, memory)
     b.emit(word, x, y, min(memory, FAR_MEMORY), offset)
-    if memory >= FAR_MEMORY:
-        b.barrier = b.size
 
 
 def _two_results(b: Any, record: Record) -> None:

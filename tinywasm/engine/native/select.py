@@ -683,9 +683,6 @@ class Selector:
             self.emit(word, a, b, third, offset)
         else:
             self.make(number, before, high, a, b, third, offset)
-        if memory >= FAR_MEMORY:
-            # Nothing comes between the two words.
-            self.barrier = self.size
 
     def large(self, memory: int) -> bool:
         """Whether a memory has 64-bit addresses."""
@@ -734,7 +731,8 @@ class Selector:
                 continue
             following = low[index + 1]
             forms = PAIRS.get(opcode * COUNT + (following & 0xFFFF))
-            if forms is None or index in self.data or index + 1 in self.data:
+            # Words that have data behind them are the first of no pair.
+            if forms is None or index in self.data:
                 continue
             made = word >> 16 & 0xFFFF
             for taken, both in forms:
