@@ -3,8 +3,8 @@
 What is not here only makes code faster or smaller where it holds, chooses one of several slots, fields or
 bases that do as well, is a limit that takes a million of something or more slots than 16 bits number, puts a
 barrier behind a word that is never taken back, says of code that it has ended once more or where that only
-spares a word, gives a position to what never traps, or is wrong for one double alone, as the proofs of the
-patterns see.
+spares a word, gives a position to what never traps, cuts off bits that do not stay anyhow, or is wrong for one
+double alone, as the proofs of the patterns see.
 """
 
 from __future__ import annotations
@@ -261,7 +261,6 @@ _SELECT = {
     "make": [
         ("(made & _HALF)", "made"),
         ("made += sources[HIGH[number]]", "pass"),
-        ("c & 0xFFFF, made", "c, made"),
         ("_signed_half(sources[HIGH[number]]) * _UP", "0"),
     ],
     "join": [
@@ -457,7 +456,6 @@ _RARE = {
         ("behind - b.here + named, 0, far", "behind - b.here, 0, far"),
         ("slot, callee = 0, behind - b.here", "slot = 0"),
         ("immediate | table << 32", "immediate"),
-        ("b.ended = tail", "pass"),
     ],
 }
 _FRAME = {
@@ -472,7 +470,6 @@ _FRAME = {
         ("not far and near == index", "not far"),
         ("not far and near == index", "near == index"),
         ("slot - far if is_far else slot", "slot"),
-        ("max(0, NEAR_SLOTS - near) // each", "max(0, NEAR_SLOTS - near)"),
     ],
     "slot": [("(index - first) * each", "(index - first)")],
 }

@@ -143,7 +143,7 @@ def _memarg(b: Body, row: Instruction, memory: Memory) -> MemArg:
     number = b.random()
     if number < 0.5:
         offset = 0
-    elif number < 0.97:
+    elif number < (0.9 if memory.address is I64 else 0.97):
         offset = int(b.random() * 64)
     elif memory.address is I64:
         offset = b.pick((65_530, (1 << 32) - 1, 1 << 32, 1 << 48, 1 << 56, (1 << 64) - 1))

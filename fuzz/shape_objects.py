@@ -208,7 +208,7 @@ def array(b: Body, made: int) -> None:
     """An array of some type, mostly of some elements."""
     type = REF_ARRAYS[made]
     number = b.random()
-    if number < 0.5:
+    if number < 0.25:
         b.number(I32, 8)
         b.instruction("array.new_default", 1, type)
         b.code += bytes([made])
