@@ -3,8 +3,8 @@
 What is not here only makes code faster or smaller where it holds, chooses one of several slots, fields or
 bases that do as well, is a limit that takes a million of something or more slots than 16 bits number, puts a
 barrier behind a word that is never taken back, says of code that it has ended once more or where that only
-spares a word, gives a position to what never traps, cuts off bits that do not stay anyhow, or is wrong for one
-double alone, as the proofs of the patterns see.
+spares a word, gives a position to what never traps, cuts off bits that do not stay anyhow, or is wrong for
+one double alone, as the proofs of the patterns see.
 """
 
 from __future__ import annotations
