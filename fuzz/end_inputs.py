@@ -183,7 +183,7 @@ def _kept_file() -> bytes:
 _SETTINGS = f"""max_message = 1048576
 max_call_ms = 0x1000
 deployers = ["{DIGEST.hex()}"]
-callers = []
+callers = ["0404040404040404040404040404040404040404040404040404040404040404"]
 """.encode()
 
 

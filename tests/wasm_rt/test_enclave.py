@@ -334,7 +334,7 @@ def test_asked_to_end_it_closes_the_session(busy: bool) -> None:
         connection = ClientConnection(child.channel, ClientSession(POLICY))
         connection.handshake()
         connection.request(DeployRequest("main", SPIN))
-        asking = threading.Thread(target=_end_after, args=(child.pid, 0.2 if busy else 0))
+        asking = threading.Thread(target=_end_after, args=(child.pid, 1 if busy else 0))
         asking.start()
         if busy:
             reply = connection.request(CallRequest("main", "spin"), 10)
