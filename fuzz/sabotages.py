@@ -3,8 +3,8 @@
 What is not here only makes code faster or smaller where it holds, chooses one of several slots, fields or
 bases that do as well, is a limit that takes a million of something or more slots than 16 bits number, puts a
 barrier behind a word that is never taken back, says of code that it has ended once more or where that only
-spares a word, gives a position to what never traps, cuts off bits that do not stay anyhow, or is wrong for
-one double alone, as the proofs of the patterns see.
+spares a word, gives a position to what never traps, cuts off bits that do not stay anyhow, is wrong for one
+double alone, as the proofs of the patterns see, or for lanes at the end of 64 bits, as a test of its own.
 """
 
 from __future__ import annotations
@@ -512,7 +512,6 @@ _BIND = {
     "_access_lane": [
         ("record.second & 0xFFFFFFFF", "0"),
         ("record.second >> 32", "0"),
-        ("record.immediate & 0xFFFFFFFFFFFFFFFF", "record.immediate"),
     ],
     "_call": [
         ("record.second & 0xFFFFFFFF", "0"),

@@ -241,3 +241,14 @@ def test_signalling_nan_survives_memory_and_locals() -> None:
             (i32.load (i32.const 8))))""")
     for bits in (0x7FA00000, 0x7F800001, 0x7FC00000, -0x80000000 + 0x7FA12345):
         assert e.f(bits) == bits
+
+
+@pytest.mark.parametrize("name", ["v128.load8_lane", "v128.store64_lane"])
+def test_lanes_are_not_found_around_the_end_of_a_64_bit_memory(name: str) -> None:
+    drop = "(drop {})" if "load" in name else "{}"
+    access = f"({name} offset=0x8000000000000000 0 (local.get 0) (v128.const i64x2 0 0))"
+    e = exports(f'(module (memory i64 1) (func (export "f") (param i64) {drop.format(access)}))')
+    for address in (0, -(1 << 63), (1 << 63) - 1):
+        with pytest.raises(Trap) as caught:
+            e.f(address)
+        assert caught.value.trap_code is TrapCode.MEMORY_OUT_OF_BOUNDS
