@@ -137,7 +137,6 @@ _BUILD = {
     ],
     "unary": [
         ("1 - (a >> 2 & 1)", "1"),
-        ("self.made = self.size", "pass"),
         ("if result & WIDE:", "if False:"),
     ],
     "binary": [
