@@ -190,7 +190,9 @@ def found_by(cases: Sequence[Case | GeneratedCase], sabotage: Sabotage | None) -
 
 
 def _attempt(cases: Sequence[Case | GeneratedCase], sabotage: Sabotage | None) -> str:
-    resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
+    # Beyond what the process that this one was forked from has.
+    most = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + BYTES
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGVTALRM, signal.SIG_DFL)
     engine = "python" if sabotage is not None and sabotage.module == "bind" else "native"
