@@ -83,16 +83,6 @@ static const Clause *find_clause(const Code *code, const Instance *instance, uin
     return NULL;
 }
 
-/* How far `fp` lies above the frame's first window at `word`. */
-static uint32_t window_base(const Code *code, uint32_t word) {
-    uint32_t low = 0, high = code->window_count;
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        if (code->windows[middle].start <= word) low = middle + 1; else high = middle;
-    }
-    return low ? code->windows[low - 1].base : 0;
-}
-
 #define R32(i) ((uint32_t)fp[i])
 #define R64(i) (fp[i])
 #define RF32(i) imm_f32(fp[i])

@@ -229,6 +229,16 @@ static inline int tw_fits(const Budget *budget, uint64_t bytes) {
     return bytes == 0 || (budget->used <= budget->limit && bytes <= budget->limit - budget->used);
 }
 
+/* How far `fp` lies above the frame's first window at `word`. */
+static inline uint32_t window_base(const Code *code, uint32_t word) {
+    uint32_t low = 0, high = code->window_count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (code->windows[middle].start <= word) low = middle + 1; else high = middle;
+    }
+    return low ? code->windows[low - 1].base : 0;
+}
+
 /* Look whether the run shall end: polls where that is wanted, and sometimes, in the main thread, for Python's
    signals. 0, or a trap code. Lets go of the GIL. The frames must be saved: Python code may run. */
 int tw_look(Store *store);

@@ -34,16 +34,6 @@ typedef struct Verifier {
 #define RULE(condition, text) do { if (!(condition)) return (text); } while (0)
 #define KEEP(call) do { const char *broken_ = (call); if (broken_) return broken_; } while (0)
 
-/* How far `fp` is above the frame's first window at a word. */
-static uint32_t base_at(const Code *code, uint32_t word) {
-    uint32_t low = 0, high = code->window_count;
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        if (code->windows[middle].start <= word) low = middle + 1; else high = middle;
-    }
-    return low ? code->windows[low - 1].base : 0;
-}
-
 static uint32_t at_least_one(uint32_t slots) { return slots ? slots : 1; }
 
 static uint32_t element_slots(const TypeInfo *type) { return type->element_size == 16 ? 2 : 1; }
@@ -168,7 +158,7 @@ static const char *check_leaving(Verifier *v, const Instr *instr) {
 
 static const char *check_shift(const Verifier *v, int64_t distance) {
     RULE(v->at + 1 < v->code->word_count, "the code may be run off its end");
-    int64_t there = base_at(v->code, v->at + 1);
+    int64_t there = window_base(v->code, v->at + 1);
     RULE(there - (int64_t)v->base == distance, "a frame pointer that moves elsewhere than the windows say");
     return NULL;
 }
@@ -320,7 +310,7 @@ static const char *check_words(Verifier *v) {
 static const char *check_target(const Verifier *v, int64_t target, uint32_t base) {
     RULE(target >= 0 && target < v->code->word_count, "a branch out of the code");
     RULE(v->marks[target] == MARK_HEAD, "a branch to what is no word of its own");
-    RULE(base_at(v->code, (uint32_t)target) == base, "a branch to where the frame pointer is another");
+    RULE(window_base(v->code, (uint32_t)target) == base, "a branch to where the frame pointer is another");
     return NULL;
 }
 
@@ -381,7 +371,7 @@ static const char *check_sizes(Verifier *v) {
     if (code->words[0].op == OP_wide_enter) {
         v->far = (uint32_t)code->words[0].imm;
         v->marks[0] = MARK_BEHIND;
-        RULE(base_at(code, 0) == 0, "a frame that is made above its start");
+        RULE(window_base(code, 0) == 0, "a frame that is made above its start");
     }
     RULE((uint64_t)v->far + highest + code->near_slots <= code->frame_slots, "a window beyond the frame");
     return NULL;
