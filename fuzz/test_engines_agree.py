@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from random import Random
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fuzz.engines import PLENTY, difference, load, run
+from fuzz import agree
+from fuzz.agree import check
+from fuzz.engines import difference, load, run
 from fuzz.generator import Generated, generate, generated_modules
 from fuzz.profiles import generated_cases, windowed_cases
 from fuzz.small_windows import small_windows
@@ -20,24 +23,6 @@ from tinywasm.instance import Module
 from tinywasm.instructions import TABLE
 
 needs_both = pytest.mark.skipif(not native_available, reason="the native engine is not built")
-
-
-def check(generated: Generated) -> None:
-    """Raises `AssertionError` where the engines differ."""
-    module = load(generated)
-    seed = generated.seed
-    python, native = (run(generated, module, engine, PLENTY) for engine in ("python", "native"))
-    found = difference(python, native)
-    assert not found, f"generate({seed}), metered: {found}"
-    found = difference(native, run(generated, module, "native"), fuel=False)
-    assert not found, f"generate({seed}), native, metered and not: {found}"
-    if seed % 4 == 0:
-        found = difference(python, run(generated, module, "python"), fuel=False)
-        assert not found, f"generate({seed}), python, metered and not: {found}"
-    bound = Random(seed).randrange(python.fuel + 1)
-    python, native = (run(generated, module, engine, bound) for engine in ("python", "native"))
-    found = difference(python, native)
-    assert not found, f"generate({seed}), {bound} units of fuel: {found}"
 
 
 @needs_both
@@ -79,3 +64,38 @@ def test_the_generator_reaches_every_instruction() -> None:
 
 def test_a_seed_gives_always_the_same_module() -> None:
     assert generate(7).data == generate(7).data
+
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="the command needs to fork")
+
+
+@needs_both
+@needs_fork
+def test_the_command_says_how_many_agree(capsys: pytest.CaptureFixture[str]) -> None:
+    assert agree.main(["--from", "1000", "8"]) == 0
+    assert capsys.readouterr().out.startswith("8 of 8 agree, ")
+
+
+def differ(seed: int) -> None:
+    if seed == 5:
+        raise AssertionError("they differ")
+
+
+def crash(seed: int) -> None:
+    if seed == 5:
+        os.abort()
+
+
+@needs_both
+@needs_fork
+@pytest.mark.parametrize(("what", "words"), [(differ, "they differ"), (crash, "ended by SIGABRT")])
+def test_the_command_names_the_first_seed_that_does_not_agree(
+    what: Callable[[int], None],
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(agree, "check_seed", what)
+    assert agree.main(["--from", "2", "50"]) == 1
+    told = capsys.readouterr().out.splitlines()
+    assert told == [f"3 agree; then seed 5, windows of 0: {words}", "go on with --from 6"]
