@@ -167,28 +167,30 @@ _X86_64 = Machine(
     },
 )  # fmt: skip
 
-_AARCH64 = Machine(
-    audit=0xC00000B7,
-    landlock=_LANDLOCK_CALLS,
-    seccomp=277,
-    allowed={
-        "close": 57, "ppoll": 73, "exit": 93, "exit_group": 94, "futex": 98, "nanosleep": 101,
-        "getitimer": 102, "setitimer": 103, "clock_gettime": 113, "clock_getres": 114,
-        "clock_nanosleep": 115, "sched_yield": 124, "restart_syscall": 128, "rt_sigaction": 134,
-        "rt_sigprocmask": 135, "rt_sigreturn": 139, "gettimeofday": 169, "getpid": 172, "gettid": 178,
-        "sendto": 206, "recvfrom": 207, "shutdown": 210, "brk": 214, "munmap": 215, "mremap": 216,
-        "mmap": 222, "mprotect": 226, "madvise": 233, "getrandom": 278,
-    },
-    refused={
-        "getcwd": 17, "dup": 23, "fcntl": 25, "ioctl": 29, "faccessat": 48, "openat": 56, "getdents64": 61,
-        "lseek": 62, "read": 63, "write": 64, "readlinkat": 78, "newfstatat": 79, "fstat": 80,
-        "sched_getaffinity": 123, "sigaltstack": 132, "uname": 160, "getrusage": 165, "getuid": 174,
-        "geteuid": 175, "getgid": 176, "getegid": 177, "sysinfo": 179, "prlimit64": 261, "membarrier": 283,
-        "statx": 291, "rseq": 293, "openat2": 437, "faccessat2": 439,
-    },
-)  # fmt: skip
+_GENERIC_ALLOWED = {
+    "close": 57, "ppoll": 73, "exit": 93, "exit_group": 94, "futex": 98, "nanosleep": 101,
+    "getitimer": 102, "setitimer": 103, "clock_gettime": 113, "clock_getres": 114,
+    "clock_nanosleep": 115, "sched_yield": 124, "restart_syscall": 128, "rt_sigaction": 134,
+    "rt_sigprocmask": 135, "rt_sigreturn": 139, "gettimeofday": 169, "getpid": 172, "gettid": 178,
+    "sendto": 206, "recvfrom": 207, "shutdown": 210, "brk": 214, "munmap": 215, "mremap": 216,
+    "mmap": 222, "mprotect": 226, "madvise": 233, "getrandom": 278,
+}  # fmt: skip
 
-MACHINES = {"x86_64": _X86_64, "aarch64": _AARCH64}
+_GENERIC_REFUSED = {
+    "getcwd": 17, "dup": 23, "fcntl": 25, "ioctl": 29, "faccessat": 48, "openat": 56, "getdents64": 61,
+    "lseek": 62, "read": 63, "write": 64, "readlinkat": 78, "newfstatat": 79, "fstat": 80,
+    "sched_getaffinity": 123, "sigaltstack": 132, "uname": 160, "getrusage": 165, "getuid": 174,
+    "geteuid": 175, "getgid": 176, "getegid": 177, "sysinfo": 179, "prlimit64": 261, "membarrier": 283,
+    "statx": 291, "rseq": 293, "openat2": 437, "faccessat2": 439,
+}  # fmt: skip
+"""Numbers of the kernel's generic table (asm-generic/unistd.h), which architectures share that came later."""
+
+
+def _generic(audit: int) -> Machine:
+    return Machine(audit, _LANDLOCK_CALLS, 277, _GENERIC_ALLOWED, _GENERIC_REFUSED)
+
+
+MACHINES = {"x86_64": _X86_64, "aarch64": _generic(0xC00000B7), "riscv64": _generic(0xC00000F3)}
 
 
 def filter_program(machine: Machine) -> bytes:

@@ -1,9 +1,13 @@
-"""The filter of system calls, run as the kernel runs it, for every architecture."""
+"""The filter of system calls, with the kernel's numbers, run as the kernel runs it for every architecture."""
 
 from __future__ import annotations
 
 import mmap
+import os
+import re
+import shutil
 import struct
+import subprocess
 
 import pytest
 
@@ -83,6 +87,53 @@ UNNEEDED: dict[str, list[tuple[int, ...]]] = {
     "clock_nanosleep": [(~1234 << 3 & 0xFFFFFFFF | 2, 0, 4096)],
     "getrandom": [(4096, 1, 2), (4096, 1, 4)],
 }
+
+
+AUDIT_NAMES = {"x86_64": "X86_64", "aarch64": "AARCH64", "riscv64": "RISCV64"}
+
+
+def kernel_values(name: str, expressions: dict[str, str]) -> dict[str, int]:
+    """What C expressions over the kernel's headers come to on an architecture."""
+    own, cross = shutil.which("cc"), shutil.which(f"{name}-linux-gnu-gcc")
+    compiler, header = cross, "asm/unistd.h"
+    if os.uname().machine == name:
+        compiler = own
+    elif cross is None and name != "x86_64":
+        # Every machine's headers have the table that the others share.
+        compiler, header = own, "asm-generic/unistd.h"
+    if compiler is None:
+        pytest.skip(f"no compiler here has the kernel's headers for {name}")
+    lines = "".join(f"={key}={value}\n" for key, value in expressions.items())
+    done = subprocess.run(
+        [compiler, "-E", "-P", "-D__ARCH_WANT_NEW_STAT", "-"],
+        input=f"#include <{header}>\n#include <linux/audit.h>\n{lines}",
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        pytest.skip(f"{compiler} has no headers of the kernel: {done.stderr.strip()}")
+    found = re.findall(r"^=(\w+)=\s*(.*)$", done.stdout, re.MULTILINE)
+    return {key: combined(value) for key, value in found}
+
+
+def combined(value: str) -> int:
+    """Numbers with `|` between them."""
+    total = 0
+    for number in re.sub(r"[()\s]", "", value).split("|"):
+        total |= int(number, 0)
+    return total
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_numbers_are_the_kernels(name: str) -> None:
+    machine = MACHINES[name]
+    first, last = machine.landlock
+    ours = {
+        **machine.allowed, **machine.refused, "seccomp": machine.seccomp,
+        "landlock_create_ruleset": first, "landlock_restrict_self": last,
+    }  # fmt: skip
+    expressions = {call: f"__NR_{call}" for call in ours} | {"audit": f"AUDIT_ARCH_{AUDIT_NAMES[name]}"}
+    assert kernel_values(name, expressions) == ours | {"audit": machine.audit}
 
 
 def test_every_condition_is_tried() -> None:
