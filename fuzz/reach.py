@@ -35,7 +35,15 @@ ROUNDS = 12
 _ENGINE = "tinywasm/engine"
 _LOWERING = ",".join(
     f"{_ENGINE}/{name}.py"
-    for name in ("bind", "ir/build", "ir/operands", "ir/rare", "native/frame", "native/rare", "native/select")
+    for name in (
+        "python/bind",
+        "ir/build",
+        "ir/operands",
+        "ir/rare",
+        "native/frame",
+        "native/rare",
+        "native/select",
+    )
 )
 # Coverage sees the lines of sources.
 _RUN = ("fuzz.uncompiled", "fuzz.reach", "run")

@@ -47,7 +47,7 @@ MODULES = (
     "ir.build",
     "native.rare",
     "native.select",
-    "bind",
+    "python.bind",
 )
 # Modules in which nearly everything is found: one has far memories, and some are of `generator`. Then so many
 # that each subject comes up often, in modules with far memories as well.
@@ -164,7 +164,7 @@ def apply(sabotage: Sabotage | None) -> None:
     if sabotage is None or sabotage.module.startswith("ir."):
         build["build"] = checked
     vars(native).update(lower=select["lower"], lower_constant=select["lower_constant"])
-    bind = vars(_module("bind"))
+    bind = vars(_module("python.bind"))
     vars(python).update(bind=bind["bind"], bind_constant=bind["bind_constant"])
 
 
@@ -195,7 +195,7 @@ def _attempt(cases: Sequence[Case | GeneratedCase], sabotage: Sabotage | None) -
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGVTALRM, signal.SIG_DFL)
-    engine = "python" if sabotage is not None and sabotage.module == "bind" else "native"
+    engine = "python" if sabotage is not None and sabotage.module == "python.bind" else "native"
     try:
         # Data that cannot be made of what is sabotaged is found as well.
         apply(sabotage)

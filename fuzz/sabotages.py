@@ -558,7 +558,7 @@ SABOTAGES = [
         ("native.patterns", _PATTERNS),
         ("native.rare", _RARE),
         ("native.frame", _FRAME),
-        ("bind", _BIND),
+        ("python.bind", _BIND),
     )
     for function, pieces in functions.items()
     for old, new in pieces

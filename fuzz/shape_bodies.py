@@ -33,8 +33,8 @@ from fuzz.shape_types import (
     unsigned,
 )
 from tinywasm.code import write_instruction
-from tinywasm.engine.bind import MAX_UNPOLLED
 from tinywasm.engine.native.opcodes import OPCODES
+from tinywasm.engine.python.bind import MAX_UNPOLLED
 from tinywasm.instructions import BY_NAME, TABLE, Instruction
 from tinywasm.leb128 import write_signed
 from tinywasm.types import (

@@ -16,7 +16,9 @@ pytestmark = pytest.mark.skipif(
 # An operand that stands for a local is not moved before the local changes.
 HARMFUL = Sabotage("ir.operands", "assign", "if self.height > self.settled:", "if False:")
 # The python engine has the parameters alone as locals.
-HARMFUL_TO_PYTHON = Sabotage("bind", "bind", "default_value(type)] * count", "default_value(type)] * 0")
+HARMFUL_TO_PYTHON = Sabotage(
+    "python.bind", "bind", "default_value(type)] * count", "default_value(type)] * 0"
+)
 # There is no such word, as is seen when the tables are made.
 IMPOSSIBLE = Sabotage("native.rare", "", 'OPCODES["wide_memory"]', 'OPCODES["no_such_word"]')
 # A comment is not missed.

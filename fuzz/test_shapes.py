@@ -19,7 +19,7 @@ UNREACHED = {
     "tinywasm/engine/ir/build.py: raise StackExhausted",
     "tinywasm/engine/ir/operands.py: raise StackExhausted",
     # Thousands of instructions without a loop, hundreds of labels in a table: test_interruption.py.
-    "tinywasm/engine/bind.py: self.step(steps.poll, self.instance.store.backend)",
+    "tinywasm/engine/python/bind.py: self.step(steps.poll, self.instance.store.backend)",
     "tinywasm/engine/ir/rare.py: look()",
 }
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from tinywasm.engine.backtrace import frame
-from tinywasm.engine.bind import (
+from tinywasm.engine.python.bind import (
     CALL,
     GOTO,
     IF,

@@ -1,8 +1,8 @@
-"""From the intermediate form to the steps of the python engine, bound to what they act on in an instance.
+"""From the intermediate form to steps, bound to what they act on in an instance.
 
 An activation's frame is a list: the temporaries, each at its height, one more for verdicts and callees,
 then the locals, then the constants. A block of the form becomes one or, where it calls, several of `Block`,
-which end in one exit whose targets are blocks. `python` runs the result.
+which end in one exit whose targets are blocks. `backend` runs the result.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from itertools import islice
 from typing import Any
 
 from tinywasm import numerics
-from tinywasm.engine import bulk, steps
 from tinywasm.engine.ir import form
 from tinywasm.engine.ir.build import build, build_expression
 from tinywasm.engine.ir.form import Form
 from tinywasm.engine.ir.rows import BINARY, FIRST_KIND, LOAD, OBJECT, SECOND_KIND, SHAPES, STORE, UNARY
+from tinywasm.engine.python import bulk, steps
 from tinywasm.instructions import TABLE, Instruction, Role
 from tinywasm.interruption import STEPS, look
 from tinywasm.matching import close_ref
