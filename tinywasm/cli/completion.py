@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tinywasm.cli.grammar import grammar
 from tinywasm.cli.options import Subparsers, add_command
 
 
@@ -29,7 +30,7 @@ class _Command:
     words: tuple[str, ...]
 
 
-def add_parser(commands: Subparsers, whole: argparse.ArgumentParser) -> None:
+def add_parsers(commands: Subparsers) -> None:
     parser = add_command(
         commands,
         "completion",
@@ -37,18 +38,18 @@ def add_parser(commands: Subparsers, whole: argparse.ArgumentParser) -> None:
         'For example: eval "$(tinywasm completion bash)", or, for fish: tinywasm completion fish | source.',
     )
     parser.add_argument("shell", choices=sorted(_SCRIPTS), help="the shell")
-    parser.set_defaults(command=lambda options: _print(options, whole))
+    parser.set_defaults(command=run)
 
 
-def _print(options: argparse.Namespace, whole: argparse.ArgumentParser) -> int:
-    commands, top = _grammar(whole)
+def run(options: argparse.Namespace) -> int:
+    commands, top = _described()
     print("\n".join(_SCRIPTS[options.shell](commands, top)))
     return 0
 
 
-def _grammar(whole: argparse.ArgumentParser) -> tuple[list[_Command], tuple[_Option, ...]]:
+def _described() -> tuple[list[_Command], tuple[_Option, ...]]:
     """The commands, and the options before them. argparse has no public way to ask for either."""
-    (subparsers,) = (each for each in whole._actions if isinstance(each, argparse._SubParsersAction))
+    whole, subparsers = grammar()
     helps = {each.dest: each.help or "" for each in subparsers._choices_actions}
     commands = [
         _Command(name, helps.get(name, ""), _options(parser), _words(parser))

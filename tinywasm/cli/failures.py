@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tinywasm.cli.output import printable
-from tinywasm.cli.values import written
 from tinywasm.errors import ExitTrap, Frame, Trap, WasmException
 
 # Frames of a backtrace that are shown: the innermost, and where it all began.
@@ -15,6 +14,8 @@ _INNER_FRAMES, _OUTER_FRAMES = 20, 5
 def failure(error: Exception) -> list[str]:
     """What is said about an error: a line, and behind a trap's the backtrace, innermost first."""
     if isinstance(error, WasmException):
+        from tinywasm.cli.values import written
+
         types = error.tag.type.type.composite.params
         values = [f"{written(type, raw)} : {type}" for type, raw in zip(types, error.values, strict=True)]
         return [f"tinywasm: trap: {error.message}{': ' if values else ''}{', '.join(values)}"]

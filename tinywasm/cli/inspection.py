@@ -41,7 +41,7 @@ _NAMED = (
 )  # fmt: skip
 
 
-def add_parser(commands: Subparsers) -> None:
+def add_parsers(commands: Subparsers) -> None:
     parser = add_command(
         commands,
         "inspect",

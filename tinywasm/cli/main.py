@@ -1,18 +1,15 @@
-"""The command line: its grammar, and what becomes of errors."""
+"""The command line: from its words to the exit status."""
 
 from __future__ import annotations
 
 import argparse
 import io
 import os
-import platform
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 
-from tinywasm.cli import completion, inspection, modules, objdump, repl, run, wast
 from tinywasm.cli.failures import failure
-from tinywasm.engine import IMPLEMENTATIONS
+from tinywasm.cli.grammar import COMMANDS, grammar
 from tinywasm.errors import Trap, WasmError, WasmException
 
 # What a shell reports of a process that `abort` ended, and what wasmtime's command line answers to a trap.
@@ -56,30 +53,13 @@ def _open_streams() -> None:
 
 
 def _parse(words: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="tinywasm", description="A WebAssembly runtime in Python.")
-    parser.add_argument("--version", action="version", version=_version())
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    run_parser = run.add_parser(commands)
-    modules.add_parsers(commands)
-    inspection.add_parser(commands)
-    objdump.add_parser(commands)
-    wast.add_parser(commands)
-    repl.add_parser(commands)
-    completion.add_parser(commands, parser)
-    if words[:1] != ["run"]:
+    command = words[0] if words else ""
+    parser, commands = grammar([command] if command in COMMANDS else COMMANDS)
+    if command != "run":
         return parser.parse_args(words)
-    ours, program = run.split_words(run_parser, words[1:])
+    from tinywasm.cli.run import split_words
+
+    ours, program = split_words(commands.choices["run"], words[1:])
     options = parser.parse_args(["run", *ours])
     options.arguments = program
     return options
-
-
-def _version() -> str:
-    try:
-        version = metadata.version("tinywasm")
-    except metadata.PackageNotFoundError:
-        version = "(not installed)"
-    there = " and ".join(each.name for each in IMPLEMENTATIONS.values() if not each.missing)
-    missing = [f", no {each.name} one: {each.missing}" for each in IMPLEMENTATIONS.values() if each.missing]
-    engines = f"{there} engine{''.join(missing)}"
-    return f"tinywasm {version} ({platform.python_implementation()} {platform.python_version()}; {engines})"

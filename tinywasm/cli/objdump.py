@@ -25,7 +25,7 @@ Offsets of code count from the start of the function's body, as in the traps of 
 All others are those of the module once encoded."""
 
 
-def add_parser(commands: Subparsers) -> None:
+def add_parsers(commands: Subparsers) -> None:
     parser = add_command(
         commands,
         "objdump",

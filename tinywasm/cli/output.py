@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +16,8 @@ def printable(text: str) -> str:
 
 def as_json(value: Any) -> str:
     """One line of JSON."""
+    import json
+
     return json.dumps(value, allow_nan=False)
 
 

@@ -27,7 +27,7 @@ class _Quit(Exception):
     """The dialogue is over."""
 
 
-def add_parser(commands: Subparsers) -> None:
+def add_parsers(commands: Subparsers) -> None:
     parser = add_command(
         commands,
         "repl",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from tinywasm.cli.launch import Launch, TimeLimit, add_instance_options
 from tinywasm.cli.options import Subparsers, add_command, add_file, fuel, seconds
 from tinywasm.cli.output import as_json, printable, table
-from tinywasm.cli.values import json_value, parse_arguments, written
 from tinywasm.errors import ExitTrap
 from tinywasm.raw import FuncInstance, invoke
 from tinywasm.runtime.profile import Profile, Record
@@ -19,7 +19,7 @@ _START = "_start"
 _INITIALIZE = "_initialize"
 
 
-def add_parser(commands: Subparsers) -> argparse.ArgumentParser:
+def add_parsers(commands: Subparsers) -> None:
     parser = add_command(
         commands,
         "run",
@@ -44,7 +44,6 @@ def add_parser(commands: Subparsers) -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", action="store_true", help="print results, and the profile, as JSON")
     parser.set_defaults(command=run, arguments=[])
-    return parser
 
 
 def split_words(parser: argparse.ArgumentParser, words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -97,7 +96,7 @@ def _run(options: argparse.Namespace, profile: Profile | None, limit: TimeLimit)
     with Launch(options, options.file, program, limit=limit, fuel=options.fuel, profile=profile) as launch:
         functions = launch.functions()
         if options.invoke is None and _START in functions:
-            invoke(launch.store, functions[_START], parse_arguments(functions[_START].signature, []))
+            _call(launch, functions[_START], [])
             return 0
         if options.invoke is None and arguments:
             raise ValueError("arguments need a function: --invoke NAME")
@@ -124,10 +123,21 @@ def find(functions: dict[str, FuncInstance], name: str) -> FuncInstance:
     return functions[name]
 
 
-def _invoke(launch: Launch, function: FuncInstance, words: Sequence[str], json: bool) -> None:
+def _call(launch: Launch, function: FuncInstance, words: Sequence[str]) -> list[Any]:
+    """The raw results."""
     type = function.signature
-    raw = invoke(launch.store, function, parse_arguments(type, words))
-    pairs = list(zip(type.results, raw, strict=True))
+    # Reading values takes the text format, and programs begin without any.
+    if not words and not type.params:
+        return invoke(launch.store, function, [])
+    from tinywasm.cli.values import parse_arguments
+
+    return invoke(launch.store, function, parse_arguments(type, words))
+
+
+def _invoke(launch: Launch, function: FuncInstance, words: Sequence[str], json: bool) -> None:
+    from tinywasm.cli.values import json_value, written
+
+    pairs = list(zip(function.signature.results, _call(launch, function, words), strict=True))
     if json:
         print(as_json([json_value(*pair) for pair in pairs]))
     else:

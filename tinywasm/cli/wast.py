@@ -15,7 +15,7 @@ from tinywasm.wast.runner import count_commands, run_script
 from tinywasm.wast.suite import config_for, scripts, unsupported
 
 
-def add_parser(commands: Subparsers) -> None:
+def add_parsers(commands: Subparsers) -> None:
     parser = add_command(
         commands,
         "wast",

@@ -1,0 +1,50 @@
+"""What is loaded, and what is not: a program waits for every module before it begins."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.tinywasm.test_cli import ENVIRONMENT
+from tinywasm.cli.grammar import COMMANDS
+
+_PROGRAM = '(module (func (export "_start")) (func (export "one") (result i32) i32.const 1))'
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("startup") / "program.wat"
+    path.write_text(_PROGRAM)
+    return path
+
+
+def loaded(code: str, *words: str) -> set[str]:
+    """The modules that an interpreter without site-packages has loaded after the code."""
+    last = "\nimport sys\nprint(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code + last, *words],
+        env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def after(*words: str) -> set[str]:
+    """Those after a command."""
+    return loaded("import sys\nfrom tinywasm.cli import main\nassert main(sys.argv[1:]) == 0", *words)
+
+
+def test_a_command_does_without_the_others(program: Path) -> None:
+    own = {"run": {"run"}, "validate": {"modules"}, "inspect": {"inspection", "features"}}
+    every = {*COMMANDS.values(), "features"}
+    for command, modules in own.items():
+        found = {name.removeprefix("tinywasm.cli.") for name in after(command, str(program))}
+        assert found & every == modules, command
+
+
+def test_running_a_program_loads_nothing_for_values_versions_and_reports(program: Path) -> None:
+    unwanted = {"tinywasm.cli.values", "tinywasm.wast", "importlib.metadata", "json", "platform"}
+    assert not after("run", str(program)) & unwanted
+    assert "tinywasm.cli.values" in after("run", str(program), "--invoke", "one")

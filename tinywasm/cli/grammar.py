@@ -1,0 +1,59 @@
+"""The grammar of the command line: which module has which command, and what stands before all of them."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from collections.abc import Iterable
+from typing import Any
+
+from tinywasm.cli.options import Subparsers
+from tinywasm.engine import IMPLEMENTATIONS
+
+# Commands, in the order of the help, and the module of `tinywasm.cli` whose `add_parsers` adds them.
+COMMANDS = {
+    "run": "run",
+    "validate": "modules",
+    "wat2wasm": "modules",
+    "wasm2wat": "modules",
+    "inspect": "inspection",
+    "objdump": "objdump",
+    "wast": "wast",
+    "repl": "repl",
+    "completion": "completion",
+}
+
+
+def grammar(wanted: Iterable[str] = COMMANDS) -> tuple[argparse.ArgumentParser, Subparsers]:
+    """The parser of command lines, and its commands, where `wanted` names the ones to be in it.
+
+    Only their modules are loaded: all of them together take longer than many a program runs.
+    """
+    parser = argparse.ArgumentParser(prog="tinywasm", description="A WebAssembly runtime in Python.")
+    parser.add_argument("--version", action=_Version)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for module in dict.fromkeys(COMMANDS[name] for name in wanted):
+        importlib.import_module(f"tinywasm.cli.{module}").add_parsers(commands)
+    return parser, commands
+
+
+class _Version(argparse._VersionAction):
+    """Finds the version out when it is asked for: `importlib.metadata` takes long to load."""
+
+    def __call__(self, *arguments: Any) -> None:
+        self.version = _version()
+        super().__call__(*arguments)
+
+
+def _version() -> str:
+    import platform
+    from importlib import metadata
+
+    try:
+        version = metadata.version("tinywasm")
+    except metadata.PackageNotFoundError:
+        version = "(not installed)"
+    there = " and ".join(each.name for each in IMPLEMENTATIONS.values() if not each.missing)
+    missing = [f", no {each.name} one: {each.missing}" for each in IMPLEMENTATIONS.values() if each.missing]
+    engines = f"{there} engine{''.join(missing)}"
+    return f"tinywasm {version} ({platform.python_implementation()} {platform.python_version()}; {engines})"
