@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from typing import get_args
 
 from fuzz.target import Target
-from schannel import fast, layouts, storage
+from schannel import control, fast, layouts, storage
 from schannel.ed25519_sha3 import ED25519_SHA3
+from schannel.endings import CloseReason
 from schannel.errors import PolicyFileError, ReceiptError
-from schannel.events import CloseReason
 from schannel.evidence import Claims, Isolation, Report
 from schannel.flow import Inbox, Limits
 from schannel.framing import Refusal, StreamParser, encode_record, encode_refusal
@@ -58,6 +58,15 @@ from schannel.records import PADDING, RecordKind, split
 from schannel.session import ClientSession, EnclaveClaims, EnclaveSession, State
 
 HASH, DIGEST = b"\x02" * 64, b"\x03" * 32
+_PREPARED = control.Prepared(DIGEST, 1 << 32, ("seccomp", "rlimits"), (control.Missing("landlock", "old"),))
+CONTROL: tuple[control.Control, ...] = (
+    control.Stop(1, CloseReason.IDLE),
+    _PREPARED,
+    control.Ready(HASH, HASH, DIGEST, _PREPARED),
+    control.Started(1, 4711),
+    control.Log(1, "a line"),
+    control.Error("it has ended"),
+)
 DEVICE = ED25519_SHA3.key_from_seed(b"\x07" * 32)
 MONITOR = Monitor.boot(DEVICE, b"\x01" * 64)
 RECEIPT_KEY = identity_key(b"\x09" * 32)
@@ -275,8 +284,9 @@ def targets() -> list[Target]:
         Target("records to a client", _to_client, (*replies, *others, b"".join((credit, *replies)))),
         Target(
             "storage request",
-            storage.decode_request,
-            (storage.encode_request(storage.Operation.FETCH, DIGEST, 0, 9),),
+            storage.Request.parse,
+            (storage.Request(storage.Operation.FETCH, DIGEST, 0, 9).build(),),
         ),
-        Target("storage answer", storage.decode_answer, (storage.encode_answer(storage.Status.DONE, 9, 9),)),
+        Target("storage answer", storage.Answer.parse, (storage.Answer(storage.Status.DONE, 9, 9).build(),)),
+        Target("control message", control.decode, tuple(map(control.encode, CONTROL))),
     ]

@@ -29,7 +29,7 @@ from schannel.messages import CallRequest, CallResult, MessageType, Value
 from schannel.policy import verify_saved_evidence
 from schannel.receipts import Receipt, message_digest
 from schannel.simulation import PUBLIC_KEY_FILE, SECRET_KEY_FILE, read_public_key
-from schannel.storage import Operation, Status, encode_answer, encode_request
+from schannel.storage import Answer, Operation, Request, Status
 from wasm_client.errors import ArgumentError, ClientError
 from wasm_client.kept import Kept, KeptPrograms
 from wasm_client.keys import load_key
@@ -42,10 +42,11 @@ from wasm_host.metrics import Metrics
 from wasm_host.metrics_server import MetricsServer, _request
 from wasm_host.server import NotOurs, first_message
 from wasm_host.storage import SealedStore, StoreLimits, serve_storage
+from wasm_rt import monitor_link
 from wasm_rt.device import load_device_key
 from wasm_rt.errors import RequestError
 from wasm_rt.monitor import check_environment, read_settings
-from wasm_rt.monitor_link import ATTEST, SEALING_KEY, answer_request
+from wasm_rt.monitor_link import answer_request, parse_request
 from wasm_rt.sealing import SEGMENT, Label, Sealing
 from wasm_rt.storage_link import StorageError, StorageLink
 
@@ -196,7 +197,7 @@ def every_target() -> Iterator[Target]:
 
 
 def _enclave_targets() -> Iterator[Target]:
-    answers = (encode_answer(Status.DONE, 9, 9) + b"a" * 9, encode_answer(Status.MISSING, 0, 0))
+    answers = (Answer(Status.DONE, 9, 9).build() + b"a" * 9, Answer(Status.MISSING, 0, 0).build())
     yield Target("fetched piece", _storage_link, answers, (StorageError,))
     yield Target(
         "sealed program",
@@ -206,8 +207,11 @@ def _enclave_targets() -> Iterator[Target]:
     )
     yield Target(
         "monitor request",
-        lambda data: answer_request(MONITOR, HASH, data),
-        (ATTEST + CLAIMS.for_handshake(HANDSHAKE_HASH), SEALING_KEY + b"identifier"),
+        lambda data: answer_request(MONITOR, HASH, parse_request(data)),
+        (
+            monitor_link.Request(monitor_link.Operation.ATTEST, CLAIMS.for_handshake(HANDSHAKE_HASH)).build(),
+            monitor_link.Request(monitor_link.Operation.SEALING_KEY, b"identifier").build(),
+        ),
         (),
     )
 
@@ -216,9 +220,9 @@ def _host_targets() -> Iterator[Target]:
     first = b"TWSC\1\1\0\0" + (32).to_bytes(2, "big") + bytes(32)
     yield Target("first message", _first_message, (first,), (NotOurs, TurnedAway))
     requests = (
-        encode_request(Operation.APPEND, DIGEST, 0, 9) + b"a" * 9,
-        encode_request(Operation.KEEP, DIGEST, 0, 0),
-        encode_request(Operation.FETCH, DIGEST, 0, 9),
+        Request(Operation.APPEND, DIGEST, 0, 9).build() + b"a" * 9,
+        Request(Operation.KEEP, DIGEST, 0, 0).build(),
+        Request(Operation.FETCH, DIGEST, 0, 9).build(),
     )
     yield Target("storage requests", _host_storage, (*requests, b"".join(requests)), ())
     request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: application/openmetrics-text\r\n\r\n"

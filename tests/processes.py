@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import signal
@@ -17,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from schannel import control
 from schannel.policy import Policy
 from schannel.simulation import STATE_VARIABLES, simulation_policy
 from wasm_host.monitor import BOOT, INTERPRETER_OPTIONS, package_folders
@@ -105,9 +105,7 @@ def host(
         stop(process)
 
 
-def run_monitor(
-    state: Path, *options: str, code: str = BOOT, folders: str | None = None
-) -> dict[str, object]:
+def run_monitor(state: Path, *options: str, code: str = BOOT, folders: str | None = None) -> control.Control:
     """The first message of a monitor's process, which then ends because its host hangs up."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     process = subprocess.Popen(
@@ -123,7 +121,7 @@ def run_monitor(
     try:
         with ours:
             ours.settimeout(60)
-            message: dict[str, object] = json.loads(ours.recv(65536))
+            message = control.decode(ours.recv(control.MAX_DATAGRAM))
         process.wait(20)
     finally:
         if process.poll() is None:

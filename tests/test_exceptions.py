@@ -18,7 +18,7 @@ import pytest
 import schannel.errors as channel
 import tinywasm
 import wasm_client.errors as client
-from schannel.events import CloseReason
+from schannel.endings import CloseReason
 from schannel.framing import Refusal, Refused
 from schannel.messages import ErrorCode, TraceFrame
 from tinywasm import Frame, FuncType, Store, Tag, TagType, TrapCode, ValType, WasmException

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "channel")]
 
 from schannel import layouts  # noqa: E402
-from schannel.events import CloseReason  # noqa: E402
+from schannel.endings import CloseReason  # noqa: E402
 from schannel.evidence import Isolation  # noqa: E402
 from schannel.flow import INITIAL_CREDIT  # noqa: E402
 from schannel.framing import MAGIC, MAX_RECORD, PROLOGUE_SIZE, Refusal  # noqa: E402

@@ -1,7 +1,7 @@
 """Builds wasm-demo.pyz: all packages in one file that any Python 3.11 or later runs.
 
-The file holds no compiled code, so it runs on every Linux; what it needs besides Python is pycryptodome, and
-for the client prompt_toolkit and rich. The same sources give the same bytes.
+The file holds no compiled code, so it runs on every Linux; what it needs besides Python is pycryptodome and
+construct, and for the client prompt_toolkit and rich. The same sources give the same bytes.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ import zipfile
 from importlib.util import find_spec
 from pathlib import Path
 
-NEEDED = {"wasm_host": {"Crypto": "pycryptodome"},
-          "wasm_client": {"Crypto": "pycryptodome", "prompt_toolkit": "prompt_toolkit", "rich": "rich"}}
+ENCLAVE = {"Crypto": "pycryptodome", "construct": "construct"}
+NEEDED = {"wasm_host": ENCLAVE,
+          "wasm_client": {**ENCLAVE, "prompt_toolkit": "prompt_toolkit", "rich": "rich"}}
 
 
 def unpack(archive):

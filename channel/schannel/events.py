@@ -3,36 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import NamedTuple
 
+from .endings import CloseReason
 from .messages import Reply, Request
-
-
-class CloseReason(IntEnum):
-    """Why an end closed the channel."""
-
-    DONE = 0
-    SHUTDOWN = 1
-    IDLE = 2
-    TIME = 3
-    MEMORY = 4
-    REFUSED = 5
-
-    @property
-    def shown(self) -> str:
-        """The reason, for people: why there is no session any more."""
-        return _REASONS[self]
-
-
-_REASONS = {
-    CloseReason.DONE: "the enclave was done",
-    CloseReason.SHUTDOWN: "the host is shutting down",
-    CloseReason.IDLE: "nothing had passed for too long",
-    CloseReason.TIME: "the time that the host gives a session is over",
-    CloseReason.MEMORY: "the host's memory is used up, and this session had the most of it",
-    CloseReason.REFUSED: "the client's policy does not accept the enclave",
-}
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 PACKAGES = {
     "Crypto": "pycryptodome",
+    "construct": "construct",
     "prometheus_client": "prometheus_client",
     "prompt_toolkit": "prompt_toolkit",
     "rich": "rich",

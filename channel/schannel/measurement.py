@@ -48,13 +48,13 @@ def measure(loader: bytes, runtime: bytes, application: bytes) -> bytes:
     SHA3-512 over the three sizes, rounded up to pages, as little-endian 64-bit numbers, then over the pages
     of the three, zero-filled.
     """
-    padded = [_pad_to_page(part) for part in (loader, runtime, application)]
-    sizes = b"".join(len(part).to_bytes(8, "little") for part in padded)
-    return hashlib.sha3_512(b"".join((sizes, *padded))).digest()
-
-
-def _pad_to_page(data: bytes) -> bytes:
-    return data + bytes(-len(data) % PAGE_SIZE)
+    parts = [(part, bytes(-len(part) % PAGE_SIZE)) for part in (loader, runtime, application)]
+    sizes = [(len(part) + len(padding)).to_bytes(8, "little") for part, padding in parts]
+    digest = hashlib.sha3_512(b"".join(sizes))
+    for part, padding in parts:
+        digest.update(part)
+        digest.update(padding)
+    return digest.digest()
 
 
 def canonical_archive(entries: Mapping[str, bytes]) -> bytes:

@@ -16,7 +16,7 @@ from .errors import LocalError
 RUNTIME_PACKAGES = ("tinywasm",)
 APPLICATION_PACKAGES = ("schannel", "wasm_rt")
 OUR_PACKAGES = (*RUNTIME_PACKAGES, *APPLICATION_PACKAGES)
-DEPENDENCIES = ("Crypto",)
+DEPENDENCIES = ("Crypto", "construct")
 OPTIONAL_DEPENDENCIES = ("cryptography", "_cffi_backend")
 """Third-party packages that the application runs with, the latter where they are installed; their digests are
 part of the application."""

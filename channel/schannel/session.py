@@ -9,10 +9,10 @@ from typing import Any
 
 from . import fast, layouts
 from .ed25519_sha3 import SigningKey
+from .endings import CloseReason
 from .errors import LocalError, MessageError, PolicyError, ProtocolError, Truncated
 from .events import (
     ClientIdentified,
-    CloseReason,
     Event,
     EvidenceRequired,
     PeerClosed,

@@ -6,10 +6,9 @@ secret, and nothing that the host answers is believed: whoever opens a sealed pr
 
 from __future__ import annotations
 
-import struct
 from enum import IntEnum
 
-from .errors import MessageError
+from .structs import U8, U32, U64, Structure, bounded, fixed, one_of, part
 
 NAME_SIZE = 32
 """Bytes of a name."""
@@ -19,11 +18,6 @@ OWNER_SIZE = 16
 
 MAX_PIECE = 1 << 20
 """Bytes that are stored or fetched at a time."""
-
-_REQUEST = struct.Struct(">B32sQI")
-_ANSWER = struct.Struct(">BQI")
-REQUEST_SIZE = _REQUEST.size
-ANSWER_SIZE = _ANSWER.size
 
 
 class Operation(IntEnum):
@@ -49,31 +43,18 @@ class Status(IntEnum):
     FULL = 4
 
 
-def encode_request(operation: Operation, name: bytes, offset: int, size: int) -> bytes:
+class Request(Structure, shown="storage request"):
     """A request's head; for APPEND `size` bytes follow it."""
-    return _REQUEST.pack(operation, name, offset, size)
+
+    operation: Operation = part(one_of(U8, Operation))
+    name: bytes = part(fixed(NAME_SIZE))
+    offset: int = part(U64)
+    size: int = part(bounded(U32, MAX_PIECE))
 
 
-def decode_request(head: bytes) -> tuple[Operation, bytes, int, int]:
-    """Operation, name, offset and size; MessageError for what is no request."""
-    if len(head) != REQUEST_SIZE:
-        raise MessageError("not a storage request")
-    number, name, offset, size = _REQUEST.unpack(head)
-    if size > MAX_PIECE or number not in tuple(Operation):
-        raise MessageError("not a storage request")
-    return Operation(number), name, offset, size
-
-
-def encode_answer(status: Status, total: int, size: int) -> bytes:
+class Answer(Structure, shown="storage answer"):
     """An answer's head: `total` is the size of what is stored, and `size` bytes follow."""
-    return _ANSWER.pack(status, total, size)
 
-
-def decode_answer(head: bytes) -> tuple[Status, int, int]:
-    """Status, total and size; MessageError for what is no answer."""
-    if len(head) != ANSWER_SIZE:
-        raise MessageError("not a storage answer")
-    number, total, size = _ANSWER.unpack(head)
-    if size > MAX_PIECE or number not in tuple(Status):
-        raise MessageError("not a storage answer")
-    return Status(number), total, size
+    status: Status = part(one_of(U8, Status))
+    total: int = part(U64)
+    size: int = part(bounded(U32, MAX_PIECE))

@@ -17,8 +17,9 @@ from types import TracebackType
 from typing import Self
 
 from . import fast
+from .endings import CloseReason
 from .errors import ChannelTimeout, LocalError, ProtocolError, Truncated
-from .events import CloseReason, EnclaveVerified, Event, PeerClosed, ReplyReceived
+from .events import EnclaveVerified, Event, PeerClosed, ReplyReceived
 from .messages import Reply, Request
 from .session import ClientSession, State
 from .wire import Buffer

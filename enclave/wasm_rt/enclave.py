@@ -21,11 +21,10 @@ from types import FrameType
 
 from schannel import fast
 from schannel.ed25519_sha3 import ED25519_SHA3, SEED_SIZE
-from schannel.endings import Ending
+from schannel.endings import CloseReason, Ending
 from schannel.errors import LocalError, RemoteError, Truncated
 from schannel.events import (
     ClientIdentified,
-    CloseReason,
     Event,
     EvidenceRequired,
     PeerClosed,

@@ -230,8 +230,8 @@ even of the standard library: nothing can be below that path."""
 
 _ZYGOTE = """
 import os, socket, sys
-import ctypes.util, dataclasses, decimal, difflib, fcntl, hashlib, hmac, importlib.util, json, mmap, platform
-import re, resource, selectors, signal, struct, threading, typing, weakref
+import ctypes.util, dataclasses, decimal, difflib, fcntl, hashlib, hmac, importlib.util, json, mmap, pdb
+import pickle, platform, re, resource, selectors, signal, struct, threading, typing, weakref
 os.chdir("/")
 control = socket.socket(fileno=int(sys.argv[1]))
 text, descriptors, _, _ = socket.recv_fds(control, 65536, 64)

@@ -4,10 +4,7 @@ It measures the three files, starts the zygote from exactly those bytes, holds t
 reports. The host has a control socket and may ask for enclaves; reports and sealing keys are given only to
 enclaves, each over its own socket and about itself.
 
-Control datagrams are JSON. From the host: ``{"start": n}`` with the enclave's ends of channel and storage,
-``{"stop": n, "why": reason}``, ``{"kill": n}``, ``{"ping": n}``. To the host: ``{"ready": {...}}`` or
-``{"error": text}`` once, then ``{"started": n, "pid": p}``, ``{"failed": n}``, ``{"ended": n, "status": s}``,
-``{"pong": n}``, ``{"log": text, "enclave": n}``.
+`schannel.control` has the datagrams.
 
 A host's start waits for what is imported here. What the monitor needs for itself alone is imported once the
 zygote has its files, while that loads them.
@@ -15,7 +12,6 @@ zygote has its files, while that loads them.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -69,7 +65,7 @@ def main(packages: Packages, zygote: Zygote, arguments: Sequence[str] | None = N
     try:
         server = _boot(control, packages, zygote, options)
     except (LocalError, OSError, RuntimeError) as error:
-        send(control, {"error": _shown(error)})
+        _report(control, _shown(error))
         return 1
     try:
         server.run()
@@ -84,10 +80,12 @@ def _shown(error: Exception) -> str:
     return f"cannot use {error.filename}: {(error.strerror or str(error)).lower()}"
 
 
-def send(control: socket.socket, message: Mapping[str, object]) -> None:
-    """Send a datagram; nothing where the other end is gone."""
-    with contextlib.suppress(ConnectionError):
-        control.send(json.dumps(message).encode())
+def _report(control: socket.socket, failure: str) -> None:
+    from schannel.control import Error
+
+    from .monitor_server import send
+
+    send(control, Error(failure))
 
 
 def read_settings(path: str | os.PathLike[str] | None) -> dict[str, Any]:

@@ -1,26 +1,25 @@
 """The monitor once it has started: serves the host, the zygote and the enclaves.
 
-The datagrams are described in ``wasm_rt.monitor``.
+The datagrams are those of `schannel.control`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import selectors
 import signal
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from schannel import control
+from schannel.control import Control
+from schannel.errors import MessageError
 from schannel.monitor_keys import Monitor
 
-from . import monitor_link
-from .monitor import send
+from .monitor_link import Operation, answer_request, parse_request, receive_request
 
-_MAX_DATAGRAM = 65536
 _DESCRIPTORS = 2
 """What comes from the host with a request to start an enclave: its ends of channel and storage."""
 
@@ -50,20 +49,20 @@ class MonitorServer:
 
     def __init__(
         self,
-        control: socket.socket,
+        host: socket.socket,
         zygote: int,
         zygote_control: socket.socket,
         monitor: Monitor,
         enclave_hash: bytes,
     ) -> None:
-        self._control = control
+        self._control = host
         self._zygote_control = zygote_control
         self._zygote = zygote
         self._monitor = monitor
         self._enclave_hash = enclave_hash
         self._links: dict[int, _Link] = {}
         self._selector = selectors.DefaultSelector()
-        self._watch(control, self._serve_host)
+        self._watch(host, self._serve_host)
         self._watch(zygote_control, self._serve_zygote)
 
     def run(self) -> None:
@@ -83,65 +82,72 @@ class MonitorServer:
         self._selector.register(connection, selectors.EVENT_READ, serve)
 
     def _serve_host(self) -> bool:
-        text, descriptors = _receive(self._control)
-        if not text:
+        received, descriptors = _receive(self._control)
+        if not received:
             return False
-        request = json.loads(text)
-        if "start" in request:
-            self._start(request["start"], descriptors)
+        try:
+            request = control.decode(received)
+        except MessageError as error:
+            send(self._control, control.Error(f"what the host asks of the security monitor is {error}"))
+            return False
+        if isinstance(request, control.Start):
+            self._start(request, descriptors)
         else:
             send(self._zygote_control, request)
         return True
 
-    def _start(self, number: int, descriptors: Sequence[int]) -> None:
+    def _start(self, request: control.Start, descriptors: Sequence[int]) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
-        request = json.dumps({"start": number}).encode()
         try:
             # Without the zygote there is no enclave, and its socket says so next.
             with contextlib.suppress(ConnectionError):
-                socket.send_fds(self._zygote_control, [request], [*descriptors, theirs.fileno()])
+                sent = [*descriptors, theirs.fileno()]
+                socket.send_fds(self._zygote_control, [control.encode(request)], sent)
         finally:
             theirs.close()
             for descriptor in descriptors:
                 os.close(descriptor)
-        link = self._links[number] = _Link(ours)
-        self._watch(ours, lambda: self._serve_enclave(number, link))
+        link = self._links[request.number] = _Link(ours)
+        self._watch(ours, lambda: self._serve_enclave(request.number, link))
 
     def _serve_zygote(self) -> bool:
-        text, _ = _receive(self._zygote_control)
-        if not text:
-            send(self._control, {"error": "the process that enclaves are forked from has ended"})
+        received, _ = _receive(self._zygote_control)
+        if not received:
+            send(self._control, control.Error("the process that enclaves are forked from has ended"))
             return False
-        answer: dict[str, Any] = json.loads(text)
-        if "ready" in answer:
-            answer["ready"] |= self._identity()
-        ended = answer.get("ended", answer.get("failed"))
-        if ended is not None:
-            self._drop(ended)
+        try:
+            answer = control.decode(received)
+        except MessageError as error:
+            said = f"what the process says that enclaves are forked from is {error}"
+            send(self._control, control.Error(said))
+            return False
+        match answer:
+            case control.Prepared():
+                answer = self._ready(answer)
+            case control.Ended(number) | control.Failed(number):
+                self._drop(number)
         send(self._control, answer)
         return True
 
-    def _identity(self) -> Mapping[str, str]:
-        return {
-            "enclave": self._enclave_hash.hex(),
-            "monitor": self._monitor.monitor_hash.hex(),
-            "device": self._monitor.device_public_key.hex(),
-        }
+    def _ready(self, prepared: control.Prepared) -> control.Ready:
+        monitor = self._monitor
+        return control.Ready(self._enclave_hash, monitor.monitor_hash, monitor.device_public_key, prepared)
 
     def _serve_enclave(self, number: int, link: _Link) -> bool:
         try:
-            request = monitor_link.receive_request(link.socket)
-            if not request:
+            received = receive_request(link.socket)
+            request = parse_request(received)
+            if not received:
                 self._drop(number)
-            elif request.startswith(monitor_link.LOG):
-                self._log(number, link, request[1:].decode(errors="replace"))
+            elif request and request.operation is Operation.LOG:
+                self._log(number, link, request.argument.decode(errors="replace"))
             elif link.answers == MAX_ANSWERS:
                 self._send_log(number, f"hung up on: it has asked {MAX_ANSWERS} questions, and asks more")
                 self._drop(number)
             else:
                 link.answers += 1
-                link.socket.send(monitor_link.answer_request(self._monitor, self._enclave_hash, request))
+                link.socket.send(answer_request(self._monitor, self._enclave_hash, request))
         except OSError:
             # An enclave that ended meanwhile, or does not take its answers: it harms only itself.
             self._drop(number)
@@ -157,7 +163,7 @@ class MonitorServer:
             self._drop(number)
 
     def _send_log(self, number: int, text: str) -> None:
-        send(self._control, {"log": text, "enclave": number})
+        send(self._control, control.Log(number, text))
 
     def _drop(self, number: int) -> None:
         link = self._links.pop(number, None)
@@ -166,11 +172,17 @@ class MonitorServer:
             link.socket.close()
 
 
-def _receive(control: socket.socket) -> tuple[bytes, list[int]]:
+def send(connection: socket.socket, message: Control) -> None:
+    """Send a datagram; nothing where the other end is gone."""
+    with contextlib.suppress(ConnectionError):
+        connection.send(control.encode(message))
+
+
+def _receive(connection: socket.socket) -> tuple[bytes, list[int]]:
     """A datagram and the descriptors with it; nothing when the other end is gone, however it went."""
     try:
-        text, descriptors, _, _ = socket.recv_fds(control, _MAX_DATAGRAM, _DESCRIPTORS)
+        received, descriptors, _, _ = socket.recv_fds(connection, control.MAX_DATAGRAM, _DESCRIPTORS)
     except ConnectionError:
         # It was killed with something of ours unread.
         return b"", []
-    return text, descriptors
+    return received, descriptors

@@ -6,14 +6,7 @@ import select
 import socket
 
 from schannel.errors import MessageError
-from schannel.storage import (
-    ANSWER_SIZE,
-    MAX_PIECE,
-    Operation,
-    Status,
-    decode_answer,
-    encode_request,
-)
+from schannel.storage import MAX_PIECE, Answer, Operation, Request, Status
 from schannel.wire import Buffer
 
 _PATIENCE_MS = 10_000
@@ -70,10 +63,10 @@ class StorageLink:
         self, operation: Operation, name: bytes, offset: int, size: int, piece: bytes = b""
     ) -> tuple[Status, int, bytes]:
         try:
-            self._send(encode_request(operation, name, offset, size))
+            self._send(Request(operation, name, offset, size).build())
             self._send(piece)
-            status, total, count = decode_answer(self._receive(ANSWER_SIZE))
-            return status, total, self._receive(count)
+            answer = Answer.parse(self._receive(Answer.sizeof()))
+            return answer.status, answer.total, self._receive(answer.size)
         except (OSError, MessageError) as error:
             raise StorageError("the host's storage does not answer") from error
 

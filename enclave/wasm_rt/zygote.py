@@ -1,10 +1,7 @@
 """The warmed-up process that enclaves are forked from: a connection does not wait for Python to start.
 
-It holds no key and no client's data, so neither does an enclave when it begins. Control datagrams are JSON;
-the monitor's ``{"start": n}`` comes with three descriptors (channel, storage, monitor link),
-``{"stop": n, "why": reason}`` asks the enclave to close its session and to tell its client why,
-``{"kill": n}`` does not ask. Answers: ``{"ready": {...}}`` once, ``{"started": n, "pid": p}``,
-``{"failed": n}``, ``{"ended": n, "status": s}`` with a wait status, and ``{"pong": n}`` to ``{"ping": n}``.
+It holds no key and no client's data, so neither does an enclave when it begins. The datagrams are those of
+`schannel.control`.
 """
 
 from __future__ import annotations
@@ -20,8 +17,23 @@ from collections.abc import Mapping
 from typing import NoReturn
 
 from schannel.builds import describe
+from schannel.control import (
+    MAX_DATAGRAM,
+    Control,
+    Ended,
+    Failed,
+    Kill,
+    Missing,
+    Ping,
+    Pong,
+    Prepared,
+    Start,
+    Started,
+    Stop,
+    decode,
+    encode,
+)
 from schannel.endings import Ending
-from schannel.events import CloseReason
 from schannel.evidence import Isolation
 
 from . import enclave, process, sandbox
@@ -29,7 +41,6 @@ from .configuration import Configuration
 from .monitor_link import MonitorLink
 from .storage_link import StorageLink
 
-MAX_DATAGRAM = 65536
 _DESCRIPTORS = 3
 """What comes with a request to start an enclave: channel, storage, monitor link."""
 
@@ -52,15 +63,15 @@ def serve(control: socket.socket, settings: bytes, loader: bytes, files: Mapping
     gc.collect()
     gc.freeze()
     gc.enable()
-    report = {
-        "configuration": configuration.digest().hex(),
-        "data_limit": configuration.data_limit,
-        "isolation": (namespaces.active | probe.active).names(),
-        "missing": [*namespaces.missing, *probe.missing],
-    }
+    report = Prepared(
+        configuration.digest(),
+        configuration.data_limit,
+        (namespaces.active | probe.active).names(),
+        tuple(Missing(*layer) for layer in (*namespaces.missing, *probe.missing)),
+    )
     # Stopped while it starts, the monitor takes no answer any more.
     with contextlib.suppress(ConnectionError):
-        control.send(json.dumps({"ready": report}).encode())
+        control.send(encode(report))
         Zygote(control, configuration, namespaces.active, build).run()
 
 
@@ -106,19 +117,18 @@ class Zygote:
                     return
 
     def _serve_control(self) -> bool:
-        text, descriptors, _, _ = socket.recv_fds(self._control, MAX_DATAGRAM, _DESCRIPTORS)
-        if not text:
+        received, descriptors, _, _ = socket.recv_fds(self._control, MAX_DATAGRAM, _DESCRIPTORS)
+        if not received:
             return False
-        request = json.loads(text)
-        if "start" in request:
-            self._start(request["start"], descriptors)
-        elif "ping" in request:
-            self._send({"pong": request["ping"]})
-        elif request.get("stop") in self._children:
-            why = CloseReason[request["why"].upper()]
-            os.kill(self._children[request["stop"]], enclave.STOP_SIGNALS[why])
-        elif request.get("kill") in self._children:
-            os.kill(self._children[request["kill"]], signal.SIGKILL)
+        match decode(received):
+            case Start(number):
+                self._start(number, descriptors)
+            case Ping(number):
+                self._send(Pong(number))
+            case Stop(number, reason) if number in self._children:
+                os.kill(self._children[number], enclave.STOP_SIGNALS[reason])
+            case Kill(number) if number in self._children:
+                os.kill(self._children[number], signal.SIGKILL)
         return True
 
     def _start(self, number: int, descriptors: list[int]) -> None:
@@ -129,14 +139,14 @@ class Zygote:
             if pid == 0:
                 self._become_enclave(*descriptors)
         except OSError:
-            self._send({"failed": number})
+            self._send(Failed(number))
             return
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
         self._children[number] = pid
         self._selector.register(os.pidfd_open(pid), selectors.EVENT_READ, number)
-        self._send({"started": number, "pid": pid})
+        self._send(Started(number, pid))
 
     def _become_enclave(self, channel: int, storage: int, link: int) -> NoReturn:
         status = Ending.FAILED
@@ -156,7 +166,7 @@ class Zygote:
         self._selector.unregister(pidfd)
         os.close(pidfd)
         _, status = os.waitpid(self._children.pop(number), 0)
-        self._send({"ended": number, "status": status})
+        self._send(Ended(number, status))
 
-    def _send(self, answer: dict[str, int]) -> None:
-        self._control.send(json.dumps(answer).encode())
+    def _send(self, answer: Control) -> None:
+        self._control.send(encode(answer))

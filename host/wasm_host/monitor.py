@@ -1,6 +1,6 @@
 """The host's end of the security monitor: start its process, ask it for enclaves, hear when they end.
 
-The control datagrams are described in ``wasm_rt.monitor``; the host cannot ask for evidence or keys.
+The control datagrams are those of `schannel.control`; the host cannot ask for evidence or keys.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from pathlib import Path
 from typing import Any, Self
 
-from schannel.errors import LocalError
+from schannel import control
+from schannel.endings import CloseReason
+from schannel.errors import LocalError, MessageError
 from schannel.packages import installed_packages
 
 from .logs import log_event
 
-_MAX_DATAGRAM = 65536
 _START_TIMEOUT = 60.0
 _ENCLAVE_TIMEOUT = 20.0
 """Seconds for one enclave, which is a fork: a monitor that takes longer hangs."""
@@ -36,6 +36,7 @@ _KILL_TIMEOUT = 10.0
 _BEAT = 5.0
 """Seconds between two questions whether monitor and zygote still answer: one without an answer then hangs."""
 
+_ENDED = "the security monitor has ended"
 _HANGS = "the security monitor does not answer: it hangs"
 
 _DESCRIPTORS = 96
@@ -54,15 +55,15 @@ from json import loads
 folders = sys.argv.pop(1)
 with open(os.path.join(loads(folders)["wasm_rt"], "loader.py"), "rb") as file:
     loader = file.read()
-names = {"__name__": "wasm_rt.loader"}
-exec(compile(loader, "<measured>/wasm_rt/loader.py", "exec"), names)
+module = sys.modules["wasm_rt.loader"] = type(sys)("wasm_rt.loader")
+exec(compile(loader, "<measured>/wasm_rt/loader.py", "exec"), vars(module))
 """
-"""Reads the loader from the folders given first."""
+"""Reads the loader from the folders given first; who imports it later finds it compiled."""
 
 LOAD = (
     LOADER
     + """
-packages = names["boot"](folders, loader)
+packages = module.boot(folders, loader)
 """
 )
 """Reads the packages as well; from then on nothing else is run."""
@@ -70,8 +71,8 @@ packages = names["boot"](folders, loader)
 START = (
     LOADER
     + """
-zygote = names["start_zygote"]()
-packages = names["boot"](folders, loader)
+zygote = module.start_zygote()
+packages = module.boot(folders, loader)
 """
 )
 """The same, with a process that enclaves will be forked from: it starts meanwhile."""
@@ -131,17 +132,17 @@ class Identity:
     missing: tuple[tuple[str, str], ...]
 
     @classmethod
-    def from_message(cls, ready: Mapping[str, Any]) -> Self:
+    def from_message(cls, ready: control.Ready) -> Self:
         """From the monitor's first message."""
-        missing = tuple((name, reason) for name, reason in ready["missing"])
+        prepared = ready.prepared
         return cls(
-            ready["enclave"],
-            ready["monitor"],
-            ready["device"],
-            ready["configuration"],
-            ready["data_limit"],
-            tuple(ready["isolation"]),
-            missing,
+            ready.enclave.hex(),
+            ready.monitor.hex(),
+            ready.device.hex(),
+            prepared.configuration.hex(),
+            prepared.data_limit,
+            prepared.isolation,
+            tuple((layer.layer, layer.reason) for layer in prepared.missing),
         )
 
 
@@ -164,9 +165,9 @@ class Enclave:
 class MonitorProcess:
     """The running monitor. `failed` is set with a MonitorError when it ends by itself."""
 
-    def __init__(self, process: subprocess.Popen[bytes], control: socket.socket) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], connection: socket.socket) -> None:
         self._process = process
-        self._control = control
+        self._control = connection
         self._enclaves: dict[int, Enclave] = {}
         self._last_number = 0
         self._ready: asyncio.Future[Identity] = asyncio.get_running_loop().create_future()
@@ -176,7 +177,7 @@ class MonitorProcess:
 
         self._asked, self._answered, self._asking = 0, 0, True
         self._beat: asyncio.TimerHandle | None = None
-        asyncio.get_running_loop().add_reader(control, self._receive)
+        asyncio.get_running_loop().add_reader(connection, self._receive)
 
     @property
     def pid(self) -> int:
@@ -234,7 +235,7 @@ class MonitorProcess:
         self._last_number += 1
         enclave = Enclave(self._last_number, *ours, asyncio.get_running_loop().create_future())
         try:
-            request = json.dumps({"start": enclave.number}).encode()
+            request = control.encode(control.Start(enclave.number))
             socket.send_fds(self._control, [request], [end.fileno() for end in theirs])
         except OSError as error:
             enclave.hang_up()
@@ -257,7 +258,7 @@ class MonitorProcess:
 
     def stop_enclave(self, enclave: Enclave, why: Stop) -> None:
         """Ask an enclave to close its session, telling its client why, and to end."""
-        self._send({"stop": enclave.number, "why": why.name.lower()})
+        self._send(control.Stop(enclave.number, CloseReason[why.name]))
 
     def kill_enclave(self, enclave: Enclave) -> None:
         """End an enclave that did not end when asked.
@@ -265,7 +266,7 @@ class MonitorProcess:
         Where the monitor does not say in time that it has ended, that is the monitor's end: nobody else can
         tell, and whoever waits for it would wait for ever.
         """
-        self._send({"kill": enclave.number})
+        self._send(control.Kill(enclave.number))
         asyncio.get_running_loop().call_later(_KILL_TIMEOUT, self._give_up, enclave)
 
     def _give_up(self, enclave: Enclave) -> None:
@@ -286,42 +287,45 @@ class MonitorProcess:
         for future in (self._ready, self.failed):
             future.cancel()
 
-    def _send(self, message: Mapping[str, object]) -> bool:
+    def _send(self, message: control.Control) -> bool:
         """Whether the message went out."""
         with contextlib.suppress(OSError):
-            self._control.send(json.dumps(message).encode())
+            self._control.send(control.encode(message))
             return True
         return False
 
     def _receive(self) -> None:
         try:
-            text = self._control.recv(_MAX_DATAGRAM)
+            received = self._control.recv(control.MAX_DATAGRAM)
         except BlockingIOError:
             return
         except OSError:
-            text = b""
-        message = json.loads(text) if text else {"error": "the security monitor has ended"}
-        if not text:
+            received = b""
+        try:
+            message = control.decode(received) if received else control.Error(_ENDED)
+        except MessageError as error:
+            message = control.Error(f"what the security monitor says is {error}")
+        if isinstance(message, control.Error):
             asyncio.get_running_loop().remove_reader(self._control)
         self._handle(message)
 
-    def _handle(self, message: Mapping[str, Any]) -> None:
+    def _handle(self, message: control.Control) -> None:
         match message:
-            case {"ready": ready}:
-                self._ready.set_result(Identity.from_message(ready))
+            case control.Ready():
+                self._ready.set_result(Identity.from_message(message))
                 self._ask()
-            case {"started": number, "pid": pid}:
+            case control.Started(number, pid):
                 self._resolve(self._enclaves[number].pid, pid)
-            case {"ended": number, "status": status}:
+            case control.Ended(number, status):
                 self._resolve(self._enclaves.pop(number).ended, status)
-            case {"failed": number}:
+            case control.Failed(number):
                 self._fail(self._enclaves.pop(number).pid, "the machine could not start another process")
-            case {"pong": number}:
+            case control.Pong(number):
                 self._answered = number
                 self._note_whether_it_hangs()
-            case {"log": text, "enclave": number}:
+            case control.Log(number, text):
                 log_event(logging.INFO, "enclave_log", f"enclave {number}: {text}", enclave=number)
-            case {"error": text}:
+            case control.Error(text):
                 self._fail_all(text)
 
     def _ask(self) -> None:
@@ -330,7 +334,7 @@ class MonitorProcess:
         # Questions must not pile up, but one that could not be sent is not answered either.
         if not self.hangs or not self._asking:
             self._asked += 1
-            self._asking = self._send({"ping": self._asked})
+            self._asking = self._send(control.Ping(self._asked))
         self._beat = asyncio.get_running_loop().call_later(_BEAT, self._ask)
 
     def _ask_no_more(self) -> None:

@@ -20,14 +20,7 @@ from typing import BinaryIO
 
 from schannel.errors import MessageError
 from schannel.regular_files import open_regular
-from schannel.storage import (
-    OWNER_SIZE,
-    REQUEST_SIZE,
-    Operation,
-    Status,
-    decode_request,
-    encode_answer,
-)
+from schannel.storage import OWNER_SIZE, Answer, Operation, Request, Status
 
 BLOCK = 4096
 """Bytes of disk that even an empty file costs: files are counted in whole blocks."""
@@ -230,13 +223,13 @@ class Allowance:
         self._left = float(self.AT_ONCE)
         self._since = now
 
-    def spend(self, operation: Operation, offset: int, size: int, now: float) -> float:
+    def spend(self, request: Request, now: float) -> float:
         """Count a request at a time in seconds; returns for how many of them its answer has to wait."""
-        works = operation in (Operation.KEEP, Operation.FORGET) or (
-            operation is Operation.APPEND and offset == 0
+        works = request.operation in (Operation.KEEP, Operation.FORGET) or (
+            request.operation is Operation.APPEND and request.offset == 0
         )
         self._left += (now - self._since) * self.EVERY_SECOND
-        self._left = min(self._left, self.AT_ONCE) - size - self.REQUEST - works * self.WORK
+        self._left = min(self._left, self.AT_ONCE) - request.size - self.REQUEST - works * self.WORK
         self._since = now
         return max(0.0, -self._left / self.EVERY_SECOND)
 
@@ -255,13 +248,13 @@ async def serve_storage(
     allowance = Allowance(time.monotonic())
     try:
         while True:
-            request = decode_request(await reader.readexactly(REQUEST_SIZE))
-            operation, _, offset, size = request
-            if wait := allowance.spend(operation, offset, size, time.monotonic()):
+            request = Request.parse(await reader.readexactly(Request.sizeof()))
+            if wait := allowance.spend(request, time.monotonic()):
                 await pause(wait)
-            piece = await reader.readexactly(size) if operation is Operation.APPEND else b""
-            status, total, content = await asyncio.to_thread(desk.answer, *request, piece)
-            writer.write(encode_answer(status, total, len(content)) + content)
+            appends = request.operation is Operation.APPEND
+            piece = await reader.readexactly(request.size) if appends else b""
+            status, total, content = await asyncio.to_thread(desk.answer, request, piece)
+            writer.write(Answer(status, total, len(content)).build() + content)
             await writer.drain()
     except (asyncio.IncompleteReadError, MessageError, OSError):
         pass
@@ -281,18 +274,17 @@ class _Desk:
         self._draft: Draft | None = None
         self._owner = ""
 
-    def answer(
-        self, operation: Operation, name: bytes, offset: int, size: int, piece: bytes
-    ) -> tuple[Status, int, bytes]:
-        if operation is not Operation.FETCH:
+    def answer(self, request: Request, piece: bytes) -> tuple[Status, int, bytes]:
+        name = request.name
+        if request.operation is not Operation.FETCH:
             self._owner = self._owner or _owner(name)
             if _owner(name) != self._owner:
                 return Status.REFUSED, 0, b""
-        match operation:
+        match request.operation:
             case Operation.FETCH:
-                return self._store.fetch(name, offset, size)
+                return self._store.fetch(name, request.offset, request.size)
             case Operation.APPEND:
-                return self._append(name, offset, piece), 0, b""
+                return self._append(name, request.offset, piece), 0, b""
             case Operation.KEEP:
                 return self._keep(name), 0, b""
             case Operation.FORGET:

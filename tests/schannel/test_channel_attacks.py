@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schannel import layouts
+from schannel.endings import CloseReason
 from schannel.errors import (
     DecryptError,
     EvidenceError,
@@ -22,7 +23,7 @@ from schannel.errors import (
     RemoteError,
     Truncated,
 )
-from schannel.events import CloseReason, PeerClosed
+from schannel.events import PeerClosed
 from schannel.flow import INITIAL_CREDIT
 from schannel.framing import MAGIC, encode_record
 from schannel.handshake import ClientHandshake, EnclaveHandshake, Suite, encode_prologue, identity_key

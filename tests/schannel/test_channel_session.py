@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schannel.endings import CloseReason
 from schannel.errors import DecryptError, LocalError, MessageError, NonceExhausted, Truncated
 from schannel.events import (
     ClientIdentified,
-    CloseReason,
     EnclaveVerified,
     Event,
     EvidenceRequired,

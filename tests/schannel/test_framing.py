@@ -94,6 +94,7 @@ def test_a_relay_loads_no_cryptography() -> None:
 @pytest.mark.parametrize(
     ("library", "owner"),
     [
+        ("construct", "structs.py"),
         ("Crypto", "provider_pycryptodome.py"),
         ("cryptography", "provider_cryptography.py"),
         ("socket", "transport.py"),

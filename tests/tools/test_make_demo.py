@@ -67,4 +67,6 @@ def test_it_tells_what_it_needs(pyz: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-S", str(pyz)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=_environment(tmp_path))
     assert done.returncode == 1
-    assert done.stderr == "wasm-demo: not installed: pycryptodome (pip install pycryptodome)\n"
+    needed = ["pycryptodome", "construct"]
+    told = f"wasm-demo: not installed: {', '.join(needed)} (pip install {' '.join(needed)})\n"
+    assert done.stderr == told

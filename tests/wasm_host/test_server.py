@@ -193,8 +193,10 @@ def test_host_loads_neither_runtime_nor_cryptography(tmp_path: object) -> None:
         *(
             f"schannel.{name}"
             for name in (
+                "control",
                 "framing",
                 "storage",
+                "structs",
                 "errors",
                 "endings",
                 "extensions",

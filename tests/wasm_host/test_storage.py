@@ -14,19 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from schannel.storage import (
-    ANSWER_SIZE,
-    MAX_PIECE,
-    Operation,
-    Status,
-    decode_answer,
-    encode_request,
-)
+from schannel.storage import MAX_PIECE, Answer, Operation, Request, Status
 from tests.processes import put_something_else
 from tests.wasm_host.fakes import run
 from wasm_host.storage import BLOCK, Allowance, SealedStore, StoreLimits, serve_storage
 
 OWNER, OTHER = b"\1" * 16, b"\2" * 16
+NAME = bytes(32)
 
 
 def name(owner: bytes, label: int = 0) -> bytes:
@@ -158,9 +152,10 @@ def test_conversation_with_an_enclave(tmp_path: Path) -> None:
         async def ask(
             operation: Operation, offset: int = 0, size: int = 0, piece: bytes = b"", label: int = 0
         ) -> tuple[Status, int, bytes]:
-            writer.write(encode_request(operation, name(OWNER, label), offset, len(piece) or size) + piece)
-            status, total, count = decode_answer(await reader.readexactly(ANSWER_SIZE))
-            return status, total, await reader.readexactly(count)
+            request = Request(operation, name(OWNER, label), offset, len(piece) or size)
+            writer.write(request.build() + piece)
+            answer = Answer.parse(await reader.readexactly(Answer.sizeof()))
+            return answer.status, answer.total, await reader.readexactly(answer.size)
 
         assert await ask(Operation.KEEP) == (Status.REFUSED, 0, b"")
         assert await ask(Operation.APPEND, 5, piece=b"x") == (Status.REFUSED, 0, b"")
@@ -210,12 +205,16 @@ def test_something_else_in_a_programs_place(tmp_path: Path, kind: str) -> None:
 
 def test_allowance() -> None:
     allowance = Allowance(100.0)
-    waits = [allowance.spend(Operation.APPEND, n << 20, MAX_PIECE, 100.0) for n in range(1, 600)]
+    waits = [
+        allowance.spend(Request(Operation.APPEND, NAME, n << 20, MAX_PIECE), 100.0) for n in range(1, 600)
+    ]
     assert not any(waits), "a large program and more is stored as fast as the disk takes it"
-    waits = [allowance.spend(Operation.APPEND, n << 20, MAX_PIECE, 100.0) for n in range(1, 1000)]
+    waits = [
+        allowance.spend(Request(Operation.APPEND, NAME, n << 20, MAX_PIECE), 100.0) for n in range(1, 1000)
+    ]
     assert 5 < waits[-1] < 15 and waits == sorted(waits)
-    assert allowance.spend(Operation.FETCH, 0, 0, 200.0) == 0, "what is not used comes back"
-    assert Allowance(0.0).spend(Operation.FETCH, 0, MAX_PIECE, 1e9) == 0
+    assert allowance.spend(Request(Operation.FETCH, NAME, 0, 0), 200.0) == 0, "what is not used comes back"
+    assert Allowance(0.0).spend(Request(Operation.FETCH, NAME, 0, MAX_PIECE), 1e9) == 0
     for operation, number in (
         (Operation.FETCH, 20_000),
         (Operation.APPEND, 300),
@@ -223,8 +222,8 @@ def test_allowance() -> None:
         (Operation.FORGET, 300),
     ):
         allowance = Allowance(0.0)
-        assert allowance.spend(operation, 0, 0, 0.0) == 0
-        assert sum(allowance.spend(operation, 0, 0, 0.0) > 0 for _ in range(number)), operation
+        assert allowance.spend(Request(operation, NAME, 0, 0), 0.0) == 0
+        assert sum(allowance.spend(Request(operation, NAME, 0, 0), 0.0) > 0 for _ in range(number)), operation
 
 
 def converse(
@@ -243,11 +242,11 @@ def converse(
         served = asyncio.create_task(serve_storage(*await asyncio.open_connection(sock=theirs), store, pause))
         reader, writer = await asyncio.open_connection(sock=ours)
         for operation, stored, offset, piece in requests:
-            writer.write(encode_request(operation, stored, offset, len(piece)) + piece)
+            writer.write(Request(operation, stored, offset, len(piece)).build() + piece)
         for _ in requests:
-            status, _, count = decode_answer(await reader.readexactly(ANSWER_SIZE))
-            await reader.readexactly(count)
-            statuses.append(status)
+            answer = Answer.parse(await reader.readexactly(Answer.sizeof()))
+            await reader.readexactly(answer.size)
+            statuses.append(answer.status)
         writer.close()
         await served
 

@@ -106,9 +106,10 @@ def enclave_process(configuration: Configuration, *, answer: bool = True) -> Ite
 
 def _serve_monitor(connection: socket.socket, said: list[str], answer: bool) -> None:
     with connection:
-        while request := monitor_link.receive_request(connection):
-            if request.startswith(monitor_link.LOG):
-                said.append(request[1:].decode())
+        while received := monitor_link.receive_request(connection):
+            request = monitor_link.Request.parse(received)
+            if request.operation is monitor_link.Operation.LOG:
+                said.append(request.argument.decode())
             elif answer:
                 connection.send(monitor_link.answer_request(MONITOR, MEASUREMENT, request))
             else:

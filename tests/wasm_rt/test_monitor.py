@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-import json
 import os
+import re
 import resource
 import socket
 import subprocess
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from schannel import control
 from schannel.ed25519_sha3 import ED25519_SHA3
 from schannel.errors import LocalError
 from schannel.evidence import Claims, Isolation, Report
@@ -24,9 +25,20 @@ from schannel.monitor_keys import Monitor
 from schannel.simulation import read_public_key, simulation_policy, state_directory
 from tests.processes import environment, put_something_else, run_monitor
 from wasm_host.monitor import START
-from wasm_rt import monitor, monitor_link, monitor_server
+from wasm_rt import monitor, monitor_server
 from wasm_rt.device import load_device_key
-from wasm_rt.monitor_link import MonitorLink, MonitorRefused, answer_request
+from wasm_rt.monitor_link import (
+    Answer,
+    KeyResult,
+    MonitorLink,
+    MonitorRefused,
+    Operation,
+    Request,
+    Status,
+    answer_request,
+    parse_request,
+    receive_request,
+)
 from wasm_rt.monitor_server import MonitorServer
 
 MEASUREMENT = b"\1" * 64
@@ -105,35 +117,39 @@ class TestDevice:
 class TestAnswers:
     def test_report_is_of_the_enclave_that_asks(self) -> None:
         data = Claims(bytes(32), bytes(32), (1, 2, 3), Isolation.SECCOMP, bytes(32)).encode()
-        answer = answer_request(MONITOR, MEASUREMENT, monitor_link.ATTEST + data)
-        report = Report.from_bytes(answer[1:])
+        answer = Answer.parse(answer_request(MONITOR, MEASUREMENT, Request(Operation.ATTEST, data)))
+        report = Report.from_bytes(answer.result)
         report.verify_signatures(MONITOR.device_public_key)
         assert report.enclave_hash == MEASUREMENT
         assert report.data == data
 
     def test_sealing_key_depends_on_enclave_and_identifier(self) -> None:
-        request = monitor_link.SEALING_KEY + b"label"
-        keys = {
-            answer_request(MONITOR, MEASUREMENT, request)[1:129],
-            answer_request(MONITOR, b"\3" * 64, request)[1:129],
-            answer_request(MONITOR, MEASUREMENT, request + b"2")[1:129],
-        }
+        def key(measurement: bytes, identifier: bytes) -> bytes:
+            answer = answer_request(MONITOR, measurement, Request(Operation.SEALING_KEY, identifier))
+            return KeyResult.parse(Answer.parse(answer).result).key
+
+        keys = {key(MEASUREMENT, b"label"), key(b"\3" * 64, b"label"), key(MEASUREMENT, b"label2")}
         assert len(keys) == 3
-        assert answer_request(MONITOR, MEASUREMENT, request)[1:129] in keys
+        assert key(MEASUREMENT, b"label") in keys
 
     @pytest.mark.parametrize(
         "request_",
-        [b"", b"?", b"\0", monitor_link.ATTEST + bytes(1025), monitor_link.SEALING_KEY + bytes(1025)],
+        [
+            *(b"", b"?", b"\0"),
+            Request(Operation.ATTEST, bytes(1025)).build(),
+            Request(Operation.SEALING_KEY, bytes(1025)).build(),
+        ],
     )
     def test_refusals(self, request_: bytes) -> None:
-        assert answer_request(MONITOR, MEASUREMENT, request_) == b"\1"
+        answer = answer_request(MONITOR, MEASUREMENT, parse_request(request_))
+        assert Answer.parse(answer) == Answer(Status.REFUSED, b"")
 
     def test_link(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
         def serve() -> None:
             for _ in range(3):
-                request = monitor_link.receive_request(theirs)
+                request = parse_request(receive_request(theirs))
                 theirs.send(answer_request(MONITOR, MEASUREMENT, request))
 
         thread = threading.Thread(target=serve)
@@ -145,17 +161,25 @@ class TestAnswers:
             link.attest(bytes(5000))
         thread.join(10)
         link.log("a line " * 1000)
-        assert len(monitor_link.receive_request(theirs)) <= 1026
+        assert len(receive_request(theirs)) <= 1026
         theirs.close()
         link.log("nobody hears it")
         with pytest.raises(MonitorRefused, match="gone"):
             link.attest(b"data")
 
+    @pytest.mark.parametrize("answer", [b"\2", b"\xff" + bytes(192)])
+    def test_answer_that_is_none(self, answer: bytes) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with ours, theirs:
+            theirs.send(answer)
+            with pytest.raises(MonitorRefused, match="does not answer as it must"):
+                MonitorLink(ours).attest(b"data")
+
     @pytest.mark.parametrize("size", [0, 128, 191, 193])
     def test_sealing_key_of_another_size(self, size: int) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with ours, theirs:
-            theirs.send(b"\0" + bytes(size))
+            theirs.send(Answer(Status.DONE, bytes(size)).build())
             with pytest.raises(MonitorRefused, match="something else than a sealing key"):
                 MonitorLink(ours).sealing_key(b"id")
 
@@ -174,7 +198,7 @@ class TestServer:
         thread = threading.Thread(target=_run, args=(server, failures))
         thread.start()
         channel, storage = socket.socketpair()
-        socket.send_fds(host, [b'{"start": 5}'], [channel.fileno(), storage.fileno()])
+        socket.send_fds(host, [control.encode(control.Start(5))], [channel.fileno(), storage.fileno()])
         _, descriptors, _, _ = socket.recv_fds(zygote, 65536, 3)
         for descriptor in descriptors[:2]:
             os.close(descriptor)
@@ -195,10 +219,9 @@ class TestServer:
         for number in range(100):
             link.log(f"line {number}")
             link.attest(b"data") if number == 50 else None
-        heard = [json.loads(host.recv(65536)) for _ in range(monitor_server.MAX_LINES + 1)]
-        assert {line["enclave"] for line in heard} == {5}
-        assert [line["log"] for line in heard[:-1]] == [f"line {n}" for n in range(monitor_server.MAX_LINES)]
-        assert heard[-1]["log"] == "is heard no more: it has logged 16 lines, and logs more"
+        heard = [_line(host) for _ in range(monitor_server.MAX_LINES + 1)]
+        assert heard[:-1] == [f"line {n}" for n in range(monitor_server.MAX_LINES)]
+        assert heard[-1] == "is heard no more: it has logged 16 lines, and logs more"
         host.settimeout(0.1)
         with pytest.raises(TimeoutError):
             host.recv(65536)
@@ -207,9 +230,9 @@ class TestServer:
         host, link = ends
         with pytest.raises(ConnectionError):
             for _ in range(100_000):
-                os.write(link.fileno(), monitor_link.LOG + b"line")
+                os.write(link.fileno(), Request(Operation.LOG, b"line").build())
         for _ in range(monitor_server.MAX_LINES + 1):
-            assert json.loads(host.recv(65536))["enclave"] == 5
+            assert _line(host)
 
     def test_questions_of_one_enclave_are_limited(self, ends: tuple[socket.socket, MonitorLink]) -> None:
         host, link = ends
@@ -217,13 +240,34 @@ class TestServer:
             link.attest(b"data")
         with pytest.raises(MonitorRefused, match="gone"):
             link.attest(b"data")
-        assert "hung up on" in json.loads(host.recv(65536))["log"]
+        assert "hung up on" in _line(host)
 
     def test_host_that_is_killed_with_something_unread(self, ends: tuple[socket.socket, MonitorLink]) -> None:
         host, link = ends
         link.log("nobody reads it")
         link.attest(b"so it has been sent")
         host.close()
+
+    @pytest.mark.parametrize(
+        "said", [b"\xff", b"\0\0", b"\1\0\0\0\5\xff", control.encode(control.Ping(1))[:-1]]
+    )
+    def test_host_that_says_what_is_no_message(
+        self, ends: tuple[socket.socket, MonitorLink], said: bytes
+    ) -> None:
+        host, _ = ends
+        host.send(said)
+        told = control.decode(host.recv(control.MAX_DATAGRAM))
+        assert isinstance(told, control.Error)
+        assert re.fullmatch(
+            r"what the host asks of the security monitor is (not a control message|malformed .*)", told.text
+        )
+
+
+def _line(host: socket.socket) -> str:
+    """A line that the monitor has passed on."""
+    message = control.decode(host.recv(control.MAX_DATAGRAM))
+    assert isinstance(message, control.Log) and message.number == 5
+    return message.text
 
 
 def _run(server: MonitorServer, failures: list[BaseException]) -> None:
@@ -274,8 +318,7 @@ class TestProcess:
     def test_nothing_is_picked_up_from_the_working_directory(self, tmp_path: Path) -> None:
         for name in ("tinywasm", "Crypto", "zipfile", "sitecustomize"):
             (tmp_path / f"{name}.py").write_text("raise SystemExit('picked up')")
-        ready = run_monitor(tmp_path)["ready"]
-        assert isinstance(ready, dict) and len(bytes.fromhex(ready["enclave"])) == 64
+        assert isinstance(run_monitor(tmp_path), control.Ready)
 
     def test_broken_application_is_told(self, tmp_path: Path) -> None:
         image = installed_image()
@@ -283,7 +326,7 @@ class TestProcess:
         path = tmp_path / "application"
         path.write_bytes(canonical_archive(entries))
         message = run_monitor(tmp_path, f"--application={path}")
-        assert message == {"error": "the process that enclaves are forked from has ended"}
+        assert message == control.Error("the process that enclaves are forked from has ended")
 
     def test_no_image_of_its_memory_is_written(self, tmp_path: Path) -> None:
         said = tmp_path / "said"
@@ -299,7 +342,7 @@ with open({str(said)!r}, "w") as file:
         soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
         resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
         try:
-            assert "ready" in run_monitor(tmp_path, code=START + code)
+            assert isinstance(run_monitor(tmp_path, code=START + code), control.Ready)
         finally:
             resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))
         assert said.read_text() == "0\n0 0\n"
@@ -307,4 +350,5 @@ with open({str(said)!r}, "w") as file:
     def test_unusable_state_is_told(self, tmp_path: Path) -> None:
         load_device_key(tmp_path)
         os.chmod(tmp_path / "simulated-device.key", 0o644)
-        assert "chmod 600" in str(run_monitor(tmp_path)["error"])
+        told = run_monitor(tmp_path)
+        assert isinstance(told, control.Error) and "chmod 600" in told.text

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pytest
 
+from schannel.control import Ready
 from schannel.measurement import installed_image
 from schannel.packages import installed_packages, package_folder
 from tests.processes import Host, descendants, host, run_monitor
@@ -171,15 +172,15 @@ def test_packages_that_change_after_they_were_read(planted: Planted, tmp_path: P
     # All that runs from here on was read before.
     move = f"os.rename({str(planted.packages)!r}, {str(gone)!r})"
     try:
-        ready = run_monitor(tmp_path, code=START + move + BOOT.removeprefix(START), folders=folders)["ready"]
+        ready = run_monitor(tmp_path, code=START + move + BOOT.removeprefix(START), folders=folders)
     finally:
         gone.rename(planted.packages)
-    assert isinstance(ready, dict) and ready["enclave"] == installed_image().measurement().hex()
+    assert isinstance(ready, Ready) and ready.enclave == installed_image().measurement()
 
 
 def test_package_that_changes_while_it_is_read(planted: Planted, tmp_path: Path) -> None:
     folders = json.dumps({name: str(path) for name, path in PACKAGES.items()})
-    code = LOADER + "names['boot'](folders, loader + b'#')"
+    code = LOADER + "module.boot(folders, loader + b'#')"
     done = subprocess.run(
         [sys.executable, *INTERPRETER_OPTIONS, "-c", code, folders], capture_output=True, text=True
     )

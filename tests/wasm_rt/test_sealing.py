@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from schannel import storage as stored_programs
 from schannel.errors import MessageError
 from schannel.messages import (
     CallRequest,
@@ -35,15 +36,7 @@ from schannel.messages import (
     SealResult,
     WriteRequest,
 )
-from schannel.storage import (
-    MAX_PIECE,
-    OWNER_SIZE,
-    REQUEST_SIZE,
-    Operation,
-    Status,
-    decode_request,
-    encode_answer,
-)
+from schannel.storage import MAX_PIECE, OWNER_SIZE, Answer, Operation, Status
 from wasm_rt.application import Application
 from wasm_rt.configuration import Configuration
 from wasm_rt.errors import RequestError
@@ -79,8 +72,9 @@ def storage() -> Iterator[Store]:
 def _serve(connection: socket.socket, store: Store) -> None:
     draft = b""
     with connection, connection.makefile("rb") as stream:
-        while head := stream.read(REQUEST_SIZE):
-            operation, name, offset, size = decode_request(head)
+        while head := stream.read(stored_programs.Request.sizeof()):
+            request = stored_programs.Request.parse(head)
+            operation, name, offset, size = request.operation, request.name, request.offset, request.size
             status, total, content = Status.REFUSED if store.refuse else Status.DONE, 0, b""
             if operation is Operation.FETCH:
                 stored = store.kept.get(name, b"")
@@ -92,7 +86,7 @@ def _serve(connection: socket.socket, store: Store) -> None:
                 store.kept[name] = draft
             elif store.kept.pop(name, None) is None:
                 status = Status.MISSING
-            connection.sendall(encode_answer(status, total, len(content)) + content)
+            connection.sendall(Answer(status, total, len(content)).build() + content)
 
 
 def application(
@@ -342,7 +336,9 @@ def test_who_may_do_what(named: tuple[str, ...], kind: str, client: bytes) -> No
         assert refused == (not isinstance(reply, RestoreResult)), reply
 
 
-@pytest.mark.parametrize("head", [b"\xff" * REQUEST_SIZE, bytes(REQUEST_SIZE)])
+@pytest.mark.parametrize(
+    "head", [b"\xff" * stored_programs.Request.sizeof(), bytes(stored_programs.Request.sizeof())]
+)
 def test_junk_is_no_request(head: bytes) -> None:
     with pytest.raises(MessageError):
-        decode_request(head)
+        stored_programs.Request.parse(head)
