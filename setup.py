@@ -19,7 +19,7 @@ def extension(name: str, folder: str, files: Sequence[str], options: Sequence[st
     """An extension of these files in a folder."""
     # Without it nothing tells that an extension was built from something else.
     said = Path("build", "records", f"{name}.c")
-    text = f'const char built_from[] = "{record(Path(folder), files).decode()}";\n'
+    text = f'const char built_from[] = "{record(folder, files).decode()}";\n'
     if not said.exists() or said.read_text() != text:
         said.parent.mkdir(parents=True, exist_ok=True)
         said.write_text(text)

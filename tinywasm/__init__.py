@@ -1,5 +1,7 @@
 """A WebAssembly runtime in Python."""
 
+from typing import TYPE_CHECKING, Any
+
 from tinywasm.api.externs import Global, Memory, Table, Tag
 from tinywasm.api.func import BoundFunc, Caller, Func
 from tinywasm.api.instance import Exports, Instance
@@ -24,6 +26,7 @@ from tinywasm.errors import (
     WasmException,
 )
 from tinywasm.instance import Module, wat2wasm
+from tinywasm.loading import loading
 from tinywasm.runtime.store import Store
 from tinywasm.types import (
     ExportType,
@@ -37,7 +40,9 @@ from tinywasm.types import (
     ValType,
 )
 from tinywasm.version import VERSION as __version__
-from tinywasm.wasi import MemoryTree, WasiConfig
+
+if TYPE_CHECKING:
+    from tinywasm.wasi import MemoryTree, WasiConfig
 
 # What wasmtime-py calls it.
 WasmtimeError = WasmError
@@ -88,3 +93,13 @@ __all__ = [
     "native_available",
     "wat2wasm",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What is loaded when it is first wanted: most modules are no WASI programs."""
+    if name not in ("MemoryTree", "WasiConfig"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    with loading:
+        from tinywasm import wasi
+    found = globals()[name] = getattr(wasi, name)
+    return found

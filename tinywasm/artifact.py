@@ -6,12 +6,12 @@ is decoded and validated as any other, and an engine verifies its code.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass
 
 from tinywasm.errors import WasmError
 from tinywasm.instructions import Feature
+from tinywasm.loading import loading
 from tinywasm.version import VERSION
 
 _MAGIC = b"tinywasm module"
@@ -30,7 +30,7 @@ def pack(binary: bytes | memoryview, features: Collection[Feature], code: Code |
     """`binary`, a valid module where `features` are on, in serialized form."""
     kept = f"{code.engine} {code.maker} {len(code.packed)}" if code else ""
     body = b"".join([kept.encode(), b"\n", code.packed if code else b"", binary])
-    return b"\n".join([_MAGIC, *_maker(features), hashlib.sha256(body).hexdigest().encode(), body])
+    return b"\n".join([_MAGIC, *_maker(features), _digest(body), body])
 
 
 def unpack(artifact: bytes, features: Collection[Feature]) -> tuple[bytes, Code | None]:
@@ -52,7 +52,7 @@ def unpack(artifact: bytes, features: Collection[Feature]) -> tuple[bytes, Code 
             )
     start = sum(len(line) + 1 for line in (magic, *maker, digest))
     body = memoryview(artifact)[start:]
-    if hashlib.sha256(body).hexdigest().encode() != digest:
+    if _digest(body) != digest:
         raise WasmError("the serialized module was changed or cut off")
     return _parts(body[len(kept) + 1 :], kept)
 
@@ -73,6 +73,13 @@ def _parts(body: memoryview, kept: bytes) -> tuple[bytes, Code | None]:
     if not 0 <= size <= len(body):
         raise WasmError("this is not a serialized module")
     return bytes(body[size:]), Code(engine, maker, body[:size])
+
+
+def _digest(body: bytes | memoryview) -> bytes:
+    # Loads OpenSSL.
+    with loading:
+        import hashlib
+    return hashlib.sha256(body).hexdigest().encode()
 
 
 def _maker(features: Collection[Feature]) -> list[bytes]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from os import PathLike, fspath
 from typing import Any
 
-from tinywasm import artifact, binary, matching, text
+from tinywasm import artifact, binary, matching
 from tinywasm import engine as engines
 from tinywasm.code import read_instruction
 from tinywasm.config import Engine
@@ -14,6 +14,7 @@ from tinywasm.engine import Backend
 from tinywasm.errors import LinkError
 from tinywasm.instructions import Feature
 from tinywasm.interruption import STEPS, obeying, watched
+from tinywasm.loading import loading
 from tinywasm.module import (
     DecodedModule,
     ElementSegment,
@@ -61,11 +62,18 @@ def read_module(
     `features` are the proposals to accept beyond the standard. Raises `DecodeError` or `ParseError`.
     """
     if isinstance(source, str) or not is_binary(source):
-        parsed = text.parse_source(source)
+        parsed = _parse(source)
         if isinstance(parsed, DecodedModule):
             return parsed, None
         source = parsed
     return binary.decode(source, features), source
+
+
+def _parse(source: str | bytes) -> DecodedModule | bytes:
+    # Most modules are binary, and the text format takes long to load.
+    with loading:
+        from tinywasm.text import parse_source
+    return parse_source(source)
 
 
 class Module(Unique):
@@ -192,7 +200,7 @@ def wat2wasm(wat: str | bytes) -> bytes:
 
     For `(module binary "...")` that is the bytes given there, whatever they are.
     """
-    parsed = text.parse_source(wat)
+    parsed = _parse(wat)
     return parsed if isinstance(parsed, bytes) else binary.encode(parsed)
 
 

@@ -11,43 +11,50 @@ from __future__ import annotations
 
 import importlib.util
 import mmap
+import os
 import warnings
 from collections.abc import Sequence
 from importlib.machinery import EXTENSION_SUFFIXES
-from pathlib import Path
 
 STALE = "the extension was built from other sources; build it again"
 
 _MARK = b"built from the sources "
 
 
-def record(folder: Path, names: Sequence[str]) -> bytes:
+def record(folder: str, names: Sequence[str]) -> bytes:
     """What is linked into an extension that is made of these files in a folder."""
     # What Python keeps pyc files by: quick, and there without another import.
-    digest = importlib.util.source_hash(b"\0".join((folder / name).read_bytes() for name in names))
+    digest = importlib.util.source_hash(b"\0".join(_read(os.path.join(folder, name)) for name in names))
     return _MARK + digest.hex().encode() + b" of " + " ".join(names).encode()
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def is_stale(name: str) -> bool:
     """Whether the module of that name is an extension, and was built from other sources than there are."""
     package, _, module = name.rpartition(".")
     found = importlib.util.find_spec(package)
-    for folder in map(Path, (found and found.submodule_search_locations) or ()):
+    for folder in (found and found.submodule_search_locations) or ():
+        stem = os.path.join(folder, module)
         # What Cython reads is not installed.
-        if any((folder / (module + suffix)).exists() for suffix in (".pyx", ".pxd")):
-            return any(_differs(folder / (module + suffix)) for suffix in EXTENSION_SUFFIXES)
+        if any(os.path.exists(stem + suffix) for suffix in (".pyx", ".pxd")):
+            return any(_differs(stem + suffix) for suffix in EXTENSION_SUFFIXES)
     return False
 
 
-def _differs(built: Path) -> bool:
+def _differs(built: str) -> bool:
     try:
-        with built.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        with open(built, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             start = content.find(_MARK)
             found = content[start : content.find(b"\0", start)]
     except FileNotFoundError:
         return False
     try:
-        return start < 0 or record(built.parent, found.decode().partition(" of ")[2].split()) != found
+        names = found.decode().partition(" of ")[2].split()
+        return start < 0 or record(os.path.dirname(built), names) != found
     except FileNotFoundError:
         return True
 

@@ -8,7 +8,7 @@ import pytest
 from tinywasm.code import READ, WRITE
 from tinywasm.errors import Trap, TrapCode
 from tinywasm.instructions import AT, BY_CODE, BY_NAME, TABLE, Arity, Feature, Instruction, Role
-from tinywasm.numerics import OPERATORS
+from tinywasm.numerics.operators import OPERATORS
 from tinywasm.types import F32, F64, I32, I64, V128, NumType, RefType, ValType
 
 STANDARD = [row for row in TABLE if row.feature is None]

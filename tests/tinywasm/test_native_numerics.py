@@ -23,8 +23,8 @@ import pytest
 
 from tinywasm.errors import Trap, TrapCode
 from tinywasm.instructions import TABLE, Instruction
-from tinywasm.numerics import OPERATORS
 from tinywasm.numerics.floats import f32_from_bits, f32_to_bits, f64_from_bits, f64_to_bits
+from tinywasm.numerics.operators import OPERATORS
 
 NATIVE = Path(__file__).parents[2] / "tinywasm" / "engine" / "native"
 OPTIONS = "-std=gnu11 -O1 -ffp-contract=off -fno-math-errno -fno-trapping-math -Wall -Wextra -Werror"

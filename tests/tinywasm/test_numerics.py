@@ -7,7 +7,7 @@ import inspect
 import pytest
 
 from tinywasm.instructions import TABLE, Instruction
-from tinywasm.numerics import OPERATORS
+from tinywasm.numerics.operators import OPERATORS
 from tinywasm.types import F32, F64, I32, I64, V128, ValType
 
 NUMERIC = [row for row in TABLE if row.operator is not None]

@@ -13,7 +13,6 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tinywasm.errors import Trap, TrapCode
-from tinywasm.numerics import OPERATORS
 from tinywasm.numerics.floats import (
     CANONICAL_NAN,
     f32_from_bits,
@@ -22,6 +21,7 @@ from tinywasm.numerics.floats import (
     f64_from_bits,
     f64_to_bits,
 )
+from tinywasm.numerics.operators import OPERATORS
 
 WIDTHS = pytest.mark.parametrize("bits", [32, 64])
 INFINITY = {32: 0x7F800000, 64: 0x7FF0000000000000}

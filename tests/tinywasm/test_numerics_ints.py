@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinywasm.errors import Trap, TrapCode
-from tinywasm.numerics import OPERATORS
+from tinywasm.numerics.operators import OPERATORS
 
 WIDTHS = pytest.mark.parametrize("bits", [32, 64])
 EDGES = [0, 1, 2, 31, 32, 63, 64, 0x7F, 0x80, 0x7FFF, 0x8000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]

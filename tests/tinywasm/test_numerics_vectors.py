@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinywasm.numerics import OPERATORS
 from tinywasm.numerics.floats import f32_from_bits, f32_to_bits, f64_from_bits, f64_to_bits
+from tinywasm.numerics.operators import OPERATORS
 
 SHAPES = {"i8x16": 8, "i16x8": 16, "i32x4": 32, "i64x2": 64}
 FLOAT_SHAPES = {"f32x4": (32, f32_from_bits, f32_to_bits), "f64x2": (64, f64_from_bits, f64_to_bits)}

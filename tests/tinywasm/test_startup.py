@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import tinywasm
 from tests.tinywasm.test_cli import ENVIRONMENT
 from tinywasm.cli.grammar import COMMANDS
 
@@ -16,8 +17,8 @@ _PROGRAM = '(module (func (export "_start")) (func (export "one") (result i32) i
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("startup") / "program.wat"
-    path.write_text(_PROGRAM)
+    path = tmp_path_factory.mktemp("startup") / "program.wasm"
+    path.write_bytes(tinywasm.wat2wasm(_PROGRAM))
     return path
 
 
@@ -36,6 +37,21 @@ def after(*words: str) -> set[str]:
     return loaded("import sys\nfrom tinywasm.cli import main\nassert main(sys.argv[1:]) == 0", *words)
 
 
+def test_importing_loads_what_every_module_needs_and_no_more() -> None:
+    found = loaded("import tinywasm")
+    ours = {"cli", "dwarf", "numerics.operators", "text", "wasi", "wast", "engine.native.backend"}
+    assert not found & {f"tinywasm.{name}" for name in ours}
+    assert not found & {"argparse", "ctypes", "decimal", "hashlib", "json", "pathlib", "pkgutil", "socket"}
+
+
+@pytest.mark.parametrize("name", ("MemoryTree", "WasiConfig"))
+def test_what_is_loaded_late_is_there_all_the_same(name: str) -> None:
+    assert "tinywasm.wasi" in loaded(f"import tinywasm; tinywasm.{name}()")
+    assert "tinywasm.wasi" in loaded(f"from tinywasm import {name}")
+    with pytest.raises(AttributeError, match="module 'tinywasm' has no attribute 'Wasi'"):
+        tinywasm.Wasi  # noqa: B018
+
+
 def test_a_command_does_without_the_others(program: Path) -> None:
     own = {"run": {"run"}, "validate": {"modules"}, "inspect": {"inspection", "features"}}
     every = {*COMMANDS.values(), "features"}
@@ -46,5 +62,5 @@ def test_a_command_does_without_the_others(program: Path) -> None:
 
 def test_running_a_program_loads_nothing_for_values_versions_and_reports(program: Path) -> None:
     unwanted = {"tinywasm.cli.values", "tinywasm.wast", "importlib.metadata", "json", "platform"}
-    assert not after("run", str(program)) & unwanted
+    assert not after("run", str(program)) & (unwanted | {"tinywasm.text"})
     assert "tinywasm.cli.values" in after("run", str(program), "--invoke", "one")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Iterator
 from operator import index
 from typing import TYPE_CHECKING, Any, Self
@@ -14,6 +13,9 @@ from tinywasm.errors import Trap, TrapCode, WasmError
 from tinywasm.matching import define
 from tinywasm.types import GlobalType, MemoryType, TableType, TagType
 from tinywasm.validation import check_own_type
+
+if TYPE_CHECKING:
+    import ctypes
 
 _exporters = [each.exporter for each in IMPLEMENTATIONS.values() if each.exporter is not None]
 if _exporters and not TYPE_CHECKING:
@@ -100,6 +102,8 @@ class Memory(Handle, _Buffered, kind="memory"):
 
     def data_ptr(self, store: Storelike) -> ctypes._Pointer[ctypes.c_ubyte]:
         """The address of the first byte, for `ctypes`, which checks no bounds; valid while it is kept."""
+        import ctypes
+
         return ctypes.cast(self.get_buffer_ptr(store), ctypes.POINTER(ctypes.c_ubyte))
 
     def get_buffer_ptr(
@@ -112,6 +116,8 @@ class Memory(Handle, _Buffered, kind="memory"):
         self._check(store)
         if size is None:
             size = max(0, len(self) - offset)
+        import ctypes
+
         return (ctypes.c_ubyte * size).from_buffer(self._raw.data, offset)
 
     def read(self, store: Storelike, start: int | None = 0, stop: int | None = None) -> bytearray:

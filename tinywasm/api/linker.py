@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinywasm import instance as linking
 from tinywasm.api.func import Func, unwrap
@@ -13,14 +13,15 @@ from tinywasm.api.instance import Instance
 from tinywasm.config import Engine
 from tinywasm.errors import LinkError, Trap
 from tinywasm.instance import Module
+from tinywasm.loading import loading
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.store import Store
 from tinywasm.types import DefinedType, FuncType, ImportType
 from tinywasm.unique import Unique
 from tinywasm.validation import check_own_type
-from tinywasm.wasi import Wasi, WasiConfig, WasiImports
-from tinywasm.wasi.abi import MODULE
-from tinywasm.wasi.registry import FUNCTIONS
+
+if TYPE_CHECKING:
+    from tinywasm.wasi import WasiImports
 
 # Makes a definition's external value for a store, or raises `WasmError` where it belongs to another one.
 _Definition = Callable[[Store], Handle]
@@ -40,7 +41,8 @@ class Linker(Unique):
         self.engine = engine
         self.allow_shadowing = False
         self._definitions: dict[tuple[str, str], _Definition] = {}
-        self._wasi = False
+        # The two names of each function of WASI, once they are defined.
+        self._wasi: set[tuple[str, str]] = set()
 
     def define(self, store: Storelike, module: str, name: str, item: Any) -> None:
         """Define a `Func`, `Memory`, `Table`, `Global` or `Tag` of `store`.
@@ -73,10 +75,14 @@ class Linker(Unique):
 
         Raises `LinkError` where one of their names is taken and shadowing not allowed.
         """
-        for name in FUNCTIONS:
-            self._refuse_taken(MODULE, name)
-            self._definitions.pop((MODULE, name), None)
-        self._wasi = True
+        with loading:
+            from tinywasm.wasi import MODULE
+            from tinywasm.wasi.registry import FUNCTIONS
+        wasi = {(MODULE, name) for name in FUNCTIONS}
+        for names in wasi:
+            self._refuse_taken(*names)
+            self._definitions.pop(names, None)
+        self._wasi = wasi
 
     def define_module(self, store: Storelike, name: str, module: Module) -> None:
         """Define the exports of a module under the module name `name`, instantiating it as it expects.
@@ -123,13 +129,13 @@ class Linker(Unique):
             raise TypeError(f"expected a Module, not {module!r}")
         owner = store_of(store)
         owner.guard()
-        wasi = _wasi_imports(owner) if self._wasi and self._wants_wasi(module) else None
+        wasi = _wasi_imports(owner) if self._wants_wasi(module) else None
         externs = []
         for wanted in module.imports:
             found = self._definitions.get((wanted.module, wanted.name))
             if found is not None:
                 externs.append(found(owner)._raw)
-            elif wasi and wanted.module == MODULE and wanted.name in wasi.functions:
+            elif wasi and (wanted.module, wanted.name) in self._wasi:
                 externs.append(wasi.functions[wanted.name])
             else:
                 raise LinkError(_unknown(wanted))
@@ -137,7 +143,8 @@ class Linker(Unique):
         return Instance._of(module, instance)
 
     def _wants_wasi(self, module: Module) -> bool:
-        return any(wanted.module == MODULE for wanted in module.imports)
+        modules = {module for module, _ in self._wasi}
+        return any(wanted.module in modules for wanted in module.imports)
 
     def get(self, store: Storelike, module: str, name: str) -> Any:
         """What is defined by that name. Raises `LinkError` where nothing is."""
@@ -171,7 +178,7 @@ class Linker(Unique):
             raise LinkError(f"import of `{module}::{name}` defined twice")
 
     def _defines(self, module: str, name: str) -> bool:
-        return (module, name) in self._definitions or (self._wasi and module == MODULE and name in FUNCTIONS)
+        return (module, name) in self._definitions or (module, name) in self._wasi
 
 
 def _unknown(wanted: ImportType) -> str:
@@ -180,6 +187,8 @@ def _unknown(wanted: ImportType) -> str:
 
 def _wasi_imports(store: Store) -> WasiImports:
     """The functions for one more instance in the store, whose instances share the open files."""
+    from tinywasm.wasi import Wasi, WasiConfig
+
     if store.wasi is None:
         raise LinkError("the module imports WASI: say what it is given with Store.set_wasi(WasiConfig())")
     if isinstance(store.wasi, WasiConfig):

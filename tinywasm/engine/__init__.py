@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from tinywasm.engine.compiled import prefer_sources
 from tinywasm.engine.interface import Backend, Implementation
-from tinywasm.engine.loading import loading
 from tinywasm.engine.native import IMPLEMENTATION as NATIVE
 from tinywasm.engine.python import IMPLEMENTATION as PYTHON
+from tinywasm.loading import loading
 from tinywasm.runtime.store import Store
 
 __all__ = ["IMPLEMENTATIONS", "Backend", "Implementation", "backend", "choose", "native_available"]

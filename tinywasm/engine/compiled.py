@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from importlib.machinery import SourceFileLoader
-from pathlib import Path
 
 from tinywasm.extensions import usable
 
@@ -18,8 +18,8 @@ def prefer_sources(*names: str) -> None:
     for name in names:
         package, _, module = name.rpartition(".")
         parent = importlib.import_module(package)
-        path = Path(parent.__path__[0], f"{module}.py")
-        spec = importlib.util.spec_from_file_location(name, path, loader=SourceFileLoader(name, str(path)))
+        path = os.path.join(parent.__path__[0], f"{module}.py")
+        spec = importlib.util.spec_from_file_location(name, path, loader=SourceFileLoader(name, path))
         assert spec is not None and spec.loader is not None
         loaded = sys.modules[name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(loaded)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import index
+from typing import TYPE_CHECKING
 
 from tinywasm.wasi.files import Directory, File, Socket
 from tinywasm.wasi.streams import Capture, InputStream, OutputStream, discard
 from tinywasm.wasi.tree import MemoryTree
+
+if TYPE_CHECKING:
+    import socket
 
 StrPath = str | os.PathLike[str]
 
@@ -176,7 +179,9 @@ class WasiConfig:
 
         The program works on a duplicate; `connection` stays the caller's to close.
         """
-        from tinywasm.wasi.host import HostSocket
+        import socket
+
+        from tinywasm.wasi.host_sockets import HostSocket
 
         if not isinstance(connection, socket.socket):
             raise TypeError(f"expected a socket, not {connection!r}")

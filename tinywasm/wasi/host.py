@@ -1,17 +1,16 @@
-"""Real files and directories, streams and sockets: `files` on descriptors of the host (POSIX)."""
+"""Real files, directories and streams: `files` on descriptors of the host (POSIX)."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import select
-import socket
 import stat
 import sys
 from collections.abc import Callable
 
 from tinywasm.wasi.abi import Errno, FdFlags, FileStat, FileType, OFlags, WasiError
-from tinywasm.wasi.files import Directory, Entry, File, Handle, OpenMode, Socket, Times
+from tinywasm.wasi.files import Directory, Entry, File, Handle, OpenMode, Times
 
 # A directory that may be searched but not read can be entered all the same where O_PATH exists.
 _SEARCH = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW
@@ -164,33 +163,6 @@ def _flush_before(fd: int) -> None:
     for fileno, stream in ((1, sys.stdout), (2, sys.stderr)):
         if fd == fileno and stream is not None and not stream.closed:
             stream.flush()
-
-
-class HostSocket(HostFile, Socket):
-    """A socket; it takes over the object given."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._socket = connection
-        super().__init__(connection.fileno(), owned=False)
-        if connection.type & socket.SOCK_DGRAM:
-            self.filetype = FileType.SOCKET_DGRAM
-
-    def close(self) -> None:
-        self._socket.close()
-
-    def write(self, data: bytes | memoryview) -> int:
-        return self._socket.send(data, socket.MSG_DONTWAIT)
-
-    def accept(self) -> Socket:
-        return HostSocket(self._socket.accept()[0])
-
-    def receive(self, size: int, *, peek: bool) -> tuple[bytes, bool]:
-        data, _, flags, _ = self._socket.recvmsg(size, 0, socket.MSG_PEEK if peek else 0)
-        return data, bool(flags & socket.MSG_TRUNC)
-
-    def shutdown(self, *, read: bool, write: bool) -> None:
-        both = socket.SHUT_RDWR if write else socket.SHUT_RD
-        self._socket.shutdown(both if read else socket.SHUT_WR)
 
 
 class HostDirectory(_HostHandle, Directory):

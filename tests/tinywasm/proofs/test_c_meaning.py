@@ -18,8 +18,8 @@ from tinywasm.engine.native.opcodes import OPCODES
 from tinywasm.engine.native.select import lower
 from tinywasm.errors import FINER_WORDINGS, Trap, TrapCode
 from tinywasm.instructions import TABLE, Instruction
-from tinywasm.numerics import OPERATORS
 from tinywasm.numerics.floats import f32_from_bits, f32_to_bits, f64_from_bits, f64_to_bits
+from tinywasm.numerics.operators import OPERATORS
 from tinywasm.types import F32, F64, I32, I64, ValType
 from tinywasm.validation import validate
 

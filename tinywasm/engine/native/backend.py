@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from tinywasm.engine.loading import loading
 from tinywasm.engine.native import _loop, kept
 from tinywasm.engine.native.frame import NativeCode
 from tinywasm.interruption import obeying
+from tinywasm.loading import loading
 from tinywasm.matching import define
 from tinywasm.module import DecodedModule, Expr
 from tinywasm.runtime.func import FuncInstance

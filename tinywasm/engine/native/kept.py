@@ -8,19 +8,17 @@ code in it could, and no more. Code with fuel is not kept: nothing tells that it
 
 from __future__ import annotations
 
-import hashlib
-import pkgutil
 import struct
 from array import array
 from contextlib import suppress
 from functools import cache
 from typing import Any
 
-from tinywasm.engine.loading import loading
 from tinywasm.engine.native import _loop
 from tinywasm.engine.native.digest import DIGEST
 from tinywasm.engine.native.frame import NativeCode
 from tinywasm.errors import InternalError, StackExhausted
+from tinywasm.loading import loading
 from tinywasm.module import DecodedModule
 from tinywasm.validation import Context
 
@@ -40,6 +38,9 @@ _WINDOW = struct.Struct("<2I")
 @cache
 def maker() -> str:
     """Names the lowering that is here: code of another one is not taken."""
+    with loading:
+        import hashlib
+        import pkgutil
     digest = hashlib.sha256(f"{DIGEST} {_loop.INTERFACE}".encode())
     for package, name in _SOURCES:
         # Without sources, the version that stands in the file has to do.

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from tinywasm import numerics
 from tinywasm.engine.ir import form
 from tinywasm.engine.ir.build import build, build_expression
 from tinywasm.engine.ir.form import Form
@@ -23,6 +22,7 @@ from tinywasm.interruption import STEPS, look
 from tinywasm.matching import close_ref
 from tinywasm.module import Expr
 from tinywasm.numerics.floats import f32_from_bits, f64_from_bits
+from tinywasm.numerics.operators import OPERATORS
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.instance import ModuleInstance
 from tinywasm.runtime.storage import Tag
@@ -472,7 +472,7 @@ def _on_stack(b: Binder, row: Instruction, record: form.Record) -> None:
 
 
 def _numeric(b: Binder, row: Instruction, record: form.Record) -> None:
-    operator = numerics.OPERATORS[row.operator or ""]
+    operator = OPERATORS[row.operator or ""]
     result, operands = b.at(record.result), b.all_at(form.operands(b.form, record))
     if row.immediates:
         step = steps.unary_lane if len(operands) == 1 else steps.binary_lane
@@ -556,7 +556,7 @@ def _instruction(b: Binder, record: _Row) -> None:
 
 # The usual instructions. These functions are what binding spends its time in: so places are not asked for.
 
-_OPERATORS: list[Any] = [numerics.OPERATORS.get(row.operator or "") for row in TABLE]
+_OPERATORS: list[Any] = [OPERATORS.get(row.operator or "") for row in TABLE]
 _ACCESSES: list[Any] = [steps.LOADS_AND_STORES.get(row.name) for row in TABLE]
 
 
