@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import get_args
 
 from fuzz.target import Target
 from schannel import control, fast, layouts, storage
@@ -14,6 +13,7 @@ from schannel.evidence import Claims, Isolation, Report
 from schannel.flow import Inbox, Limits
 from schannel.framing import Refusal, StreamParser, encode_record, encode_refusal
 from schannel.handshake import Suite, decode_prologue, encode_prologue, identity_key, verify_identity
+from schannel.messages import MESSAGES as MESSAGE_TYPES
 from schannel.messages import (
     CallRequest,
     CallResult,
@@ -28,7 +28,6 @@ from schannel.messages import (
     InfoRequest,
     InfoResult,
     Message,
-    MessageType,
     PutRequest,
     PutResult,
     ReadRequest,
@@ -48,8 +47,6 @@ from schannel.messages import (
     WriteResult,
     decode,
     encode,
-    message_type,
-    result_type,
 )
 from schannel.monitor_keys import Monitor
 from schannel.policy import Policy, verify_evidence
@@ -104,11 +101,11 @@ MESSAGES: tuple[Message, ...] = (
     RestoreResult(DIGEST, 3),
     ErrorReply(ErrorCode.TRAP, "trap", (TraceFrame("main", 1, "f", 2),)),
 )
-REQUESTS: tuple[Request, ...] = tuple(item for item in MESSAGES if isinstance(item, get_args(Request)))
+REQUESTS: tuple[Request, ...] = tuple(item for item in MESSAGES if isinstance(item, Request))
 
 
 def _message(data: bytes) -> object:
-    kinds = list(MessageType)
+    kinds = sorted(MESSAGE_TYPES)
     return decode(kinds[data[0] % len(kinds)], memoryview(data)[1:]) if data else None
 
 
@@ -229,7 +226,7 @@ allow_simulated = true
 
 def _chunk(message: Message, number: int = 1) -> bytes:
     data = b"".join(encode(message))
-    return layouts.CHUNK.build({"type": message_type(message), "last": 1, "request": number, "data": data})
+    return layouts.CHUNK.build({"type": message.type_byte, "last": 1, "request": number, "data": data})
 
 
 def _written(message: Message) -> bytes:
@@ -240,8 +237,8 @@ def _written(message: Message) -> bytes:
 
 def _answer(reply: Message) -> bytes:
     """The chunk of a reply to the request among `REQUESTS` that it answers."""
-    numbers = {result_type(message_type(request)): number for number, request in enumerate(REQUESTS, 1)}
-    return _chunk(reply, numbers.get(message_type(reply), 1))
+    numbers: dict[type[Message], int] = {request.result: number for number, request in enumerate(REQUESTS, 1)}
+    return _chunk(reply, numbers.get(type(reply), 1))
 
 
 def targets() -> list[Target]:
@@ -249,7 +246,7 @@ def targets() -> list[Target]:
     report = _report()
     receipt = Receipt(HANDSHAKE_HASH, 1, 2, DIGEST, "add", DIGEST, DIGEST, 0, 9, DIGEST).sign(RECEIPT_KEY)
     messages = tuple(
-        bytes([list(MessageType).index(message_type(item))]) + b"".join(encode(item)) for item in MESSAGES
+        bytes([sorted(MESSAGE_TYPES).index(item.type_byte)]) + b"".join(encode(item)) for item in MESSAGES
     )
     requests = [_record(RecordKind.MESSAGE, _chunk(request)) for request in REQUESTS]
     replies = [_record(RecordKind.MESSAGE, _answer(reply)) for reply in MESSAGES if reply not in REQUESTS]

@@ -25,7 +25,7 @@ from schannel.measurement import (
     canonical_archive,
     python_tag,
 )
-from schannel.messages import CallRequest, CallResult, MessageType, Value
+from schannel.messages import CallRequest, CallResult, Value
 from schannel.policy import verify_saved_evidence
 from schannel.receipts import Receipt, message_digest
 from schannel.simulation import PUBLIC_KEY_FILE, SECRET_KEY_FILE, read_public_key
@@ -169,7 +169,7 @@ def _verified_receipt(path: Path) -> object:
 def _receipt_file() -> bytes:
     request, reply = CallRequest("main", "add", (Value.i32(1), Value.i32(2))), CallResult((Value.i32(3),), 5)
     receipt = Receipt(
-        HANDSHAKE_HASH, 1, MessageType.CALL, DIGEST, "add",
+        HANDSHAKE_HASH, 1, CallRequest.type_byte, DIGEST, "add",
         message_digest(request), message_digest(reply), 0, 5, DIGEST,
     )  # fmt: skip
     return ReceiptFile(receipt.sign(RECEIPT_KEY), _REPORT.to_compact(), request, reply).to_json().encode()

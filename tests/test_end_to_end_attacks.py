@@ -28,7 +28,6 @@ from schannel.messages import (
     DeployResult,
     ErrorCode,
     ErrorReply,
-    MessageType,
     ReadRequest,
     SealRequest,
     SealResult,
@@ -374,7 +373,9 @@ def _flood(running: Host, session: ClientSession) -> tuple[int, int]:
     before = _memory(enclave)
     # The end is where nobody takes any more for now: an OSError, as is a connection that was cut.
     connection._socket.setblocking(False)
-    chunk = layouts.CHUNK.build({"type": MessageType.DEPLOY, "last": 0, "request": 1, "data": bytes(60_000)})
+    chunk = layouts.CHUNK.build(
+        {"type": DeployRequest.type_byte, "last": 0, "request": 1, "data": bytes(60_000)}
+    )
     sent = 0
     with contextlib.suppress(OSError):
         while sent < 256 << 20:

@@ -23,7 +23,7 @@ from schannel.evidence import Isolation  # noqa: E402
 from schannel.flow import INITIAL_CREDIT  # noqa: E402
 from schannel.framing import MAGIC, MAX_RECORD, PROLOGUE_SIZE, Refusal  # noqa: E402
 from schannel.handshake import PROTOCOL_VERSION, Suite  # noqa: E402
-from schannel.messages import ErrorCode, MessageType  # noqa: E402
+from schannel.messages import MESSAGES, ErrorCode, Message, Request  # noqa: E402
 from schannel.records import DEFAULT_REKEY, MAX_PLAINTEXT, PADDING, RecordKind  # noqa: E402
 from schannel.wire import Layout  # noqa: E402
 
@@ -37,6 +37,8 @@ def sections() -> dict[str, str]:
         "constants": "".join(_constants()),
         "refusals": "".join(_refusals()),
         "codes": "".join(_codes()),
+        "types": "".join(_types()),
+        "messages": "".join(_messages()),
         "layouts": "".join(_layouts()),
     }
 
@@ -65,7 +67,6 @@ def _refusals() -> Iterator[str]:
 def _codes() -> Iterator[str]:
     for title, kind in (
         ("Record kinds", RecordKind),
-        ("Message types", MessageType),
         ("Error codes", ErrorCode),
         ("Close reasons", CloseReason),
         ("Isolation (bits)", Isolation),
@@ -73,6 +74,25 @@ def _codes() -> Iterator[str]:
         yield f"**{title}**: "
         yield ", ".join(f"{item.value} {item.name}" for item in kind)
         yield ".\n\n"
+
+
+def _types() -> Iterator[str]:
+    yield "| request | type | answered with | type |\n|---|---|---|---|\n"
+    for number, kind in sorted(MESSAGES.items()):
+        if issubclass(kind, Request):
+            yield f"| {kind.title} | {number} | {kind.result.title} | {kind.result.type_byte} |\n"
+    others = [kind for kind in MESSAGES.values() if kind not in _paired()]
+    yield from (f"| any | | {kind.title} | {kind.type_byte} |\n" for kind in others)
+
+
+def _paired() -> set[type[Message]]:
+    requests = [kind for kind in MESSAGES.values() if issubclass(kind, Request)]
+    return {*requests, *(kind.result for kind in requests)}
+
+
+def _messages() -> Iterator[str]:
+    for number, kind in sorted(MESSAGES.items()):
+        yield f"### {number}: {kind.title}\n\n{inspect.getdoc(kind)}\n\n{''.join(_fields(kind.layout))}\n"
 
 
 def _layouts() -> Iterator[str]:

@@ -13,7 +13,7 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from schannel.events import ReplyReceived, RequestReceived
-from schannel.messages import CallRequest, CallResult, MessageType
+from schannel.messages import CallRequest, CallResult
 from schannel.records import CHUNK_HEADER_SIZE, HEADER_SIZE, PADDING, RecordKind
 from schannel.values import VALUE_TYPES, Value, ValueType
 
@@ -60,7 +60,7 @@ cdef extern from "Python.h":
 
 cdef type _REQUEST = CallRequest, _RESULT = CallResult, _VALUE = Value
 cdef type _RECEIVED = RequestReceived, _REPLIED = ReplyReceived
-cdef int _CALL_BYTE = MessageType.CALL, _RESULT_BYTE = MessageType.CALL_RESULT
+cdef int _CALL_BYTE = CallRequest.type_byte, _RESULT_BYTE = CallResult.type_byte
 cdef int _MESSAGE = RecordKind.MESSAGE
 cdef Py_ssize_t _RECORD = PADDING, _HEAD = HEADER_SIZE, _HEADS = HEADER_SIZE + CHUNK_HEADER_SIZE
 cdef object _I32 = ValueType.I32, _I64 = ValueType.I64

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from .errors import FlowControlError, LocalError, MessageError
-from .messages import MessageType
+from .messages import MESSAGES
 from .records import CHUNK_HEAD, CHUNK_HEADER_SIZE, HEADER_SIZE, MAX_PLAINTEXT, PADDING, padded_size
 from .wire import Buffer
 
@@ -21,7 +21,6 @@ INITIAL_CREDIT = MAX_PLAINTEXT
 
 MAX_CREDIT = 2**31 - 1
 _OVERHEAD = HEADER_SIZE + CHUNK_HEADER_SIZE
-_TYPES = {int(kind): kind for kind in MessageType}
 DEFAULT_MAX_MESSAGE = 256 << 20
 DEFAULT_WINDOW = 1 << 20
 
@@ -54,7 +53,7 @@ class Assembled(NamedTuple):
     None where the message is longer than allowed: told once, as soon as that is known, and nothing is held.
     """
 
-    type: MessageType
+    type: int
     number: int
     body: Buffer | None
     size: int
@@ -65,7 +64,7 @@ class _Outgoing:
 
     __slots__ = ("_parts", "left", "number", "type")
 
-    def __init__(self, kind: MessageType, number: int, parts: Sequence[Buffer]) -> None:
+    def __init__(self, kind: int, number: int, parts: Sequence[Buffer]) -> None:
         self.type = kind
         self.number = number
         self._parts = parts
@@ -101,7 +100,7 @@ class Outbox:
         self.unsent = 0
         """Bytes of the queued messages that have not been handed out."""
 
-    def put(self, kind: MessageType, number: int, parts: Sequence[Buffer]) -> None:
+    def put(self, kind: int, number: int, parts: Sequence[Buffer]) -> None:
         """Queue a message, which is not copied: its pieces must stay as they are until they are sent."""
         message = _Outgoing(kind, number, parts)
         self.queue.append(message)
@@ -158,7 +157,7 @@ class Inbox:
         self.held = 0
         """Bytes that the complete messages count for; whoever is done with one takes off what it counts."""
 
-        self.current: tuple[MessageType, int] | None = None
+        self.current: tuple[int, int] | None = None
         """The message in progress, by its type and number."""
 
         self._body = bytearray()
@@ -182,10 +181,9 @@ class Inbox:
         self.charge((HEADER_SIZE + size + PADDING - 1) & -PADDING)
         if size < CHUNK_HEADER_SIZE:
             raise MessageError("malformed chunk")
-        type_number, last, number = CHUNK_HEAD.unpack_from(chunk)
-        kind = _TYPES.get(type_number)
-        if kind is None:
-            raise MessageError(f"unknown message type {type_number}")
+        kind, last, number = CHUNK_HEAD.unpack_from(chunk)
+        if kind not in MESSAGES:
+            raise MessageError(f"unknown message type {kind}")
         if last not in (0, 1):
             raise MessageError("a chunk's last mark is neither 0 nor 1")
         data = chunk[CHUNK_HEADER_SIZE:]
@@ -228,14 +226,14 @@ class Inbox:
         self.credit_is_low = False
         return due
 
-    def _skip(self, kind: MessageType, number: int, *, last: bool) -> Assembled | None:
+    def _skip(self, kind: int, number: int, *, last: bool) -> Assembled | None:
         """Pass over the pieces of a message that is too long; the first time, tell."""
         told, self._skipping = self._skipping, not last
         self.current = None if last else (kind, number)
         self._body = bytearray()
         return None if told else Assembled(kind, number, None, 0)
 
-    def _hold(self, kind: MessageType, number: int, body: Buffer) -> Assembled:
+    def _hold(self, kind: int, number: int, body: Buffer) -> Assembled:
         # Never more than its chunks cost the peer.
         cost = (_OVERHEAD + len(body) + PADDING - 1) & -PADDING
         self.held += cost

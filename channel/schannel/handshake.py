@@ -16,7 +16,7 @@ from .framing import encode_record
 from .noise import CipherState, HandshakeState, parse_protocol
 from .wire import Buffer
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 _PROLOGUE_LABEL = b"tinywasm schannel: client to enclave\0"
 _IDENTITY_LABEL = b"tinywasm schannel: client identity\0"

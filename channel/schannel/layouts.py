@@ -1,14 +1,14 @@
-"""Every byte layout of the protocol, declared once.
+"""Every byte layout of the protocol beside those of messages, which are declared with them.
 
 Our own layouts are big-endian, Keystone's report is little-endian without padding. How a field of each kind
-is written and read is `wire`'s business. A message's large field is its last, so that it can pass as a view.
+is written and read is `wire`'s business.
 """
 
 from __future__ import annotations
 
 from .framing import MAGIC
 from .wire import (
-    PAYLOAD,
+    DIGEST,
     REST,
     SMALL_PAYLOAD,
     TEXT,
@@ -18,13 +18,11 @@ from .wire import (
     U64,
     U64_LITTLE,
     Layout,
-    array,
     bounded,
     constant,
     fixed,
     group,
     prefixed,
-    tagged,
 )
 
 MAX_TEXT = 65535
@@ -44,12 +42,6 @@ SEALED_MAGIC = b"TWSEALED"
 
 DIGEST_SIZE = 32
 """Bytes of a SHA-256 digest."""
-
-_digest = fixed(DIGEST_SIZE)
-_bytes = prefixed(U32)
-_value = tagged({0x7F: U32, 0x7E: U64, 0x7D: U32, 0x7C: U64, 0x7B: fixed(16)}, "type byte, its bits")
-_values = array(U16, _value)
-_texts = array(U16, TEXT)
 
 PROLOGUE = Layout("prologue", magic=constant(MAGIC), version=U8, suite=U8, reserved=constant(bytes(2)))
 """The client's first bytes, mixed into the handshake."""
@@ -75,7 +67,7 @@ CLAIMS = Layout(
     claims_version=constant(b"\3"),
     role=constant(b"\2"),
     handshake_hash=prefixed(U8),
-    configuration_digest=_digest,
+    configuration_digest=DIGEST,
     version=group(U16, U16, U16),
     isolation=U32,
     receipt_key=fixed(32),
@@ -103,49 +95,6 @@ REPORT_COMPACT = Layout("report", enclave_hash=fixed(64), data=prefixed(_data_si
 ENCLAVE_SIGNED = Layout("signed report", enclave_hash=fixed(64), data=prefixed(_data_size))
 """What the monitor's key signs (sm/src/enclave.c, attest_enclave)."""
 
-DEPLOY = Layout("deploy request", name=TEXT, module=PAYLOAD)
-DEPLOY_RESULT = Layout("deploy result", digest=_digest)
-CALL = Layout("call request", module=TEXT, function=TEXT, arguments=_values, fuel=U64, timeout_ms=U32)
-CALL_RESULT = Layout("call result", values=_values, fuel_used=U64)
-INFO = Layout("info request", module=TEXT)
-INFO_RESULT = Layout(
-    "info result", version=TEXT, engine=TEXT, modules=_texts, exports=array(U32, group(TEXT, U8, TEXT))
-)
-RUN = Layout(
-    "run request",
-    module=TEXT,
-    arguments=_texts,
-    environment=array(U16, group(TEXT, TEXT)),
-    fuel=U64,
-    timeout_ms=U32,
-    stdin=PAYLOAD,
-)
-RUN_RESULT = Layout("run result", exit_code=U32, fuel_used=U64, stderr=_bytes, stdout=PAYLOAD)
-PUT = Layout("put request", path=TEXT, offset=U64, content=PAYLOAD)
-PUT_RESULT = Layout("put result", size=U64)
-GET = Layout("get request", path=TEXT, offset=U64, size=U32)
-GET_RESULT = Layout("get result", total=U64, content=PAYLOAD)
-WRITE = Layout("write request", module=TEXT, memory=TEXT, address=U64, content=PAYLOAD)
-WRITE_RESULT = Layout("write result")
-READ = Layout("read request", module=TEXT, memory=TEXT, address=U64, size=U32)
-READ_RESULT = Layout("read result", content=PAYLOAD)
-RECEIPT = Layout("receipt request", request=U32)
-RECEIPT_RESULT = Layout("receipt result", receipt=_bytes)
-SEAL = Layout("seal request", label=TEXT, counter=U64, module=PAYLOAD)
-SEAL_RESULT = Layout("seal result", digest=_digest, counter=U64)
-RESTORE = Layout("restore request", label=TEXT, name=TEXT, counter=U64, owner=prefixed(U8))
-RESTORE_RESULT = Layout("restore result", digest=_digest, counter=U64)
-FORGET = Layout("forget request", label=TEXT)
-FORGET_RESULT = Layout("forget result")
-ERROR = Layout(
-    "error reply",
-    code=U8,
-    message=TEXT,
-    backtrace=array(U16, group(TEXT, U32, TEXT, U32)),
-    stderr=_bytes,
-    stdout=PAYLOAD,
-)
-
 RECEIPT_BODY = Layout(
     "receipt",
     magic=constant(RECEIPT_MAGIC),
@@ -153,13 +102,13 @@ RECEIPT_BODY = Layout(
     session=prefixed(U8),
     counter=U64,
     kind=U8,
-    module_digest=_digest,
+    module_digest=DIGEST,
     function=TEXT,
-    request_digest=_digest,
-    reply_digest=_digest,
+    request_digest=DIGEST,
+    reply_digest=DIGEST,
     outcome=U8,
     fuel_used=U64,
-    history=_digest,
+    history=DIGEST,
 )
 """What a receipt says; the enclave's receipt key signs these bytes."""
 
@@ -171,7 +120,7 @@ SEALED_HEADER = Layout(
     magic=constant(SEALED_MAGIC),
     seal_version=constant(b"\1"),
     counter=U64,
-    name=_digest,
+    name=DIGEST,
     salt=fixed(32),
     size=U64,
 )

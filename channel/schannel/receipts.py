@@ -13,14 +13,7 @@ from dataclasses import dataclass, fields
 from . import fast, layouts
 from .ed25519_sha3 import ED25519, SigningKey
 from .errors import MessageError, ReceiptError
-from .messages import (
-    ErrorReply,
-    MessageType,
-    Reply,
-    Request,
-    encode,
-    message_type,
-)
+from .messages import DeployRequest, ErrorReply, Message, Reply, Request, encode
 from .wire import Buffer
 
 _SIGNED_LABEL = b"tinywasm schannel: receipt\0"
@@ -85,10 +78,10 @@ def verify_receipt(signed: bytes, receipt_key: bytes) -> Receipt:
     return receipt
 
 
-def message_digest(message: Request | Reply) -> bytes:
+def message_digest(message: Message) -> bytes:
     """The digest of a request or reply, all of it: of its type byte and its body, as they travel."""
     body = fast.body(message)
-    return _sha256(bytes([message_type(message)]), *(encode(message) if body is None else (body,)))
+    return _sha256(bytes([message.type_byte]), *(encode(message) if body is None else (body,)))
 
 
 def outcome(reply: Reply) -> int:
@@ -106,12 +99,12 @@ class History:
         """Go on by a request that may have changed the session's state, and its outcome."""
         # One hash and not two: it is worked out for each call.
         body = fast.body(request)
-        kind = bytes([message_type(request), outcome(reply)])
+        kind = bytes([request.type_byte, outcome(reply)])
         self.digest = _sha256(self.digest, kind, *(encode(request) if body is None else (body,)))
 
     def add_program(self, name: str, program_digest: bytes, reply: Reply) -> None:
         """Go on by a program that was deployed under a name, however it came."""
-        kind = bytes([MessageType.DEPLOY, outcome(reply)])
+        kind = bytes([DeployRequest.type_byte, outcome(reply)])
         self.digest = _sha256(self.digest, kind, program_digest, name.encode())
 
 

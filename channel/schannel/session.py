@@ -32,9 +32,12 @@ from .handshake import (
     verify_identity,
 )
 from .messages import (
-    MESSAGE_TYPES,
+    MESSAGES,
     RESULT,
-    MessageType,
+    CallRequest,
+    CallResult,
+    ErrorReply,
+    Message,
     Reply,
     Request,
     decode,
@@ -55,7 +58,7 @@ from .wire import Buffer
 
 _MAX_NUMBER = 2**32 - 1
 _NOT_OPEN = "the channel is not open"
-_ERROR = MessageType.ERROR
+_ERROR = ErrorReply.type_byte
 
 
 class State(Enum):
@@ -78,7 +81,7 @@ class _Session(ABC):
     _event: type[RequestReceived | ReplyReceived]
     """What a message is to this end."""
 
-    _small: MessageType
+    _small: type[Message]
     """Of the messages that come, what the fast path reads."""
 
     def __init__(self, state: State, limits: Limits, rekey: RekeyInterval) -> None:
@@ -203,7 +206,7 @@ class _Session(ABC):
         """Process one piece of the beginning of the stream; False if it is not complete yet."""
 
     @abstractmethod
-    def _expects(self, kind: MessageType, number: int, size: int) -> bool:
+    def _expects(self, kind: int, number: int, size: int) -> bool:
         """Note a message that has come, and counts for `size` bytes in the inbox; whether it is wanted.
 
         Raises MessageError where it may not come at all.
@@ -233,7 +236,7 @@ class _Session(ABC):
             return
         inbox.charge(PADDING)
         inbox.held += PADDING
-        if self._expects(self._small, small[0], PADDING):
+        if self._expects(self._small.type_byte, small[0], PADDING):
             events.append(small)
 
     def _take_any(self, kind: RecordKind, body: Buffer, events: list[Event]) -> None:
@@ -283,7 +286,7 @@ class _Session(ABC):
             raise LocalError("the handshake is not finished")
         self._out += self._writer.seal(kind, body)
 
-    def _queue(self, kind: MessageType, number: int, message: Request | Reply) -> None:
+    def _queue(self, number: int, message: Message) -> None:
         plaintext = fast.write(number, message) if self._takes_small else None
         if plaintext is not None and self._writer is not None and self._outbox.take_credit(PADDING):
             try:
@@ -298,7 +301,7 @@ class _Session(ABC):
             raise LocalError(
                 f"the message has {size} bytes, more than the limit of {self._limits.max_message}"
             )
-        self._outbox.put(kind, number, parts)
+        self._outbox.put(message.type_byte, number, parts)
 
     def _flush(self) -> None:
         """Turn queued messages into records as far as credit allows, then the close."""
@@ -331,7 +334,7 @@ class ClientSession(_Session):
     """
 
     _event = ReplyReceived
-    _small = MessageType.CALL_RESULT
+    _small = CallResult
 
     def __init__(
         self,
@@ -349,7 +352,7 @@ class ClientSession(_Session):
         self._out += self._handshake.start()
         self._parser.refusable = True
         self._farewell = b""
-        self._pending: dict[int, MessageType] = {}
+        self._pending: dict[int, int] = {}
         self._last_number = 0
 
     def send_request(self, request: Request) -> int:
@@ -363,10 +366,9 @@ class ClientSession(_Session):
         number = self._last_number + 1
         if number > _MAX_NUMBER:
             raise LocalError("this session has run out of request numbers")
-        kind = MESSAGE_TYPES[type(request)]
-        self._queue(kind, number, request)
+        self._queue(number, request)
         self._last_number = number
-        self._pending[number] = kind
+        self._pending[number] = request.type_byte
         return number
 
     def abort(self) -> None:
@@ -405,11 +407,11 @@ class ClientSession(_Session):
             self._seal(RecordKind.IDENTITY, sign_identity(self._identity, self._handshake_hash))
             self._identity = None
 
-    def _expects(self, kind: MessageType, number: int, size: int) -> bool:
+    def _expects(self, kind: int, number: int, size: int) -> bool:
         requested = self._pending.get(number)
         if requested is None:
             raise MessageError("a reply came to a request that is not open")
-        if kind != requested | RESULT and kind is not _ERROR:
+        if kind != requested | RESULT and kind != _ERROR:
             raise MessageError("a reply is not of the type that its request asks for")
         del self._pending[number]
         self._inbox.held -= size
@@ -464,7 +466,7 @@ class EnclaveSession(_Session):
     """
 
     _event = RequestReceived
-    _small = MessageType.CALL
+    _small = CallRequest
 
     def __init__(
         self,
@@ -478,7 +480,7 @@ class EnclaveSession(_Session):
         self._claims = claims
         self._suites = suites
         self._handshake: EnclaveHandshake | None = None
-        self._unanswered: dict[int, tuple[MessageType, int]] = {}
+        self._unanswered: dict[int, tuple[int, int]] = {}
         self._last_number = 0
 
     @property
@@ -511,10 +513,9 @@ class EnclaveSession(_Session):
         if number not in self._unanswered:
             raise LocalError(f"request {number} is not waiting for a reply")
         requested, size = self._unanswered[number]
-        kind = MESSAGE_TYPES[type(reply)]
-        if kind != requested | RESULT and kind is not _ERROR:
-            raise LocalError(f"{type(reply).__name__} does not answer a {requested.name} request")
-        self._queue(kind, number, reply)
+        if reply.type_byte not in (requested | RESULT, _ERROR):
+            raise LocalError(f"{type(reply).__name__} does not answer a {MESSAGES[requested].title}")
+        self._queue(number, reply)
         del self._unanswered[number]
         self._inbox.held -= size
         if self._inbox.credit_is_low:
@@ -563,7 +564,7 @@ class EnclaveSession(_Session):
         events.append(EvidenceRequired(self._claims.for_handshake(self._handshake_hash)))
         return True
 
-    def _expects(self, kind: MessageType, number: int, size: int) -> bool:
+    def _expects(self, kind: int, number: int, size: int) -> bool:
         if kind & RESULT:
             raise MessageError("the client sent a reply")
         if number != self._last_number + 1:

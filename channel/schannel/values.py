@@ -9,6 +9,7 @@ from functools import partial
 from typing import NamedTuple, Self
 
 from .errors import LocalError
+from .wire import Buffer, Codec
 
 
 class ValueType(IntEnum):
@@ -102,3 +103,30 @@ class Value(_ValueFields):
 
 known_value: Callable[[tuple[ValueType, int]], Value] = partial(tuple.__new__, Value)
 """A value from a type and bits that are known to fit it."""
+
+_LAYOUTS = {
+    ValueType.I32: struct.Struct(">I"),
+    ValueType.I64: struct.Struct(">Q"),
+    ValueType.F32: struct.Struct(">I"),
+    ValueType.F64: struct.Struct(">Q"),
+    ValueType.V128: struct.Struct(">16s"),
+}
+
+
+def _packed(value: Value) -> bytes:
+    kind, bits = value
+    layout = _LAYOUTS[kind]
+    return bytes([kind]) + layout.pack(bits.to_bytes(16, "big") if kind is ValueType.V128 else bits)
+
+
+def _unpacked(data: Buffer, pos: int) -> tuple[Value, int]:
+    # Of ValueType, as of `unpack_from`: what is raised for anything else says that the input is malformed.
+    kind = ValueType(data[pos])
+    layout = _LAYOUTS[kind]
+    (bits,) = layout.unpack_from(data, pos + 1)
+    number = int.from_bytes(bits, "big") if kind is ValueType.V128 else bits
+    return known_value((kind, number)), pos + 1 + layout.size
+
+
+VALUE = Codec(_packed, _unpacked, "type byte, its bits")
+"""How a value travels."""

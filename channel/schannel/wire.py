@@ -10,7 +10,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from enum import IntEnum
+from typing import Any, TypeVar
 
 from .errors import LocalError, MessageError
 
@@ -18,6 +19,8 @@ Buffer = bytes | bytearray | memoryview
 """Bytes that are read; views of large messages pass without being copied."""
 
 Unpack = Callable[[Buffer, int], tuple[Any, int]]
+
+_Enum = TypeVar("_Enum", bound=IntEnum)
 
 _BAD_INPUT = (ValueError, IndexError, struct.error)
 _BAD_FIELD = (ValueError, KeyError, OverflowError, struct.error)
@@ -72,6 +75,10 @@ def fixed(size: int) -> Codec:
         return bytes(value)
 
     return Codec(pack, lambda data, pos: (bytes(_take(data, pos, size)), pos + size), f"{size} bytes")
+
+
+DIGEST = fixed(32)
+"""A SHA-256 digest."""
 
 
 def constant(value: bytes) -> Codec:
@@ -187,21 +194,28 @@ def group(*items: Codec) -> Codec:
     return Codec(pack, unpack, ", ".join(item.shown for item in items))
 
 
-def tagged(kinds: Mapping[int, Codec], shown: str) -> Codec:
-    """A byte that says how what follows is laid out, as a pair of that byte and the value."""
+def enumerated(cls: type[_Enum]) -> Codec:
+    """A byte that is the number of a member."""
+    return converted(U8, int, cls)
 
-    def pack(pair: tuple[int, Any]) -> bytes:
-        kind, value = pair
-        return U8.pack(kind) + kinds[kind].pack(value)
 
-    def unpack(data: Buffer, pos: int) -> tuple[tuple[int, Any], int]:
-        kind = data[pos]
-        codec = kinds.get(kind)
-        if codec is None:
-            raise ValueError("unknown kind")
-        value, pos = codec.unpack(data, pos + 1)
-        return (kind, value), pos
+def struct_of(cls: type[Any], fields: Mapping[str, Codec]) -> Codec:
+    """An object of a class by its fields, one after the other."""
+    codecs = tuple(fields.items())
 
+    def pack(value: object) -> bytes:
+        if not isinstance(value, cls):
+            raise TypeError(f"{cls.__name__} expected, not {type(value).__name__}")
+        return b"".join(codec.pack(getattr(value, name)) for name, codec in codecs)
+
+    def unpack(data: Buffer, pos: int) -> tuple[Any, int]:
+        values = []
+        for _, codec in codecs:
+            value, pos = codec.unpack(data, pos)
+            values.append(value)
+        return cls(*values), pos
+
+    shown = ", ".join(f"{name} ({codec.shown})" for name, codec in codecs)
     return Codec(pack, unpack, shown)
 
 

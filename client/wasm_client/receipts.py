@@ -19,7 +19,7 @@ from schannel.messages import (
     CallResult,
     DeployRequest,
     ErrorReply,
-    MessageType,
+    Message,
     Reply,
     Request,
     RunRequest,
@@ -27,7 +27,6 @@ from schannel.messages import (
     Value,
     decode,
     encode,
-    message_type,
 )
 from schannel.policy import Policy, verify_saved_evidence
 from schannel.receipts import RUN_FUNCTION, Receipt, message_digest, outcome, verify_receipt
@@ -36,8 +35,8 @@ from .builds import explained
 from .errors import ClientError, NotVerified
 from .values import format_value
 
-_FORMAT = "tinywasm receipt 2"
-_EARLIER = "tinywasm receipt 1"
+_FORMAT = "tinywasm receipt 3"
+_EARLIER = ("tinywasm receipt 1", "tinywasm receipt 2")
 _REPLAY_TIMEOUT = 600.0
 
 
@@ -76,10 +75,10 @@ class ReceiptFile:
         """
         try:
             top = json.loads(text, object_pairs_hook=unique)
-            if isinstance(top, dict) and top.get("format") == _EARLIER:
+            if isinstance(top, dict) and top.get("format") in _EARLIER:
                 raise NotGenuine(
-                    "this receipt was made by an earlier release, whose receipts left out limits, names and "
-                    "errors: have an enclave of this release make another"
+                    "this receipt was made by an earlier release, whose messages were laid out "
+                    "otherwise: have an enclave of this release make another"
                 )
             if not isinstance(top, dict) or top.get("format") != _FORMAT:
                 raise ValueError("another format")
@@ -141,7 +140,7 @@ class ReceiptFile:
             raise NotGenuine("the receipt is of another session than the evidence")
         function = self.request.function if isinstance(self.request, CallRequest) else RUN_FUNCTION
         said = (receipt.request_digest, receipt.kind, receipt.function)
-        if said != (message_digest(self.request), message_type(self.request), function):
+        if said != (message_digest(self.request), self.request.type_byte, function):
             raise NotGenuine("the receipt is of another request than the one beside it")
         fuel_used = (
             self.reply.fuel_used if isinstance(self.reply, CallResult | RunResult) else receipt.fuel_used
@@ -202,15 +201,15 @@ def _texts(items: Sequence[Value | str]) -> list[str]:
     return [item if isinstance(item, str) else format_value(item) for item in items]
 
 
-def pack(message: Request | Reply) -> list[Any]:
+def pack(message: Message) -> list[Any]:
     """A message as JSON holds it: its type and its bytes."""
-    return [int(message_type(message)), b"".join(encode(message)).hex()]
+    return [message.type_byte, b"".join(encode(message)).hex()]
 
 
-def unpack(item: Any) -> Request | Reply:
+def unpack(item: Any) -> Message:
     """The inverse of `pack`; ValueError, TypeError or MessageError for what is none."""
     kind, text = item
-    return decode(MessageType(kind), bytes.fromhex(text))
+    return decode(kind, bytes.fromhex(text))
 
 
 def read_receipt(path: Path) -> ReceiptFile:

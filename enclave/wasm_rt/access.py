@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from schannel.messages import (
-    DeployRequest,
-    ErrorCode,
-    ForgetRequest,
-    Request,
-    SealRequest,
-    message_type,
-)
+from schannel.messages import ErrorCode, Request
 
+from .answers import Right
 from .configuration import Configuration
 from .errors import RequestError
-
-_DEPLOYING = (DeployRequest, SealRequest)
 
 
 class Access:
@@ -38,16 +30,14 @@ class Access:
         """Whether every request of this client is refused, but for having its own programs forgotten."""
         return not self._may_deploy(self.client) and not self._may_use(self.client)
 
-    def check(self, request: Request) -> None:
-        """Raise RequestError unless this client may make such a request."""
-        if isinstance(request, ForgetRequest):
-            # It reaches what is the client's own: whoever may keep nothing any more may still remove it.
-            return
-        if isinstance(request, _DEPLOYING):
-            if not self._may_deploy(self.client):
-                raise self._refusal("deploy programs", request)
-        elif not self._may_use(self.client):
-            raise self._refusal("use programs", request)
+    def check(self, right: Right, request: Request) -> None:
+        """Raise RequestError unless this client has the right that such a request takes."""
+        may = {Right.DEPLOY: self._may_deploy, Right.USE: self._may_use}.get(right)
+        if may is not None and not may(self.client):
+            who = f"the client key {self.client.hex()}" if self.client else "a client without a key"
+            raise RequestError(
+                ErrorCode.NOT_ALLOWED, f"{who} may not {right.value} here: the {request.title} is refused"
+            )
 
     def check_owner(self, owner: bytes) -> None:
         """Raise RequestError unless this client may use the programs that `owner` had kept.
@@ -65,10 +55,3 @@ class Access:
 
     def _may_use(self, client: bytes) -> bool:
         return not self._callers or client in self._callers or client in self._deployers
-
-    def _refusal(self, what: str, request: Request) -> RequestError:
-        who = f"the client key {self.client.hex()}" if self.client else "a client without a key"
-        kind = message_type(request).name.lower()
-        return RequestError(
-            ErrorCode.NOT_ALLOWED, f"{who} may not {what} here: the {kind} request is refused"
-        )

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import tinywasm
 from schannel.ed25519_sha3 import SigningKey
@@ -26,9 +26,11 @@ from schannel.messages import (
     ForgetRequest,
     ForgetResult,
     GetRequest,
+    GetResult,
     InfoRequest,
     InfoResult,
     PutRequest,
+    PutResult,
     ReadRequest,
     ReadResult,
     ReceiptRequest,
@@ -44,11 +46,13 @@ from schannel.messages import (
     TraceFrame,
     WriteRequest,
     WriteResult,
+    unsupported,
 )
 from schannel.receipts import History
 from tinywasm.raw import FuncInstance
 
 from .access import Access
+from .answers import ANSWERS, Right, answers
 from .attested import AttestedCall, is_small
 from .configuration import Configuration
 from .errors import CommandFailed, RequestError
@@ -85,6 +89,7 @@ _CODES: tuple[tuple[type[Exception], ErrorCode], ...] = (
 _COMPARED, _COMPARABLE = 256, 64
 """Names that are compared with one that does not exist, and the characters that such a name has at most."""
 
+_Reply = TypeVar("_Reply", bound=Reply)
 _Answered = tuple[int, bytes, CallRequest | RunRequest, Reply, int]
 """A call or run of which a receipt may be asked for: request number, module digest, request, reply, fuel."""
 
@@ -114,6 +119,9 @@ class Application:
         self._history = History()
         self._receipts: deque[AttestedCall] = deque(maxlen=_KEPT_RECEIPTS)
         self._calls = 0
+        self._number = 0
+        """The number of the request under way."""
+
         self._unsettled: list[_Answered] = []
 
     def begin(self, session: bytes) -> None:
@@ -133,12 +141,15 @@ class Application:
         """The reply to the request of that number; never raises but for what `settle` raises."""
         if len(self._unsettled) >= _UNSETTLED:
             self._settled()
+        self._number = number
         try:
+            answer = ANSWERS.get(type(request))
+            if answer is None:
+                return unsupported(request)
+            right, method = answer
             if self._access.restricted:
-                self._access.check(request)
-            if type(request) is CallRequest:
-                return self._attested(request, number)
-            return self._answer(request, number)
+                self._access.check(right, request)
+            return method(self, request)
         except Exception as error:
             return self._failure(error)
 
@@ -170,32 +181,6 @@ class Application:
         """End the call under way, which is answered with `why`; for signal handlers."""
         self._programs.interrupt(why)
 
-    def _answer(self, request: Request, number: int) -> Reply:
-        match request:
-            case CallRequest() | RunRequest():
-                return self._attested(request, number)
-            case DeployRequest():
-                return self._deploy(request)
-            case InfoRequest():
-                return self._info(request)
-            case PutRequest():
-                return self._recorded(request, lambda: self._files.put(request))
-            case GetRequest():
-                return self._files.get(request)
-            case WriteRequest():
-                return self._recorded(request, lambda: self._write(request))
-            case ReadRequest():
-                return self._read(request)
-            case ReceiptRequest():
-                return self._receipt(request)
-            case SealRequest():
-                return self._seal(request)
-            case RestoreRequest():
-                return self._restore(request)
-            case ForgetRequest():
-                self._sealer().forget(self._label(request.label, self._access.client))
-                return ForgetResult()
-
     def _error_reply(self, error: Exception) -> ErrorReply:
         reply = error_reply(error)
         if isinstance(error, tinywasm.Interrupted):
@@ -207,7 +192,7 @@ class Application:
     def _failure(self, error: Exception) -> ErrorReply:
         return error.reply if isinstance(error, RequestError) else self._error_reply(error)
 
-    def _recorded(self, request: Request, do: Callable[[], Reply]) -> Reply:
+    def _recorded(self, request: Request, do: Callable[[], _Reply]) -> _Reply:
         """Do what may change the session's state: it is in the history, also where it fails half-way."""
         try:
             reply = do()
@@ -217,11 +202,24 @@ class Application:
         self._settled().add(request, reply)
         return reply
 
-    def _write(self, request: WriteRequest) -> WriteResult:
-        write_memory(self._programs.instance(request.module), request)
-        return WriteResult()
+    @answers(Right.USE)
+    def _put(self, request: PutRequest) -> PutResult:
+        return self._recorded(request, lambda: self._files.put(request))
 
-    def _read(self, request: ReadRequest) -> Reply:
+    @answers(Right.USE)
+    def _get(self, request: GetRequest) -> GetResult:
+        return self._files.get(request)
+
+    @answers(Right.USE)
+    def _write(self, request: WriteRequest) -> WriteResult:
+        def write() -> WriteResult:
+            write_memory(self._programs.instance(request.module), request)
+            return WriteResult()
+
+        return self._recorded(request, write)
+
+    @answers(Right.USE)
+    def _read(self, request: ReadRequest) -> ReadResult:
         program = self._programs.program(request.module)
 
         def read() -> ReadResult:
@@ -231,6 +229,7 @@ class Application:
         # What makes an instance runs a start function.
         return self._recorded(request, read) if program.instance is None else read()
 
+    @answers(Right.DEPLOY)
     def _deploy(self, request: DeployRequest) -> DeployResult:
         digest = program_digest(request.module)
         self._instantiate(request.name, request.module, digest)
@@ -244,6 +243,7 @@ class Application:
             raise
         self._settled().add_program(name, digest, DeployResult(digest))
 
+    @answers(Right.USE)
     def _info(self, request: InfoRequest) -> InfoResult:
         exports: tuple[ExportInfo, ...] = ()
         if request.module:
@@ -253,7 +253,8 @@ class Application:
         version = ".".join(map(str, VERSION))
         return InfoResult(version, self._programs.engine, self._programs.names(), exports)
 
-    def _attested(self, request: CallRequest | RunRequest, number: int) -> Reply:
+    @answers(Right.USE)
+    def _attested(self, request: CallRequest | RunRequest) -> Reply:
         """Call or run, and remember it for a receipt."""
         program = self._programs.program(request.module)
         starts = isinstance(request, CallRequest) and program.instance is None
@@ -270,7 +271,7 @@ class Application:
             reply = replace(self._error_reply(failed.__cause__), stdout=failed.stdout, stderr=failed.stderr)
         except Exception as error:
             reply = self._error_reply(error)
-        self._unsettled.append((number, program.digest, request, reply, self._programs.fuel_used))
+        self._unsettled.append((self._number, program.digest, request, reply, self._programs.fuel_used))
         return reply
 
     def _call(self, program: Program, request: CallRequest) -> CallResult:
@@ -299,6 +300,7 @@ class Application:
         result = self._programs.run(request)
         return replace(result, fuel_used=self._programs.fuel_used)
 
+    @answers(Right.USE)
     def _receipt(self, request: ReceiptRequest) -> ReceiptResult:
         self._settled()
         for call in reversed(self._receipts):
@@ -306,6 +308,7 @@ class Application:
                 return ReceiptResult(call.receipt(self._session).sign(self._receipt_key))
         raise RequestError(ErrorCode.NOT_FOUND, "there is no such call to give a receipt of")
 
+    @answers(Right.DEPLOY)
     def _seal(self, request: SealRequest) -> SealResult:
         label = self._label(request.label, self._access.client)
         if not len(request.module):
@@ -313,6 +316,7 @@ class Application:
         counter = self._sealer().seal(label, request.module, request.counter)
         return SealResult(program_digest(request.module), counter)
 
+    @answers(Right.USE)
     def _restore(self, request: RestoreRequest) -> RestoreResult:
         owner = request.owner or self._access.client
         self._access.check_owner(owner)
@@ -320,6 +324,11 @@ class Application:
         digest = program_digest(program)
         self._instantiate(request.name, memoryview(program), digest)
         return RestoreResult(digest, counter)
+
+    @answers(Right.OWN)
+    def _forget(self, request: ForgetRequest) -> ForgetResult:
+        self._sealer().forget(self._label(request.label, self._access.client))
+        return ForgetResult()
 
     def _label(self, text: str, owner: bytes) -> Label:
         if not owner:

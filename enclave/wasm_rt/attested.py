@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from schannel.messages import CallRequest, CallResult, ErrorReply, Reply, RunRequest, message_type
+from schannel.messages import CallRequest, CallResult, ErrorReply, Reply, RunRequest
 from schannel.receipts import RUN_FUNCTION, Receipt, message_digest, outcome
 
 _FEW = 16
@@ -39,7 +39,7 @@ class AttestedCall:
         return self._receipt or Receipt(
             session=session,
             counter=self.counter,
-            kind=message_type(self.request),
+            kind=self.request.type_byte,
             module_digest=self.module_digest,
             function=self.request.function if isinstance(self.request, CallRequest) else RUN_FUNCTION,
             request_digest=message_digest(self.request),

@@ -14,7 +14,6 @@ from schannel.errors import MessageError
 from schannel.handshake import identity_key
 from schannel.messages import (
     CallRequest,
-    MessageType,
     ReceiptRequest,
     ReceiptResult,
     RunRequest,
@@ -34,7 +33,7 @@ def main() -> int:
     said: list[str] = []
     try:
         for number, (kind, text) in enumerate(json.load(sys.stdin), 1):
-            request = decode(MessageType(kind), bytes.fromhex(text))
+            request = decode(kind, bytes.fromhex(text))
             application.handle(request, number)  # type: ignore[arg-type]
             if isinstance(request, CallRequest | RunRequest):
                 reply = application.handle(ReceiptRequest(number))

@@ -27,7 +27,16 @@ from schannel.events import PeerClosed
 from schannel.flow import INITIAL_CREDIT
 from schannel.framing import MAGIC, encode_record
 from schannel.handshake import ClientHandshake, EnclaveHandshake, Suite, encode_prologue, identity_key
-from schannel.messages import CallRequest, ErrorCode, ErrorReply, GetRequest, GetResult, MessageType, encode
+from schannel.messages import (
+    CallRequest,
+    ErrorCode,
+    ErrorReply,
+    GetRequest,
+    GetResult,
+    PutRequest,
+    PutResult,
+    encode,
+)
 from schannel.records import RecordKind
 from schannel.session import State
 
@@ -264,7 +273,9 @@ def test_identity_comes_first_or_never(make_pair: Any) -> None:
     _fails(pair.enclave, bytes(pair.client._out), MessageError)
 
 
-def _chunk(kind: int = MessageType.GET, last: int = 1, request: int = 1, data: bytes = b"\0\x01f") -> bytes:
+def _chunk(
+    kind: int = GetRequest.type_byte, last: int = 1, request: int = 1, data: bytes = b"\0\x01f"
+) -> bytes:
     return layouts.CHUNK.build({"type": kind, "last": last, "request": request, "data": data})
 
 
@@ -273,7 +284,7 @@ AUTHENTIC_NONSENSE = {
     "evidence from a client": [(RecordKind.EVIDENCE, bytes(328))],
     "unknown message type": [(RecordKind.MESSAGE, _chunk(kind=77))],
     "unknown request type": [(RecordKind.MESSAGE, _chunk(kind=0))],
-    "a reply": [(RecordKind.MESSAGE, _chunk(kind=MessageType.GET_RESULT, data=bytes(4)))],
+    "a reply": [(RecordKind.MESSAGE, _chunk(kind=GetResult.type_byte, data=bytes(4)))],
     "wrong number": [(RecordKind.MESSAGE, _chunk(request=2))],
     "number again": [(RecordKind.MESSAGE, _chunk()), (RecordKind.MESSAGE, _chunk())],
     "trailing bytes": [(RecordKind.MESSAGE, _chunk(data=b"\0\x01fx"))],
@@ -286,7 +297,10 @@ AUTHENTIC_NONSENSE = {
         (RecordKind.MESSAGE, _chunk(last=1, data=b"")),
     ],
     "interleaved": [(RecordKind.MESSAGE, _chunk(last=0)), (RecordKind.MESSAGE, _chunk(request=2))],
-    "other type": [(RecordKind.MESSAGE, _chunk(last=0)), (RecordKind.MESSAGE, _chunk(kind=MessageType.PUT))],
+    "other type": [
+        (RecordKind.MESSAGE, _chunk(last=0)),
+        (RecordKind.MESSAGE, _chunk(kind=PutRequest.type_byte)),
+    ],
     "credit of zero": [(RecordKind.CREDIT, bytes(4))],
     "credit beyond counting": [(RecordKind.CREDIT, b"\x7f\xff\xff\xff")],
     "short credit": [(RecordKind.CREDIT, b"\x01")],
@@ -335,10 +349,10 @@ def test_more_than_was_granted(make_pair: Any) -> None:
 @pytest.mark.parametrize(
     "chunk",
     [
-        _chunk(kind=MessageType.GET_RESULT, request=2, data=bytes(4)),
-        _chunk(kind=MessageType.PUT_RESULT, data=b""),
-        _chunk(kind=MessageType.GET, data=b"".join(encode(GetRequest("f")))),
-        _chunk(kind=MessageType.GET_RESULT, data=bytes(5)),
+        _chunk(kind=GetResult.type_byte, request=2, data=bytes(4)),
+        _chunk(kind=PutResult.type_byte, data=b""),
+        _chunk(kind=GetRequest.type_byte, data=b"".join(encode(GetRequest("f")))),
+        _chunk(kind=GetResult.type_byte, data=bytes(5)),
     ],
     ids=["other request", "other type", "a request", "trailing bytes"],
 )
@@ -356,7 +370,7 @@ def test_a_second_reply(make_pair: Any) -> None:
     pair.pump()
     pair.enclave.send_reply(number, GetResult(0, b""))
     pair.pump()
-    pair.enclave._seal(RecordKind.MESSAGE, _chunk(kind=MessageType.GET_RESULT, data=bytes(4)))
+    pair.enclave._seal(RecordKind.MESSAGE, _chunk(kind=GetResult.type_byte, data=bytes(4)))
     _fails(pair.client, bytes(pair.enclave._out), MessageError)
 
 
@@ -393,7 +407,7 @@ def test_no_error_repeats_what_came(make_pair: Any) -> None:
     canary = b"CANARY-7261"
     pair = _open(make_pair)
     seal = pair.client._writer.seal
-    pair.client._writer.seal = lambda kind, chunk: seal(kind, bytes([MessageType.PUT]) + chunk[1:])
+    pair.client._writer.seal = lambda kind, chunk: seal(kind, bytes([PutRequest.type_byte]) + chunk[1:])
     pair.client.send_request(GetRequest(canary.decode()))
     error = _fails(pair.enclave, pair.client.data_to_send(), MessageError)
     while error is not None:

@@ -335,7 +335,7 @@ def test_local_mistakes_leave_the_session_alive(make_pair: Any) -> None:
         pair.enclave.send_reply(1, RESULT)
     number = pair.client.send_request(CALL)
     pair.pump()
-    with pytest.raises(LocalError, match="GetResult does not answer a CALL"):
+    with pytest.raises(LocalError, match="GetResult does not answer a call request"):
         pair.enclave.send_reply(number, GetResult(0, b""))
     pair.enclave.send_reply(number, RESULT)
     with pytest.raises(LocalError):

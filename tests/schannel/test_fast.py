@@ -23,7 +23,6 @@ from schannel.messages import (
     ValueType,
     decode,
     encode,
-    message_type,
 )
 from schannel.records import CHUNK_HEAD, PADDING, RecordKind, split
 
@@ -48,7 +47,7 @@ REQUEST_NUMBERS = st.integers(0, 2**32 - 1)
 
 def _plaintext(number: int, message: Message) -> bytes:
     """The one record of a message, as the layouts give it, without its limit of size."""
-    chunk = CHUNK_HEAD.pack(message_type(message), 1, number) + b"".join(encode(message))
+    chunk = CHUNK_HEAD.pack(message.type_byte, 1, number) + b"".join(encode(message))
     content = bytes([RecordKind.MESSAGE]) + len(chunk).to_bytes(2, "big") + chunk
     return content + bytes(-len(content) % PADDING)
 
@@ -207,7 +206,7 @@ def test_a_call_out_of_turn_is_refused_on_both_paths(
 def test_a_message_in_progress_lets_no_small_one_in(make_pair: Any) -> None:
     pair = make_pair()
     pair.open()
-    chunk = CHUNK_HEAD.pack(message_type(CallRequest("", "")), 0, 1) + b"beginning"
+    chunk = CHUNK_HEAD.pack(CallRequest.type_byte, 0, 1) + b"beginning"
     pair.client._seal(RecordKind.MESSAGE, chunk)
     pair.client.send_request(CallRequest("main", "f"))
     with pytest.raises(MessageError):

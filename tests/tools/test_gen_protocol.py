@@ -6,6 +6,7 @@ import pytest
 from schannel import layouts
 from schannel.framing import Refusal
 from schannel.handshake import _IDENTITY_LABEL, _PROLOGUE_LABEL
+from schannel.messages import MESSAGES
 from schannel.receipts import _SIGNED_LABEL
 from schannel.wire import Layout
 
@@ -20,6 +21,10 @@ def test_every_layout_and_refusal_is_on_the_page() -> None:
         if isinstance(layout, Layout):
             assert f"### {name}: {layout.name}\n" in page
             assert all(f"| `{field}` | " in page for field in layout.fields)
+    for number, kind in MESSAGES.items():
+        assert f"### {number}: {kind.title}\n" in page
+        assert f"| {kind.title} | {number} |" in page
+        assert all(f"| `{field}` | " in page for field in kind.layout.fields)
     for refusal in Refusal:
         assert f"| {refusal.value} | {refusal.name} | {refusal.shown} |" in page
 

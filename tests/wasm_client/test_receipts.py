@@ -200,7 +200,7 @@ def test_no_byte_of_a_stored_receipt_can_be_changed(kind: str) -> None:
     "change",
     [
         {"error": "all is well"},
-        {"format": "tinywasm receipt 3"},
+        {"format": "tinywasm receipt 4"},
         {"format": None},
         {"evidence": lambda text: text.upper()},
         {"receipt": lambda text: text + "00"},
@@ -228,8 +228,9 @@ def test_evidence_with_room_for_more_is_refused() -> None:
         replace(file, evidence=bytes(raw)).verify(POLICY)
 
 
-def test_receipts_of_an_earlier_release_are_told_apart() -> None:
-    top = json.loads(stored("call").to_json()) | {"format": "tinywasm receipt 1"}
+@pytest.mark.parametrize("earlier", [1, 2])
+def test_receipts_of_an_earlier_release_are_told_apart(earlier: int) -> None:
+    top = json.loads(stored("call").to_json()) | {"format": f"tinywasm receipt {earlier}"}
     with pytest.raises(NotGenuine, match="earlier release"):
         ReceiptFile.from_json(json.dumps(top))
 

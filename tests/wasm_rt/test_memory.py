@@ -167,8 +167,8 @@ def test_what_is_linked_stays_linked(application: Application) -> None:
         if isinstance(reply, RunResult):
             assert reply.exit_code == 0
         elif not isinstance(reply, ErrorReply):
-            said.append([value.to_python() for value in reply.values])  # type: ignore[union-attr]
+            said.append([value.to_python() for value in reply.values])  # type: ignore[attr-defined]
     assert said == [[1], [2], [4]]
     answered(application, DeployRequest("library", user % b"count"))
     reply = answered(application, CallRequest("library", "count"))
-    assert [value.to_python() for value in reply.values] == [5], "the new one is linked with the old"  # type: ignore[union-attr]
+    assert [value.to_python() for value in reply.values] == [5], "the new one is linked with the old"  # type: ignore[attr-defined]

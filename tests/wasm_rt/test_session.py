@@ -15,7 +15,6 @@ from schannel.messages import (
     ErrorReply,
     GetRequest,
     GetResult,
-    MessageType,
     PutRequest,
     PutResult,
     ReadRequest,
@@ -153,7 +152,7 @@ def test_a_receipt_says_what_happened(application: Application) -> None:
     assert receipt(application) == receipts[1]
     assert [item.counter for item in receipts] == [1, 2]
     assert receipts[0].session == b"\x09" * 32
-    assert (receipts[0].kind, receipts[0].function) == (MessageType.CALL, "next")
+    assert (receipts[0].kind, receipts[0].function) == (CallRequest.type_byte, "next")
     assert receipts[0].request_digest == message_digest(call)
     assert [item.reply_digest for item in receipts] == [message_digest(first), message_digest(second)]
     assert receipts[0].fuel_used == first.fuel_used
