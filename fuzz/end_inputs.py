@@ -129,7 +129,7 @@ def _first_message(data: bytes) -> object:
 
 def _metrics_request(data: bytes) -> object:
     exposition = Exposition(Metrics(), ServerLimits(), lambda: 0, lambda: 0)
-    server = MetricsServer(exposition.page, lambda: "")
+    server = MetricsServer(exposition.page, lambda: "", "simulated")
     return server._answer(_LOOP.run_until_complete(_request(_stream(data))))
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from schannel import control
 from schannel.policy import Policy
 from schannel.simulation import STATE_VARIABLES, simulation_policy
-from wasm_host.monitor import BOOT, INTERPRETER_OPTIONS, package_folders
+from wasm_host.simulated import BOOT, INTERPRETER_OPTIONS, package_folders
 
 ROOT = Path(__file__).resolve().parent.parent
 CALCULATOR = ROOT / "examples" / "calculator.wat"

@@ -9,9 +9,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-from .monitor import INTERPRETER_OPTIONS, LOAD, MonitorError, package_folders
-
-_TIMEOUT = 60.0
+from .monitor import MonitorError
+from .simulated import INTERPRETER_OPTIONS, LOAD, package_folders
 
 # In a process of its own: the host imports neither the enclave's code nor what that code imports.
 _PROBE = (
@@ -24,21 +23,27 @@ print(json.dumps(probe_layers()))
 )
 
 
-def check_isolation() -> dict[str, str]:
+def check_isolation(patience: float) -> dict[str, str]:
     """Each layer's name and why it is missing; empty text for a layer that is there.
 
     Raises:
-        MonitorError: this machine cannot run enclaves at all.
+        MonitorError: this machine cannot run enclaves at all, or it takes longer than `patience` seconds.
     """
     if sys.platform != "linux":
         raise MonitorError("enclaves are Linux processes: this machine cannot run any")
-    done = subprocess.run(
-        [sys.executable, *INTERPRETER_OPTIONS, "-c", _PROBE, package_folders()],
-        capture_output=True,
-        text=True,
-        timeout=_TIMEOUT,
-        env={},
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, *INTERPRETER_OPTIONS, "-c", _PROBE, package_folders()],
+            capture_output=True,
+            text=True,
+            timeout=patience,
+            env={},
+        )
+    except subprocess.TimeoutExpired as error:
+        raise MonitorError(
+            f"the layers of isolation could not be tried in {patience:g} seconds: "
+            "on a slow machine, let it have more (--max-start)"
+        ) from error
     if done.returncode:
         reason = done.stderr.strip().rpartition("\n")[2]
         raise MonitorError(f"the layers of isolation cannot be tried: {reason}")

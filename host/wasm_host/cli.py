@@ -22,8 +22,9 @@ from .check import check_isolation, report
 from .limits import ServerLimits
 from .logs import configure_logs, log_event
 from .metrics import Metrics
-from .monitor import EnclaveFiles, Identity, MonitorError, MonitorProcess
+from .monitor import Device, EnclaveFiles, Monitor, MonitorError
 from .server import Server
+from .simulated import SimulatedMonitor
 from .storage import SealedStore, StoreLimits
 
 DEFAULT_ADDRESS = "127.0.0.1:3333"
@@ -43,9 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     configure_logs(_PROGRAM, verbose=options.verbose, as_json=options.log_format == "json")
     files = EnclaveFiles(options.loader, options.runtime, options.eapp, options.configuration)
     try:
+        device = Device(options.device)
+        limits = ServerLimits(**{name: getattr(options, name) for name in _LIMITS})
         if options.check:
-            return _check()
-        return asyncio.run(_describe(files) if options.command == "measure" else _serve(files, options))
+            return _check(device, limits)
+        if options.command == "measure":
+            return asyncio.run(_describe(device, files, limits))
+        return asyncio.run(_serve(device, options, files, limits))
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except MonitorError as error:
@@ -67,6 +72,10 @@ def _parser() -> argparse.ArgumentParser:
         prog=_PROGRAM,
         description="Start an enclave for each client that connects, and relay its encrypted channel.",
     )
+    parser.add_argument(
+        "--device", choices=[device.value for device in Device], default=Device.SIMULATED.value,
+        help="where enclaves run: simulated (processes of this machine)",
+    )  # fmt: skip
     parser.add_argument("-l", "--loader", type=_file, metavar="FILE", help="the enclave's loader")
     parser.add_argument("-r", "--runtime", type=_file, metavar="FILE", help="the enclave's runtime")
     parser.add_argument(
@@ -116,6 +125,7 @@ _LIMITS = {
     "kept_days": "days after which a sealed program that nobody uses is removed",
     "drain": "how long sessions may go on after SIGTERM; a second signal ends them at once",
     "pool": "enclaves that are kept ready",
+    "start": "how long it may take at the start until enclaves are possible",
 }
 
 
@@ -160,51 +170,41 @@ def _address(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-async def _describe(files: EnclaveFiles) -> int:
-    monitor = MonitorProcess.start(files)
+def _start(device: Device, files: EnclaveFiles, limits: ServerLimits, descriptors: int = 0) -> Monitor:
+    """Start the monitor that was asked for; `descriptors` is what this process needs beside it."""
+    match device:
+        case Device.SIMULATED:
+            return SimulatedMonitor.start(files, descriptors, limits.start)
+
+
+async def _describe(device: Device, files: EnclaveFiles, limits: ServerLimits) -> int:
+    monitor = _start(device, files, limits)
     try:
         identity = await monitor.ready()
     finally:
         await monitor.close()
-    print(policy_text(identity), end="")
+    print(identity.policy, end="")
     return 0
 
 
-def policy_text(identity: Identity) -> str:
-    """A client's policy, in TOML, that accepts exactly this host's simulated enclaves."""
-    missing = "".join(f"# not available on this machine: {name} ({why})\n" for name, why in identity.missing)
-    isolation = ", ".join(f'"{name}"' for name in identity.isolation)
-    return f"""\
-# The device below is simulated: it protects nothing from the owner of the host's machine.
-{missing}[enclave]
-measurements = ["{identity.enclave}"]
-configurations = ["{identity.configuration}"]
-required_isolation = [{isolation}]
-
-[monitor]
-measurements = ["{identity.monitor}"]
-
-[devices]
-simulated = ["{identity.device}"]
-allow_simulated = true
-"""
-
-
-def _check() -> int:
-    layers = check_isolation()
+def _check(device: Device, limits: ServerLimits) -> int:
+    print(f"device: {device.value}")
+    layers = check_isolation(limits.start)
     for line in report(layers):
         print(line)
     return EXIT_FAILED if any(layers.values()) else 0
 
 
-async def _serve(files: EnclaveFiles, options: argparse.Namespace) -> int:
-    limits = ServerLimits(**{name: getattr(options, name) for name in _LIMITS})
+async def _serve(
+    device: Device, options: argparse.Namespace, files: EnclaveFiles, limits: ServerLimits
+) -> int:
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(_bind(*options.address))
         metrics_listener = stack.enter_context(_bind(*options.metrics)) if options.metrics else None
-        monitor = MonitorProcess.start(files, limits.descriptors)
+        monitor = _start(device, files, limits, limits.descriptors)
         try:
             identity = await monitor.ready()
+            log_event(logging.INFO, "device", f"device: {device.value}", device=device.value)
             for name, why in identity.missing:
                 shown = f"enclaves run without {name}: {why}"
                 log_event(logging.WARNING, "isolation_missing", shown, layer=name)
@@ -237,7 +237,7 @@ async def _showing(
     metrics: Metrics,
     limits: ServerLimits,
     server: Server,
-    monitor: MonitorProcess,
+    monitor: Monitor,
     store: SealedStore,
     listener: socket.socket,
 ) -> AsyncIterator[None]:
@@ -247,7 +247,7 @@ async def _showing(
     from .metrics_server import MetricsServer
 
     exposition = Exposition(metrics, limits, lambda: server.enclave_memory, lambda: store.used)
-    shown = MetricsServer(exposition.page, lambda: ailment(server, monitor))
+    shown = MetricsServer(exposition.page, lambda: ailment(server, monitor), device=monitor.device.value)
     await shown.listen(listener)
     host, port = listener.getsockname()[:2]
     print(f"{_PROGRAM}: metrics at http://{host}:{port}/metrics", flush=True)
@@ -257,11 +257,11 @@ async def _showing(
         shown.close()
 
 
-def ailment(server: Server, monitor: MonitorProcess) -> str:
+def ailment(server: Server, monitor: Monitor) -> str:
     """Why a client that connects now would not be served; empty where it would be."""
     if not server.accepting:
         return "stopping"
-    return "the security monitor does not answer" if monitor.hangs else ""
+    return monitor.ailment
 
 
 def sealed_folder() -> Path:
@@ -306,7 +306,7 @@ def _heed_signals(server: Server) -> asyncio.Event:
     return stop
 
 
-async def _serve_until(stop: asyncio.Event, monitor: MonitorProcess, server: Server) -> None:
+async def _serve_until(stop: asyncio.Event, monitor: Monitor, server: Server) -> None:
     monitor.failed.add_done_callback(lambda _: stop.set())
     await stop.wait()
     await server.drain()

@@ -25,9 +25,9 @@ from schannel.release import installed_version
 
 from .limits import ServerLimits
 from .metrics import Metrics
-from .monitor import Stop
+from .monitor import KILLED, Stop
 from .relay import pump_unavailable_because
-from .server import KILLED, NOT_SERVED
+from .server import NOT_SERVED
 
 _PREFIX = "wasm_host_"
 _OPENMETRICS = "application/openmetrics-text"
@@ -51,6 +51,7 @@ _LIMITS: dict[str, tuple[str, int]] = {
     "drain": ("drain_seconds", 1),
     "grace": ("grace_seconds", 1),
     "pool": ("pool", 1),
+    "start": ("start_seconds", 1),
 }
 """What each limit is called here, and how many of the base unit its own is."""
 

@@ -9,6 +9,9 @@ from .memory import machine_memory
 MAX_ENCLAVES = 16
 """Enclaves at a time: Keystone's ENCL_MAX."""
 
+START_LIMIT = 120.0
+"""Seconds in which enclaves are possible, also on a slow machine, unless something is wrong."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
@@ -23,7 +26,7 @@ class ServerLimits:
     `kept_per_client` of one client, and what nobody uses for `kept_days` is removed. `buffer` is what is kept
     of one direction of one connection, in bytes, while the other end is slower. `drain` is what sessions have
     to finish when the host stops, `grace` what an enclave has that is asked to end. `pool` enclaves are kept
-    ready beside those that serve.
+    ready beside those that serve. `start` is how long the monitor may take until enclaves can be started.
     """
 
     enclaves: int = MAX_ENCLAVES
@@ -43,6 +46,7 @@ class ServerLimits:
     drain: float = 10.0
     grace: float = 2.0
     pool: int = 2
+    start: float = START_LIMIT
 
     @property
     def descriptors(self) -> int:

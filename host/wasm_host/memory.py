@@ -53,9 +53,10 @@ def process_memory(pid: int) -> int:
 
 @dataclass(eq=False, slots=True)
 class _Watched:
-    """An enclave's process, how to end it, and what it had when it was asked to end."""
+    """Where an enclave is, its bytes, how to end it, and what it had when it was asked to end."""
 
-    pid: int
+    place: str
+    memory: Callable[[], int]
     kill: Callable[[], None]
     chosen: asyncio.Event = field(default_factory=asyncio.Event)
     had: float = math.inf
@@ -68,25 +69,23 @@ class MemoryWatch:
     Args:
         limit: mebibytes of all of them together.
         data_limit: bytes that each may have by its configuration; None where that is not known.
-        measure: bytes of the process of that number.
     """
 
-    def __init__(
-        self, limit: int, data_limit: int | None = None, measure: Callable[[int], int] = process_memory
-    ) -> None:
+    def __init__(self, limit: int, data_limit: int | None = None) -> None:
         self._limit = limit
         self._each = math.inf if data_limit is None else data_limit + _BESIDE_DATA
-        self._measure = measure
         self._watched: set[_Watched] = set()
         self._looking: asyncio.Task[None] | None = None
 
     @contextmanager
-    def watching(self, pid: int, kill: Callable[[], None]) -> Iterator[asyncio.Event]:
-        """Count an enclave's process meanwhile; the event is set when its session has to end.
+    def watching(
+        self, place: str, memory: Callable[[], int], kill: Callable[[], None]
+    ) -> Iterator[asyncio.Event]:
+        """Count meanwhile what an enclave has; the event is set when its session has to end.
 
         `kill` is called, once, when it has to end at once.
         """
-        watched = _Watched(pid, kill)
+        watched = _Watched(place, memory, kill)
         self._watched.add(watched)
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look())
@@ -100,12 +99,12 @@ class MemoryWatch:
     @property
     def used(self) -> int:
         """Bytes that the enclaves have now that serve clients."""
-        return sum(self._measure(watched.pid) for watched in self._watched)
+        return sum(watched.memory() for watched in self._watched)
 
     async def _look(self) -> None:
         while True:
             await asyncio.sleep(_INTERVAL)
-            used = {watched: self._measure(watched.pid) for watched in self._watched}
+            used = {watched: watched.memory() for watched in self._watched}
             for watched, size in used.items():
                 self._judge(watched, size)
             # One at a time: what it had is free only when it has ended.
@@ -122,9 +121,7 @@ class MemoryWatch:
     def _kill(self, watched: _Watched, why: str) -> None:
         if not watched.killed:
             watched.killed = True
-            log_event(
-                logging.WARNING, "memory_killed", f"process {watched.pid} {why}: killed", process=watched.pid
-            )
+            log_event(logging.WARNING, "memory_killed", f"{watched.place} {why}: killed", place=watched.place)
             watched.kill()
 
     def _choose(self, used: dict[_Watched, int]) -> None:
@@ -132,8 +129,8 @@ class MemoryWatch:
         if total <= self._limit * _MEBIBYTE:
             return
         largest = max(used, key=lambda watched: used[watched])
-        shown = f"enclaves have {total // _MEBIBYTE} MiB, more than {self._limit}: process {largest.pid}, "
+        shown = f"enclaves have {total // _MEBIBYTE} MiB, more than {self._limit}: {largest.place}, "
         shown += f"with the most of it ({used[largest] // _MEBIBYTE} MiB), has to end"
-        log_event(logging.WARNING, "memory_exhausted", shown, process=largest.pid)
+        log_event(logging.WARNING, "memory_exhausted", shown, place=largest.place)
         largest.had = used[largest]
         largest.chosen.set()

@@ -23,11 +23,15 @@ class _Request(NamedTuple):
 
 
 class MetricsServer:
-    """``GET /metrics``, and ``GET /healthz``: 503 with what `ailment` says, 200 where that is nothing."""
+    """``GET /metrics``, and ``GET /healthz``: 503 with what `ailment` says, 200 where that is nothing.
 
-    def __init__(self, page: Page, ailment: Callable[[], str]) -> None:
+    Both say on which device enclaves run.
+    """
+
+    def __init__(self, page: Page, ailment: Callable[[], str], device: str) -> None:
         self._page = page
         self._ailment = ailment
+        self._device = device
         self._requests = 0
         self._listener: asyncio.Server | None = None
 
@@ -59,9 +63,9 @@ class MetricsServer:
                 kind, content = self._page(request.accepted)
                 return _response("200 OK", content, kind)
             case [b"GET", b"/healthz", _]:
-                if ailment := self._ailment():
-                    return _response("503 Service Unavailable", f"{ailment}\n".encode())
-                return _response("200 OK", b"ok\n")
+                ailment = self._ailment()
+                text = f"{ailment or 'ok'}\ndevice: {self._device}\n".encode()
+                return _response("503 Service Unavailable" if ailment else "200 OK", text)
             case [b"GET", _, _]:
                 return _response("404 Not Found", b"the paths are /metrics and /healthz\n")
             case [_, _, version] if version.startswith(b"HTTP/"):

@@ -14,7 +14,7 @@ from schannel.endings import Ending
 
 from .logs import log_event
 from .metrics import Metrics
-from .monitor import Enclave, MonitorError, MonitorProcess
+from .monitor import Enclave, End, Monitor, MonitorError
 
 _RETRY = 1.0
 """Seconds before another try when an enclave could not be started, or ended while it waited."""
@@ -23,7 +23,7 @@ _RETRY = 1.0
 class EnclavePool:
     """Keeps up to `size` enclaves ready; 0 means that each is started when it is wanted."""
 
-    def __init__(self, monitor: MonitorProcess, size: int, metrics: Metrics) -> None:
+    def __init__(self, monitor: Monitor, size: int, metrics: Metrics) -> None:
         self._monitor = monitor
         self._size = size
         self._metrics = metrics
@@ -76,7 +76,7 @@ class EnclavePool:
             self._count()
             enclave.ended.add_done_callback(partial(self._lose, enclave))
 
-    def _lose(self, enclave: Enclave, _ended: asyncio.Future[int]) -> None:
+    def _lose(self, enclave: Enclave, _ended: asyncio.Future[End]) -> None:
         if enclave not in self._ready:
             return
         self._ready.remove(enclave)

@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import signal
 import socket
 import time
 from collections.abc import Coroutine
 from functools import partial
 from typing import Any, NoReturn, TypeVar
 
-from schannel.endings import Ending
 from schannel.framing import LENGTH_SIZE, MAGIC, PROLOGUE_SIZE, Refusal, encode_refusal
 
 from .admission import Admission, TurnedAway
@@ -21,7 +18,7 @@ from .limits import ServerLimits
 from .logs import LimitedLog, log_event
 from .memory import MemoryWatch
 from .metrics import Metrics
-from .monitor import Enclave, MonitorError, MonitorProcess, Stop
+from .monitor import FAILED, KILLED, Enclave, End, Monitor, MonitorError, Stop
 from .pool import EnclavePool
 from .relay import Relay, Streams, Traffic
 from .storage import SealedStore, serve_storage
@@ -37,9 +34,6 @@ _MAX_FIRST_MESSAGE = 1024
 
 _MAX_EARLY = 4096
 """Bytes that are read of a client while it waits for an enclave."""
-
-KILLED, FAILED = "killed", Ending.FAILED.name.lower()
-"""How sessions end that should not: an enclave that does not end is killed by the host."""
 
 _T = TypeVar("_T")
 
@@ -68,7 +62,7 @@ class Server:
 
     def __init__(
         self,
-        monitor: MonitorProcess,
+        monitor: Monitor,
         store: SealedStore,
         limits: ServerLimits | None = None,
         metrics: Metrics | None = None,
@@ -180,12 +174,12 @@ class Server:
                 log_event(
                     logging.INFO,
                     "session_started",
-                    f"{peer}: enclave {enclave.number} started, process {enclave.pid.result()}",
+                    f"{peer}: enclave {enclave.number} started, {enclave.place}",
                     peer=peer,
                     enclave=enclave.number,
                 )
                 kill = partial(self._monitor.kill_enclave, enclave)
-                with self._memory.watching(enclave.pid.result(), kill) as too_large:
+                with self._memory.watching(enclave.place, enclave.memory, kill) as too_large:
                     await self._connect(peer, client, enclave, first, too_large)
 
     async def _take(self, address: str, stack: contextlib.AsyncExitStack) -> Enclave:
@@ -248,19 +242,19 @@ class Server:
         """Wait for an enclave whose channel is closed; end it when it goes on without its client."""
         ended = asyncio.shield(enclave.ended)
         try:
-            how, shown = ending_of(await asyncio.wait_for(ended, self._grace))
+            end = await asyncio.wait_for(ended, self._grace)
         except TimeoutError:
             self._monitor.kill_enclave(enclave)
             await enclave.ended
-            how, shown = KILLED, "the enclave did not end when asked, and was killed"
-        self._metrics.enclaves_ended[how] += 1
+            end = End(KILLED, "the enclave did not end when asked, and was killed")
+        self._metrics.enclaves_ended[end.how] += 1
         log_event(
-            logging.WARNING if how in (KILLED, FAILED) else logging.INFO,
+            logging.WARNING if end.how in (KILLED, FAILED) else logging.INFO,
             "session_ended",
-            f"{peer}: enclave {enclave.number} has ended: {shown}",
+            f"{peer}: enclave {enclave.number} has ended: {end.shown}",
             peer=peer,
             enclave=enclave.number,
-            how=how,
+            how=end.how,
             **traffic.relayed,
         )
 
@@ -337,19 +331,3 @@ async def first_message(reader: asyncio.StreamReader, seconds: float) -> bytes:
         raise NotOurs(_LEFT, "broke off before its first message was complete") from error
     except TimeoutError as error:
         raise TurnedAway(Refusal.SLOW) from error
-
-
-def ending_of(status: int) -> tuple[str, str]:
-    """How a session ended, for metrics and for people, from the wait status of its enclave's process."""
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        name = f"signal {number}"
-        with contextlib.suppress(ValueError):
-            name = signal.Signals(number).name
-        return FAILED, f"the enclave was ended by {name}"
-    code = os.waitstatus_to_exitcode(status)
-    try:
-        ending = Ending(code)
-    except ValueError:
-        return FAILED, f"the enclave failed with status {code}"
-    return ending.name.lower(), ending.shown

@@ -7,12 +7,11 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import cast
 
 from schannel.framing import MAGIC, encode_record
 from wasm_host.limits import ServerLimits
 from wasm_host.metrics import Metrics
-from wasm_host.monitor import Enclave, MonitorProcess, Stop
+from wasm_host.monitor import Device, Enclave, Identity, Stop, end_with
 from wasm_host.server import Server
 from wasm_host.storage import SealedStore, StoreLimits
 
@@ -31,6 +30,10 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 class FakeMonitor:
     """Gives enclaves that are tasks of this process; counts what the server asks for."""
 
+    device = Device.SIMULATED
+    failed: asyncio.Future[None]
+    ailment = ""
+
     def __init__(self, behaviour: Behaviour = echo) -> None:
         self._behaviour = behaviour
         self.tasks: dict[int, asyncio.Task[None]] = {}
@@ -40,6 +43,9 @@ class FakeMonitor:
         self.broken: Exception | None = None
         self.hanging = asyncio.Event()
 
+    async def ready(self) -> Identity:
+        return Identity("")
+
     async def start_enclave(self) -> Enclave:
         if self.broken:
             raise self.broken
@@ -47,9 +53,7 @@ class FakeMonitor:
             await asyncio.sleep(0.01)
         ours, theirs = socket.socketpair()
         number = len(self.tasks) + 1
-        pid: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        pid.set_result(1000 + number)
-        enclave = Enclave(number, ours, socket.socketpair()[0], pid)
+        enclave = Enclave(number, f"process {1000 + number}", ours, socket.socketpair()[0], lambda: 0)
         self.tasks[number] = asyncio.create_task(self._run(enclave, theirs))
         return enclave
 
@@ -60,7 +64,7 @@ class FakeMonitor:
         finally:
             writer.close()
             if not enclave.ended.done():
-                enclave.ended.set_result(0)
+                enclave.ended.set_result(end_with(0))
 
     def stop_enclave(self, enclave: Enclave, why: Stop) -> None:
         self.stopped.append(enclave.number)
@@ -70,6 +74,10 @@ class FakeMonitor:
     def kill_enclave(self, enclave: Enclave) -> None:
         self.killed.append(enclave.number)
         self.tasks[enclave.number].cancel()
+
+    async def close(self) -> None:
+        for task in self.tasks.values():
+            task.cancel()
 
 
 @asynccontextmanager
@@ -85,7 +93,7 @@ async def running_server(
     listener = socket.create_server(("127.0.0.1", 0))
     metrics = Metrics()
     server = Server(
-        cast(MonitorProcess, monitor),
+        monitor,
         SealedStore(Path("/nonexistent"), StoreLimits()),
         limits or ServerLimits(pool=0),
         metrics,

@@ -19,13 +19,15 @@ from typing import cast
 
 import pytest
 
+from schannel.control import Missing, Prepared, Ready
 from schannel.evidence import Isolation
 from schannel.policy import Policy
 from tests.processes import CALCULATOR, alive, descendants, environment, host, signal_process, wait_until
 from wasm_client import CannotConnect, RequestFailed, connect
 from wasm_host import cli
-from wasm_host.monitor import EnclaveFiles, Identity, MonitorError, MonitorProcess
+from wasm_host.monitor import EnclaveFiles, MonitorError
 from wasm_host.server import Server
+from wasm_host.simulated import SimulatedMonitor, policy_text
 
 pytestmark = pytest.mark.slow
 
@@ -72,16 +74,9 @@ def test_missing_file(option: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_policy_text_is_a_policy() -> None:
-    identity = Identity(
-        "01" * 64,
-        "02" * 64,
-        "03" * 32,
-        "04" * 32,
-        1 << 30,
-        ("seccomp", "rlimits"),
-        (("landlock", "not offered"),),
-    )
-    text = cli.policy_text(identity)
+    missing = (Missing("landlock", "not offered"),)
+    prepared = Prepared(b"\4" * 32, 1 << 30, ("seccomp", "rlimits"), missing)
+    text = policy_text(Ready(b"\1" * 64, b"\2" * 64, b"\3" * 32, prepared))
     policy = Policy.from_toml(text)
     assert policy.enclave_measurements == {b"\1" * 64}
     assert policy.monitor_measurements == {b"\2" * 64}
@@ -115,7 +110,7 @@ def test_state_folder_that_is_a_file(tmp_path: Path, place: str) -> None:
 )
 def test_too_few_files_may_be_open(tmp_path: Path, hard: int, options: list[str]) -> None:
     """It is told at the start, not by failures under load."""
-    done = wasm_host(tmp_path, *options, files=(hard, hard))
+    done = wasm_host(tmp_path, "-a", "127.0.0.1:0", *options, files=(hard, hard))
     assert done.returncode == cli.EXIT_FAILED
     assert re.fullmatch(rf"wasm-host: \d+ files .* no more than {hard} may be .*\n", done.stderr)
 
@@ -160,9 +155,10 @@ def test_bad_limit(option: str, capsys: pytest.CaptureFixture[str]) -> None:
 def test_check(tmp_path: Path) -> None:
     done = wasm_host(tmp_path, "--check")
     assert not done.stderr
+    assert done.stdout.startswith("device: simulated\n")
     missing = [line for line in done.stdout.splitlines() if "MISSING" in line]
     assert done.returncode == (1 if missing else 0)
-    shown = {line.split()[0] for line in done.stdout.splitlines()[1:-1]}
+    shown = {line.split()[0] for line in done.stdout.splitlines()[2:-1]}
     assert shown == {layer.name.lower() for layer in Isolation if layer.name} - {"memory_locked"}
     assert not list(tmp_path.iterdir()), "a check leaves nothing behind"
 
@@ -183,7 +179,7 @@ def test_metrics_logs_and_draining(tmp_path: Path) -> None:
         with connect(started.address, started.policy) as session:
             session.deploy(CALCULATOR.read_bytes())
             signal_process(started.process.pid, signal.SIGTERM)
-            wait_until(lambda: _get(address, "/healthz") == "stopping\n", 20, "the end of accepting")
+            wait_until(lambda: _get(address, "/healthz").startswith("stopping\n"), 20, "the end of accepting")
             assert session.call("add", 1, 1) == 2
             with pytest.raises(CannotConnect):
                 connect(started.address, started.policy)
@@ -226,12 +222,12 @@ def test_monitor_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("TINYWASM_STATE_DIR", str(tmp_path))
 
     async def main() -> None:
-        monitor = MonitorProcess.start(EnclaveFiles())
+        monitor = SimulatedMonitor.start(EnclaveFiles())
         try:
             await monitor.ready()
             signal_process(monitor.pid, signal.SIGSTOP)
             with monkeypatch.context() as patched:
-                patched.setattr("wasm_host.monitor._ENCLAVE_TIMEOUT", 0.1)
+                patched.setattr("wasm_host.simulated._ENCLAVE_TIMEOUT", 0.1)
                 with pytest.raises(MonitorError, match="hangs"):
                     await asyncio.wait_for(monitor.start_enclave(), 20)
             signal_process(monitor.pid, signal.SIGCONT)
@@ -241,12 +237,37 @@ def test_monitor_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             while len(descendants(monitor.pid)) > 2:
                 await asyncio.sleep(0.02)
             monitor.kill_enclave(enclave)
-            assert await asyncio.wait_for(enclave.ended, 20) == signal.SIGKILL
+            assert (await asyncio.wait_for(enclave.ended, 20)).shown.endswith("SIGKILL")
             enclave.hang_up()
         finally:
             await monitor.close()
 
     asyncio.run(asyncio.wait_for(main(), 60))
+
+
+def test_start_that_takes_too_long(tmp_path: Path) -> None:
+    """It can be given more time, and that is said; nothing is left behind."""
+    for options, words in ((["measure"], "did not start in"), (["--check"], "could not be tried in")):
+        done = wasm_host(tmp_path, *options, "--max-start", "0.01")
+        assert done.returncode == cli.EXIT_FAILED
+        assert f"{words} 0.01 seconds: on a slow machine, let it have more (--max-start)" in done.stderr
+        assert done.stderr.count("\n") == 1
+
+
+def test_monitor_that_says_what_is_no_message(tmp_path: Path) -> None:
+    async def main(said: bytes) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process, theirs:
+            monitor = SimulatedMonitor(process, ours, 20.0)
+            theirs.send(said)
+            with pytest.raises(MonitorError, match=r"what the security monitor says is (not|malformed)"):
+                await monitor.ready()
+            process.communicate()
+            await monitor.close()
+
+    for said in (b"\xff", b"\5junk", b"{}"):
+        asyncio.run(asyncio.wait_for(main(said), 60))
 
 
 @pytest.mark.parametrize("behind", [False, True], ids=["monitor", "zygote"])
@@ -255,11 +276,11 @@ def test_monitor_that_hangs_is_no_healthy_host(
 ) -> None:
     """Also while nobody wants an enclave; and it may go on later."""
     monkeypatch.setenv("TINYWASM_STATE_DIR", str(tmp_path))
-    monkeypatch.setattr("wasm_host.monitor._BEAT", 0.1)
+    monkeypatch.setattr("wasm_host.simulated._BEAT", 0.1)
     accepting = cast(Server, SimpleNamespace(accepting=True))
 
     async def main() -> None:
-        monitor = MonitorProcess.start(EnclaveFiles())
+        monitor = SimulatedMonitor.start(EnclaveFiles())
         try:
             await monitor.ready()
             stopped = min(descendants(monitor.pid)) if behind else monitor.pid
@@ -281,11 +302,11 @@ def test_monitor_that_hangs_when_an_enclave_is_to_end(
 ) -> None:
     """It has failed, as one has that ended: the host stops, and waits for none of its enclaves."""
     monkeypatch.setenv("TINYWASM_STATE_DIR", str(tmp_path))
-    monkeypatch.setattr("wasm_host.monitor._KILL_TIMEOUT", 0.1, raising=False)
-    monkeypatch.setattr("wasm_host.monitor._STOP_TIMEOUT", 0.1)
+    monkeypatch.setattr("wasm_host.simulated._KILL_TIMEOUT", 0.1, raising=False)
+    monkeypatch.setattr("wasm_host.simulated._STOP_TIMEOUT", 0.1)
 
     async def main() -> None:
-        monitor = MonitorProcess.start(EnclaveFiles())
+        monitor = SimulatedMonitor.start(EnclaveFiles())
         try:
             await monitor.ready()
             enclaves = [await monitor.start_enclave() for _ in range(2)]
@@ -310,13 +331,13 @@ def test_monitor_process_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("TINYWASM_STATE_DIR", str(tmp_path))
 
     async def main() -> None:
-        monitor = MonitorProcess.start(EnclaveFiles())
+        monitor = SimulatedMonitor.start(EnclaveFiles())
         try:
             identity = await monitor.ready()
-            assert len(bytes.fromhex(identity.device)) == 32
+            assert Policy.from_toml(identity.policy).simulated_devices
             enclave = await monitor.start_enclave()
             monitor.kill_enclave(enclave)
-            assert await asyncio.wait_for(enclave.ended, 20) == signal.SIGKILL
+            assert (await asyncio.wait_for(enclave.ended, 20)).shown.endswith("SIGKILL")
             enclave.channel.close()
             signal_process(monitor.pid, signal.SIGKILL)
             with pytest.raises(MonitorError, match="has ended"):

@@ -11,9 +11,9 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import cast
 
 import pytest
 
@@ -25,7 +25,7 @@ from wasm_host.limits import ServerLimits
 from wasm_host.logs import LimitedLog
 from wasm_host.memory import MemoryWatch, process_memory
 from wasm_host.metrics import Metrics
-from wasm_host.monitor import MonitorError, MonitorProcess, Stop
+from wasm_host.monitor import MonitorError, Stop
 from wasm_host.server import Server
 from wasm_host.storage import SealedStore, StoreLimits
 
@@ -345,6 +345,12 @@ def test_session_that_lasts_too_long_is_closed() -> None:
     run(main())
 
 
+def watching(
+    watch: MemoryWatch, used: dict[int, int], number: int, kill: Callable[[], None]
+) -> AbstractContextManager[asyncio.Event]:
+    return watch.watching(f"process {number}", lambda: used[number], kill)
+
+
 def fail() -> None:
     raise AssertionError("this enclave is not to be killed")
 
@@ -353,8 +359,11 @@ def test_enclave_that_goes_on_growing_is_killed_at_once(caplog: pytest.LogCaptur
     async def main() -> None:
         used = {1: 90 << 20, 2: 20 << 20}
         killed = asyncio.Event()
-        watch = MemoryWatch(100, measure=lambda pid: used[pid])
-        with watch.watching(1, killed.set) as chosen, watch.watching(2, fail):
+        watch = MemoryWatch(100)
+        with (
+            watching(watch, used, 1, killed.set) as chosen,
+            watching(watch, used, 2, fail),
+        ):
             await asyncio.wait_for(chosen.wait(), 20)
             used[1] += 24 << 20
             await asyncio.sleep(0.6)
@@ -371,8 +380,11 @@ def test_enclave_beyond_its_own_limit_is_killed_at_once(caplog: pytest.LogCaptur
     async def main() -> None:
         killed = asyncio.Event()
         used = {1: 1200 << 20, 2: 1100 << 20}
-        watch = MemoryWatch(1 << 20, 1 << 30, lambda pid: used[pid])
-        with watch.watching(1, killed.set) as chosen, watch.watching(2, fail):
+        watch = MemoryWatch(1 << 20, 1 << 30)
+        with (
+            watching(watch, used, 1, killed.set) as chosen,
+            watching(watch, used, 2, fail),
+        ):
             await asyncio.wait_for(killed.wait(), 20)
             assert not chosen.is_set(), "it is not asked"
             await asyncio.sleep(0.6)
@@ -400,7 +412,7 @@ def test_killed_enclave_ends_its_session() -> None:
         listener = socket.create_server(("127.0.0.1", 0))
         store = SealedStore(Path("/nonexistent"), StoreLimits())
         limits = ServerLimits(pool=0, grace=30.0)
-        server = Server(cast(MonitorProcess, monitor), store, limits, data_limit=-(1 << 40))
+        server = Server(monitor, store, limits, data_limit=-(1 << 40))
         await server.listen(listener)
         async with client(listener.getsockname()) as (reader, _):
             assert await hear(reader) == b"", "without a word, and long before the time to end in"
@@ -413,9 +425,12 @@ def test_killed_enclave_ends_its_session() -> None:
 def test_session_with_most_of_the_memory_makes_room(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         used = {1: 50 << 20, 2: 70 << 20, 3: 20 << 20}
-        watch = MemoryWatch(100, measure=lambda pid: used[pid])
-        with watch.watching(1, fail) as first, watch.watching(3, fail) as third:
-            with watch.watching(2, fail) as second:
+        watch = MemoryWatch(100)
+        with (
+            watching(watch, used, 1, fail) as first,
+            watching(watch, used, 3, fail) as third,
+        ):
+            with watching(watch, used, 2, fail) as second:
                 await asyncio.wait_for(second.wait(), 20)
                 used[2] = 60 << 20
                 await asyncio.sleep(0.6)

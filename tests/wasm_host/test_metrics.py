@@ -46,7 +46,7 @@ def exposition(limits: ServerLimits | None = None) -> Exposition:
 
 def ask(*requests: bytes, healthy: bool = True) -> list[bytes]:
     async def main() -> list[bytes]:
-        server = MetricsServer(exposition().page, lambda: "" if healthy else "stopping")
+        server = MetricsServer(exposition().page, lambda: "" if healthy else "stopping", "simulated")
         listener = socket.create_server(("127.0.0.1", 0))
         await server.listen(listener)
         address = listener.getsockname()
@@ -172,6 +172,9 @@ def test_host_that_shows_no_metrics_does_not_load_the_library(tmp_path: Path) ->
 def test_health(healthy: bool, status: bytes) -> None:
     (answer,) = ask(b"GET /healthz HTTP/1.0\r\n\r\n", healthy=healthy)
     assert answer.startswith(b"HTTP/1.1 " + status)
+    assert answer.endswith(
+        b"\r\n\r\nok\ndevice: simulated\n" if healthy else b"stopping\ndevice: simulated\n"
+    )
 
 
 def test_other_requests(monkeypatch: pytest.MonkeyPatch) -> None:

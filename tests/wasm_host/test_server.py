@@ -21,8 +21,8 @@ from tests.processes import ROOT, environment
 from tests.wasm_host.fakes import HELLO, FakeMonitor, exchange, run, serving
 from wasm_host import relay
 from wasm_host.limits import ServerLimits
-from wasm_host.monitor import MonitorError
-from wasm_host.server import ending_of
+from wasm_host.monitor import End, MonitorError
+from wasm_host.simulated import end_of
 
 BUSY, STOPPING = encode_refusal(Refusal.BUSY), encode_refusal(Refusal.STOPPING)
 
@@ -163,8 +163,8 @@ def test_monitor_that_is_gone_costs_a_connection() -> None:
 
 
 def test_only_failures_of_enclaves_count_as_failures() -> None:
-    ends = {ending: ending_of(ending << 8) for ending in Ending}
-    assert {ending: how for ending, (how, _) in ends.items()} == {
+    ends = {ending: end_of(ending << 8) for ending in Ending}
+    assert {ending: end.how for ending, end in ends.items()} == {
         Ending.DONE: "done",
         Ending.FAILED: "failed",
         Ending.LEFT: "left",
@@ -172,9 +172,9 @@ def test_only_failures_of_enclaves_count_as_failures() -> None:
         Ending.SILENT: "silent",
         Ending.BROKEN: "broken",
     }
-    assert all(shown == ending.shown for ending, (_, shown) in ends.items())
-    assert ending_of(99 << 8) == ("failed", "the enclave failed with status 99")
-    assert ending_of(signal.SIGKILL) == ("failed", "the enclave was ended by SIGKILL")
+    assert all(end.shown == ending.shown for ending, end in ends.items())
+    assert end_of(99 << 8) == End("failed", "the enclave failed with status 99")
+    assert end_of(signal.SIGKILL) == End("failed", "the enclave was ended by SIGKILL")
 
 
 def test_host_loads_neither_runtime_nor_cryptography(tmp_path: object) -> None:

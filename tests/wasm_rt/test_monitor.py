@@ -24,7 +24,7 @@ from schannel.measurement import PYTHON_ENTRY, canonical_archive, installed_imag
 from schannel.monitor_keys import Monitor
 from schannel.simulation import read_public_key, simulation_policy, state_directory
 from tests.processes import environment, put_something_else, run_monitor
-from wasm_host.monitor import START
+from wasm_host.simulated import START
 from wasm_rt import monitor, monitor_server
 from wasm_rt.device import load_device_key
 from wasm_rt.monitor_link import (

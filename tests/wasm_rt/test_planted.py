@@ -26,7 +26,7 @@ from schannel.measurement import installed_image
 from schannel.packages import installed_packages, package_folder
 from tests.processes import Host, descendants, host, run_monitor
 from wasm_client.session import connect
-from wasm_host.monitor import BOOT, INTERPRETER_OPTIONS, LOADER, START
+from wasm_host.simulated import BOOT, INTERPRETER_OPTIONS, LOADER, START
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="enclaves are Linux processes")
 
