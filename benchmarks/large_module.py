@@ -16,9 +16,9 @@ from random import Random
 from typing import Any
 
 from tinywasm.binary import encode
-from tinywasm.code import MemArg, write_instruction
+from tinywasm.codec import MemArg, write_instruction
 from tinywasm.instructions import BY_NAME
-from tinywasm.module import (
+from tinywasm.syntax import (
     DataSegment,
     DecodedModule,
     ElementSegment,

@@ -24,11 +24,11 @@ from unittest.mock import patch
 from fuzz import shape_runs
 from fuzz.generator_shapes import Shapes, generate
 from tinywasm.engine.native import _loop
-from tinywasm.engine.native.frame import NativeCode
+from tinywasm.engine.native.frame import RegisterCode
 from tinywasm.engine.native.opcodes import OPCODES
 from tinywasm.engine.native.select import lower
 from tinywasm.errors import InternalError
-from tinywasm.instance import Module
+from tinywasm.module import Module
 
 # Changed versions of each function, and how long a call may take: changed loops need not end.
 VERSIONS = 12
@@ -75,12 +75,12 @@ def _change_word(rng: Random, words: list[list[int]]) -> None:
         word[field] = _number(rng, word[field], 64 if field == 4 else 16)
 
 
-def _change_sizes(rng: Random, code: NativeCode) -> None:
+def _change_sizes(rng: Random, code: RegisterCode) -> None:
     name = rng.choice(("frame_slots", "near_slots", "param_slots", "zeros", "result_slots"))
     setattr(code, name, _number(rng, getattr(code, name), 31))
 
 
-def _change_handlers(rng: Random, code: NativeCode) -> None:
+def _change_handlers(rng: Random, code: RegisterCode) -> None:
     handler = rng.choice(code.handlers)
     if not handler[2] or rng.random() < 0.3:
         handler[rng.randrange(2)] = _number(rng, handler[0], 31)
@@ -90,7 +90,7 @@ def _change_handlers(rng: Random, code: NativeCode) -> None:
     clause[field] = _number(rng, clause[field], 31)
 
 
-def _change_windows(rng: Random, code: NativeCode) -> None:
+def _change_windows(rng: Random, code: RegisterCode) -> None:
     index = rng.randrange(len(code.windows))
     start, base = code.windows[index]
     code.windows[index] = (
@@ -98,7 +98,7 @@ def _change_windows(rng: Random, code: NativeCode) -> None:
     )
 
 
-def changed(rng: Random, code: NativeCode) -> NativeCode:
+def changed(rng: Random, code: RegisterCode) -> RegisterCode:
     """The same code with one to three changes."""
     words = [list(word) for word in struct.iter_unpack("<HHHHQ", code.words)]
     made = replace(code, handlers=copy.deepcopy(code.handlers), windows=list(code.windows))
@@ -123,7 +123,7 @@ class Changes:
         self.name = name
         self.counts = counts
 
-    def __call__(self, code: NativeCode, scope: Any, definition: Any, name: str, *more: Any) -> Any:
+    def __call__(self, code: RegisterCode, scope: Any, definition: Any, name: str, *more: Any) -> Any:
         if name == self.name:
             try:
                 made = install(changed(self.rng, code), scope, definition, name)

@@ -13,13 +13,14 @@ from tinywasm import matching
 from tinywasm.config import Config, Engine
 from tinywasm.engine import backend
 from tinywasm.errors import Trap, TrapCode, WasmException
-from tinywasm.instance import Module, instantiate, invoke
-from tinywasm.module import FuncImport
+from tinywasm.instantiation import instantiate, invoke
+from tinywasm.module import Module
 from tinywasm.numerics.floats import f32_from_bits, f64_from_bits, f64_to_bits
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.heap import I31, reference_kind
-from tinywasm.runtime.instance import ModuleInstance
+from tinywasm.runtime.module_instance import ModuleInstance
 from tinywasm.runtime.store import Store
+from tinywasm.syntax import FuncImport
 from tinywasm.types import (
     F32,
     F64,

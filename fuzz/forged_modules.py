@@ -24,7 +24,7 @@ from fuzz.generator_shapes import Shapes, generate
 from tinywasm.config import Engine
 from tinywasm.engine.native import kept
 from tinywasm.errors import WasmError
-from tinywasm.instance import Module
+from tinywasm.module import Module
 from tinywasm.validation import Context
 
 # Of so many files, all are of one module.

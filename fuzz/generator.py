@@ -17,7 +17,7 @@ import fuzz.generator_refs
 from fuzz.generator_code import Body
 from fuzz.generator_env import ABSTRACT, NUMBERS, Env, HostPlan, defaultable
 from tinywasm import binary
-from tinywasm.module import (
+from tinywasm.syntax import (
     DataSegment,
     DecodedModule,
     ElementSegment,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fuzz.generator_env import NUMBERS, Env, unpacked
-from tinywasm.code import MemArg, write_instruction
+from tinywasm.codec import MemArg, write_instruction
 from tinywasm.instructions import AT, BY_NAME, TABLE, Instruction
 from tinywasm.types import F32, F64, I32, I64, V128, AbstractHeap, FuncType, NumType, RefType, ValType
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fuzz.generator_code import CLOSED, Body, producer, statement
-from tinywasm.code import Catch
+from tinywasm.codec import Catch
 from tinywasm.types import (
     EXNREF,
     I32,

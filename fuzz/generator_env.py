@@ -9,7 +9,7 @@ from random import Random
 from typing import TypeVar
 
 from tinywasm import matching
-from tinywasm.module import DataSegment, ElementSegment
+from tinywasm.syntax import DataSegment, ElementSegment
 from tinywasm.types import (
     ANYREF,
     ARRAYREF,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fuzz.generator_code import Body, producer, statement
 from fuzz.generator_env import defaultable, unpacked
-from tinywasm.code import Cast, Catch
+from tinywasm.codec import Cast, Catch
 from tinywasm.instructions import BY_NAME
 from tinywasm.types import (
     I32,

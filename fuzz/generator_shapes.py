@@ -25,7 +25,7 @@ from fuzz.shape_types import (
     op,
     unsigned,
 )
-from tinywasm.module import (
+from tinywasm.syntax import (
     DataSegment,
     DecodedModule,
     ElementSegment,

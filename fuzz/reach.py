@@ -27,7 +27,7 @@ from fuzz.shape_runs import Run, Way, check, load, ways
 from tinywasm.engine.native import backend
 from tinywasm.engine.native.opcodes import OPCODES, PAIRED
 from tinywasm.errors import TrapCode
-from tinywasm.instance import Module
+from tinywasm.module import Module
 
 # All subjects, and memories far away; then what has not come up.
 SEEDS = [49, *range(1 + len(SUBJECTS) // FUNCTIONS)]

@@ -35,7 +35,7 @@ from fuzz.small_windows import small_windows
 from tinywasm.engine.ir.check import check
 from tinywasm.engine.native import backend as native
 from tinywasm.engine.python import backend as python
-from tinywasm.instance import Module
+from tinywasm.module import Module
 from tinywasm.types import FuncType
 
 # The modules that lower, each after those from which it imports names.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fuzz.shape_types import Memory, op, unsigned
-from tinywasm.code import MemArg
+from tinywasm.codec import MemArg
 from tinywasm.instructions import Instruction
 from tinywasm.types import I32, I64, ValType
 

@@ -32,7 +32,7 @@ from fuzz.shape_types import (
     op,
     unsigned,
 )
-from tinywasm.code import write_instruction
+from tinywasm.codec import write_instruction
 from tinywasm.engine.native.opcodes import OPCODES
 from tinywasm.engine.python.bind import MAX_UNPOLLED
 from tinywasm.instructions import BY_NAME, TABLE, Instruction

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fuzz.shape_accesses import moving_load, small_load
 from fuzz.shape_types import CALLEES, REF_STRUCT, STRUCT, SUBSTRUCT, TAGS, op, unsigned
-from tinywasm.code import Cast, Catch, write_instruction
+from tinywasm.codec import Cast, Catch, write_instruction
 from tinywasm.instructions import BY_NAME
 from tinywasm.types import ANYREF, EXNREF, FUNCREF, I32, I64, AbstractHeap, RefType, ValType
 

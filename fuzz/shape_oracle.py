@@ -18,7 +18,8 @@ from fuzz.shape_types import PARAMS, op
 from fuzz.wasmtime_oracle import ENGINE, our_kind, their_kind
 from tinywasm import binary
 from tinywasm.errors import Trap, TrapCode, WasmException
-from tinywasm.instance import Module, invoke
+from tinywasm.instantiation import invoke
+from tinywasm.module import Module
 from tinywasm.types import I32, I64, FuncType, ValType
 
 

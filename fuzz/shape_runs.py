@@ -17,11 +17,12 @@ from tinywasm.engine import backend
 from tinywasm.engine.ir import form
 from tinywasm.engine.native import frame
 from tinywasm.errors import Trap, WasmException
-from tinywasm.instance import Module, instantiate, invoke
+from tinywasm.instantiation import instantiate, invoke
+from tinywasm.module import Module
 from tinywasm.numerics.floats import f64_to_bits
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.heap import I31, reference_kind
-from tinywasm.runtime.instance import ModuleInstance
+from tinywasm.runtime.module_instance import ModuleInstance
 from tinywasm.runtime.profile import Profile
 from tinywasm.runtime.store import Store
 from tinywasm.types import I32, AbstractHeap, FuncType

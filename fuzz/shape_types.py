@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tinywasm.code import write_instruction
+from tinywasm.codec import write_instruction
 from tinywasm.instructions import BY_NAME
 from tinywasm.leb128 import write_unsigned
 from tinywasm.types import (

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from fuzz.corpus import FEATURES, binaries
 from tinywasm import binary
-from tinywasm.code import Cast, Catch, MemArg, instructions, write_instruction
+from tinywasm.codec import Cast, Catch, MemArg, instructions, write_instruction
 from tinywasm.errors import WasmError
 from tinywasm.instructions import BY_NAME, TABLE, Instruction
-from tinywasm.module import EXTERN_KINDS, DecodedModule, ElementSegment, Expr
+from tinywasm.syntax import EXTERN_KINDS, DecodedModule, ElementSegment, Expr
 from tinywasm.types import F32, F64, I32, I64, V128, AbstractHeap, NumType, PackedType, RefType, ValType
 
 _INDICES = st.integers(0, 3) | st.integers(0, 40)

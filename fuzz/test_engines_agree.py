@@ -17,10 +17,10 @@ from fuzz.generator import Generated, generate, generated_modules
 from fuzz.profiles import generated_cases, windowed_cases
 from fuzz.small_windows import small_windows
 from tinywasm.binary import decode
-from tinywasm.code import instructions
+from tinywasm.codec import instructions
 from tinywasm.engine import native_available
-from tinywasm.instance import Module
 from tinywasm.instructions import TABLE
+from tinywasm.module import Module
 
 needs_both = pytest.mark.skipif(not native_available, reason="the native engine is not built")
 

@@ -14,7 +14,7 @@ from fuzz.structure import changed_modules
 from tinywasm import Config, Engine, Module, Store, WasmError
 from tinywasm.binary import decode
 from tinywasm.engine import backend, native_available
-from tinywasm.instance import instantiate, invoke
+from tinywasm.instantiation import instantiate, invoke
 from tinywasm.instructions import Feature
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.types import RefType, ValType

@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from random import Random
 
-from tinywasm.code import instructions
+from tinywasm.codec import instructions
 from tinywasm.errors import DecodeError, ValidationError
 from tinywasm.instructions import Feature
 from tinywasm.matching import close_value
-from tinywasm.module import DecodedModule, Expr, Function
+from tinywasm.syntax import DecodedModule, Expr, Function
 from tinywasm.types import FuncType
 from tinywasm.validation import validate
 from tinywasm.validation.bodies import acceptor

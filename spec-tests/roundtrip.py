@@ -8,9 +8,9 @@ from itertools import groupby
 from typing import Any
 
 from tinywasm import binary, text
-from tinywasm.code import instructions, write_instruction
+from tinywasm.codec import instructions, write_instruction
 from tinywasm.instructions import Feature
-from tinywasm.module import DecodedModule, ElementSegment, Expr, Function
+from tinywasm.syntax import DecodedModule, ElementSegment, Expr, Function
 from tinywasm.types import ValType
 
 Features = Collection[Feature]

@@ -11,7 +11,7 @@ from bodies import Verdicts, mutations, split
 from locate import Script
 from modules import well_formed
 from tinywasm.errors import DecodeError, ValidationError
-from tinywasm.module import Function
+from tinywasm.syntax import Function
 from tinywasm.validation.bodies import available
 from tinywasm.wast.suite import config_for, unsupported
 

@@ -105,3 +105,14 @@ def test_the_map_names_what_is_in_a_folder(folder: str, about: str) -> None:
     for name in re.findall(r"`([a-z_]\w*(?:\.\w+)?)`", about):
         found = name in there or {f"{name}.py", f"{name}.pyx", f"{name}/__init__.py"} & there
         assert found or name == "tinywasm", name
+
+
+# What each engine, or each layer, has of its own: one meaning in several folders.
+SAME_THING = {"__init__", "backend", "func", "module_instance", "rare"}
+
+
+def test_a_name_of_a_file_says_one_thing() -> None:
+    places: dict[str, list[str]] = {}
+    for path in PACKAGE.rglob("*.py"):
+        places.setdefault(path.stem, []).append(path.relative_to(PACKAGE).as_posix())
+    assert {stem for stem, paths in places.items() if len(paths) > 1} == SAME_THING, places

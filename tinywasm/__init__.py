@@ -25,8 +25,8 @@ from tinywasm.errors import (
     WasmError,
     WasmException,
 )
-from tinywasm.instance import Module, wat2wasm
 from tinywasm.loading import loading
+from tinywasm.module import Module, wat2wasm
 from tinywasm.runtime.store import Store
 from tinywasm.types import (
     ExportType,

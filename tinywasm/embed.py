@@ -12,7 +12,8 @@ from tinywasm.api.handles import Handle, store_of
 from tinywasm.api.instance import Instance
 from tinywasm.config import Engine
 from tinywasm.errors import LinkError
-from tinywasm.instance import Module, import_types, instantiate_with
+from tinywasm.instantiation import instantiate_with
+from tinywasm.module import Module, import_types
 from tinywasm.runtime.storage import Extern
 from tinywasm.runtime.store import Store
 from tinywasm.types import ExternType, FuncType, GlobalType, ImportType

@@ -3,7 +3,7 @@
 A row is opcode, mnemonic, immediates, signature, whether the operator is a numeric function, and what
 else readers need to know: its role in structured control flow, its traits, the proposal it came with.
 
-- Immediates are kinds, separated by spaces, in the order of the binary format; `code` reads and
+- Immediates are kinds, separated by spaces, in the order of the binary format; `codec` reads and
   writes each kind, `text` parses and prints it.
 - A signature is `operands -> results`. `at` is the address type of the instruction's memory or table.
   It is open, and a rule of its own types the instruction (`validation.rules`), where an operand is `?`

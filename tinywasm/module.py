@@ -1,205 +1,214 @@
-"""A decoded module: plain data, the same from the binary and from the text format (section 2.5).
-
-Expressions stay encoded: a slice of bytes that `code` iterates. Type indices inside are those of the
-module; `matching.canonicalise` closes them.
-"""
+"""Modules ready to run: decoded, validated, and kept in serialized form."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, Union
+from collections.abc import Callable, Collection, Sequence
+from os import PathLike, fspath
 
-from tinywasm.types import GlobalType, MemoryType, RecGroup, RefType, SubType, TableType, TagType, ValType
+from tinywasm import artifact, binary
+from tinywasm import engine as engines
+from tinywasm.config import Engine
+from tinywasm.instructions import Feature
+from tinywasm.interruption import watched
+from tinywasm.loading import loading
+from tinywasm.syntax import (
+    DecodedModule,
+    Export,
+    FuncImport,
+)
+from tinywasm.types import (
+    DefinedType,
+    ExportType,
+    ExternSort,
+    ExternType,
+    FuncType,
+    GlobalType,
+    ImportType,
+    MemoryType,
+    TableType,
+    TagType,
+)
+from tinywasm.unique import Unique
+from tinywasm.validation import Context, validate
 
-# Characters of a part that are shown.
-_SHOWN = 60
+
+def is_binary(source: bytes | bytearray | memoryview) -> bool:
+    """Whether bytes are read in the binary format: they begin with 0, as no text does, or there are none."""
+    return source[:1] in (b"", b"\0")
 
 
-def _brief(item: Any) -> str:
-    """A representation whose length does not grow with the module."""
-    shown = (f"{each.name}={_abridged(getattr(item, each.name))}" for each in fields(item))
-    return f"{type(item).__name__}({', '.join(shown)})"
+def read_module(
+    source: bytes | str, features: Collection[Feature] = ()
+) -> tuple[DecodedModule, bytes | None]:
+    """A module in either format, and its binary form where it is given in that.
+
+    `features` are the proposals to accept beyond the standard. Raises `DecodeError` or `ParseError`.
+    """
+    if isinstance(source, str) or not is_binary(source):
+        parsed = _parse(source)
+        if isinstance(parsed, DecodedModule):
+            return parsed, None
+        source = parsed
+    return binary.decode(source, features), source
 
 
-def _abridged(value: object) -> str:
-    if isinstance(value, bytes | bytearray | memoryview):
-        return f"<{len(value)} bytes>"
-    if isinstance(value, list | tuple | dict):
-        return f"<{len(value)} items>"
-    text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+def _parse(source: str | bytes) -> DecodedModule | bytes:
+    # Most modules are binary, and the text format takes long to load.
+    with loading:
+        from tinywasm.text import parse_source
+    return parse_source(source)
 
 
-@dataclass(slots=True, eq=False, repr=False)
-class Expr:
-    """An encoded expression: `code[start:end]`, its final `end` opcode included.
+class Module(Unique):
+    """A validated module, ready to be instantiated any number of times.
 
-    `code` is shared with other expressions (the whole input, for a binary module), so positions in
-    it are module offsets there. `lines` maps positions to source lines for a text module: pairs
-    (position, line), ascending; None for a binary one. `number` is the value, unsigned, where the decoder
-    saw nothing but an `i32.const`: a module may have 100,000 segments with such offsets.
+    `syntax` is its decoded form, `context` what validation found out.
     """
 
-    code: bytes
-    start: int
-    end: int
-    lines: Sequence[tuple[int, int]] | None = None
-    number: int | None = None
+    def __init__(self, engine: Engine, source: bytes | bytearray | memoryview | str) -> None:
+        """From the binary format (bytes that begin with 0) or the text format (str, or UTF-8).
+
+        Also from `(module binary "...")` and `(module quote "...")`, as scripts have them. A `memoryview` is
+        not copied: what it shows must stay as it is.
+        Raises `DecodeError`, `ParseError` or `ValidationError`.
+        """
+        if not isinstance(engine, Engine):
+            raise TypeError(f"expected an Engine, not {engine!r}")
+        if not isinstance(source, bytes | bytearray | memoryview | str):
+            raise TypeError(f"expected the bytes or the text of a module, not {type(source).__name__}")
+        if isinstance(source, memoryview) and is_binary(source):
+            self._bind(engine, binary.decode(source, engine.config.features), source)
+            return
+        source = source if isinstance(source, str) else bytes(source)
+        syntax, encoded = read_module(source, engine.config.features)
+        self._bind(engine, syntax, source=encoded)
+
+    def _bind(self, engine: Engine, syntax: DecodedModule, source: bytes | memoryview | None = None) -> None:
+        self.engine = engine
+        self.syntax = syntax
+        self._source = source
+        self.context: Context = validate(syntax, engine.config.features)
+
+    @classmethod
+    def from_decoded(cls, engine: Engine, syntax: DecodedModule) -> Module:
+        """From a decoded module. Raises `ValidationError`, or `DecodeError` for a malformed body."""
+        module = cls.__new__(cls)
+        module._bind(engine, syntax)
+        return module
+
+    @classmethod
+    def from_file(cls, engine: Engine, path: str | PathLike[str]) -> Module:
+        """From a file in either format. Raises as the constructor, and `OSError`."""
+        return cls(engine, _content(path))
+
+    @classmethod
+    def validate(cls, engine: Engine, wasm: bytes | bytearray | str) -> None:
+        """Check a module. Raises as the constructor."""
+        cls(engine, wasm)
 
     @property
-    def bytes(self) -> bytes:
-        return self.code[self.start : self.end]
+    def imports(self) -> list[ImportType]:
+        """What instantiation asks for, in order."""
+        return [
+            ImportType(imp.module, imp.name, _shown(type))
+            for imp, type in zip(self.syntax.imports, import_types(self), strict=True)
+        ]
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Expr) and self.bytes == other.bytes
+    @property
+    def exports(self) -> list[ExportType]:
+        """What instances offer, in order."""
+        return [ExportType(export.name, self._export_type(export)) for export in watched(self.syntax.exports)]
 
-    def __hash__(self) -> int:
-        return hash(self.bytes)
+    def _export_type(self, export: Export) -> ExternSort:
+        spaces: dict[str, Sequence[ExternType]] = {
+            "func": self.context.funcs,
+            "table": self.context.tables,
+            "memory": self.context.memories,
+            "global": self.context.globals,
+        }
+        if export.kind == "tag":
+            return _shown(TagType(self.context.tags[export.index]))
+        return _shown(spaces[export.kind][export.index])
+
+    def serialize(self) -> bytes:
+        """A form to keep, which `deserialize` reads: the module, and its code where the engine makes any.
+
+        It is for the same version of tinywasm and the same features of the configuration. Code is made for
+        all functions, which takes time, and only the same engine uses it.
+        """
+        source = binary.encode(self.syntax) if self._source is None else self._source
+        chosen = engines.choose(self.engine.config.engine)
+        code = None
+        if chosen.keeper is not None:
+            keeper = chosen.keeper()
+            # With the positions that the code has where it is read.
+            read = self if self._source is not None else Module(self.engine, source)
+            code = artifact.Code(chosen.name, keeper.maker(), keeper.pack(read.context, read.syntax))
+        return artifact.pack(source, self.engine.config.features, code)
+
+    @classmethod
+    def deserialize(cls, engine: Engine, encoded: bytes | bytearray) -> Module:
+        """From what `serialize` gave.
+
+        Raises `WasmError` where another version of tinywasm or another configuration made it, or where it
+        was changed by accident. Anyone can forge one: it is validated and its code
+        verified, but it is not authenticated.
+        """
+        if not isinstance(engine, Engine):
+            raise TypeError(f"expected an Engine, not {engine!r}")
+        if not isinstance(encoded, bytes | bytearray):
+            raise TypeError(f"expected the bytes of a serialized module, not {type(encoded).__name__}")
+        source, code = artifact.unpack(bytes(encoded), engine.config.features)
+        module = cls(engine, source)
+        chosen = engines.choose(engine.config.engine)
+        if code is not None and code.engine == chosen.name and chosen.keeper is not None:
+            keeper = chosen.keeper()
+            if code.maker == keeper.maker():
+                keeper.unpack(module.context, memoryview(code.packed))
+        return module
+
+    @classmethod
+    def deserialize_file(cls, engine: Engine, path: str | PathLike[str]) -> Module:
+        """As `deserialize`, from a file. Raises `OSError` too."""
+        return cls.deserialize(engine, _content(path))
 
 
-@dataclass(slots=True, repr=False)
-class Function:
-    """A function defined in the module.
+def _content(path: str | PathLike[str]) -> bytes:
+    with open(fspath(path), "rb") as file:
+        return file.read()
 
-    `locals` is run-length encoded, (count, type), and must never be expanded before its sum is
-    checked against the limit.
+
+def wat2wasm(wat: str | bytes) -> bytes:
+    """Text format to binary format. Raises `ParseError`; nothing is validated.
+
+    For `(module binary "...")` that is the bytes given there, whatever they are.
     """
-
-    type: int
-    locals: Sequence[tuple[int, ValType]]
-    body: Expr
+    parsed = _parse(wat)
+    return parsed if isinstance(parsed, bytes) else binary.encode(parsed)
 
 
-@dataclass(slots=True)
-class FuncImport:
-    """`type` is the index of a function type."""
-
-    type: int
-
-
-ImportDesc = Union[FuncImport, TableType, MemoryType, GlobalType, TagType]  # noqa: UP007
-
-
-@dataclass(slots=True, repr=False)
-class Import:
-    module: str
-    name: str
-    desc: ImportDesc
-
-
-EXTERN_KINDS = ("func", "table", "memory", "global", "tag")
-
-
-@dataclass(slots=True, repr=False)
-class Export:
-    """`kind` is one of EXTERN_KINDS."""
-
-    name: str
-    kind: str
-    index: int
+def import_types(module: Module) -> list[ExternType]:
+    """The closed types of the imports, in order."""
+    context = module.context
+    spaces: dict[type, Callable[[int], ExternType]] = {
+        FuncImport: lambda index: context.funcs[index],
+        TableType: lambda index: context.tables[index],
+        MemoryType: lambda index: context.memories[index],
+        GlobalType: lambda index: context.globals[index],
+        TagType: lambda index: TagType(context.tags[index]),
+    }
+    counts = dict.fromkeys(spaces, 0)
+    types = []
+    for imp in module.syntax.imports:
+        kind = type(imp.desc)
+        types.append(spaces[kind](counts[kind]))
+        counts[kind] += 1
+    return types
 
 
-@dataclass(slots=True, repr=False)
-class Table:
-    """`init` is the initial element, or None for the default of a nullable element type."""
-
-    type: TableType
-    init: Expr | None = None
-
-
-@dataclass(slots=True, repr=False)
-class Global:
-    type: GlobalType
-    init: Expr
-
-
-@dataclass(slots=True, repr=False)
-class ElementSegment:
-    """`mode` is "active", "passive" or "declarative"; `table` and `offset` belong to active ones.
-
-    `init` holds either function indices (`type` is then `(ref func)`) or expressions.
-    """
-
-    type: RefType
-    init: Sequence[int] | Sequence[Expr]
-    mode: str
-    table: int = 0
-    offset: Expr | None = None
-
-
-@dataclass(slots=True, repr=False)
-class DataSegment:
-    """`offset` None means passive."""
-
-    init: bytes
-    memory: int = 0
-    offset: Expr | None = None
-
-
-@dataclass(slots=True, repr=False)
-class CustomSection:
-    """`after` is the id of the non-custom section before it, 0 when it is the first (section 5.5.2)."""
-
-    name: str
-    payload: bytes
-    after: int = 0
-
-
-@dataclass(slots=True, repr=False)
-class Names:
-    """The name section's maps (appendix 7.7.1); empty where nothing is named."""
-
-    module: str | None = None
-    functions: dict[int, str] = field(default_factory=dict)
-    locals: dict[int, dict[int, str]] = field(default_factory=dict)
-    labels: dict[int, dict[int, str]] = field(default_factory=dict)
-    types: dict[int, str] = field(default_factory=dict)
-    tables: dict[int, str] = field(default_factory=dict)
-    memories: dict[int, str] = field(default_factory=dict)
-    globals: dict[int, str] = field(default_factory=dict)
-    elems: dict[int, str] = field(default_factory=dict)
-    datas: dict[int, str] = field(default_factory=dict)
-    fields: dict[int, dict[int, str]] = field(default_factory=dict)
-    tags: dict[int, str] = field(default_factory=dict)
-
-
-@dataclass(slots=True, repr=False)
-class DecodedModule:
-    """All of a module. Index spaces begin with the imports of their kind, in order.
-
-    `data_count` is the data count section's value, None where there is no such section; the parser
-    sets it as soon as an instruction needs it.
-    `branch_hints` maps a function index to (offset in the body from its locals on, hint) pairs.
-    """
-
-    types: list[RecGroup] = field(default_factory=list)
-    imports: list[Import] = field(default_factory=list)
-    functions: list[Function] = field(default_factory=list)
-    tables: list[Table] = field(default_factory=list)
-    memories: list[MemoryType] = field(default_factory=list)
-    tags: list[TagType] = field(default_factory=list)
-    globals: list[Global] = field(default_factory=list)
-    exports: list[Export] = field(default_factory=list)
-    start: int | None = None
-    elems: list[ElementSegment] = field(default_factory=list)
-    data_count: int | None = None
-    datas: list[DataSegment] = field(default_factory=list)
-    customs: list[CustomSection] = field(default_factory=list)
-    names: Names = field(default_factory=Names, compare=False)
-    branch_hints: dict[int, list[tuple[int, int]]] = field(default_factory=dict, compare=False)
-
-    def subtypes(self) -> list[SubType]:
-        """The type index space: the members of all groups in order."""
-        return [sub for group in self.types for sub in group.subtypes]
-
-    def imported(self, kind: type) -> list[Import]:
-        """The imports whose description is a `kind`, in order."""
-        return [imp for imp in self.imports if isinstance(imp.desc, kind)]
-
-
-for _class in (
-    Expr, Function, Import, Export, Table, Global, ElementSegment, DataSegment, CustomSection, Names,
-    DecodedModule,
-):  # fmt: skip
-    _class.__repr__ = _brief  # type: ignore[method-assign]
+def _shown(type: ExternType) -> ExternSort:
+    """The type as embedders see it: functions by their signature, not by their definition."""
+    if isinstance(type, DefinedType):
+        assert isinstance(type.composite, FuncType)
+        return type.composite
+    return TagType(type.functype) if isinstance(type, TagType) else type

@@ -6,10 +6,10 @@ at: give what the function's type says.
 """
 
 from tinywasm.engine import backend
-from tinywasm.instance import Namespace, instantiate, invoke
+from tinywasm.instantiation import Namespace, instantiate, invoke
 from tinywasm.numerics.floats import f32_from_bits, f32_to_bits, f64_from_bits, f64_to_bits
 from tinywasm.runtime.func import FuncInstance
-from tinywasm.runtime.instance import ModuleInstance
+from tinywasm.runtime.module_instance import ModuleInstance
 from tinywasm.runtime.storage import Extern, Global, Memory, Table, Tag
 from tinywasm.runtime.store import Store
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tinywasm.code import Cast, Catch, MemArg, write_instruction
+from tinywasm.codec import Cast, Catch, MemArg, write_instruction
 from tinywasm.instructions import BY_NAME, TABLE, Instruction
-from tinywasm.module import (
+from tinywasm.syntax import (
     EXTERN_KINDS,
     CustomSection,
     DataSegment,

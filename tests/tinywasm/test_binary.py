@@ -21,7 +21,7 @@ from tinywasm.binary.names import (
 )
 from tinywasm.errors import DecodeError
 from tinywasm.instructions import Feature
-from tinywasm.module import CustomSection, DecodedModule, Names
+from tinywasm.syntax import CustomSection, DecodedModule, Names
 
 HEADER = b"\0asm\1\0\0\0"
 PAGES = frozenset([Feature.CUSTOM_PAGE_SIZES])

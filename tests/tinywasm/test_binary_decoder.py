@@ -7,7 +7,7 @@ import pytest
 from tinywasm.binary import decode
 from tinywasm.errors import DecodeError
 from tinywasm.instructions import Feature
-from tinywasm.module import DataSegment, ElementSegment, Expr, FuncImport, Table
+from tinywasm.syntax import DataSegment, ElementSegment, Expr, FuncImport, Table
 from tinywasm.types import (
     F64,
     FUNCREF,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinywasm.cli.values import json_value, parse, parse_arguments, written
+from tinywasm.cli.value_text import json_value, parse, parse_arguments, written
 from tinywasm.numerics.floats import f32_from_bits, f32_to_bits, f64_from_bits, f64_to_bits
 from tinywasm.types import (
     EXTERNREF,

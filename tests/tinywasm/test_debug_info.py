@@ -15,7 +15,7 @@ from tests.engines import ENGINES
 from tinywasm import Config, Engine, Store, Trap, binary
 from tinywasm.binary.sections import Section
 from tinywasm.dwarf import line_table
-from tinywasm.module import CustomSection
+from tinywasm.syntax import CustomSection
 
 PROGRAMS = Path(__file__).parent / "debug_programs"
 VERSIONS = (4, 5)

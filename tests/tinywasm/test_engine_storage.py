@@ -13,7 +13,7 @@ import tinywasm
 from tests.engines import ENGINES
 from tinywasm import Config, Engine, Instance, LinkError, Module, Store, Trap, TrapCode, WasmError, raw
 from tinywasm.engine import backend
-from tinywasm.instance import instantiate_with
+from tinywasm.instantiation import instantiate_with
 from tinywasm.matching import define
 from tinywasm.runtime import storage
 from tinywasm.types import FUNCREF, I32, FuncType, GlobalType, Limits, MemoryType, TableType, TagType

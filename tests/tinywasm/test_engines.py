@@ -21,11 +21,12 @@ from tinywasm.binary import decode
 from tinywasm.config import Config, Engine
 from tinywasm.engine import native_available
 from tinywasm.errors import Interrupted, LinkError, StackExhausted, Trap, WasmError, WasmException
-from tinywasm.instance import Module, import_types, instantiate, invoke
-from tinywasm.module import DecodedModule
+from tinywasm.instantiation import instantiate, invoke
+from tinywasm.module import Module, import_types
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.heap import I31
 from tinywasm.runtime.store import Store
+from tinywasm.syntax import DecodedModule
 from tinywasm.text import parse_module
 from tinywasm.types import I64, DefinedType
 

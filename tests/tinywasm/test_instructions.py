@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tinywasm.code import READ, WRITE
+from tinywasm.codec import READ, WRITE
 from tinywasm.errors import Trap, TrapCode
 from tinywasm.instructions import AT, BY_CODE, BY_NAME, TABLE, Arity, Feature, Instruction, Role
 from tinywasm.numerics.operators import OPERATORS

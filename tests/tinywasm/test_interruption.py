@@ -9,7 +9,7 @@ import pytest
 from tests.engines import ENGINES
 from tinywasm import Config, Engine, Instance, Interrupted, Module, Store, wat2wasm
 from tinywasm.cli.main import main
-from tinywasm.instance import instantiate
+from tinywasm.instantiation import instantiate
 from tinywasm.interruption import obeying
 
 N = 10_000

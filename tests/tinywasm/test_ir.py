@@ -17,7 +17,7 @@ from tinywasm.engine.ir.check import Fault, check
 from tinywasm.engine.ir.form import Form
 from tinywasm.engine.ir.show import lines
 from tinywasm.instructions import Feature
-from tinywasm.module import DecodedModule
+from tinywasm.syntax import DecodedModule
 from tinywasm.types import FuncType
 from tinywasm.validation import validate
 

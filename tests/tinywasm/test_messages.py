@@ -18,7 +18,7 @@ from tinywasm import (
     Store,
     ValidationError,
 )
-from tinywasm.module import DecodedModule
+from tinywasm.syntax import DecodedModule
 
 PREFIX = b"\0asm\1\0\0\0"
 

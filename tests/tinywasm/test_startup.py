@@ -61,6 +61,6 @@ def test_a_command_does_without_the_others(program: Path) -> None:
 
 
 def test_running_a_program_loads_nothing_for_values_versions_and_reports(program: Path) -> None:
-    unwanted = {"tinywasm.cli.values", "tinywasm.wast", "importlib.metadata", "json", "platform"}
+    unwanted = {"tinywasm.cli.value_text", "tinywasm.wast", "importlib.metadata", "json", "platform"}
     assert not after("run", str(program)) & (unwanted | {"tinywasm.text"})
-    assert "tinywasm.cli.values" in after("run", str(program), "--invoke", "one")
+    assert "tinywasm.cli.value_text" in after("run", str(program), "--invoke", "one")

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tinywasm.code import instructions
+from tinywasm.codec import instructions
 from tinywasm.errors import ParseError, ValidationError, WasmError
 from tinywasm.instructions import TABLE
-from tinywasm.module import (
+from tinywasm.syntax import (
     DataSegment,
     DecodedModule,
     ElementSegment,
@@ -18,8 +18,7 @@ from tinywasm.module import (
     FuncImport,
     Import,
 )
-from tinywasm.text import Cursor, module_at, parse_module, parse_module_fields
-from tinywasm.text import instructions as text_instructions
+from tinywasm.text import Cursor, module_at, parse_code, parse_module, parse_module_fields
 from tinywasm.types import (
     F32,
     FUNCREF,
@@ -294,9 +293,9 @@ def test_struct_fields_by_name() -> None:
 
 
 def test_every_instruction_is_parsed_by_one_way() -> None:
-    ways: list[Any] = [text_instructions._NO_IMMEDIATE, text_instructions._SPECIAL, text_instructions._PLANS]
+    ways: list[Any] = [parse_code._NO_IMMEDIATE, parse_code._SPECIAL, parse_code._PLANS]
     for row in TABLE:
-        found = sum(row.name in way for way in ways) + (row.name in text_instructions._BLOCKS)
+        found = sum(row.name in way for way in ways) + (row.name in parse_code._BLOCKS)
         assert found == (row.name not in ("end", "else")), row.name
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.tinywasm.module_strategies import module_names, modules, u32, u64
 from tinywasm.errors import ValidationError
 from tinywasm.instructions import TABLE
-from tinywasm.module import CustomSection, DecodedModule, Expr, Function, Names
+from tinywasm.syntax import CustomSection, DecodedModule, Expr, Function, Names
 from tinywasm.text import literals, parse_module, print_code, print_module, spelling
 from tinywasm.types import I32, FuncType, RecGroup, SubType, ValType
 

@@ -7,7 +7,7 @@ import pytest
 from tinywasm.errors import ValidationError
 from tinywasm.instructions import Feature
 from tinywasm.matching import define
-from tinywasm.module import DecodedModule, FuncImport, Import, Table
+from tinywasm.syntax import DecodedModule, FuncImport, Import, Table
 from tinywasm.text import parse_module
 from tinywasm.types import (
     FUNCREF,

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from tinywasm.code import READ
+from tinywasm.codec import READ
 from tinywasm.errors import DecodeError, ValidationError
 from tinywasm.instructions import TABLE, Feature
 from tinywasm.leb128 import write_unsigned
-from tinywasm.module import DataSegment, DecodedModule, Expr, Function
+from tinywasm.syntax import DataSegment, DecodedModule, Expr, Function
 from tinywasm.types import I32, I64, FuncType, Limits, MemoryType, RecGroup, RefType, SubType, ValType
 from tinywasm.validation import bodies, validate
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinywasm.code import MemArg, write_instruction
+from tinywasm.codec import MemArg, write_instruction
 from tinywasm.errors import DecodeError, ValidationError, WasmError
 from tinywasm.instructions import AT, BY_NAME, TABLE, Feature, Instruction
-from tinywasm.module import DataSegment, DecodedModule, ElementSegment, Expr, Function, Table
+from tinywasm.syntax import DataSegment, DecodedModule, ElementSegment, Expr, Function, Table
 from tinywasm.types import (
     ARRAYREF,
     EQREF,

@@ -14,7 +14,7 @@ import pytest
 import tinywasm
 from tinywasm import Engine
 from tinywasm.engine import native, native_available
-from tinywasm.engine.native.frame import NativeCode
+from tinywasm.engine.native.frame import RegisterCode
 from tinywasm.engine.native.opcodes import OPCODES, PAIRED
 from tinywasm.errors import InternalError
 
@@ -62,18 +62,18 @@ def code(
     results: int = 1,
     handlers: list[list[object]] | None = None,
     windows: list[tuple[int, int]] | None = None,
-) -> NativeCode:
+) -> RegisterCode:
     """Code for a function that takes an i64 and returns one."""
     packed = b"".join(
         struct.pack("<HHHHQ", OPCODES[name] if isinstance(name, str) else name, *fields)
         for name, *fields in words
     )
-    return NativeCode(
+    return RegisterCode(
         packed, [0] * len(words), frame, near, params, zeros, results, handlers or [], windows or []
     )
 
 
-def deep(*words: Word, handlers: list[list[object]] | None = None) -> NativeCode:
+def deep(*words: Word, handlers: list[list[object]] | None = None) -> RegisterCode:
     """Code whose frame pointer moves before the second word."""
     return code(*words, frame=100, handlers=handlers, windows=[(1, 16)])
 
@@ -83,7 +83,7 @@ def data(content: bytes) -> Word:
     return (opcode, a, b, c, immediate)
 
 
-def verified(lowered: NativeCode) -> tuple[Any, Any]:
+def verified(lowered: RegisterCode) -> tuple[Any, Any]:
     """Code that the verifier has let pass, and the scope of its module."""
     from tinywasm.engine.native import _loop
 
@@ -92,13 +92,13 @@ def verified(lowered: NativeCode) -> tuple[Any, Any]:
     return _loop.NativeCode(lowered, scope, context.funcs[0], "function 0"), scope
 
 
-def install(lowered: NativeCode) -> bool:
+def install(lowered: RegisterCode) -> bool:
     """Bring code before the verifier; whether it takes slots for references."""
     made, _ = verified(lowered)
     return bool(made.references)
 
 
-def closed(lowered: NativeCode) -> bool:
+def closed(lowered: RegisterCode) -> bool:
     """Whether verified code takes no slots for references and reads none that it has not written."""
     made, scope = verified(lowered)
     return bool(made.closed(scope))
@@ -320,12 +320,12 @@ BROKEN = [
 
 
 @pytest.mark.parametrize("lowered", PASSES.values(), ids=PASSES)
-def test_what_keeps_the_rules_passes(lowered: NativeCode) -> None:
+def test_what_keeps_the_rules_passes(lowered: RegisterCode) -> None:
     assert not install(lowered)
 
 
 @pytest.mark.parametrize(("rule", "lowered"), BROKEN)
-def test_a_broken_rule_is_named(rule: str, lowered: NativeCode) -> None:
+def test_a_broken_rule_is_named(rule: str, lowered: RegisterCode) -> None:
     with pytest.raises(
         InternalError, match=f"^the native code of function 0 is faulty at word [0-9]+.*: {rule}$"
     ):
@@ -354,7 +354,7 @@ def test_as_many_positions_as_words() -> None:
         code(RETURN, handlers=[[0, 1, [[-1, 1, 0, 0, 0]]]]),
     ],
 )
-def test_code_that_takes_slots_for_references_is_told_apart(lowered: NativeCode) -> None:
+def test_code_that_takes_slots_for_references_is_told_apart(lowered: RegisterCode) -> None:
     assert install(lowered)
 
 
@@ -435,12 +435,12 @@ OPEN = {
 
 
 @pytest.mark.parametrize("lowered", CLOSED.values(), ids=CLOSED)
-def test_code_that_reads_what_it_has_written_is_closed(lowered: NativeCode) -> None:
+def test_code_that_reads_what_it_has_written_is_closed(lowered: RegisterCode) -> None:
     assert closed(lowered)
 
 
 @pytest.mark.parametrize("lowered", OPEN.values(), ids=OPEN)
-def test_code_that_reads_what_lay_on_the_stack_is_not_closed(lowered: NativeCode) -> None:
+def test_code_that_reads_what_lay_on_the_stack_is_not_closed(lowered: RegisterCode) -> None:
     assert not closed(lowered)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tinywasm import instance as linking
 from tinywasm.api.externs import Global
 from tinywasm.api.func import Func, bind, unwrap
 from tinywasm.api.handles import Storelike, store_of, wrap
 from tinywasm.errors import WasmError
-from tinywasm.instance import Module
-from tinywasm.runtime.instance import ModuleInstance
+from tinywasm.instantiation import instantiate_with
+from tinywasm.module import Module
+from tinywasm.runtime.module_instance import ModuleInstance
 from tinywasm.runtime.store import Store
 from tinywasm.unique import Unique
 
@@ -34,7 +34,7 @@ class Instance(Unique):
             raise TypeError(f"expected a Module, not {module!r}")
         owner = store_of(store)
         externs = [unwrap(owner, item) for item in imports]
-        self._bind(module, linking.instantiate_with(owner, module, externs))
+        self._bind(module, instantiate_with(owner, module, externs))
 
     @classmethod
     def _of(cls, module: Module, raw: ModuleInstance) -> Instance:

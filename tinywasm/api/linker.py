@@ -6,14 +6,14 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from tinywasm import instance as linking
 from tinywasm.api.func import Func, unwrap
 from tinywasm.api.handles import Handle, Storelike, store_of, wrap
 from tinywasm.api.instance import Instance
 from tinywasm.config import Engine
 from tinywasm.errors import LinkError, Trap
-from tinywasm.instance import Module
+from tinywasm.instantiation import instantiate_with
 from tinywasm.loading import loading
+from tinywasm.module import Module, import_types
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.store import Store
 from tinywasm.types import DefinedType, FuncType, ImportType
@@ -116,7 +116,7 @@ class Linker(Unique):
         """Define every function that `module` imports and nobody defined as one that traps when called."""
         if not isinstance(module, Module):
             raise TypeError(f"expected a Module, not {module!r}")
-        for wanted, type in zip(module.imports, linking.import_types(module), strict=True):
+        for wanted, type in zip(module.imports, import_types(module), strict=True):
             if isinstance(type, DefinedType) and not self._defines(wanted.module, wanted.name):
                 self._define(wanted.module, wanted.name, _trap(type, _unknown(wanted)))
 
@@ -139,7 +139,7 @@ class Linker(Unique):
                 externs.append(wasi.functions[wanted.name])
             else:
                 raise LinkError(_unknown(wanted))
-        instance = linking.instantiate_with(owner, module, externs, wasi.bind if wasi else None)
+        instance = instantiate_with(owner, module, externs, wasi.bind if wasi else None)
         return Instance._of(module, instance)
 
     def _wants_wasi(self, module: Module) -> bool:

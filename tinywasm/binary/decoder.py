@@ -30,7 +30,7 @@ from tinywasm.binary.sections import (
     VERSION,
     Section,
 )
-from tinywasm.code import (
+from tinywasm.codec import (
     Reader,
     instructions,
     read_byte,
@@ -47,7 +47,7 @@ from tinywasm.errors import DecodeError
 from tinywasm.instructions import Feature, Role
 from tinywasm.interruption import STEPS, look
 from tinywasm.leb128 import read_signed, read_u32, read_unsigned
-from tinywasm.module import (
+from tinywasm.syntax import (
     EXTERN_KINDS,
     CustomSection,
     DataSegment,

@@ -25,9 +25,9 @@ from tinywasm.binary.sections import (
     VERSION,
     Section,
 )
-from tinywasm.code import write_heaptype, write_storagetype, write_vector
+from tinywasm.codec import write_heaptype, write_storagetype, write_vector
 from tinywasm.leb128 import write_unsigned
-from tinywasm.module import (
+from tinywasm.syntax import (
     EXTERN_KINDS,
     CustomSection,
     DataSegment,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tinywasm.binary.decoder import read_data, read_elem
 from tinywasm.binary.names import read_name
 from tinywasm.binary.sections import MAGIC, VERSION, Section
-from tinywasm.code import read_count
+from tinywasm.codec import read_count
 from tinywasm.errors import DecodeError
 
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from tinywasm.code import Reader, read_byte, read_bytes, read_count, read_vector, write_vector
+from tinywasm.codec import Reader, read_byte, read_bytes, read_count, read_vector, write_vector
 from tinywasm.errors import DecodeError
 from tinywasm.leb128 import read_u32, write_unsigned
-from tinywasm.module import Names
+from tinywasm.syntax import Names
 
 NAME = "name"
 BRANCH_HINTS = "metadata.code.branch_hint"

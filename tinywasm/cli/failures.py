@@ -14,7 +14,7 @@ _INNER_FRAMES, _OUTER_FRAMES = 20, 5
 def failure(error: Exception) -> list[str]:
     """What is said about an error: a line, and behind a trap's the backtrace, innermost first."""
     if isinstance(error, WasmException):
-        from tinywasm.cli.values import written
+        from tinywasm.cli.value_text import written
 
         types = error.tag.type.type.composite.params
         values = [f"{written(type, raw)} : {type}" for type, raw in zip(types, error.values, strict=True)]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tinywasm.code import instructions
+from tinywasm.codec import instructions
 from tinywasm.instructions import Instruction
-from tinywasm.module import DecodedModule, Expr
+from tinywasm.syntax import DecodedModule, Expr
 from tinywasm.types import (
     FUNCREF,
     I64,

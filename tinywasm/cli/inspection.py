@@ -15,8 +15,8 @@ from tinywasm.cli.output import as_json, printable, table
 from tinywasm.config import Engine
 from tinywasm.engine.ir.build import build
 from tinywasm.engine.ir.show import lines
-from tinywasm.instance import Module, import_types, is_binary, read_module
-from tinywasm.module import DecodedModule
+from tinywasm.module import Module, import_types, is_binary, read_module
+from tinywasm.syntax import DecodedModule
 from tinywasm.types import (
     DefinedType,
     ExternType,

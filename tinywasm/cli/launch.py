@@ -14,8 +14,8 @@ from pathlib import Path
 from tinywasm.cli.options import add_engine, add_features, configuration, refusals_of, size
 from tinywasm.config import Engine
 from tinywasm.errors import Interrupted, LinkError
-from tinywasm.instance import Module
 from tinywasm.interruption import obeying
+from tinywasm.module import Module
 from tinywasm.raw import Extern, FuncInstance, ModuleInstance, instantiate
 from tinywasm.runtime.profile import Profile
 from tinywasm.runtime.store import Store

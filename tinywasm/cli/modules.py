@@ -21,7 +21,7 @@ from tinywasm.cli.options import (
 from tinywasm.cli.output import as_json, printable
 from tinywasm.config import Engine
 from tinywasm.errors import DecodeError, ParseError, ValidationError, WasmError
-from tinywasm.instance import Module, read_module
+from tinywasm.module import Module, read_module
 
 _PLACES = ("line", "column", "offset")
 

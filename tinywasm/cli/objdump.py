@@ -11,10 +11,10 @@ from tinywasm.binary.names import NAME, read_name
 from tinywasm.binary.sections import Section
 from tinywasm.cli.options import ALL_FEATURES, InFile, Subparsers, add_command, add_file, refusals_of
 from tinywasm.cli.output import HEX_LINE, hex_line, printable
-from tinywasm.code import read_instruction
+from tinywasm.codec import read_instruction
 from tinywasm.errors import DecodeError
-from tinywasm.instance import is_binary, read_module
-from tinywasm.module import DataSegment, DecodedModule, ElementSegment
+from tinywasm.module import is_binary, read_module
+from tinywasm.syntax import DataSegment, DecodedModule, ElementSegment
 from tinywasm.text import Disassembly
 from tinywasm.text.disassembly import Listed
 

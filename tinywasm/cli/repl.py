@@ -15,7 +15,7 @@ from tinywasm.cli.launch import Launch, add_instance_options
 from tinywasm.cli.lines import last_word, reader
 from tinywasm.cli.options import Subparsers, add_command, add_file
 from tinywasm.cli.output import HEX_LINE, hex_line
-from tinywasm.cli.values import parse_arguments, written
+from tinywasm.cli.value_text import parse_arguments, written
 from tinywasm.errors import WasmError
 from tinywasm.raw import invoke
 

@@ -129,13 +129,13 @@ def _call(launch: Launch, function: FuncInstance, words: Sequence[str]) -> list[
     # Reading values takes the text format, and programs begin without any.
     if not words and not type.params:
         return invoke(launch.store, function, [])
-    from tinywasm.cli.values import parse_arguments
+    from tinywasm.cli.value_text import parse_arguments
 
     return invoke(launch.store, function, parse_arguments(type, words))
 
 
 def _invoke(launch: Launch, function: FuncInstance, words: Sequence[str], json: bool) -> None:
-    from tinywasm.cli.values import json_value, written
+    from tinywasm.cli.value_text import json_value, written
 
     pairs = list(zip(function.signature.results, _call(launch, function, words), strict=True))
     if json:

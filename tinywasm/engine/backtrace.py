@@ -9,7 +9,7 @@ from tinywasm.binary.sections import Section
 from tinywasm.dwarf import LineTable, line_table
 from tinywasm.errors import Frame
 from tinywasm.runtime.func import FuncInstance
-from tinywasm.runtime.instance import ModuleInstance
+from tinywasm.runtime.module_instance import ModuleInstance
 
 
 def frame(func: FuncInstance, position: int) -> Frame:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from tinywasm.module import DecodedModule, Expr
 from tinywasm.runtime.func import FuncInstance
-from tinywasm.runtime.instance import ModuleInstance
+from tinywasm.runtime.module_instance import ModuleInstance
 from tinywasm.runtime.storage import Global, Memory, Table, Tag
 from tinywasm.runtime.store import Store
+from tinywasm.syntax import DecodedModule, Expr
 from tinywasm.types import GlobalType, MemoryType, TableType, TagType, ValType
 from tinywasm.validation import Context
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tinywasm import matching
-from tinywasm.module import Function
+from tinywasm.syntax import Function
 from tinywasm.types import AbstractHeap, DefinedType, FuncType
 
 if TYPE_CHECKING:
-    from tinywasm.runtime.instance import ModuleInstance
+    from tinywasm.runtime.module_instance import ModuleInstance
 
 
 class DirectHost(NamedTuple):

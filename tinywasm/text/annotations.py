@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tinywasm.errors import ParseError
-from tinywasm.module import CustomSection
+from tinywasm.syntax import CustomSection
 from tinywasm.text.cursor import Cursor
 from tinywasm.text.lexer import Annotation, string_bytes
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tinywasm.module import DecodedModule, ElementSegment, Expr, Function
+from tinywasm.syntax import DecodedModule, ElementSegment, Expr, Function
 from tinywasm.text.print_code import CodePrinter, FunctionNames
 from tinywasm.text.printer import ModulePrinter
 

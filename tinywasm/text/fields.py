@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tinywasm.code import write_instruction, write_storagetype, write_vector
+from tinywasm.codec import write_instruction, write_storagetype, write_vector
 from tinywasm.instructions import BY_NAME
 from tinywasm.interruption import STEPS, look, watched
 from tinywasm.leb128 import write_unsigned
-from tinywasm.module import (
+from tinywasm.syntax import (
     EXTERN_KINDS,
     DataSegment,
     DecodedModule,
@@ -30,8 +30,8 @@ from tinywasm.module import (
 )
 from tinywasm.text.annotations import CustomSections, check_all_used, name_annotation
 from tinywasm.text.cursor import Cursor
-from tinywasm.text.instructions import CodeParser
-from tinywasm.text.scope import IndexSpace, Scope, at_index
+from tinywasm.text.identifiers import IndexSpace, Scope, at_index
+from tinywasm.text.parse_code import CodeParser
 from tinywasm.text.typedefs import TypeParser, TypeUse
 from tinywasm.types import AbstractHeap, Limits, MemoryType, NumType, RefType, TableType, TagType, ValType
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tinywasm.module import DecodedModule
+from tinywasm.syntax import DecodedModule
 from tinywasm.text.cursor import Cursor
 from tinywasm.text.fields import ModuleParser
 

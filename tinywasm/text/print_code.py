@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tinywasm.code import BlockType, Cast, Catch, MemArg, instructions
+from tinywasm.codec import BlockType, Cast, Catch, MemArg, instructions
 from tinywasm.instructions import Instruction, Role
-from tinywasm.module import Expr
+from tinywasm.syntax import Expr
 from tinywasm.text import spelling
 from tinywasm.text.spelling import TypeSpelling
 from tinywasm.types import RefType, ValType

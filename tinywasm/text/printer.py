@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from tinywasm.code import write_storagetype, write_vector
+from tinywasm.codec import write_storagetype, write_vector
 from tinywasm.errors import ValidationError
 from tinywasm.leb128 import write_unsigned
-from tinywasm.module import (
+from tinywasm.syntax import (
     EXTERN_KINDS,
     DataSegment,
     DecodedModule,

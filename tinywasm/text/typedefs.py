@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tinywasm.module import Names
+from tinywasm.syntax import Names
 from tinywasm.text.cursor import Cursor
-from tinywasm.text.scope import IndexSpace, at_index
+from tinywasm.text.identifiers import IndexSpace, at_index
 from tinywasm.types import (
     F32,
     F64,

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from tinywasm.code import HEAP_CODES, NUMBER_CODES
+from tinywasm.codec import HEAP_CODES, NUMBER_CODES
 from tinywasm.extensions import usable
 from tinywasm.instructions import AT, TABLE, Feature, Instruction
 from tinywasm.interruption import watched

@@ -10,10 +10,10 @@ from bisect import bisect_right
 from collections.abc import Callable
 from typing import Any
 
-from tinywasm.code import READ, MemArg, read_instruction
+from tinywasm.codec import READ, MemArg, read_instruction
 from tinywasm.errors import DecodeError, ValidationError
 from tinywasm.instructions import AT, TABLE, Feature, Instruction
-from tinywasm.module import Expr
+from tinywasm.syntax import Expr
 from tinywasm.types import I32, I64, ValType
 from tinywasm.validation.rules import RULES, Rule
 from tinywasm.validation.stack import Body, Signature

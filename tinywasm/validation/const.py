@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tinywasm.code import instructions, read_instruction
+from tinywasm.codec import instructions, read_instruction
 from tinywasm.errors import DecodeError, ValidationError
 from tinywasm.instructions import Instruction
-from tinywasm.module import Expr
+from tinywasm.syntax import Expr
 from tinywasm.types import I32, ValType
 from tinywasm.validation.code import locate, step
 from tinywasm.validation.context import Context

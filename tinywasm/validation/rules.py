@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tinywasm.code import BlockType, Cast, Catch
+from tinywasm.codec import BlockType, Cast, Catch
 from tinywasm.errors import DecodeError, ValidationError
 from tinywasm.matching import (
     BOT,

@@ -6,8 +6,8 @@
 
 from tinywasm.wasi.abi import MODULE, WasiError
 from tinywasm.wasi.command import run_command
-from tinywasm.wasi.config import WasiConfig
 from tinywasm.wasi.tree import MemoryFile, MemoryTree
+from tinywasm.wasi.wasi_config import WasiConfig
 from tinywasm.wasi.world import Wasi, WasiImports
 
 __all__ = [

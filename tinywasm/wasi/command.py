@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from tinywasm.errors import ExitTrap, LinkError
-from tinywasm.instance import Module, Namespace, instantiate, invoke
+from tinywasm.instantiation import Namespace, instantiate, invoke
+from tinywasm.module import Module
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.store import Store
-from tinywasm.wasi.config import WasiConfig
+from tinywasm.wasi.wasi_config import WasiConfig
 from tinywasm.wasi.world import Wasi
 
 _START = "_start"

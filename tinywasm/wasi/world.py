@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 
 from tinywasm.runtime.func import FuncInstance, host_function
-from tinywasm.runtime.instance import ModuleInstance
+from tinywasm.runtime.module_instance import ModuleInstance
 from tinywasm.wasi import descriptors, path_calls, poll, process, sockets
 from tinywasm.wasi.abi import (
     DIRECTORY_RIGHTS,
@@ -16,10 +16,10 @@ from tinywasm.wasi.abi import (
     SOCKET_RIGHTS,
     Rights,
 )
-from tinywasm.wasi.config import Preopen, WasiConfig
 from tinywasm.wasi.files import File
 from tinywasm.wasi.guest import Descriptor, DescriptorTable, Guest, applicable
 from tinywasm.wasi.registry import FUNCTIONS
+from tinywasm.wasi.wasi_config import Preopen, WasiConfig
 
 # Importing these filled the table of functions.
 _AREAS = (process, descriptors, path_calls, poll, sockets)

@@ -11,8 +11,8 @@ from typing import Union
 
 from tinywasm.errors import ParseError
 from tinywasm.instructions import Feature
-from tinywasm.module import DecodedModule
-from tinywasm.wast.values import Pattern, Value
+from tinywasm.syntax import DecodedModule
+from tinywasm.wast.result_patterns import Pattern, Value
 
 
 @dataclass(frozen=True, slots=True)

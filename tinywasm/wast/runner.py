@@ -21,7 +21,7 @@ from tinywasm.errors import (
     WasmError,
     WasmException,
 )
-from tinywasm.instance import Module
+from tinywasm.module import Module
 from tinywasm.raw import Extern, FuncInstance, ModuleInstance, instantiate, invoke
 from tinywasm.runtime.store import Store
 from tinywasm.types import RefType, ValType
@@ -39,9 +39,9 @@ from tinywasm.wast.commands import (
     Register,
 )
 from tinywasm.wast.report import Failure, FileReport
+from tinywasm.wast.result_patterns import Value, all_match, located
 from tinywasm.wast.script import parse_script
 from tinywasm.wast.spectest import spectest
-from tinywasm.wast.values import Value, all_match, located
 
 # The class of error that each assertion on a module asks for.
 _REFUSALS: dict[str, tuple[type[WasmError], ...]] = {

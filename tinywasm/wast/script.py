@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from tinywasm import binary
 from tinywasm.errors import ParseError
-from tinywasm.module import DecodedModule
+from tinywasm.syntax import DecodedModule
 from tinywasm.text import literals, module_at, parse_module
 from tinywasm.text.cursor import Cursor
 from tinywasm.types import ANYREF, EXTERNREF, F32, F64, I32, I64, V128, AbstractHeap, NumType
@@ -31,7 +31,7 @@ from tinywasm.wast.commands import (
     Register,
     Unreadable,
 )
-from tinywasm.wast.values import (
+from tinywasm.wast.result_patterns import (
     EitherPattern,
     FunctionPattern,
     HostPattern,

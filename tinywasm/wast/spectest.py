@@ -22,7 +22,7 @@ from tinywasm.types import (
     TableType,
     ValType,
 )
-from tinywasm.wast.values import Value
+from tinywasm.wast.result_patterns import Value
 
 _PRINTERS: dict[str, tuple[ValType, ...]] = {
     "print": (),

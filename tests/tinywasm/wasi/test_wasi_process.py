@@ -10,7 +10,7 @@ import pytest
 
 from tests.tinywasm.wasi.wasi_calls import BUFFER, IOVEC, OTHER_PATH, PAGES, PATH, RESULT, TinywasmCalls
 from tinywasm import Config, Engine, ExitTrap, LinkError, Module, Trap, TrapCode
-from tinywasm.instance import instantiate, invoke
+from tinywasm.instantiation import instantiate, invoke
 from tinywasm.runtime.store import Store
 from tinywasm.wasi import Wasi, WasiConfig
 from tinywasm.wasi.abi import MODULE, ClockId, Errno

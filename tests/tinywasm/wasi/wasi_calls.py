@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tinywasm import Config, Engine, Module
-from tinywasm.instance import instantiate, invoke
+from tinywasm.instantiation import instantiate, invoke
 from tinywasm.runtime.store import Store
 from tinywasm.types import I32
 from tinywasm.wasi import MemoryTree, Wasi, WasiConfig

@@ -16,7 +16,7 @@ from array import array
 from collections.abc import Sequence
 from typing import Any
 
-from tinywasm.code import READ, BlockType
+from tinywasm.codec import READ, BlockType
 from tinywasm.engine.ir import form, rows
 from tinywasm.engine.ir.form import (
     BLOCK,
@@ -79,7 +79,7 @@ from tinywasm.engine.ir.rows import (
 from tinywasm.errors import StackExhausted
 from tinywasm.instructions import TABLE, Role
 from tinywasm.interruption import STEPS, look
-from tinywasm.module import Expr, Function
+from tinywasm.syntax import Expr, Function
 from tinywasm.types import V128, FuncType, ValType
 from tinywasm.validation import Context
 

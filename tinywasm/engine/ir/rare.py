@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tinywasm.code import READ, Cast
+from tinywasm.codec import READ, Cast
 from tinywasm.engine.ir.form import (
     BRANCH_CAST,
     BRANCH_CAST_FAIL,

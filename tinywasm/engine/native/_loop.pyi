@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tinywasm.engine.interface import Backend
-from tinywasm.engine.native.frame import NativeCode as LoweredCode
+from tinywasm.engine.native.frame import RegisterCode
 from tinywasm.runtime.func import FuncInstance
-from tinywasm.runtime.instance import ModuleInstance
 from tinywasm.runtime.limits import ResourceLimits
+from tinywasm.runtime.module_instance import ModuleInstance
 from tinywasm.runtime.storage import Extern
 from tinywasm.types import DefinedType, GlobalType, MemoryType, TableType, TagType
 from tinywasm.validation import Context
@@ -23,7 +23,7 @@ class NativeCode:
     references: bool
     def __init__(
         self,
-        lowered: LoweredCode,
+        lowered: RegisterCode,
         scope: NativeScope,
         definition: DefinedType,
         name: str,

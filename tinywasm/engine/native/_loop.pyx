@@ -136,8 +136,8 @@ cdef _append(void ***array, uint64_t *count, void *item):
 
 include "types.pxi"
 include "scope.pxi"
-include "code.pxi"
+include "native_code.pxi"
 include "store.pxi"
 include "calls.pxi"
 include "externals.pxi"
-include "instance.pxi"
+include "module_instance.pxi"

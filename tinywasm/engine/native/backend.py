@@ -6,15 +6,15 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from tinywasm.engine.native import _loop, kept
-from tinywasm.engine.native.frame import NativeCode
+from tinywasm.engine.native.frame import RegisterCode
 from tinywasm.interruption import obeying
 from tinywasm.loading import loading
 from tinywasm.matching import define
-from tinywasm.module import DecodedModule, Expr
 from tinywasm.runtime.func import FuncInstance
-from tinywasm.runtime.instance import ModuleInstance
+from tinywasm.runtime.module_instance import ModuleInstance
 from tinywasm.runtime.storage import Extern, Global, Memory, Table, Tag
 from tinywasm.runtime.store import Store
+from tinywasm.syntax import DecodedModule, Expr
 from tinywasm.types import FuncType, GlobalType, MemoryType, TableType, TagType, ValType
 from tinywasm.validation import Context
 
@@ -45,14 +45,14 @@ class NativeModuleInstance(ModuleInstance):
         self.native.drop_elem(index)
 
 
-def lower(*args: Any, **kwargs: Any) -> NativeCode:
+def lower(*args: Any, **kwargs: Any) -> RegisterCode:
     """As `select.lower`, which is loaded when it is first wanted: kept code needs none of it."""
     with loading:
         from tinywasm.engine.native import select
     return select.lower(*args, **kwargs)
 
 
-def lower_constant(*args: Any) -> NativeCode:
+def lower_constant(*args: Any) -> RegisterCode:
     """As `select.lower_constant`."""
     with loading:
         from tinywasm.engine.native import select

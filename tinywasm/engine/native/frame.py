@@ -30,7 +30,7 @@ FAR_MEMORY = (1 << 16) - 1
 
 
 @dataclass(slots=True)
-class NativeCode:
+class RegisterCode:
     """Register code of one function.
 
     `words` are 16-byte instructions; `positions` has one module offset a word. `frame_slots` counts from

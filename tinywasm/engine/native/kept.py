@@ -16,10 +16,10 @@ from typing import Any
 
 from tinywasm.engine.native import _loop
 from tinywasm.engine.native.digest import DIGEST
-from tinywasm.engine.native.frame import NativeCode
+from tinywasm.engine.native.frame import RegisterCode
 from tinywasm.errors import InternalError, StackExhausted
 from tinywasm.loading import loading
-from tinywasm.module import DecodedModule
+from tinywasm.syntax import DecodedModule
 from tinywasm.validation import Context
 
 # What decides what code is made of a body.
@@ -70,7 +70,7 @@ def pack(context: Context, syntax: DecodedModule) -> bytes:
     return b"".join([b"".join(map(_OFFSET.pack, offsets)), *parts])
 
 
-def _packed(code: NativeCode) -> bytes:
+def _packed(code: RegisterCode) -> bytes:
     count = len(code.words) // 16
     sizes = (code.frame_slots, code.near_slots, code.param_slots, code.zeros, code.result_slots)
     parts = [_HEAD.pack(count, *sizes, len(code.handlers), len(code.windows))]
@@ -113,7 +113,7 @@ def taken(context: Context, index: int) -> Any:
     return made if made.closed(module.scope) else None
 
 
-def _unpacked(packed: memoryview, pos: int) -> NativeCode:
+def _unpacked(packed: memoryview, pos: int) -> RegisterCode:
     """Raises `struct.error` or `ValueError` where there is less than it says."""
     count, frame, near, params, zeros, results, handler_count, window_count = _HEAD.unpack_from(packed, pos)
     pos += _HEAD.size
@@ -123,7 +123,7 @@ def _unpacked(packed: memoryview, pos: int) -> NativeCode:
         raise ValueError("code that is cut off")
     handlers: list[list[Any]] = []
     windows: list[tuple[int, int]] = []
-    code = NativeCode(
+    code = RegisterCode(
         bytes(packed[pos:positions]),
         packed[positions:end].cast("I"),
         *(frame, near, params, zeros, results),

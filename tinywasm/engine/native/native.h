@@ -162,7 +162,7 @@ typedef struct Frame {
     Func *func;
 } Frame;
 
-/* What a store runs on: see `stack.c`. */
+/* What a store runs on: see `stack_pool.c`. */
 typedef struct Stack Stack;
 
 enum status { STATUS_DONE, STATUS_TRAP, STATUS_THROWN, STATUS_PYTHON };

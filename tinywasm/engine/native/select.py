@@ -45,7 +45,7 @@ from tinywasm.engine.ir.form import (
     Form,
 )
 from tinywasm.engine.native import frame
-from tinywasm.engine.native.frame import ABOVE, FAR_MEMORY, LATER, SCRATCH, Locals, NativeCode
+from tinywasm.engine.native.frame import ABOVE, FAR_MEMORY, LATER, SCRATCH, Locals, RegisterCode
 from tinywasm.engine.native.opcodes import OPCODES
 from tinywasm.engine.native.patterns import (
     A1,
@@ -100,14 +100,14 @@ from tinywasm.engine.native.patterns import (
 from tinywasm.engine.native.rare import RARE
 from tinywasm.instructions import TABLE
 from tinywasm.interruption import STEPS, look
-from tinywasm.module import Expr, Function
+from tinywasm.syntax import Expr, Function
 from tinywasm.types import I64, FuncType, RefType, ValType
 from tinywasm.validation import Context
 
 
 def lower(
     context: Context, index: int, function: Function, *, metered: bool, profiled: bool = False
-) -> NativeCode:
+) -> RegisterCode:
     """The register code of a function of the module that `context` describes.
 
     `metered` code pays with fuel; `profiled` code counts its calls and instructions.
@@ -119,7 +119,7 @@ def lower(
     return select(context, code, signature, function.locals, metered, profiled)
 
 
-def lower_constant(context: Context, expr: Expr, type: ValType) -> NativeCode:
+def lower_constant(context: Context, expr: Expr, type: ValType) -> RegisterCode:
     """Lower a constant expression of type `type` as a function without parameters."""
     code = build.build_expression(context, expr, type)
     return select(context, code, FuncType((), (type,)), (), False, False)
@@ -132,7 +132,7 @@ def select(
     declared: Sequence[tuple[int, ValType]],
     metered: bool,
     profiled: bool,
-) -> NativeCode:
+) -> RegisterCode:
     """The register code of a function in the intermediate form."""
     return Selector(context, code, Locals(signature.params, declared), metered, profiled).run(
         sum(build.widths(signature.results))
@@ -199,7 +199,7 @@ class Selector:
         # A result for a local that is out of reach: its slot, the local's, its width.
         self.owed: tuple[int, int, int] | None = None
 
-    def run(self, result_slots: int) -> NativeCode:
+    def run(self, result_slots: int) -> RegisterCode:
         locals = self.locals
         params, zeros, far = locals.param_slots, locals.near - locals.param_slots, locals.far
         if self.deep:
@@ -216,7 +216,7 @@ class Selector:
         self.resolve()
         self.pair()
         slots = self.first + self.form.heights + ABOVE
-        return NativeCode(
+        return RegisterCode(
             self.packed(),
             self.positions[: self.size],
             far + slots + self.highest,

@@ -24,20 +24,20 @@ from tinywasm.engine.python.bind import (
     bind,
     bind_constant,
 )
-from tinywasm.engine.python.instance import PythonModuleInstance
+from tinywasm.engine.python.module_instance import PythonModuleInstance
 from tinywasm.engine.recursion import used_up_by_nesting
 from tinywasm.errors import Frame, StackExhausted, Trap, TrapCode, WasmException
 from tinywasm.interruption import obeying
-from tinywasm.module import DecodedModule, Expr
 from tinywasm.runtime.calls import Call, Calls
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.globals import GlobalInstance
 from tinywasm.runtime.heap import ExceptionInstance, TagInstance
-from tinywasm.runtime.instance import ModuleInstance
 from tinywasm.runtime.memory import MemoryInstance
+from tinywasm.runtime.module_instance import ModuleInstance
 from tinywasm.runtime.profile import Activations, Profile
 from tinywasm.runtime.store import Store
 from tinywasm.runtime.table import TableInstance
+from tinywasm.syntax import DecodedModule, Expr
 from tinywasm.types import GlobalType, MemoryType, TableType, TagType, ValType
 from tinywasm.validation import Context
 

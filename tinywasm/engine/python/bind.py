@@ -20,12 +20,12 @@ from tinywasm.engine.python import bulk, steps
 from tinywasm.instructions import TABLE, Instruction, Role
 from tinywasm.interruption import STEPS, look
 from tinywasm.matching import close_ref
-from tinywasm.module import Expr
 from tinywasm.numerics.floats import f32_from_bits, f64_from_bits
 from tinywasm.numerics.operators import OPERATORS
 from tinywasm.runtime.func import FuncInstance
-from tinywasm.runtime.instance import ModuleInstance
+from tinywasm.runtime.module_instance import ModuleInstance
 from tinywasm.runtime.storage import Tag
+from tinywasm.syntax import Expr
 from tinywasm.types import (
     F32,
     F64,
@@ -262,7 +262,7 @@ class Binder:
         return defined, defined.composite.field.storage
 
     def immediates(self, row: Instruction, record: form.Record) -> tuple[Any, ...]:
-        """The immediates as `code` reads them."""
+        """The immediates as `codec` reads them."""
         found: list[Any] = [record.immediate, record.second][: len(row.immediates)]
         for number, kinds in enumerate((FIRST_KIND, SECOND_KIND)):
             if kinds[row.ordinal] == OBJECT:

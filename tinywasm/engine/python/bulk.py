@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
-from tinywasm.engine.python.instance import PythonModuleInstance
+from tinywasm.engine.python.module_instance import PythonModuleInstance
 from tinywasm.errors import Trap, TrapCode
 from tinywasm.numerics.floats import f32_from_bits
 from tinywasm.runtime.heap import ArrayInstance, StructInstance, check_array_length

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tinywasm.engine.python.bulk import as_array
-from tinywasm.engine.python.instance import PythonModuleInstance
+from tinywasm.engine.python.module_instance import PythonModuleInstance
 from tinywasm.errors import Trap, TrapCode, WasmException
 from tinywasm.numerics.floats import f32_from_bits, f32_to_bits
 from tinywasm.runtime.func import FuncInstance

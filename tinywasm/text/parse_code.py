@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from tinywasm import proposals
-from tinywasm.code import BlockType, Cast, Catch, MemArg, write_instruction
+from tinywasm.codec import BlockType, Cast, Catch, MemArg, write_instruction
 from tinywasm.errors import ValidationError
 from tinywasm.instructions import BY_NAME, TABLE, Instruction
 from tinywasm.interruption import STEPS, look
-from tinywasm.module import Expr
+from tinywasm.syntax import Expr
 from tinywasm.text import literals
 from tinywasm.text.annotations import branch_hints, name_annotation
 from tinywasm.text.cursor import Cursor
-from tinywasm.text.scope import IndexSpace, Scope, at_index
+from tinywasm.text.identifiers import IndexSpace, Scope, at_index
 from tinywasm.text.typedefs import TypeParser
 from tinywasm.types import RefType
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from tinywasm.errors import LinkError
-from tinywasm.module import DecodedModule
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.globals import GlobalInstance
 from tinywasm.runtime.heap import TagInstance
-from tinywasm.runtime.instance import ModuleInstance
 from tinywasm.runtime.memory import MemoryInstance
+from tinywasm.runtime.module_instance import ModuleInstance
 from tinywasm.runtime.storage import Extern
 from tinywasm.runtime.store import Store
 from tinywasm.runtime.table import TableInstance
+from tinywasm.syntax import DecodedModule
 from tinywasm.validation import Context
 
 _OURS = (GlobalInstance, MemoryInstance, TableInstance, TagInstance)

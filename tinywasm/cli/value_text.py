@@ -12,7 +12,7 @@ from tinywasm.numerics.floats import f32_from_bits, f32_to_bits, f64_from_bits, 
 from tinywasm.text import spelling
 from tinywasm.text.literals import SHAPES, LiteralError, parse_lane
 from tinywasm.types import F32, F64, I32, I64, V128, FuncType, RefType, ValType
-from tinywasm.wast.values import Value
+from tinywasm.wast.result_patterns import Value
 
 NULL = "null"
 _VECTOR = re.compile("0x[0-9a-fA-F]{1,32}")

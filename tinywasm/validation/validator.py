@@ -9,7 +9,7 @@ from tinywasm.errors import ValidationError
 from tinywasm.instructions import Feature
 from tinywasm.interruption import watched
 from tinywasm.matching import canonicalise, close_ref, close_value, matches_composite, matches_ref
-from tinywasm.module import (
+from tinywasm.syntax import (
     DataSegment,
     DecodedModule,
     ElementSegment,
@@ -36,7 +36,7 @@ from tinywasm.validation import bodies
 from tinywasm.validation.code import validate_code
 from tinywasm.validation.const import validate_const
 from tinywasm.validation.context import Context
-from tinywasm.validation.externs import check_arity, check_memory, check_table_limits
+from tinywasm.validation.extern_types import check_arity, check_memory, check_table_limits
 from tinywasm.validation.stack import Body, is_defaultable
 
 # Section 7.3 allows such a limit; this is the JavaScript embedding's.

@@ -6,10 +6,10 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from tinywasm.interruption import watched
-from tinywasm.module import DecodedModule
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.storage import Extern, Global, Memory, Table, Tag
 from tinywasm.runtime.store import Store
+from tinywasm.syntax import DecodedModule
 from tinywasm.validation.context import Context
 
 _SPACES = {"func": "funcs", "table": "tables", "memory": "memories", "global": "globals", "tag": "tags"}

@@ -12,7 +12,7 @@ from tests.tinywasm.module_strategies import (
     storagetypes,
     valtypes,
 )
-from tinywasm.code import (
+from tinywasm.codec import (
     READ,
     WRITE,
     Catch,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tinywasm.interruption import STEPS, look
-from tinywasm.module import Names
+from tinywasm.syntax import Names
 from tinywasm.text.annotations import name_annotation
 from tinywasm.text.cursor import Cursor
 

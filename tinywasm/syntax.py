@@ -1,0 +1,205 @@
+"""A decoded module: plain data, the same from the binary and from the text format (section 2.5).
+
+Expressions stay encoded: a slice of bytes that `codec` iterates. Type indices inside are those of the
+module; `matching.canonicalise` closes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Union
+
+from tinywasm.types import GlobalType, MemoryType, RecGroup, RefType, SubType, TableType, TagType, ValType
+
+# Characters of a part that are shown.
+_SHOWN = 60
+
+
+def _brief(item: Any) -> str:
+    """A representation whose length does not grow with the module."""
+    shown = (f"{each.name}={_abridged(getattr(item, each.name))}" for each in fields(item))
+    return f"{type(item).__name__}({', '.join(shown)})"
+
+
+def _abridged(value: object) -> str:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return f"<{len(value)} bytes>"
+    if isinstance(value, list | tuple | dict):
+        return f"<{len(value)} items>"
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Expr:
+    """An encoded expression: `code[start:end]`, its final `end` opcode included.
+
+    `code` is shared with other expressions (the whole input, for a binary module), so positions in
+    it are module offsets there. `lines` maps positions to source lines for a text module: pairs
+    (position, line), ascending; None for a binary one. `number` is the value, unsigned, where the decoder
+    saw nothing but an `i32.const`: a module may have 100,000 segments with such offsets.
+    """
+
+    code: bytes
+    start: int
+    end: int
+    lines: Sequence[tuple[int, int]] | None = None
+    number: int | None = None
+
+    @property
+    def bytes(self) -> bytes:
+        return self.code[self.start : self.end]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Expr) and self.bytes == other.bytes
+
+    def __hash__(self) -> int:
+        return hash(self.bytes)
+
+
+@dataclass(slots=True, repr=False)
+class Function:
+    """A function defined in the module.
+
+    `locals` is run-length encoded, (count, type), and must never be expanded before its sum is
+    checked against the limit.
+    """
+
+    type: int
+    locals: Sequence[tuple[int, ValType]]
+    body: Expr
+
+
+@dataclass(slots=True)
+class FuncImport:
+    """`type` is the index of a function type."""
+
+    type: int
+
+
+ImportDesc = Union[FuncImport, TableType, MemoryType, GlobalType, TagType]  # noqa: UP007
+
+
+@dataclass(slots=True, repr=False)
+class Import:
+    module: str
+    name: str
+    desc: ImportDesc
+
+
+EXTERN_KINDS = ("func", "table", "memory", "global", "tag")
+
+
+@dataclass(slots=True, repr=False)
+class Export:
+    """`kind` is one of EXTERN_KINDS."""
+
+    name: str
+    kind: str
+    index: int
+
+
+@dataclass(slots=True, repr=False)
+class Table:
+    """`init` is the initial element, or None for the default of a nullable element type."""
+
+    type: TableType
+    init: Expr | None = None
+
+
+@dataclass(slots=True, repr=False)
+class Global:
+    type: GlobalType
+    init: Expr
+
+
+@dataclass(slots=True, repr=False)
+class ElementSegment:
+    """`mode` is "active", "passive" or "declarative"; `table` and `offset` belong to active ones.
+
+    `init` holds either function indices (`type` is then `(ref func)`) or expressions.
+    """
+
+    type: RefType
+    init: Sequence[int] | Sequence[Expr]
+    mode: str
+    table: int = 0
+    offset: Expr | None = None
+
+
+@dataclass(slots=True, repr=False)
+class DataSegment:
+    """`offset` None means passive."""
+
+    init: bytes
+    memory: int = 0
+    offset: Expr | None = None
+
+
+@dataclass(slots=True, repr=False)
+class CustomSection:
+    """`after` is the id of the non-custom section before it, 0 when it is the first (section 5.5.2)."""
+
+    name: str
+    payload: bytes
+    after: int = 0
+
+
+@dataclass(slots=True, repr=False)
+class Names:
+    """The name section's maps (appendix 7.7.1); empty where nothing is named."""
+
+    module: str | None = None
+    functions: dict[int, str] = field(default_factory=dict)
+    locals: dict[int, dict[int, str]] = field(default_factory=dict)
+    labels: dict[int, dict[int, str]] = field(default_factory=dict)
+    types: dict[int, str] = field(default_factory=dict)
+    tables: dict[int, str] = field(default_factory=dict)
+    memories: dict[int, str] = field(default_factory=dict)
+    globals: dict[int, str] = field(default_factory=dict)
+    elems: dict[int, str] = field(default_factory=dict)
+    datas: dict[int, str] = field(default_factory=dict)
+    fields: dict[int, dict[int, str]] = field(default_factory=dict)
+    tags: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True, repr=False)
+class DecodedModule:
+    """All of a module. Index spaces begin with the imports of their kind, in order.
+
+    `data_count` is the data count section's value, None where there is no such section; the parser
+    sets it as soon as an instruction needs it.
+    `branch_hints` maps a function index to (offset in the body from its locals on, hint) pairs.
+    """
+
+    types: list[RecGroup] = field(default_factory=list)
+    imports: list[Import] = field(default_factory=list)
+    functions: list[Function] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    memories: list[MemoryType] = field(default_factory=list)
+    tags: list[TagType] = field(default_factory=list)
+    globals: list[Global] = field(default_factory=list)
+    exports: list[Export] = field(default_factory=list)
+    start: int | None = None
+    elems: list[ElementSegment] = field(default_factory=list)
+    data_count: int | None = None
+    datas: list[DataSegment] = field(default_factory=list)
+    customs: list[CustomSection] = field(default_factory=list)
+    names: Names = field(default_factory=Names, compare=False)
+    branch_hints: dict[int, list[tuple[int, int]]] = field(default_factory=dict, compare=False)
+
+    def subtypes(self) -> list[SubType]:
+        """The type index space: the members of all groups in order."""
+        return [sub for group in self.types for sub in group.subtypes]
+
+    def imported(self, kind: type) -> list[Import]:
+        """The imports whose description is a `kind`, in order."""
+        return [imp for imp in self.imports if isinstance(imp.desc, kind)]
+
+
+for _class in (
+    Expr, Function, Import, Export, Table, Global, ElementSegment, DataSegment, CustomSection, Names,
+    DecodedModule,
+):  # fmt: skip
+    _class.__repr__ = _brief  # type: ignore[method-assign]
