@@ -20,10 +20,10 @@ from tinywasm.errors import Trap, WasmException
 from tinywasm.instantiation import instantiate, invoke
 from tinywasm.module import Module
 from tinywasm.numerics.floats import f64_to_bits
+from tinywasm.raw import Profile
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.heap import I31, reference_kind
 from tinywasm.runtime.module_instance import ModuleInstance
-from tinywasm.runtime.profile import Profile
 from tinywasm.runtime.store import Store
 from tinywasm.types import I32, AbstractHeap, FuncType
 

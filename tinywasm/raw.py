@@ -10,6 +10,7 @@ from tinywasm.instantiation import Namespace, instantiate, invoke
 from tinywasm.numerics.floats import f32_from_bits, f32_to_bits, f64_from_bits, f64_to_bits
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.module_instance import ModuleInstance
+from tinywasm.runtime.profile import Profile, Record
 from tinywasm.runtime.storage import Extern, Global, Memory, Table, Tag
 from tinywasm.runtime.store import Store
 
@@ -20,6 +21,8 @@ __all__ = [
     "Memory",
     "ModuleInstance",
     "Namespace",
+    "Profile",
+    "Record",
     "Table",
     "Tag",
     "engine_name",

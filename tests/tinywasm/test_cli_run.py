@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -197,6 +198,12 @@ def test_a_time_limit_ends_waiting_for_input(engine: str) -> None:
     finally:
         done.kill()
         done.communicate()
+
+
+def test_a_time_limit_ends_waiting_for_the_module(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.wasm")
+    done = run("--timeout", "0.3", str(tmp_path / "pipe.wasm"))
+    assert done.returncode == TRAPPED and "time limit" in done.stderr
 
 
 def test_a_time_limit_needs_the_main_thread(capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,7 +24,7 @@ from tinywasm import (
     WasmError,
     WasmException,
 )
-from tinywasm.runtime.profile import Profile
+from tinywasm.raw import Profile
 
 REFUSED = "a call that began later in this store has not ended"
 

@@ -24,7 +24,7 @@ from tinywasm import (
     WasmError,
 )
 from tinywasm.engine import native_available
-from tinywasm.runtime.profile import Profile
+from tinywasm.raw import Profile
 
 pytestmark = pytest.mark.skipif(not native_available, reason="the native engine is not built")
 

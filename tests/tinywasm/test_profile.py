@@ -9,7 +9,7 @@ import pytest
 import tinywasm
 from tinywasm import Config, Engine, Store, Trap
 from tinywasm.engine import native_available
-from tinywasm.runtime.profile import Profile
+from tinywasm.raw import Profile
 
 
 def profiled(

@@ -12,6 +12,7 @@ import pytest
 import tinywasm
 from tests.engines import ENGINES
 from tinywasm import Config, Engine, Store
+from tinywasm.raw import engine_name
 
 pytestmark = pytest.mark.slow
 
@@ -155,7 +156,7 @@ def test_another_thread_collects_while_a_store_allocates(store: Store) -> None:
     thread = threading.Thread(target=collect)
     thread.start()
     try:
-        e.allocate(300_000 if store.backend.name == "native" else 3000)
+        e.allocate(300_000 if engine_name(store) == "native" else 3000)
     finally:
         done.set()
         thread.join()

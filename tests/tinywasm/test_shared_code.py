@@ -11,7 +11,7 @@ import pytest
 import tinywasm
 from tinywasm import Config, Engine, Instance, Module, Store, Trap
 from tinywasm.engine import native_available
-from tinywasm.runtime.profile import Profile
+from tinywasm.raw import Profile
 
 pytestmark = pytest.mark.skipif(not native_available, reason="the native engine is not built")
 

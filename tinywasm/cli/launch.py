@@ -11,14 +11,10 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from tinywasm import Engine, Interrupted, LinkError, Module, Store
 from tinywasm.cli.options import add_engine, add_features, configuration, refusals_of, size
-from tinywasm.config import Engine
-from tinywasm.errors import Interrupted, LinkError
 from tinywasm.interruption import obeying
-from tinywasm.module import Module
-from tinywasm.raw import Extern, FuncInstance, ModuleInstance, instantiate
-from tinywasm.runtime.profile import Profile
-from tinywasm.runtime.store import Store
+from tinywasm.raw import Extern, FuncInstance, ModuleInstance, Profile, instantiate
 from tinywasm.wasi import MODULE, Wasi, WasiConfig
 
 # When a time limit strikes again, harder, and again: an exception in a finaliser is swallowed.
@@ -151,8 +147,9 @@ def _variable(text: str) -> tuple[str, str]:
 class TimeLimit:
     """Interrupts what runs within a `with` statement once `seconds` have passed; None is no limit.
 
-    `store` is the one that runs, as soon as there is one. Raises `ValueError` outside of the main
-    thread, and on a system without interval timers.
+    `store` is the one that runs, as soon as there is one. Its deadline would not do: that is seen between
+    instructions and while WASI waits, and not where the module itself comes from a pipe. Raises `ValueError`
+    outside of the main thread, and on a system without interval timers.
     """
 
     def __init__(self, seconds: float | None) -> None:

@@ -11,8 +11,7 @@ from tinywasm.cli.launch import Launch, TimeLimit, add_instance_options
 from tinywasm.cli.options import Subparsers, add_command, add_file, fuel, seconds
 from tinywasm.cli.output import as_json, printable, table
 from tinywasm.errors import ExitTrap
-from tinywasm.raw import FuncInstance, invoke
-from tinywasm.runtime.profile import Profile, Record
+from tinywasm.raw import FuncInstance, Profile, Record, invoke
 
 _START = "_start"
 # A module that is no command may export this; it must run before anything else (the WASI application ABI).

@@ -22,16 +22,16 @@ native_available = not NATIVE.missing
 
 def backend(store: Store) -> Backend:
     """The store's backend. Raises `ValueError` for an engine that is unknown, or that is not available."""
-    if store.backend is None:
-        with loading:
-            load = choose(store.engine.config.engine).load()
-        made = load(store)
-        # In one step: another thread, or a signal handler, may have made one meanwhile.
-        chosen: Backend = vars(store).setdefault("backend", made)
-        # They may have become others before it was there to be told.
-        chosen.limits_changed()
-    found: Backend = store.backend
-    return found
+    if store.backend is not None:
+        return store.backend
+    with loading:
+        load = choose(store.engine.config.engine).load()
+    made = load(store)
+    # In one step: another thread, or a signal handler, may have made one meanwhile.
+    chosen: Backend = vars(store).setdefault("backend", made)
+    # They may have become others before it was there to be told.
+    chosen.limits_changed()
+    return chosen
 
 
 def choose(name: str) -> Implementation:

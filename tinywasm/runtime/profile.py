@@ -28,7 +28,7 @@ class Record:
 class Profile:
     """Records of the Wasm functions that a store runs; instructions are counted as fuel is.
 
-    Set as `Store.profile` before the store's first instance is made.
+    It is for one store: `Store.profile`, set before the store's first instance is made.
     """
 
     def __init__(self) -> None:

@@ -8,13 +8,17 @@ import threading
 import time
 import weakref
 from operator import index
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tinywasm.config import Engine
 from tinywasm.errors import Interrupted, OutOfFuel, WasmError
 from tinywasm.runtime.limits import ResourceLimits
 from tinywasm.types import FuncType
 from tinywasm.unique import Unique
+
+if TYPE_CHECKING:
+    from tinywasm.engine.interface import Backend
+    from tinywasm.runtime.profile import Profile
 
 # The same as in engine/native/bulk.c.
 BYTES_A_UNIT = 64
@@ -31,8 +35,8 @@ class Store(Unique):
     `WasmError` there for good.
     """
 
-    # What runs code for this store, chosen when it is first needed: an `engine.interface.Backend`.
-    backend: Any = None
+    # What runs code for this store, chosen when it is first needed.
+    backend: Backend | None = None
 
     def __init__(self, engine: Engine | None = None, data: Any = None) -> None:
         """`data` is anything of the embedder's; `data()` gives it back, also to a host function."""
@@ -41,8 +45,8 @@ class Store(Unique):
         self.engine = engine or Engine()
         # None where the engine's configuration does not meter.
         self.fuel: int | None = 0 if self.engine.config.consume_fuel else None
-        # Where the instructions go, if somebody asks: a `runtime.profile.Profile`.
-        self.profile: Any = None
+        # Where the instructions go, if somebody asks.
+        self.profile: Profile | None = None
         self.limits = ResourceLimits()
         self.wasi: Any = None
         # The embedding API's converters, by function type.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from tinywasm.engine.native import _loop, kept
@@ -12,6 +13,7 @@ from tinywasm.loading import loading
 from tinywasm.matching import define
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.module_instance import ModuleInstance
+from tinywasm.runtime.profile import Profile
 from tinywasm.runtime.storage import Extern, Global, Memory, Table, Tag
 from tinywasm.runtime.store import Store
 from tinywasm.syntax import DecodedModule, Expr
@@ -72,7 +74,7 @@ class NativeBackend:
         # A list where there is a profile; stores are many.
         self.profiled: list[tuple[FuncInstance, Any]] | None = None
         if store.profile is not None:
-            store.profile.settle = self._settle_profile
+            store.profile.settle = partial(self._settle, store.profile)
 
     def code(self, func: FuncInstance) -> Any:
         """A function's code: one for all instances of its module, but its own where it is profiled."""
@@ -100,9 +102,9 @@ class NativeBackend:
             lowered = lower(instance.context, func.index, func.definition, metered=metered, profiled=profiled)
         return _loop.NativeCode(lowered, instance.shared.scope, func.type, f"function {func.index}")
 
-    def _settle_profile(self) -> None:
+    def _settle(self, profile: Profile) -> None:
         for func, code in self.profiled or ():
-            record = self.store.profile.record(func)
+            record = profile.record(func)
             record.calls, record.own = code.calls, code.own
 
     def guard(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from tinywasm.engine.python.module_instance import PythonModuleInstance
 from tinywasm.errors import Trap, TrapCode
@@ -19,6 +19,9 @@ from tinywasm.runtime.memory import MemoryInstance
 from tinywasm.runtime.store import Store
 from tinywasm.runtime.table import TableInstance
 from tinywasm.types import F32, F64, I32, I64, V128, DefinedType, PackedType, StorageType
+
+if TYPE_CHECKING:
+    from tinywasm.engine.python.backend import PythonBackend
 
 Stack = list[Any]
 
@@ -37,9 +40,10 @@ def storage_size(storage: StorageType) -> int:
 
 def _pieces(store: Store, count: int, piece: int) -> Iterator[tuple[int, int]]:
     """Start and end of each piece of `count`. Raises `Interrupted` between two."""
+    backend = cast("PythonBackend", store.backend)
     for start in range(0, count, piece):
-        if start and store.backend.poll_wanted:
-            store.backend.poll()
+        if start and backend.poll_wanted:
+            backend.poll()
         yield start, min(start + piece, count)
 
 
