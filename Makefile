@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 LOG := $(VENV)/install.log
 SUITE := spec-tests/spec spec-tests/testsuite
 GENERATED := tinywasm/engine/native/_loop.c tinywasm/engine/native/select.c tinywasm/engine/ir/build.c \
-	tinywasm/engine/ir/operands.c tinywasm/validation/_bodies.c channel/schannel/_fast.c host/wasm_host/_pump.c
+	tinywasm/engine/ir/operands.c tinywasm/validation/_bodies.c channel/schannel/_fast.c \
+	channel/schannel/_transport.c host/wasm_host/_pump.c
 # Compiled as they are: their types stand beside them.
 COMPILED := $(wildcard tinywasm/engine/*/*.pxd) $(wildcard $(patsubst %.pxd,%.py,$(wildcard tinywasm/engine/*/*.pxd)))
 C_FOLDERS := tinywasm/engine/native tinywasm/validation channel/schannel host/wasm_host

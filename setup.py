@@ -76,6 +76,7 @@ else:
             extension("tinywasm.engine.ir.operands", IR, ["operands.py", "operands.pxd"]),
             extension("tinywasm.engine.ir.build", IR, ["build.py", "build.pxd", "operands.pxd"]),
             extension("schannel._fast", "channel/schannel", ["_fast.pyx"]),
+            extension("schannel._transport", "channel/schannel", ["_transport.pyx"]),
             extension("wasm_host._pump", "host/wasm_host", ["_pump.pyx"]),
         ],
         language_level=3,

@@ -37,6 +37,7 @@ EXTENSIONS = (
     "tinywasm.engine.ir.operands",
     "tinywasm.validation._bodies",
     "schannel._fast",
+    "schannel._transport",
     "wasm_host._pump",
 )
 # Where the C code of all extensions lies, as reports name it.

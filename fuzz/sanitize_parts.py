@@ -82,7 +82,8 @@ def _parts() -> Iterator[tuple[str, Part]]:
     rules = ("validation", "validation_bodies", "validation_code", "validation_rules")
     yield "validator", Part("tests of the validator", _engine_tests(*rules))
     yield "relay", Part("tests of the host's relay", _tests("tests/wasm_host/test_relay.py"))
-    channel = ("tests/schannel/test_fast.py", "fuzz/test_confidential_parsers.py", "-k", "fast or small")
+    channel = [f"tests/schannel/test_{name}.py" for name in ("fast", "transport")]
+    channel += ["fuzz/test_confidential_parsers.py", "-k", "fast or soon or small"]
     yield "channel", Part("small calls over the channel", [*PYTEST, *channel])
     mutants = ("fuzz/test_execution.py", "fuzz/test_acceptance.py")
     yield "mutants", Part("changed and damaged modules", [*PYTEST, *mutants, "-k", "not mutants_run"])

@@ -21,7 +21,8 @@ from schannel.endings import Ending
 from schannel.errors import PolicyError
 from schannel.framing import Refusal, encode_refusal
 from schannel.session import ClientSession
-from schannel.transport import AsyncClientConnection, ClientConnection
+from schannel.transport import ClientConnection
+from schannel.transport_aio import AsyncClientConnection
 from tests.processes import Host, environment, host, signal_process, wait_until
 from wasm_client import ArgumentError, ClientError, NotVerified, RequestFailed, connect, connect_async
 

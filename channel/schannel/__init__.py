@@ -8,13 +8,15 @@ Importing the package loads no cryptography; each part is imported by its own na
 ``session``         ``ClientSession``, ``EnclaveSession``: ``receive_data(bytes) -> list[Event]``,
                     ``receive_eof()``, ``send_...()``, ``data_to_send() -> bytes``
 ``events``          what ``receive_data`` returns
-``messages``        requests, replies, ``Value``, ``ErrorCode``
+``messages``        requests, replies, ``Value``, ``ErrorCode``: each declared once
 ``policy``          ``Policy.from_toml`` and ``verify_evidence``
 ``evidence``        Keystone's report in its three forms, our claims in it, its signatures
 ``monitor_keys``    what a security monitor does: keys, attestation, sealing keys
 ``measurement``     the enclave hash of an installed release
-``transport``       the one module that knows sockets: ``ClientConnection``, ``AsyncClientConnection``
-``layouts``         every byte layout, declared once
+``connection``      what a client sends and receives, step by step, without a socket
+``transport``       ``ClientConnection``, which blocks, and how either end waits for bytes
+``transport_aio``   ``AsyncClientConnection``
+``layouts``         the byte layouts beside those of messages, declared once
 ``extensions``      whether an extension was built from the sources beside it
 ``extra``           what the commands say where their packages are not installed
 ``release``         the installed version, which commands print

@@ -5,7 +5,6 @@ They take the plain case and decline every other, and every doubt, by None: the 
 layouts in the comments are those of `layouts`.
 """
 
-from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_GET_SIZE, PyTuple_New, PyTuple_SET_ITEM
@@ -16,41 +15,6 @@ from schannel.events import ReplyReceived, RequestReceived
 from schannel.messages import CallRequest, CallResult
 from schannel.records import CHUNK_HEADER_SIZE, HEADER_SIZE, PADDING, RecordKind
 from schannel.values import VALUE_TYPES, Value, ValueType
-
-cdef extern from *:
-    """
-    #include <errno.h>
-    #include <sched.h>
-    #include <sys/socket.h>
-    #include <time.h>
-
-    /* A core that has gone to sleep takes longer to wake than a call needs. So what answers at once is waited
-       for awake, but for no longer than this, and others that want the core go first. */
-    static const long long AWAKE = 300 * 1000; /* nanoseconds */
-
-    static long long clock_now(void) {
-        struct timespec now;
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        return now.tv_sec * 1000000000LL + now.tv_nsec;
-    }
-
-    /* The bytes received, 0 at the end of the stream, -1 where there are none yet or something is wrong. */
-    static Py_ssize_t receive_soon(int descriptor, char *buffer, Py_ssize_t size) {
-        long long end = 0;
-        for (;;) {
-            ssize_t received = recv(descriptor, buffer, size, MSG_DONTWAIT);
-            if (received >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK))
-                return received;
-            long long now = clock_now();
-            if (end == 0)
-                end = now + AWAKE;
-            else if (now >= end)
-                return -1;
-            sched_yield();
-        }
-    }
-    """
-    Py_ssize_t receive_soon(int descriptor, char *buffer, Py_ssize_t size) nogil
 
 cdef extern from "Python.h":
     ctypedef struct PyTypeObject:
@@ -121,15 +85,6 @@ def read(bytes plaintext not None):
     except UnicodeDecodeError:
         return None
     return None if message is None else _named(event, (_get(data + 5, 4), message))
-
-
-def receive(int descriptor, bytearray buffer not None):
-    """See `fast.receive`."""
-    cdef char *into = PyByteArray_AS_STRING(buffer)
-    cdef Py_ssize_t size = PyByteArray_GET_SIZE(buffer)
-    with nogil:
-        size = receive_soon(descriptor, into, size)
-    return None if size < 0 else PyBytes_FromStringAndSize(into, size)
 
 
 def values(tuple kinds not None, numbers):

@@ -1,7 +1,7 @@
 """The fast path of small calls: what is plain goes through C where `_fast` is built, the rest is declined.
 
-What is declined, by None, goes the general way, by the layouts and by system calls that block. That takes
-every case, and is the one that refuses. Without a compiler everything is declined.
+What is declined, by None, goes the general way, by the layouts. That takes every case, and is the one that
+refuses. Without a compiler everything is declined.
 """
 
 from __future__ import annotations
@@ -55,9 +55,3 @@ bits: Callable[[tuple[ValueType | None, ...], Sequence[Value]], list[int] | None
 
 numbers: Callable[[Sequence[Value]], list[int] | None] = _fast.numbers if _fast else decline
 """Values of integer types as signed integers."""
-
-receive: Callable[[int, bytearray], bytes | None] = _fast.receive if _fast else decline
-"""What arrives soon at a socket of that descriptor, by way of a buffer; no bytes at the end of the stream.
-
-Soon is within 0.3 milliseconds, which are spent awake: to wake up takes as long as a small call.
-"""

@@ -20,7 +20,6 @@ from .declaration import (
     Number32,
     Number64,
     Payload,
-    Result,
     Text,
     message,
     request,
@@ -30,6 +29,7 @@ from .declaration import Message as Message
 from .declaration import Reply as Reply
 from .declaration import Request as Request
 from .declaration import RequestFor as RequestFor
+from .declaration import Result as Result
 from .errors import MessageError
 from .values import VALUE
 from .values import Value as Value

@@ -19,7 +19,6 @@ import struct
 import time
 from types import FrameType
 
-from schannel import fast
 from schannel.ed25519_sha3 import ED25519_SHA3, SEED_SIZE
 from schannel.endings import CloseReason, Ending
 from schannel.errors import LocalError, RemoteError, Truncated
@@ -55,6 +54,7 @@ from schannel.monitor_keys import Monitor
 from schannel.policy import Policy
 from schannel.primitives import random_bytes
 from schannel.session import ClientSession, EnclaveClaims, EnclaveSession
+from schannel.transport import RECEIVE_SIZE, receive_soon
 from schannel.wire import Buffer
 
 from . import sandbox
@@ -73,7 +73,6 @@ STOP_SIGNALS = {
 """How the host's reason for ending a session reaches its enclave, which tells the client."""
 
 _REASONS = {int(number): reason for reason, number in STOP_SIGNALS.items()}
-_RECEIVE_SIZE = 1 << 18
 _RESERVES = range(32 << 20, 3 << 20, -1 << 20)
 """Bytes that are kept from a request for the channel: the first of these that is to be had."""
 
@@ -151,7 +150,7 @@ class EnclaveServer:
         self._application = Application(configuration, sealing, receipt_key)
         claims = EnclaveClaims(configuration.digest(), VERSION, isolation, receipt_key.public, build)
         self._session = EnclaveSession(claims, limits=Limits(max_message=configuration.max_message))
-        self._buffer = bytearray(_RECEIVE_SIZE)
+        self._buffer = bytearray(RECEIVE_SIZE)
         self._view = memoryview(self._buffer)
         # None until the first byte: an enclave may be started long before it has a client.
         self._deadline: float | None = None
@@ -247,7 +246,7 @@ class EnclaveServer:
                 raise _Stop(CloseReason.TIME) if self._session.confirmed else _Silent(_SILENT)
             if self._deadline is None:
                 self._deadline = time.monotonic() + self._configuration.handshake_ms / 1000
-            data = fast.receive(self._channel.fileno(), self._buffer)
+            data = receive_soon(self._channel.fileno(), self._buffer)
             return bytes(self._view[: self._channel.recv_into(self._view)]) if data is None else data
         except BlockingIOError:
             raise _Silent(_SILENT) from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import socket
 from typing import Any
 
 import pytest
@@ -251,17 +250,3 @@ def test_what_are_no_integers_is_left_to_python() -> None:
     assert fast.bits((ValueType.I32,), ((ValueType.I32, 1),)) is None  # type: ignore[arg-type]
     assert fast.numbers((one, half)) is None
     assert fast.numbers([one]) is None
-
-
-@built
-def test_receiving_soon() -> None:
-    near, far = socket.socketpair()
-    buffer = bytearray(100)
-    with near, far:
-        assert fast.receive(near.fileno(), buffer) is None
-        far.send(bytes(range(150)))
-        assert fast.receive(near.fileno(), buffer) == bytes(range(100))
-        assert fast.receive(near.fileno(), buffer) == bytes(range(100, 150))
-        far.close()
-        assert fast.receive(near.fileno(), buffer) == b""
-    assert fast.receive(-1, buffer) is None, "the blocking call says what is wrong"

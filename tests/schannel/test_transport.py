@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import socket
 import struct
 import threading
@@ -19,7 +20,8 @@ from schannel.events import RequestReceived
 from schannel.messages import CallRequest, DeployRequest, DeployResult, ErrorCode, ErrorReply
 from schannel.policy import Policy
 from schannel.session import ClientSession, State
-from schannel.transport import AsyncClientConnection, ClientConnection
+from schannel.transport import ClientConnection, receive_soon
+from schannel.transport_aio import AsyncClientConnection
 
 MODULE = bytes(3_000_000)
 
@@ -260,3 +262,20 @@ def test_asyncio_timeout_hangs_up(policy: Policy, make_pair: Any) -> None:
         theirs.close()
 
     asyncio.run(wait())
+
+
+built = importlib.util.find_spec("schannel._transport") is not None
+
+
+@pytest.mark.skipif(not built, reason="the extension is not built")
+def test_receiving_soon() -> None:
+    near, far = socket.socketpair()
+    buffer = bytearray(100)
+    with near, far:
+        assert receive_soon(near.fileno(), buffer) is None
+        far.send(bytes(range(150)))
+        assert receive_soon(near.fileno(), buffer) == bytes(range(100))
+        assert receive_soon(near.fileno(), buffer) == bytes(range(100, 150))
+        far.close()
+        assert receive_soon(near.fileno(), buffer) == b""
+    assert receive_soon(-1, buffer) is None, "the blocking call says what is wrong"

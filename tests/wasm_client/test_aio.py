@@ -7,31 +7,59 @@ from typing import cast
 
 import pytest
 
-from schannel.messages import DeployRequest, DeployResult, Reply
-from schannel.transport import AsyncClientConnection, Watch
+from schannel.events import Event, ReplyReceived
+from schannel.messages import DeployResult, Request
+from schannel.session import ClientSession, State
+from schannel.transport_aio import AsyncClientConnection
 from wasm_client import AsyncSession, ConnectionLost
 
 
-class SlowConnection:
-    """Takes a request in `steps`, each after a twentieth of a second, then answers it."""
+class SlowSession:
+    """Has so many bytes left to send at each step; the last brings the reply."""
+
+    state = State.OPEN
 
     def __init__(self, steps: list[int]) -> None:
         self._steps = steps
 
-    async def send(self, _request: DeployRequest) -> int:
+    @property
+    def unsent(self) -> int:
+        return self._steps[0]
+
+    def send_request(self, _request: Request) -> int:
         return 1
 
-    async def wait(self, _number: int, watch: Watch | None = None) -> Reply:
-        for unsent in self._steps:
-            assert watch is not None
-            watch(unsent)
-            await asyncio.sleep(0.05)
-        return DeployResult(b"digest")
+    def data_to_send(self) -> bytes:
+        return b""
+
+    def receive_data(self, _data: bytes) -> list[Event]:
+        self._steps.pop(0)
+        return [] if self._steps else [ReplyReceived(1, DeployResult(b"digest"))]
+
+    def abort(self) -> None:
+        self.state = State.DEAD
+
+
+class SlowStream:
+    """A stream on which something comes each twentieth of a second."""
+
+    async def read(self, _size: int) -> bytes:
+        await asyncio.sleep(0.05)
+        return b"credit"
+
+    def close(self) -> None:
+        pass
 
 
 def deploy(steps: list[int], seen: list[int]) -> bytes:
-    session = AsyncSession(cast(AsyncClientConnection, SlowConnection(steps)), 1.5)
-    return asyncio.run(session.deploy(bytes(100), progress=lambda done, _: seen.append(done)))
+    async def run() -> bytes:
+        reader, writer = cast(asyncio.StreamReader, SlowStream()), cast(asyncio.StreamWriter, SlowStream())
+        connection = AsyncClientConnection(reader, writer, cast(ClientSession, SlowSession(steps)))
+        return await AsyncSession(connection, 1.5).deploy(
+            bytes(100), progress=lambda done, _: seen.append(done)
+        )
+
+    return asyncio.run(run())
 
 
 def test_progress_extends_it() -> None:

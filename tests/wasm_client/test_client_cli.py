@@ -6,28 +6,38 @@ import asyncio
 import io
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from schannel.framing import Refusal, encode_refusal
-from schannel.messages import ErrorCode, TraceFrame, Value
-from schannel.transport import AsyncClientConnection
+from schannel.messages import (
+    CallRequest,
+    CallResult,
+    ErrorCode,
+    ErrorReply,
+    ExportInfo,
+    ExternKind,
+    InfoRequest,
+    InfoResult,
+    Reply,
+    Request,
+    TraceFrame,
+    Value,
+)
 from tests.processes import CALCULATOR
+from tests.wasm_client.fakes import answering, answering_later
 from wasm_client import (
     ArgumentError,
-    AsyncSession,
     CannotConnect,
     Policy,
-    RequestFailed,
     cli,
     connect,
     prompt,
 )
-from wasm_client.operations import Operations
 from wasm_client.session import Session
 from wasm_client.values import FunctionType
 
@@ -229,42 +239,48 @@ class TestCommand:
         assert capsys.readouterr().out.startswith("wasm-client ")
 
 
+def no_reply(request: Request) -> Reply:
+    raise AssertionError(f"a {request.title} was sent")
+
+
 @pytest.mark.parametrize("arguments", ["one two", b"one", "x" * 10_000])
 def test_arguments_of_a_command_are_no_text(arguments: Any) -> None:
-    session, later = FakeSession(), AsyncSession(cast(AsyncClientConnection, None), 1.0)
+    session, later = answering(no_reply), answering_later(no_reply)
     for run in (session.run, lambda words: asyncio.run(later.run(words))):
         with pytest.raises(ArgumentError, match=r"a sequence of strings, not one: write \[b?'") as caught:
             run(arguments)
         assert len(str(caught.value)) < 200
 
 
-class FakeSession(Session):
-    """Answers without an enclave."""
+FUNCTIONS = {
+    "echo": "(func (param i32) (result i32))",
+    "nothing": "(func)",
+    "two words": "(func (result i32 i32))",
+    "fail": "(func)",
+}
 
-    def __init__(self) -> None:
-        self._operations = Operations()
-        self._operations._functions = {
-            "main": {
-                "echo": FunctionType("echo", ("i32",), ("i32",)),
-                "nothing": FunctionType("nothing", (), ()),
-                "two words": FunctionType("two words", (), ("i32", "i32")),
-                "fail": FunctionType("fail", (), ()),
-            }
-        }
 
-    def call_values(
-        self, function: str, arguments: tuple[Value, ...], *_: object, **__: object
-    ) -> tuple[Value, ...]:
-        if function == "fail":
-            raise RequestFailed(ErrorCode.TRAP, "unreachable", [TraceFrame("m", 3, "", 0x20)])
-        return {"nothing": (), "two words": (Value.i32(1), Value.i32(2))}.get(function, arguments)
+def fake_session(functions: Mapping[str, str] = FUNCTIONS) -> Session:
+    """Answers without an enclave, which would have a program with these functions."""
+
+    def reply(request: Request) -> Reply:
+        if isinstance(request, InfoRequest):
+            exports = (ExportInfo(name, ExternKind.FUNC, type) for name, type in functions.items())
+            return InfoResult("1.0.0", "native", ("main",), tuple(exports))
+        assert isinstance(request, CallRequest)
+        if request.function == "fail":
+            return ErrorReply(ErrorCode.TRAP, "unreachable", (TraceFrame("m", 3, "", 0x20),))
+        results = {"nothing": (), "two words": (Value.i32(1), Value.i32(2))}
+        return CallResult(results.get(request.function, request.arguments))
+
+    return answering(reply)
 
 
 def answer(
     lines: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, verbose: bool = False
 ) -> tuple[int, list[str]]:
     monkeypatch.setattr("sys.stdin", io.StringIO(lines))
-    errors = prompt.run(FakeSession(), verbose=verbose)
+    errors = prompt.run(fake_session(), verbose=verbose)
     return errors, capsys.readouterr().out.splitlines()
 
 
@@ -304,10 +320,7 @@ class TestPrompt:
     def test_long_names_and_lists_are_cut(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        session = FakeSession()
-        session._operations._functions["main"] = {
-            f"f{number}{'-' * 100}": FunctionType("f", (), ()) for number in range(1000)
-        }
+        session = fake_session({f"f{number}{'-' * 100}": "(func)" for number in range(1000)})
         monkeypatch.setattr("sys.stdin", io.StringIO("x" * 100_000 + "\n"))
         assert prompt.run(session) == 1
         line = capsys.readouterr().out
@@ -325,8 +338,7 @@ class TestPrompt:
     ) -> None:
         evil = FunctionType("\x1b[2J\noutput> 2", ("i32",), ())
         assert str(evil) == "\\x1b[2J\\noutput> 2 (param i32)"
-        session = FakeSession()
-        session._operations._functions["main"] = {evil.name: evil}
+        session = fake_session({evil.name: "(func (param i32))"})
         monkeypatch.setattr("sys.stdin", io.StringIO("x\n'\x1b[2J'\n"))
         assert prompt.run(session) == 2
         assert all(line.isprintable() for line in capsys.readouterr().out.splitlines())

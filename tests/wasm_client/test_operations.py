@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from schannel.messages import ExportInfo, ExternKind, InfoRequest, InfoResult
+from schannel.messages import ExportInfo, ExternKind, InfoResult
+from tests.wasm_client.fakes import answering
 from wasm_client.errors import ArgumentError
-from wasm_client.operations import Ask, Operations
 
 
 @pytest.mark.parametrize(("length", "hint"), [(50, "did you mean"), (150, "the program's functions")])
@@ -17,9 +17,9 @@ def test_a_function_that_is_missed_is_not_looked_for_long(length: int, hint: str
     exports = tuple(
         ExportInfo(f"{'a' * length}{number}", ExternKind.FUNC, "(func)") for number in range(5000)
     )
-    operation = Operations().function("a" * length + "x", "main")
-    assert next(operation) == Ask(InfoRequest("main"))
+    session = answering(lambda _: InfoResult("1.0.0", "native", ("main",), exports))
+    session.functions()
     begun = time.monotonic()
     with pytest.raises(ArgumentError, match=hint):
-        operation.send((1, InfoResult("1.0.0", "native", ("main",), exports)))
+        session.function("a" * length + "x")
     assert time.monotonic() - begun < 3
