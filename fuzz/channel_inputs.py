@@ -154,8 +154,7 @@ def _open_pair() -> tuple[ClientSession, EnclaveSession]:
     client, enclave = ClientSession(POLICY), EnclaveSession(CLAIMS)
     enclave.receive_data(client.data_to_send())
     client.receive_data(enclave.data_to_send())
-    client.state = enclave.state = State.OPEN
-    client._beginning = False
+    client.state, enclave.state = State.OPEN, State.UNCONFIRMED
     return client, enclave
 
 

@@ -25,6 +25,7 @@ from schannel.framing import MAGIC, MAX_RECORD, PROLOGUE_SIZE, Refusal  # noqa: 
 from schannel.handshake import PROTOCOL_VERSION, Suite  # noqa: E402
 from schannel.messages import MESSAGES, ErrorCode, Message, Request  # noqa: E402
 from schannel.records import DEFAULT_REKEY, MAX_PLAINTEXT, PADDING, RecordKind  # noqa: E402
+from schannel.states import CLIENT, ENCLAVE, State, Table  # noqa: E402
 from schannel.wire import Layout  # noqa: E402
 
 PAGE = ROOT / "docs" / "protocol.md"
@@ -37,6 +38,8 @@ def sections() -> dict[str, str]:
         "constants": "".join(_constants()),
         "refusals": "".join(_refusals()),
         "codes": "".join(_codes()),
+        "client": "".join(_diagram(CLIENT)),
+        "enclave": "".join(_diagram(ENCLAVE)),
         "types": "".join(_types()),
         "messages": "".join(_messages()),
         "layouts": "".join(_layouts()),
@@ -74,6 +77,17 @@ def _codes() -> Iterator[str]:
         yield f"**{title}**: "
         yield ", ".join(f"{item.value} {item.name}" for item in kind)
         yield ".\n\n"
+
+
+def _diagram(table: Table) -> Iterator[str]:
+    """A table of states as a diagram, which GitHub draws."""
+    yield "```mermaid\nstateDiagram-v2\n"
+    yield f"    [*] --> {min(table).name}\n"
+    for state, following in table.items():
+        for target in dict.fromkeys(following.values()):
+            passed = [each.name.replace("_", " ").lower() for each, to in following.items() if to is target]
+            yield f"    {state.name} --> {target.name}: {', '.join(passed)}\n"
+    yield f"    {State.CLOSED.name} --> [*]\n```\n"
 
 
 def _types() -> Iterator[str]:

@@ -9,6 +9,7 @@ Importing the package loads no cryptography; each part is imported by its own na
                     ``receive_eof()``, ``send_...()``, ``data_to_send() -> bytes``
 ``events``          what ``receive_data`` returns
 ``messages``        requests, replies, ``Value``, ``ErrorCode``: each declared once
+``states``          where a session is, and what may pass then
 ``policy``          ``Policy.from_toml`` and ``verify_evidence``
 ``evidence``        Keystone's report in its three forms, our claims in it, its signatures
 ``monitor_keys``    what a security monitor does: keys, attestation, sealing keys

@@ -136,7 +136,7 @@ class Connection:
         try:
             self._session.close()
             yield from self._flush(deadline)
-            while self._session.state is _OPEN:
+            while self._session.state < State.CLOSED:
                 yield from self._exchange(deadline)
         finally:
             self.abort()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from enum import Enum, auto
 from typing import Any
 
 from . import fast, layouts
@@ -54,6 +53,8 @@ from .records import (
     RekeyInterval,
     split,
 )
+from .states import CLIENT, ENCLAVE, SENDING, Passed, Table
+from .states import State as State
 from .wire import Buffer
 
 _MAX_NUMBER = 2**32 - 1
@@ -61,22 +62,21 @@ _NOT_OPEN = "the channel is not open"
 _ERROR = ErrorReply.type_byte
 
 
-class State(Enum):
-    """Where a session is; it only ever moves down this list."""
-
-    PROLOGUE = auto()
-    HANDSHAKE = auto()
-    EVIDENCE = auto()
-    OPEN = auto()
-    CLOSED = auto()
-    DEAD = auto()
-
-
 _OPEN = State.OPEN
+_RECEIVED = {
+    RecordKind.MESSAGE: Passed.MESSAGE_RECEIVED,
+    RecordKind.CREDIT: Passed.CREDIT_RECEIVED,
+    RecordKind.CLOSE: Passed.CLOSE_RECEIVED,
+    RecordKind.EVIDENCE: Passed.EVIDENCE_RECEIVED,
+    RecordKind.IDENTITY: Passed.IDENTITY_RECEIVED,
+}
 
 
 class _Session(ABC):
     """What both ends have in common: framing, records, flow control, the close, and how to die."""
+
+    _table: Table
+    """How this end moves from state to state."""
 
     _event: type[RequestReceived | ReplyReceived]
     """What a message is to this end."""
@@ -86,7 +86,7 @@ class _Session(ABC):
 
     def __init__(self, state: State, limits: Limits, rekey: RekeyInterval) -> None:
         self.state = state
-        """Where the session is. CLOSED: both ends closed in order. DEAD: it failed or was aborted."""
+        """Where the session is: it moves as `_following` says, or dies."""
 
         self._limits = limits
         self._takes_small = limits.max_message >= PADDING
@@ -99,10 +99,6 @@ class _Session(ABC):
         self._reader: RecordReader | None = None
         self._handshake_hash = b""
         self._close_reason: CloseReason | None = None
-        self._close_sent = False
-        self._close_received = False
-        # Until nothing may come any more but messages, credit and the close.
-        self._beginning = True
 
     @property
     def handshake_hash(self) -> bytes:
@@ -112,7 +108,7 @@ class _Session(ABC):
     @property
     def peer_closed(self) -> bool:
         """Whether the peer's authenticated close has come."""
-        return self._close_received
+        return self.state in (State.CLOSE_RECEIVED, State.CLOSED)
 
     @property
     def unsent(self) -> int:
@@ -137,7 +133,7 @@ class _Session(ABC):
             raise LocalError("the session is over")
         events: list[Event] = []
         try:
-            only = None if self._beginning else self._parser.only_record(data)
+            only = self._parser.only_record(data) if self.state is _OPEN else None
             if only is None:
                 self._receive(data, events)
             else:
@@ -151,10 +147,26 @@ class _Session(ABC):
 
     def _receive(self, data: bytes, events: list[Event]) -> None:
         self._parser.receive_data(data)
-        while self._beginning and self._step(events):
+        while self._next(events):
             pass
-        while not self._beginning and (record := self._parser.next_record()) is not None:
+
+    def _next(self, events: list[Event]) -> bool:
+        """Process the next piece of the stream; False if it is not complete yet."""
+        record = self._parser.next_record()
+        if record is None:
+            return False
+        if self.state is State.HANDSHAKE:
+            self._shake_hands(record, events)
+        else:
             self._take(record, events)
+        return True
+
+    def _following(self, passed: Passed) -> State:
+        """The state after what has passed; MessageError where it may not."""
+        following = self._table[self.state].get(passed)
+        if following is None:
+            raise MessageError(f"{passed.name} is not possible in the state {self.state.name}")
+        return following
 
     def receive_eof(self) -> None:
         """Note the end of the peer's stream.
@@ -162,7 +174,7 @@ class _Session(ABC):
         Raises:
             Truncated: the peer's authenticated close had not come before.
         """
-        if self._close_received:
+        if self.peer_closed:
             return
         was_dead = self.state is State.DEAD
         self.abort()
@@ -187,9 +199,9 @@ class _Session(ABC):
 
         Before the channel is open there is nothing to close: the session just ends.
         """
-        if self.state in (State.PROLOGUE, State.HANDSHAKE, State.EVIDENCE):
+        if self.state < State.UNCONFIRMED:
             self.abort()
-        elif self.state is _OPEN and self._close_reason is None:
+        elif self.state in SENDING and self._close_reason is None:
             self._close_reason = reason
 
     def abort(self) -> None:
@@ -202,8 +214,12 @@ class _Session(ABC):
                 direction.erase()
 
     @abstractmethod
-    def _step(self, events: list[Event]) -> bool:
-        """Process one piece of the beginning of the stream; False if it is not complete yet."""
+    def _shake_hands(self, record: bytes, events: list[Event]) -> None:
+        """The handshake's one message has come from the peer."""
+
+    @abstractmethod
+    def _verify(self, kind: RecordKind, body: Buffer, events: list[Event]) -> None:
+        """A record of that kind has come that says who the peer is."""
 
     @abstractmethod
     def _expects(self, kind: int, number: int, size: int) -> bool:
@@ -220,18 +236,21 @@ class _Session(ABC):
         self._writer = RecordWriter(established.sending, self._rekey)
         self._reader = RecordReader(established.receiving, self._rekey)
         self._handshake_hash = established.handshake_hash
-        self.state = State.EVIDENCE
-
-    def _decrypt(self, record: bytes) -> bytes:
-        if self._close_received or self._reader is None:
-            raise MessageError("the peer sent something after its close")
-        return self._reader.decrypt(record)
+        self.state = self._following(Passed.KEYS_RECEIVED)
 
     def _take(self, record: bytes, events: list[Event]) -> None:
-        """A record of those that both ends may send while the channel is open."""
-        plaintext = self._decrypt(record)
+        """A record of a session that has keys."""
+        reader = self._reader
+        if reader is None or (self.state is not _OPEN and self.peer_closed):
+            raise MessageError("the peer sent something after its close")
+        plaintext = reader.decrypt(record)
         small, inbox = fast.read(plaintext), self._inbox
-        if type(small) is not self._event or not self._takes_small or inbox.current is not None:
+        if (
+            type(small) is not self._event
+            or self.state is not _OPEN
+            or not self._takes_small
+            or inbox.current is not None
+        ):
             self._take_any(*split(plaintext), events)
             return
         inbox.charge(PADDING)
@@ -240,14 +259,17 @@ class _Session(ABC):
             events.append(small)
 
     def _take_any(self, kind: RecordKind, body: Buffer, events: list[Event]) -> None:
+        following = self._following(_RECEIVED[kind])
+        if kind in (RecordKind.EVIDENCE, RecordKind.IDENTITY):
+            # Nothing is open before this is verified.
+            self._verify(kind, body, events)
+        self.state = following
         if kind is RecordKind.MESSAGE:
             self._take_chunk(body, events)
         elif kind is RecordKind.CREDIT:
             self._outbox.add_credit(layouts.CREDIT.parse(body)["amount"])
         elif kind is RecordKind.CLOSE:
             self._handle_close(body, events)
-        else:
-            raise MessageError("a record came that this end never accepts here")
 
     def _take_chunk(self, chunk: Buffer, events: list[Event]) -> None:
         whole = self._inbox.receive_chunk(chunk)
@@ -268,7 +290,6 @@ class _Session(ABC):
             reason = CloseReason(number)
         except ValueError as error:
             raise MessageError(f"unknown close reason {number}") from error
-        self._close_received = True
         self._outbox.clear()
         self._close_reason = self._close_reason or CloseReason.DONE
         events.append(PeerClosed(reason))
@@ -276,7 +297,7 @@ class _Session(ABC):
             self._reader.erase()
 
     def _grant(self) -> None:
-        if self.state is _OPEN and not self._close_sent:
+        if self.state in (_OPEN, State.UNCONFIRMED):
             amount = self._inbox.grant()
             if amount:
                 self._seal(RecordKind.CREDIT, layouts.CREDIT.build({"amount": amount}))
@@ -305,21 +326,15 @@ class _Session(ABC):
 
     def _flush(self) -> None:
         """Turn queued messages into records as far as credit allows, then the close."""
-        if self.state is not _OPEN:
+        if self.state not in SENDING:
             return
-        while not self._close_sent and (chunk := self._outbox.next_chunk()) is not None:
+        while (chunk := self._outbox.next_chunk()) is not None:
             self._seal(RecordKind.MESSAGE, chunk)
-        if self._close_reason is not None:
-            self._flush_close()
-
-    def _flush_close(self) -> None:
-        if not self._outbox.queue and not self._close_sent:
+        if self._close_reason is not None and not self._outbox.queue:
             self._seal(RecordKind.CLOSE, layouts.CLOSE.build({"reason": self._close_reason}))
-            self._close_sent = True
+            self.state = self._following(Passed.CLOSE_SENT)
             if self._writer is not None:
                 self._writer.erase()
-        if self._close_sent and self._close_received:
-            self.state = State.CLOSED
 
 
 class ClientSession(_Session):
@@ -333,6 +348,7 @@ class ClientSession(_Session):
         rekey: when keys are replaced; the enclave's must be the same.
     """
 
+    _table = CLIENT
     _event = ReplyReceived
     _small = CallResult
 
@@ -379,21 +395,11 @@ class ClientSession(_Session):
         self._out += self._farewell
         self._farewell = b""
 
-    def _step(self, events: list[Event]) -> bool:
-        if self.state is State.HANDSHAKE:
-            record = self._parser.next_record()
-            if record is not None:
-                self._parser.refusable = False
-                self._establish(self._handshake.finish(record))
-            return record is not None
-        record = self._parser.next_record()
-        if record is not None:
-            self._verify(*split(self._decrypt(record)), events)
-        return record is not None
+    def _shake_hands(self, record: bytes, events: list[Event]) -> None:
+        self._parser.refusable = False
+        self._establish(self._handshake.finish(record))
 
     def _verify(self, kind: RecordKind, body: Buffer, events: list[Event]) -> None:
-        if kind is not RecordKind.EVIDENCE:
-            raise MessageError("the enclave's first record is not its evidence")
         try:
             events.append(verify_evidence(body, self._policy, self._handshake_hash))
         except PolicyError:
@@ -401,8 +407,6 @@ class ClientSession(_Session):
                 refused = layouts.CLOSE.build({"reason": CloseReason.REFUSED})
                 self._farewell = self._writer.seal(RecordKind.CLOSE, refused)
             raise
-        self.state = _OPEN
-        self._beginning = False
         if self._identity is not None:
             self._seal(RecordKind.IDENTITY, sign_identity(self._identity, self._handshake_hash))
             self._identity = None
@@ -465,6 +469,7 @@ class EnclaveSession(_Session):
         rekey: when keys are replaced; the client's must be the same.
     """
 
+    _table = ENCLAVE
     _event = RequestReceived
     _small = CallRequest
 
@@ -486,7 +491,7 @@ class EnclaveSession(_Session):
     @property
     def confirmed(self) -> bool:
         """Whether an authentic record has come: until then, the client need not have the keys at all."""
-        return not self._beginning
+        return self.state in (_OPEN, State.CLOSE_SENT, State.CLOSE_RECEIVED, State.CLOSED)
 
     def send_evidence(self, report: bytes) -> None:
         """Answer `EvidenceRequired` with the monitor's report, raw or compact.
@@ -498,7 +503,7 @@ class EnclaveSession(_Session):
         if self.state is not State.EVIDENCE:
             raise LocalError("evidence is not due")
         self._seal(RecordKind.EVIDENCE, Report.from_bytes(report).to_compact())
-        self.state = _OPEN
+        self.state = self._following(Passed.EVIDENCE_SENT)
         self._grant()
 
     def send_reply(self, number: int, reply: Reply) -> None:
@@ -528,41 +533,25 @@ class EnclaveSession(_Session):
         self._unanswered.clear()
         super().abort()
 
-    def _step(self, events: list[Event]) -> bool:
-        if self.state is State.PROLOGUE:
-            return self._read_prologue()
-        if self.state is State.HANDSHAKE:
-            return self._respond(events)
-        record = self._parser.next_record()
-        if record is None:
-            return False
-        kind, body = split(self._decrypt(record))
-        if self.state is not _OPEN:
-            raise MessageError("the client sent something before it had the evidence")
-        self._beginning = False
-        if kind is RecordKind.IDENTITY:
-            events.append(ClientIdentified(verify_identity(body, self._handshake_hash)))
-        else:
-            self._take_any(kind, body, events)
-        return True
-
-    def _read_prologue(self) -> bool:
+    def _next(self, events: list[Event]) -> bool:
+        if self.state is not State.PROLOGUE:
+            return super()._next(events)
         prologue = self._parser.take(PROLOGUE_SIZE)
         if prologue is None:
             return False
         self._handshake = EnclaveHandshake(prologue, self._suites)
-        self.state = State.HANDSHAKE
+        self.state = self._following(Passed.PROLOGUE_RECEIVED)
         return True
 
-    def _respond(self, events: list[Event]) -> bool:
-        record = self._parser.next_record()
-        if record is None or self._handshake is None:
-            return False
+    def _shake_hands(self, record: bytes, events: list[Event]) -> None:
+        assert self._handshake is not None
         answer, established = self._handshake.respond(record)
         self._establish(established)
         self._out += answer
         events.append(EvidenceRequired(self._claims.for_handshake(self._handshake_hash)))
-        return True
+
+    def _verify(self, kind: RecordKind, body: Buffer, events: list[Event]) -> None:
+        events.append(ClientIdentified(verify_identity(body, self._handshake_hash)))
 
     def _expects(self, kind: int, number: int, size: int) -> bool:
         if kind & RESULT:
