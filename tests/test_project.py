@@ -74,7 +74,9 @@ def test_the_host_imports_nothing_of_the_channel_but_framing() -> None:
     assert {name for name in found if name.split(".")[0] == "schannel"} <= {
         "schannel.framing",
         "schannel.control",
+        "schannel.edge",
         "schannel.storage",
+        "schannel.structs",
         "schannel.errors",
         "schannel.endings",
         "schannel.extensions",

@@ -23,7 +23,7 @@ Kind = Any
 """How one field is laid out; construct has no types."""
 
 U8, U16, U32, U64 = construct.Int8ub, construct.Int16ub, construct.Int32ub, construct.Int64ub
-U32_LITTLE, U64_LITTLE = construct.Int32ul, construct.Int64ul
+U16_LITTLE, U32_LITTLE, U64_LITTLE = construct.Int16ul, construct.Int32ul, construct.Int64ul
 
 REST = construct.GreedyBytes
 """The remaining bytes."""
@@ -89,7 +89,7 @@ class Structure:
     @classmethod
     def from_fields(cls, values: dict[str, Any]) -> Self:
         """From what construct has read."""
-        return cls(**{item.name: values[item.name] for item in cls.layout.subcons})
+        return cls(**{name: values[name] for name in cls.names()})
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
@@ -114,6 +114,11 @@ class Structure:
         except (construct.ConstructError, ValueError, TypeError, AttributeError) as error:
             reason = str(error).strip().rpartition("\n")[2]
             raise LocalError(f"what a {self.shown} says does not fit its layout: {reason}") from error
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """The fields."""
+        return tuple(item.name for item in cls.layout.subcons)
 
     @classmethod
     def sizeof(cls) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from schannel.errors import EvidenceError, PolicyError
 from schannel.events import EnclaveVerified
 from schannel.evidence import RAW_SIZE, Report
-from schannel.measurement import installed_image
+from schannel.measurement import EnclaveImage, installed_image
 from schannel.policy import verify_saved_evidence
 from schannel.simulation import monitor_measurement
 
@@ -82,10 +82,15 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     for parser in (attest, verify, receipt):
         TrustOptions.add(parser)
         parser.add_argument("--json", action="store_true", help="print JSON")
-    measure = commands.add_parser(
-        "measure", help="print what this installation's enclave and monitor measure"
+    measure = _command(
+        commands, "measure", _measure, "print what this installation's enclave and monitor measure"
     )
-    measure.set_defaults(command=_measure)
+    for option, part in (("-l", "loader"), ("-r", "runtime"), ("-e", "application")):
+        name = "eapp" if part == "application" else part
+        measure.add_argument(
+            option, f"--{name}", dest=part, type=Path, metavar="FILE",
+            help=f"the enclave's {part}, in place of the installation's; for Keystone, give all three",
+        )  # fmt: skip
     keygen = commands.add_parser("keygen", help="make a key for this client")
     keygen.add_argument(
         "file", type=Path, nargs="?", default=key_path(), help="where to write it (default %(default)s)"
@@ -204,10 +209,15 @@ def _forget(options: argparse.Namespace) -> int:
     return 0
 
 
-def _measure(_options: argparse.Namespace) -> int:
-    image = installed_image()
-    print(f'[enclave]\nmeasurements = ["{image.measurement().hex()}"]\n')
-    print(f'[monitor]\nmeasurements = ["{monitor_measurement(image).hex()}"]')
+def _measure(options: argparse.Namespace) -> int:
+    paths: dict[str, Path | None] = {name: getattr(options, name) for name in EnclaveImage._fields}
+    given = {name: read_file(path) for name, path in paths.items() if path is not None}
+    if len(given) == len(paths):
+        print(f'[enclave]\nmeasurements = ["{EnclaveImage(**given).measurement().hex()}"]')
+        return 0
+    installed = installed_image()
+    print(f'[enclave]\nmeasurements = ["{installed._replace(**given).measurement().hex()}"]\n')
+    print(f'[monitor]\nmeasurements = ["{monitor_measurement(installed).hex()}"]')
     return 0
 
 

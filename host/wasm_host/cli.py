@@ -18,6 +18,7 @@ from pathlib import Path
 from schannel.extra import require
 from schannel.release import installed_version
 
+from . import keystone
 from .check import check_isolation, report
 from .limits import ServerLimits
 from .logs import configure_logs, log_event
@@ -45,7 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     files = EnclaveFiles(options.loader, options.runtime, options.eapp, options.configuration)
     try:
         device = Device(options.device)
-        limits = ServerLimits(**{name: getattr(options, name) for name in _LIMITS})
+        given = {name: getattr(options, name) for name in _LIMITS}
+        if given["pool"] is None:
+            given["pool"] = _POOL[device]
+        limits = ServerLimits(**given)
         if options.check:
             return _check(device, limits)
         if options.command == "measure":
@@ -74,13 +78,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--device", choices=[device.value for device in Device], default=Device.SIMULATED.value,
-        help="where enclaves run: simulated (processes of this machine)",
+        help="where enclaves run: processes of this machine (simulated, the default), or Keystone on RISC-V",
     )  # fmt: skip
     parser.add_argument("-l", "--loader", type=_file, metavar="FILE", help="the enclave's loader")
     parser.add_argument("-r", "--runtime", type=_file, metavar="FILE", help="the enclave's runtime")
     parser.add_argument(
         "-e", "--eapp", type=_file, metavar="FILE",
         help="the enclave's application (default for all three: made from the installation)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--free-memory", type=_count, default=32, metavar="N",
+        help="mebibytes that an enclave on Keystone has beside its files (default %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--configuration", type=_file, metavar="FILE",
@@ -129,14 +137,19 @@ _LIMITS = {
 }
 
 
+_POOL = {Device.SIMULATED: ServerLimits().pool, Device.KEYSTONE: 0}
+"""On Keystone, one that waits has as much of the scarce memory as one that serves."""
+
+
 def _add_limits(group: argparse._ArgumentGroup) -> None:
     defaults = ServerLimits()
     for name, shown in _LIMITS.items():
         default = getattr(defaults, name)
+        pool = name == "pool"
         group.add_argument(
-            "--max-" + name.replace("_", "-") if name != "pool" else "--pool",
-            dest=name, type=_count if isinstance(default, int) else _seconds, default=default, metavar="N",
-            help=f"{shown} (default %(default)s)",
+            "--pool" if pool else "--max-" + name.replace("_", "-"), dest=name, metavar="N",
+            type=_count if isinstance(default, int) else _seconds, default=None if pool else default,
+            help=f"{shown} (default {f'{default}, on Keystone 0' if pool else default})",
         )  # fmt: skip
 
 
@@ -170,25 +183,39 @@ def _address(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _start(device: Device, files: EnclaveFiles, limits: ServerLimits, descriptors: int = 0) -> Monitor:
-    """Start the monitor that was asked for; `descriptors` is what this process needs beside it."""
+def _start(device: Device, files: EnclaveFiles, limits: ServerLimits, free: int) -> Monitor:
+    """Start the monitor that was asked for."""
     match device:
         case Device.SIMULATED:
-            return SimulatedMonitor.start(files, descriptors, limits.start)
+            return SimulatedMonitor.start(files, limits.descriptors, limits.start)
+        case Device.KEYSTONE:
+            return keystone.start(files, free * _MEBIBYTE, limits)
 
 
 async def _describe(device: Device, files: EnclaveFiles, limits: ServerLimits) -> int:
-    monitor = _start(device, files, limits)
+    match device:
+        case Device.SIMULATED:
+            policy = await _simulated_policy(files, limits.start)
+        case Device.KEYSTONE:
+            policy = keystone.describe(files, limits.start)
+    print(policy, end="")
+    return 0
+
+
+async def _simulated_policy(files: EnclaveFiles, patience: float) -> str:
+    monitor = SimulatedMonitor.start(files, patience=patience)
     try:
-        identity = await monitor.ready()
+        return (await monitor.ready()).policy
     finally:
         await monitor.close()
-    print(identity.policy, end="")
-    return 0
 
 
 def _check(device: Device, limits: ServerLimits) -> int:
     print(f"device: {device.value}")
+    if device is Device.KEYSTONE:
+        *lines, missing = keystone.check()
+        print(*lines, *filter(None, [missing]), sep="\n")
+        return EXIT_FAILED if missing else 0
     layers = check_isolation(limits.start)
     for line in report(layers):
         print(line)
@@ -201,7 +228,7 @@ async def _serve(
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(_bind(*options.address))
         metrics_listener = stack.enter_context(_bind(*options.metrics)) if options.metrics else None
-        monitor = _start(device, files, limits, limits.descriptors)
+        monitor = _start(device, files, limits, options.free_memory)
         try:
             identity = await monitor.ready()
             log_event(logging.INFO, "device", f"device: {device.value}", device=device.value)

@@ -1,6 +1,7 @@
 """What a security monitor is to the host: it starts enclaves, stops them, and says when they have ended.
 
-`simulated` has one that is a process of this machine. The host cannot ask it for evidence or keys.
+`simulated` has one that is a process of this machine, `keystone` that of a RISC-V machine. The host cannot
+ask either for evidence or keys.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ KILLED, FAILED = "killed", Ending.FAILED.name.lower()
 
 
 class Device(Enum):
-    """Where enclaves run: in processes of this machine."""
+    """Where enclaves run: in processes of this machine, or on a RISC-V machine with Keystone."""
 
     SIMULATED = "simulated"
+    KEYSTONE = "keystone"
 
 
 class Stop(Enum):
@@ -36,6 +38,10 @@ class Stop(Enum):
 
 class MonitorError(Exception):
     """The monitor cannot be started, or has ended, or cannot start an enclave."""
+
+
+class NoRoom(MonitorError):
+    """There is no room for another enclave now; when others have ended, there may be."""
 
 
 @dataclass(frozen=True, slots=True)

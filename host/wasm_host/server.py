@@ -18,7 +18,7 @@ from .limits import ServerLimits
 from .logs import LimitedLog, log_event
 from .memory import MemoryWatch
 from .metrics import Metrics
-from .monitor import FAILED, KILLED, Enclave, End, Monitor, MonitorError, Stop
+from .monitor import FAILED, KILLED, Enclave, End, Monitor, MonitorError, NoRoom, Stop
 from .pool import EnclavePool
 from .relay import Relay, Streams, Traffic
 from .storage import SealedStore, serve_storage
@@ -185,7 +185,11 @@ class Server:
     async def _take(self, address: str, stack: contextlib.AsyncExitStack) -> Enclave:
         """Wait for a place, which `stack` holds, and for an enclave."""
         await stack.enter_async_context(self._admission.place(address))
-        return await self._pool.take()
+        try:
+            return await self._pool.take()
+        except NoRoom as error:
+            self._log.event(logging.WARNING, "no_room", str(error))
+            raise TurnedAway(Refusal.BUSY) from error
 
     async def _drained(self) -> NoReturn:
         """Wait until the host stops, which is TurnedAway."""

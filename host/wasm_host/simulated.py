@@ -140,7 +140,7 @@ class SimulatedMonitor:
         """
         if sys.platform != "linux":
             raise MonitorError("enclaves are Linux processes: this machine cannot run any")
-        _allow_descriptors(_DESCRIPTORS + descriptors)
+        allow_descriptors(_DESCRIPTORS + descriptors)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         arguments = [f"--control={theirs.fileno()}", *_options(files)]
@@ -369,7 +369,7 @@ def end_of(status: int) -> End:
     return end_with(os.waitstatus_to_exitcode(status))
 
 
-def _allow_descriptors(needed: int) -> None:
+def allow_descriptors(needed: int) -> None:
     """Let this process, and those that it starts, have so many descriptors; MonitorError where it may not."""
     # Only Linux has enclaves: an import at the top would not get as far as saying so.
     import resource

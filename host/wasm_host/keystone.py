@@ -1,0 +1,280 @@
+"""Enclaves on Keystone: a thread for each, which runs it and answers its edge calls.
+
+The security monitor is the machine's firmware. The host measures the files that it loads, so that it can say
+what clients will see in evidence; the evidence itself is the monitor's, and passes the host encrypted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import socket
+import threading
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from schannel.endings import CloseReason
+
+from .edge_calls import EdgeCalls, Ended
+from .keystone_device import DEVICE, Driver, Image, KeystoneEnclave, LinuxDriver, open_device
+from .keystone_files import measure, read_image
+from .limits import START_LIMIT, ServerLimits
+from .logs import log_event
+from .monitor import (
+    FAILED,
+    Device,
+    Enclave,
+    EnclaveFiles,
+    End,
+    Identity,
+    MonitorError,
+    NoRoom,
+    Stop,
+    end_with,
+)
+from .simulated import allow_descriptors
+
+_T = TypeVar("_T")
+
+_KILL_TIMEOUT = 10.0
+"""Seconds in which an enclave stands still: Linux' own timer interrupts it a hundred times in each."""
+
+_DESCRIPTORS, _DESCRIPTORS_EACH = 32, 5
+"""Beside what limits say: of this process, and for each enclave's device, buffer, streams and event."""
+
+_HANGS = "Keystone's driver does not give an enclave back: it hangs"
+_OTHER_BUILDS = "are loader, runtime and application of one build?"
+_DRIVER_VERSION = Path("/sys/module/keystone_driver/version")
+
+
+class _Run:
+    """One enclave and its thread."""
+
+    def __init__(self, number: int, driver: Driver, image: Image, settings: bytes) -> None:
+        self.number = number
+        self._driver = driver
+        self._image = image
+        self._loop = asyncio.get_running_loop()
+        self.begun: asyncio.Future[int] = self._loop.create_future()
+        """Gets the bytes that it takes, when its application has begun."""
+
+        self.ended: asyncio.Future[End] = self._loop.create_future()
+        self.streams, theirs = zip(socket.socketpair(), socket.socketpair(), strict=True)
+        self.calls = EdgeCalls(*theirs, settings, self._begin, self._log)
+        self._size = 0
+
+    def start(self) -> None:
+        """Begin with it, in its thread."""
+        threading.Thread(target=self._main, name=f"enclave {self.number}", daemon=True).start()
+
+    def _main(self) -> None:
+        end = End(FAILED, "the host failed")
+        try:
+            end = self._run()
+        except MonitorError as error:
+            end = End(FAILED, str(error))
+            self._tell(self.begun, error)
+        finally:
+            # Whatever it was, nobody is to wait for it.
+            self.calls.close()
+            shown = f"the enclave ended before its application began ({end.shown}): {_OTHER_BUILDS}"
+            self._tell(self.begun, MonitorError(shown))
+            self._tell(self.ended, end)
+
+    def _run(self) -> End:
+        enclave = KeystoneEnclave(self._driver, self._image)
+        try:
+            self._size = enclave.size
+            enclave.load()
+            value = enclave.run(lambda: self.calls.serve(enclave.shared), lambda: self.calls.going_on)
+        except Ended:
+            value = None
+        finally:
+            enclave.destroy()
+        return End(FAILED, "the host ended the enclave") if value is None else end_with(_signed(value))
+
+    def _begin(self) -> None:
+        self._tell(self.begun, self._size)
+
+    def _log(self, text: str) -> None:
+        log_event(logging.INFO, "enclave_log", f"enclave {self.number}: {text}", enclave=self.number)
+
+    def _tell(self, future: asyncio.Future[_T], what: _T | MonitorError) -> None:
+        # The loop may be gone when the process ends.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(_resolve, future, what)
+
+
+def _resolve(future: asyncio.Future[_T], what: _T | MonitorError) -> None:
+    if future.done():
+        return
+    if isinstance(what, MonitorError):
+        future.set_exception(what)
+        # Whoever waits gets it; when nobody does, it is not worth a warning.
+        future.exception()
+    else:
+        future.set_result(what)
+
+
+def _signed(value: int) -> int:
+    """An exit value as the application gave it."""
+    return value - (1 << 64) if value >> 63 else value
+
+
+class KeystoneMonitor:
+    """The enclaves of this machine's Keystone, made of `image`; each begins within `patience` seconds.
+
+    `settings` is a JSON object, the operator's part of their configuration.
+    """
+
+    device = Device.KEYSTONE
+
+    def __init__(
+        self, image: Image, settings: bytes, patience: float = START_LIMIT, driver: Driver | None = None
+    ) -> None:
+        self._image = image
+        self._settings = settings
+        self._patience = patience
+        self._driver = driver or LinuxDriver()
+        self._runs: dict[int, _Run] = {}
+        self._last_number = 0
+        self._ailment = ""
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def ailment(self) -> str:
+        """Why the latest enclave could not be started, unless there was just no room for it."""
+        return self._ailment
+
+    async def ready(self) -> Identity:
+        """Measure the files, and see whether there is room for an enclave.
+
+        Raises:
+            MonitorError: there is not, or no driver, or the files cannot be measured.
+        """
+        # First what is quick to say.
+        await asyncio.to_thread(lambda: KeystoneEnclave(self._driver, self._image).destroy())
+        measurement = await asyncio.to_thread(measure, self._image, self._patience)
+        return Identity(policy_text(measurement))
+
+    async def start_enclave(self) -> Enclave:
+        """Have an enclave started; raises what `Monitor.start_enclave` says, and NoRoom."""
+        self._last_number += 1
+        run = _Run(self._last_number, self._driver, self._image, self._settings)
+        self._runs[run.number] = run
+        run.ended.add_done_callback(lambda _: self._runs.pop(run.number, None))
+        run.start()
+        try:
+            async with asyncio.timeout(self._patience):
+                size = await run.begun
+        except BaseException as error:
+            self._end(run)
+            for stream in run.streams:
+                stream.close()
+            if isinstance(error, TimeoutError):
+                error = MonitorError(
+                    f"the enclave's application did not begin in {self._patience:g} seconds: {_OTHER_BUILDS} "
+                    "On a slow machine, let it have more time (--max-start)"
+                )
+            self._ailment = str(error) if _is_lasting(error) else ""
+            raise error from None
+        self._ailment = ""
+        return Enclave(run.number, f"{size >> 20} MiB of Keystone's", *run.streams, lambda: size, run.ended)
+
+    def stop_enclave(self, enclave: Enclave, why: Stop) -> None:
+        """Ask an enclave to close its session, telling its client why, and to end."""
+        if run := self._runs.get(enclave.number):
+            run.calls.stop(CloseReason[why.name])
+
+    def kill_enclave(self, enclave: Enclave) -> None:
+        """Destroy an enclave that did not end when asked.
+
+        Where the driver does not give it back in time, that is the monitor's end, as nobody else can free it.
+        """
+        if run := self._runs.get(enclave.number):
+            self._end(run)
+
+    def _end(self, run: _Run) -> None:
+        run.calls.end()
+        asyncio.get_running_loop().call_later(_KILL_TIMEOUT, self._give_up, run)
+
+    def _give_up(self, run: _Run) -> None:
+        if not run.ended.done():
+            _resolve(self.failed, MonitorError(_HANGS))
+            _resolve(run.ended, End(FAILED, _HANGS))
+
+    async def close(self) -> None:
+        """Destroy every enclave, and wait for that."""
+        ends = [run.ended for run in self._runs.values()]
+        for run in self._runs.values():
+            run.calls.end()
+        if ends:
+            await asyncio.wait(ends, timeout=_KILL_TIMEOUT)
+        self.failed.cancel()
+
+
+def _is_lasting(error: BaseException) -> bool:
+    return isinstance(error, MonitorError) and not isinstance(error, NoRoom)
+
+
+def start(files: EnclaveFiles, free: int, limits: ServerLimits) -> KeystoneMonitor:
+    """A monitor for enclaves that are made of these files, with `free` bytes beside them.
+
+    Raises:
+        MonitorError: a file is missing, or not what Keystone loads; or too few files may be open.
+    """
+    image = read_image(files, free)
+    allow_descriptors(_DESCRIPTORS + limits.descriptors + _DESCRIPTORS_EACH * (limits.enclaves + limits.pool))
+    return KeystoneMonitor(image, _settings(files.configuration), limits.start)
+
+
+def describe(files: EnclaveFiles, patience: float) -> str:
+    """`policy_text` for these files; no device is needed for that. MonitorError as for `start`."""
+    return policy_text(measure(read_image(files, 0), patience))
+
+
+def policy_text(measurement: str) -> str:
+    """The part of a client's policy, in TOML, that the host knows of its enclaves."""
+    return f"""\
+# The device's key and the monitor's measurement are for the device's maker to tell: put them in.
+[enclave]
+measurements = ["{measurement}"]
+
+[monitor]
+measurements = ["<128 hexadecimal digits>"]
+
+[devices]
+real = ["<64 hexadecimal digits>"]
+"""
+
+
+def check() -> Iterator[str]:
+    """What there is of Keystone on this machine, in lines; the last one is empty where nothing is missing."""
+    try:
+        driver = LinuxDriver()
+        driver.close(open_device(driver))
+        yield f"  {DEVICE}  offered"
+        missing = ""
+    except MonitorError as error:
+        yield f"  {DEVICE}  MISSING: {error}"
+        missing = "no enclave runs on Keystone here"
+    with contextlib.suppress(OSError):
+        yield f"  driver  version {_DRIVER_VERSION.read_text().strip()}"
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        yield from (f"  {' '.join(line.split())}" for line in lines if line.startswith("Cma"))
+    yield missing
+
+
+def _settings(path: Path | None) -> bytes:
+    """The operator's settings as the application takes them: it checks them itself."""
+    if path is None:
+        return b"{}"
+    try:
+        return json.dumps(tomllib.loads(path.read_text())).encode()
+    except (OSError, ValueError, RecursionError, TypeError) as error:
+        raise MonitorError(f"the configuration {path} cannot be used: {error}") from error

@@ -1,0 +1,337 @@
+"""One Keystone enclave over the driver of Linux: created, loaded, run, destroyed.
+
+Requests and structures are those of Keystone's ``linux-keystone-driver`` (commit 88c49ee). Nothing here waits
+for anything but the driver; a `KeystoneEnclave` belongs to one thread.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Protocol
+
+from schannel.structs import U64_LITTLE, Structure, part
+
+from .monitor import MonitorError, NoRoom
+
+DEVICE = "/dev/keystone_enclave"
+PAGE = 4096
+SHARED_SIZE = 1 << 18
+"""Bytes of the buffer that host and enclave share: a power of two, as Linux gives pages."""
+
+EXTRA_PAGES = 16
+"""Pages beside those of the files, for page tables, as in Keystone's SDK (``Enclave.cpp``)."""
+
+_LEAST_PAGES = 2
+"""The driver takes the logarithm of one page less."""
+
+
+class Request(IntEnum):
+    """The driver's requests (``keystone_user.h``): direction, size of the structure, magic 0xa4, number."""
+
+    CREATE = 0x8050A400
+    DESTROY = 0x4050A401
+    RUN = 0x8018A404
+    RESUME = 0x8018A405
+    FINALIZE = 0x8050A406
+    UTM_INIT = 0x8050A407
+
+
+class Stopped(IntEnum):
+    """Why an enclave stands still (``sm_err.h``)."""
+
+    DONE = 0
+    INTERRUPTED = 100002
+    EDGE_CALL = 100011
+
+
+class CreateArguments(Structure, shown="structure to create an enclave"):
+    """struct keystone_ioctl_create_enclave."""
+
+    eid: int = part(U64_LITTLE)
+    min_pages: int = part(U64_LITTLE)
+    utm_size: int = part(U64_LITTLE)
+    runtime_paddr: int = part(U64_LITTLE)
+    user_paddr: int = part(U64_LITTLE)
+    free_paddr: int = part(U64_LITTLE)
+    free_requested: int = part(U64_LITTLE)
+    epm_paddr: int = part(U64_LITTLE)
+    epm_size: int = part(U64_LITTLE)
+    utm_paddr: int = part(U64_LITTLE)
+
+
+class RunArguments(Structure, shown="structure to run an enclave"):
+    """struct keystone_ioctl_run_enclave."""
+
+    eid: int = part(U64_LITTLE)
+    error: int = part(U64_LITTLE)
+    value: int = part(U64_LITTLE)
+
+
+class Mapping(Protocol):
+    """Memory of the enclave's, or shared with it, as `mmap.mmap` has it."""
+
+    def __getitem__(self, place: slice, /) -> bytes: ...
+
+    def __setitem__(self, place: slice, content: bytes, /) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Driver(Protocol):
+    """The system calls that reach the driver; each raises OSError where it fails."""
+
+    def open(self, path: str) -> int:
+        """The descriptor of a device."""
+
+    def ioctl(self, descriptor: int, request: int, argument: bytearray) -> None:
+        """Hand the driver a structure, which it changes."""
+
+    def mmap(self, descriptor: int, size: int, offset: int) -> Mapping:
+        """Map what the driver gives, to read and to write."""
+
+    def close(self, descriptor: int) -> None:
+        """Close a descriptor."""
+
+
+class LinuxDriver:
+    """The driver of this machine."""
+
+    def open(self, path: str) -> int:
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+
+    def ioctl(self, descriptor: int, request: int, argument: bytearray) -> None:
+        # Only Linux has it; the interpreter lock is free meanwhile.
+        import fcntl
+
+        fcntl.ioctl(descriptor, request, argument, True)
+
+    def mmap(self, descriptor: int, size: int, offset: int) -> Mapping:
+        return mmap.mmap(descriptor, size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE, offset=offset)
+
+    def close(self, descriptor: int) -> None:
+        os.close(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """The three files, and how many bytes the enclave has beside them (Keystone's free memory)."""
+
+    loader: bytes
+    runtime: bytes
+    application: bytes
+    free: int
+
+    @property
+    def files(self) -> tuple[bytes, bytes, bytes]:
+        """In the order in which they are loaded and measured."""
+        return self.loader, self.runtime, self.application
+
+    @property
+    def pages(self) -> int:
+        """What the driver is asked for."""
+        return sum(map(_pages, self.files)) + EXTRA_PAGES + -(-self.free // PAGE)
+
+
+def _pages(content: bytes) -> int:
+    return -(-len(content) // PAGE)
+
+
+def open_device(driver: Driver) -> int:
+    """Open the device; MonitorError says what is missing."""
+    try:
+        return driver.open(DEVICE)
+    except FileNotFoundError as error:
+        raise MonitorError(
+            f"there is no {DEVICE}: this is no machine with Keystone, or its driver is not loaded"
+        ) from error
+    except PermissionError as error:
+        raise MonitorError(f"{DEVICE} may not be opened by this user") from error
+    except OSError as error:
+        raise MonitorError(f"{DEVICE} cannot be opened: {_words(error)}") from error
+
+
+class KeystoneEnclave:
+    """An enclave that has its memory, and once it is loaded, its measurement.
+
+    `destroy` has to be called whatever happens, and leaves nothing behind.
+    """
+
+    def __init__(self, driver: Driver, image: Image) -> None:
+        """Have memory set aside.
+
+        Raises:
+            NoRoom: there is not so much contiguous memory now.
+            MonitorError: there is no driver, or another than is known here.
+        """
+        self._driver = driver
+        self._image = image
+        self._eid = 0
+        self._shared: Mapping | None = None
+        self._descriptor = open_device(driver)
+        try:
+            self._create()
+        except BaseException:
+            self.destroy()
+            raise
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes of the machine's memory."""
+        return self._epm_size + SHARED_SIZE
+
+    @property
+    def shared(self) -> Mapping:
+        """The buffer that is shared with it, `SHARED_SIZE` bytes; only of one that is loaded."""
+        assert self._shared is not None
+        return self._shared
+
+    def load(self) -> None:
+        """Write the files and have the security monitor measure them.
+
+        Raises:
+            NoRoom: the monitor takes no further enclave.
+            MonitorError: the driver does not do it.
+        """
+        places, page = [], 0
+        for content in self._image.files:
+            for start in range(0, len(content), PAGE):
+                self._write(page, content[start : start + PAGE])
+                page += 1
+            places.append(self._epm_address + page * PAGE)
+        self._finalize(places)
+        self._shared = self._do("share a buffer", self._driver.mmap, self._descriptor, SHARED_SIZE, 0)
+
+    def run(self, edge_call: Callable[[], None], go_on: Callable[[], bool]) -> int | None:
+        """Run it to its end, which is its value; None where `go_on` said that it is enough.
+
+        `edge_call` deals with what is in the shared buffer; `go_on` is asked when the enclave stands still.
+
+        Raises:
+            MonitorError: the security monitor does not run it.
+        """
+        request = Request.RUN
+        while True:
+            answer = self._run(request)
+            request = Request.RESUME
+            if answer.error == Stopped.DONE:
+                return answer.value
+            if answer.error == Stopped.EDGE_CALL:
+                edge_call()
+            elif answer.error != Stopped.INTERRUPTED:
+                raise MonitorError(f"the security monitor does not run the enclave: error {answer.error}")
+            if not go_on():
+                return None
+
+    def destroy(self) -> None:
+        """End it and give its memory back; nothing where that was done before."""
+        if self._shared is not None:
+            self._shared.close()
+            self._shared = None
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor < 0:
+            return
+        try:
+            if self._eid:
+                self._ioctl(descriptor, Request.DESTROY, _arguments(eid=self._eid))
+        except OSError as error:
+            # Closing the file has the driver try once more.
+            raise MonitorError(f"an enclave cannot be destroyed: {_words(error)}") from error
+        finally:
+            self._eid = 0
+            self._driver.close(descriptor)
+
+    def _create(self) -> None:
+        pages = self._image.pages
+        try:
+            made = self._ioctl(self._descriptor, Request.CREATE, _arguments(min_pages=pages))
+        except OSError as error:
+            raise _refusal(error, pages * PAGE) from error
+        self._eid, self._epm_address, self._epm_size = made.eid, made.epm_paddr, made.epm_size
+        if not made.eid or not made.epm_paddr or made.epm_size < pages * PAGE:
+            raise MonitorError("Keystone's driver gave less than an enclave: it is of another version")
+        try:
+            shared = _arguments(eid=self._eid, utm_size=SHARED_SIZE)
+            self._ioctl(self._descriptor, Request.UTM_INIT, shared)
+        except OSError as error:
+            raise _refusal(error, SHARED_SIZE) from error
+
+    def _write(self, page: int, content: bytes) -> None:
+        memory = self._do("load an enclave", self._driver.mmap, self._descriptor, PAGE, page * PAGE)
+        try:
+            memory[:] = content.ljust(PAGE, b"\0")
+        finally:
+            memory.close()
+
+    def _finalize(self, places: list[int]) -> None:
+        runtime, user, free = places
+        arguments = _arguments(
+            eid=self._eid,
+            runtime_paddr=runtime,
+            user_paddr=user,
+            free_paddr=free,
+            free_requested=self._image.free,
+        )
+        try:
+            self._ioctl(self._descriptor, Request.FINALIZE, arguments)
+        except OSError as error:
+            self._forget()
+            raise NoRoom(
+                "the security monitor takes no further enclave: it has as many as it can keep apart, or its "
+                f"log says why (the driver says: {_words(error)})"
+            ) from error
+
+    def _forget(self) -> None:
+        """Have the file name no enclave any more.
+
+        When FINALIZE fails, the driver has freed the enclave, but the file still names it: destroying it, or
+        closing the file, would free it a second time (``keystone-ioctl.c``, error_destroy_enclave). Another
+        enclave takes its place in the file, and that one can be destroyed.
+        """
+        self._eid = 0
+        try:
+            made = self._ioctl(self._descriptor, Request.CREATE, _arguments(min_pages=_LEAST_PAGES))
+        except OSError:
+            # Better a descriptor less than memory that is freed twice.
+            self._descriptor = -1
+        else:
+            self._eid = made.eid
+
+    def _run(self, request: Request) -> RunArguments:
+        buffer = bytearray(RunArguments(self._eid, 0, 0).build())
+        self._do("run an enclave", self._driver.ioctl, self._descriptor, request, buffer)
+        return RunArguments.parse(bytes(buffer))
+
+    def _ioctl(self, descriptor: int, request: Request, arguments: CreateArguments) -> CreateArguments:
+        buffer = bytearray(arguments.build())
+        self._driver.ioctl(descriptor, request, buffer)
+        return CreateArguments.parse(bytes(buffer))
+
+    def _do(self, what: str, call: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return call(*arguments)
+        except OSError as error:
+            raise MonitorError(f"Keystone's driver does not {what}: {_words(error)}") from error
+
+
+def _arguments(**fields: int) -> CreateArguments:
+    return CreateArguments(**dict.fromkeys(CreateArguments.names(), 0) | fields)
+
+
+def _refusal(error: OSError, size: int) -> MonitorError:
+    if error.errno == errno.ENOMEM:
+        return NoRoom(
+            f"Linux has no {-(-size >> 10)} KiB of contiguous memory now: run fewer enclaves, give each less "
+            "(--free-memory), or have Linux reserve more (cma=)"
+        )
+    if error.errno in (errno.ENOSYS, errno.ENOTTY):
+        return MonitorError("Keystone's driver does not know this request: it is of another version")
+    return MonitorError(f"Keystone's driver makes no enclave: {_words(error)}")
+
+
+def _words(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()

@@ -1,0 +1,580 @@
+"""Enclaves on Keystone, on a double of its machine: created, loaded, run, and nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+import struct
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schannel import edge, storage
+from schannel.ed25519_sha3 import ED25519_SHA3
+from schannel.edge import AnswerHead, Call, CallStatus, Event, Happening, Head
+from schannel.endings import CloseReason
+from schannel.errors import PolicyFileError
+from schannel.handshake import identity_key
+from schannel.measurement import measure
+from schannel.monitor_keys import Monitor
+from schannel.policy import Policy
+from tests.keystone import APPLICATION, DEVICE_KEY, ELF, LOADER, MONITOR, RUNTIME, Machine
+from tests.processes import CALCULATOR, ROOT
+from tests.wasm_host.fakes import HELLO, run
+from wasm_client import CannotConnect, ClientError, connect
+from wasm_client import cli as client_cli
+from wasm_host import cli as host_cli
+from wasm_host import keystone
+from wasm_host.edge_calls import MAX_LINES, EdgeCalls, Ended
+from wasm_host.keystone import KeystoneMonitor
+from wasm_host.keystone_device import PAGE, SHARED_SIZE, Image, KeystoneEnclave, Request
+from wasm_host.keystone_files import _check_program, read_image
+from wasm_host.limits import ServerLimits
+from wasm_host.metrics import Metrics
+from wasm_host.monitor import EnclaveFiles, MonitorError, NoRoom, Stop
+from wasm_host.server import Server
+from wasm_host.storage import SealedStore, StoreLimits
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="the double's applications are Linux processes"
+)
+
+IMAGE = Image(LOADER, RUNTIME, APPLICATION, 1 << 20)
+MEASUREMENT = measure(*IMAGE.files)
+POLICY = Policy(
+    enclave_measurements=frozenset({MEASUREMENT}),
+    monitor_measurements=frozenset({MONITOR.monitor_hash}),
+    real_devices=frozenset({DEVICE_KEY.public}),
+)
+
+
+def command(kind: str) -> list[str]:
+    return [sys.executable, str(ROOT / "tests" / "edge_application.py"), kind]
+
+
+def padded(content: bytes) -> bytes:
+    return content + bytes(-len(content) % PAGE)
+
+
+class TestLife:
+    """One enclave, from its creation to its end."""
+
+    @given(st.tuples(*[st.integers(1, 3 * PAGE)] * 3), st.integers(0, 5 * PAGE))
+    def test_what_is_measured_is_what_was_given(self, sizes: tuple[int, int, int], free: int) -> None:
+        machine = Machine()
+        loader, runtime, application = (bytes([number + 1]) * size for number, size in enumerate(sizes))
+        enclave = KeystoneEnclave(machine, Image(loader, runtime, application, free))
+        enclave.load()
+        (made,) = machine.alive
+        whole = padded(loader) + padded(runtime) + padded(application)
+        assert made.memory == whole.ljust(len(made.memory), b"\0")
+        assert made.hash == measure(loader, runtime, application)
+        assert len(made.memory) + SHARED_SIZE == enclave.size
+        enclave.destroy()
+        enclave.destroy()
+        machine.assert_clean()
+
+    @given(
+        st.sampled_from([*Request, "open", "mmap"]),
+        st.integers(0, 3),
+        st.sampled_from([errno.ENOMEM, errno.EINVAL, errno.ENOSYS, errno.EIO]),
+    )
+    def test_wherever_it_fails_nothing_is_left(self, what: Request | str, time: int, number: int) -> None:
+        machine = Machine(["/bin/true"], fail=(what, time, number))
+        with contextlib.suppress(MonitorError):
+            enclave = KeystoneEnclave(machine, IMAGE)
+            try:
+                enclave.load()
+                assert enclave.run(lambda: None, lambda: True) == 0
+            finally:
+                enclave.destroy()
+        machine.assert_clean()
+
+    @pytest.mark.parametrize(
+        ("fail", "kind", "words"),
+        [
+            (("open", 0, errno.ENOENT), MonitorError, "there is no /dev/keystone_enclave"),
+            (("open", 0, errno.EACCES), MonitorError, "may not be opened by this user"),
+            ((Request.CREATE, 0, errno.ENOMEM), NoRoom, "no 1108 KiB of contiguous memory now"),
+            ((Request.CREATE, 0, errno.ENOSYS), MonitorError, "of another version"),
+            ((Request.CREATE, 0, errno.ENOTTY), MonitorError, "of another version"),
+            ((Request.UTM_INIT, 0, errno.ENOMEM), NoRoom, "no 256 KiB of contiguous memory now"),
+            ((Request.FINALIZE, 0, errno.EINVAL), NoRoom, "takes no further enclave"),
+            (("mmap", 2, errno.EAGAIN), MonitorError, "does not load an enclave: resource"),
+            (("mmap", 5, errno.EAGAIN), MonitorError, "does not share a buffer: resource"),
+        ],
+    )
+    def test_errors_in_words(self, fail: tuple[Any, int, int], kind: type[MonitorError], words: str) -> None:
+        machine = Machine(fail=fail)
+        with pytest.raises(MonitorError) as caught:
+            enclave = KeystoneEnclave(machine, IMAGE)
+            try:
+                enclave.load()
+            finally:
+                enclave.destroy()
+        assert type(caught.value) is kind and words in str(caught.value)
+        machine.assert_clean()
+
+    def test_driver_that_gives_too_little(self) -> None:
+        machine = Machine()
+        create = machine._create
+
+        def less(*arguments: Any) -> None:
+            create(*arguments)
+            struct.pack_into("<Q", arguments[2], 64, PAGE)
+
+        machine._create = less  # type: ignore[method-assign,assignment]
+        with pytest.raises(MonitorError, match="of another version"):
+            KeystoneEnclave(machine, IMAGE)
+        machine.assert_clean()
+
+    def test_error_of_the_monitor(self) -> None:
+        machine = Machine()
+        machine._go_on = lambda *_: (100_003, 0)  # type: ignore[method-assign]
+        machine.command = ["/bin/true"]
+        enclave = KeystoneEnclave(machine, IMAGE)
+        enclave.load()
+        with pytest.raises(MonitorError, match="does not run the enclave: error 100003"):
+            enclave.run(lambda: None, lambda: True)
+        enclave.destroy()
+        machine.assert_clean()
+
+
+class Shared:
+    """A shared buffer that is no enclave's."""
+
+    def __init__(self) -> None:
+        self.memory = bytearray(SHARED_SIZE)
+
+    def __getitem__(self, place: slice) -> bytes:
+        return bytes(self.memory[place])
+
+    def __setitem__(self, place: slice, content: bytes) -> None:
+        assert len(self.memory[place]) == len(content)
+        self.memory[place] = content
+
+    def close(self) -> None:
+        raise AssertionError("it is the enclave's")
+
+
+class Desk:
+    """The host's end of edge calls, with both other ends in this test's hands."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.client, channel = socket.socketpair()
+        self.store, stored = socket.socketpair()
+        self.begun = 0
+        self.calls = EdgeCalls(channel, stored, b"{}", self._begin, self.lines.append)
+        self.shared = Shared()
+
+    def _begin(self) -> None:
+        self.begun += 1
+
+    def __enter__(self) -> Desk:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.calls.close()
+        self.client.close()
+        self.store.close()
+
+    def call(self, number: int, request: bytes, offset: int = Head.sizeof(), size: int | None = None) -> Head:
+        self.shared.memory[Head.sizeof() : Head.sizeof() + len(request)] = request
+        given = len(request) if size is None else size
+        self.shared[: Head.sizeof()] = Head(number, offset, given, 0, 0, 0).build()
+        self.calls.serve(self.shared)
+        return Head.parse(self.shared[: Head.sizeof()])
+
+    def ask(self, call: Call, content: bytes = b"", room: int = 1000) -> tuple[CallStatus, bytes]:
+        head = self.call(call, edge.Request(room, content).build())
+        answer = self.shared[head.answer_offset : head.answer_offset + head.answer_size]
+        inner = AnswerHead.parse(answer[: AnswerHead.sizeof()])
+        assert inner.status == head.status and inner.size == len(answer) - AnswerHead.sizeof()
+        return inner.status, answer[AnswerHead.sizeof() :]
+
+
+NUMBERS = st.one_of(st.integers(0, 12), st.integers(0, (1 << 64) - 1))
+PLACES = st.one_of(st.integers(0, 200), st.integers(SHARED_SIZE - 50, SHARED_SIZE + 50), NUMBERS)
+
+
+class TestEdgeCalls:
+    @given(NUMBERS, PLACES, PLACES, st.binary(max_size=200), st.booleans())
+    def test_a_lying_application(
+        self, number: int, offset: int, size: int, content: bytes, leaves: bool
+    ) -> None:
+        """Whatever stands in the buffer is answered within it, or refused; nothing else fails."""
+        with Desk() as desk:
+            # Nothing is to be waited for.
+            desk.client.send(b"bytes")
+            desk.store.close()
+            if leaves:
+                desk.client.close()
+            head = desk.call(number, content, offset, size)
+            assert (head.number, head.offset, head.size) == (number, offset, size)
+            assert head.status in tuple(CallStatus)
+            assert Head.sizeof() <= head.answer_offset <= SHARED_SIZE - head.answer_size
+            outside = offset >= SHARED_SIZE or size > SHARED_SIZE - offset
+            if outside:
+                assert head.status == CallStatus.BAD_OFFSET
+            elif number == edge.LINUX_CALL:
+                assert head.status == CallStatus.SYSCALL_FAILED and "Linux" in desk.lines[0]
+            elif number not in tuple(Call):
+                assert head.status == CallStatus.BAD_CALL_ID
+
+    def test_bytes_of_the_client(self) -> None:
+        with Desk() as desk:
+            desk.client.send(b"0123456789")
+            status, answer = desk.ask(Call.RECEIVE, room=AnswerHead.sizeof() + 1 + 4)
+            assert (status, Event.parse(answer)) == (CallStatus.OK, Event(Happening.DATA, b"0123"))
+            assert Event.parse(desk.ask(Call.RECEIVE)[1]).content == b"456789"
+            assert desk.ask(Call.SEND, b"for the client") == (CallStatus.OK, b"")
+            assert desk.client.recv(100) == b"for the client"
+            desk.client.close()
+            for _ in range(2):
+                assert Event.parse(desk.ask(Call.RECEIVE)[1]) == Event(Happening.END, b"")
+            assert desk.ask(Call.SEND, b"for nobody") == (CallStatus.ERROR, b"")
+            assert not desk.lines, "no fault of the application's"
+
+    def test_wish_to_close(self) -> None:
+        with Desk() as desk:
+            desk.client.send(b"bytes")
+            desk.calls.stop(CloseReason.IDLE)
+            closing = Event(Happening.CLOSE, edge.Closing(CloseReason.IDLE).build())
+            assert Event.parse(desk.ask(Call.RECEIVE)[1]) == closing
+            assert Event.parse(desk.ask(Call.RECEIVE)[1]).content == b"bytes"
+
+    @pytest.mark.parametrize("call", [Call.RECEIVE, Call.SEND, Call.STORE])
+    def test_what_waits_ends_with_the_enclave(self, call: Call) -> None:
+        with Desk() as desk:
+            forget = storage.Request(storage.Operation.FORGET, bytes(32), 0, 0).build()
+            content = {Call.RECEIVE: b"", Call.SEND: bytes(SHARED_SIZE // 2), Call.STORE: forget}[call]
+            ending = threading.Timer(0.05, desk.calls.end)
+            ending.start()
+            with pytest.raises(Ended):
+                while True:
+                    desk.ask(call, content)
+            ending.join()
+            assert not desk.calls.going_on
+
+    def test_beginning(self) -> None:
+        with Desk() as desk:
+            first, second = (edge.Beginning.parse(desk.ask(Call.BEGIN)[1]) for _ in range(2))
+            assert first.settings == b"{}" and first.entropy != second.entropy
+            assert desk.begun == 2
+            assert desk.ask(Call.BEGIN, room=20) == (CallStatus.ERROR, b"")
+            assert "no room" in desk.lines[0]
+
+    def test_lines_are_few(self) -> None:
+        with Desk() as desk:
+            for number in range(100):
+                desk.ask(Call.LOG, f"line {number}".encode())
+            assert desk.lines[:-1] == [f"line {number}" for number in range(MAX_LINES)]
+            assert "is heard no more" in desk.lines[-1]
+
+    def test_calls_that_are_refused_end_in_the_end(self) -> None:
+        with Desk() as desk:
+            with pytest.raises(Ended):
+                for _ in range(2000):
+                    desk.call(99, b"")
+            assert not desk.calls.going_on and len(desk.lines) == MAX_LINES + 1
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    kind: str, tmp_path: Path, machine: Machine | None = None, **limits: Any
+) -> AsyncIterator[tuple[Server, str, Machine, Metrics]]:
+    """A host whose enclaves run applications of that kind; at its end no enclave is left."""
+    machine = machine or Machine()
+    machine.command = command(kind)
+    monitor = KeystoneMonitor(IMAGE, b"{}", 60.0, machine)
+    listener = socket.create_server(("127.0.0.1", 0))
+    store = SealedStore(tmp_path / "sealed", StoreLimits())
+    metrics = Metrics()
+    server = Server(monitor, store, ServerLimits(**{"pool": 0, "grace": 10.0} | limits), metrics)
+    await server.listen(listener)
+    try:
+        yield server, "{}:{}".format(*listener.getsockname()), machine, metrics
+    finally:
+        await asyncio.wait_for(server.close(), 30)
+        await asyncio.wait_for(monitor.close(), 30)
+    machine.assert_clean()
+
+
+def in_thread(work: Callable[[], Any]) -> asyncio.Future[Any]:
+    return asyncio.ensure_future(asyncio.to_thread(work))
+
+
+class TestSessions:
+    def test_a_whole_one(self, tmp_path: Path) -> None:
+        key = identity_key(b"\7" * 32)
+
+        def first(address: str) -> None:
+            with connect(address, POLICY, key=key) as session:
+                assert not session.verified.simulated
+                assert session.verified.enclave_measurement == MEASUREMENT
+                session.deploy(CALCULATOR.read_bytes())
+                assert session.call("add", 1, 2) == 3
+                session.put("file", bytes(1 << 20))
+                assert session.get("file") == bytes(1 << 20)
+                session.seal(CALCULATOR.read_bytes(), "kept")
+
+        def second(address: str) -> None:
+            with connect(address, POLICY, key=key) as session:
+                session.restore("kept")
+                assert session.call("add", 2, 2) == 4
+
+        async def main() -> None:
+            async with serving("serve", tmp_path) as (_, address, machine, metrics):
+                await in_thread(lambda: first(address))
+                await in_thread(lambda: second(address))
+                await until(lambda: metrics.enclaves_ended == {"done": 2})
+                assert [made.hash for made in machine.enclaves.values()] == [MEASUREMENT] * 2
+
+        run(main())
+
+    def test_client_that_leaves_in_the_middle(self, tmp_path: Path) -> None:
+        async def main() -> None:
+            async with serving("serve", tmp_path) as (_, address, machine, metrics):
+                for sent in (0, 1, 5000):
+                    session = await in_thread(lambda: connect(address, POLICY))
+                    if sent:
+                        # A record that is never whole.
+                        session._connection._socket.sendall((60_000).to_bytes(2, "big") + bytes(sent))
+                    await in_thread(session.abort)
+                await until(lambda: metrics.enclaves_ended == {"left": 3})
+                assert not machine.alive
+
+        run(main())
+
+    def test_report_that_does_not_verify(self, tmp_path: Path) -> None:
+        """A monitor with another key: the client says so, and the enclave is gone."""
+
+        async def main() -> None:
+            async with serving("serve", tmp_path) as (_, address, machine, metrics):
+                machine.monitor = Monitor.boot(ED25519_SHA3.key_from_seed(b"\1" * 32), MONITOR.monitor_hash)
+                with pytest.raises(ClientError, match=r"the device key .* is not trusted"):
+                    await in_thread(lambda: connect(address, POLICY))
+                other = replace(MONITOR, key=ED25519_SHA3.key_from_seed(b"\2" * 32))
+                machine.monitor = other
+                with pytest.raises(ClientError, match="did not sign"):
+                    await in_thread(lambda: connect(address, POLICY))
+                await until(lambda: metrics.enclaves_ended.total() == 2)
+                assert not machine.alive
+
+        run(main())
+
+    def test_host_that_stops_says_why(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("schannel.transport._QUIET", 0.0)
+
+        async def main() -> None:
+            async with serving("serve", tmp_path, drain=0.1) as (server, address, _, metrics):
+                session = await in_thread(lambda: connect(address, POLICY))
+                await server.drain()
+                with pytest.raises(ClientError, match="the host is shutting down"):
+                    await in_thread(lambda: session.call("add", 1, 1))
+                assert metrics.enclaves_ended == {"done": 1}
+
+        run(main())
+
+    def test_application_that_does_not_end_is_destroyed(self, tmp_path: Path) -> None:
+        async def main() -> None:
+            async with serving("deaf", tmp_path, grace=0.2) as (server, address, machine, metrics):
+                host, port = address.split(":")
+                _, writer = await asyncio.open_connection(host, int(port))
+                writer.write(HELLO)
+                await until(lambda: metrics.waits == 1)
+                await server.close()
+                assert metrics.enclaves_ended == {"killed": 1}
+                assert not machine.alive
+                writer.close()
+
+        run(main())
+
+    def test_no_room_for_another(self, tmp_path: Path) -> None:
+        """The client is told that the host is busy, and is served when there is room again."""
+
+        async def main() -> None:
+            async with serving("serve", tmp_path, Machine(enclaves=1)) as (_, address, machine, metrics):
+                session = await in_thread(lambda: connect(address, POLICY))
+                with pytest.raises(CannotConnect, match="busy: no enclave is free"):
+                    await in_thread(lambda: connect(address, POLICY))
+                await in_thread(session.close)
+                await until(lambda: not machine.alive)
+                await in_thread(lambda: connect(address, POLICY).close())
+                assert metrics.refused == {"busy": 1}
+
+        run(main())
+
+    def test_curious_application(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """Linux' calls, and calls that there are not, are refused with a line each."""
+        caplog.set_level("INFO")
+
+        async def main() -> None:
+            machine = Machine(command("curious"))
+            monitor = KeystoneMonitor(IMAGE, b"{}", 60.0, machine)
+            enclave = await monitor.start_enclave()
+            enclave.channel.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_sendall(enclave.channel, b"echo")
+            assert await loop.sock_recv(enclave.channel, 100) == b"echo"
+            monitor.stop_enclave(enclave, Stop.MEMORY)
+            assert await loop.sock_recv(enclave.channel, 100) == b"MEMORY"
+            assert (await enclave.ended).how == "silent"
+            enclave.hang_up()
+            await monitor.close()
+            machine.assert_clean()
+
+        run(main())
+        assert "enclave 1: was refused call 56 of Linux" in caplog.text
+        for number in (0, 6, 10, 1 << 63):
+            assert f"enclave 1: made a call that there is not: {number}" in caplog.text
+
+    @pytest.mark.parametrize(
+        ("kind", "patience", "words"),
+        [
+            ("crash", 60.0, "ended before its application began .*status 77.*of one build"),
+            ("silent", 0.3, "did not begin in 0.3 seconds: are loader, runtime and application of one build"),
+        ],
+    )
+    def test_files_of_other_builds(self, kind: str, patience: float, words: str) -> None:
+        async def main() -> None:
+            machine = Machine(command(kind))
+            monitor = KeystoneMonitor(IMAGE, b"{}", patience, machine)
+            with pytest.raises(MonitorError, match=words):
+                await monitor.start_enclave()
+            assert monitor.ailment
+            await monitor.close()
+            machine.assert_clean()
+
+        run(main())
+
+    def test_stubborn_application(self) -> None:
+        async def main() -> None:
+            machine = Machine(command("stubborn"))
+            monitor = KeystoneMonitor(IMAGE, b"{}", 60.0, machine)
+            enclave = await monitor.start_enclave()
+            assert (await asyncio.wait_for(enclave.ended, 60)).how == "failed"
+            enclave.hang_up()
+            await monitor.close()
+            machine.assert_clean()
+
+        run(main())
+
+    def test_ready_says_what_is_missing(self) -> None:
+        async def main() -> None:
+            for machine, words in ((Machine(pages=100), "contiguous"), (Machine(), "")):
+                monitor = KeystoneMonitor(IMAGE, b"{}", 60.0, machine)
+                if words:
+                    with pytest.raises(NoRoom, match=words):
+                        await monitor.ready()
+                else:
+                    identity = await monitor.ready()
+                    assert MEASUREMENT.hex() in identity.policy
+                await monitor.close()
+                machine.assert_clean()
+
+        run(main())
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+DYNAMIC = (
+    ELF[:32]
+    + struct.pack("<Q", 64)
+    + ELF[40:54]
+    + struct.pack("<HH", 56, 1)
+    + ELF[58:]
+    + struct.pack("<I", 3)
+)
+
+
+class TestFiles:
+    @pytest.fixture
+    def files(self, tmp_path: Path) -> EnclaveFiles:
+        paths = {}
+        for name, content in (("loader", LOADER), ("runtime", RUNTIME), ("application", APPLICATION)):
+            paths[name] = tmp_path / name
+            paths[name].write_bytes(content)
+        return EnclaveFiles(**paths)
+
+    @pytest.mark.parametrize(
+        ("name", "content", "words"),
+        [
+            ("loader", b"", "the loader .* is empty"),
+            ("loader", ELF, "is an ELF file: Keystone starts its raw code"),
+            ("runtime", b"PK\3\4", "the runtime .* is no ELF file"),
+            ("application", b"\x7fELF", "the application .* is no ELF file"),
+            ("application", ELF[:18] + b"\x3e\0" + ELF[20:], "the application .* is not for 64-bit RISC-V"),
+            ("runtime", ELF[:4] + b"\1" + ELF[5:], "the runtime .* is not for 64-bit RISC-V"),
+            ("application", DYNAMIC, "the application .* is linked dynamically"),
+        ],
+    )
+    def test_files_of_something_else(
+        self, files: EnclaveFiles, name: str, content: bytes, words: str
+    ) -> None:
+        getattr(files, name).write_bytes(content)
+        with pytest.raises(MonitorError, match=words):
+            read_image(files, 0)
+
+    @given(st.binary(max_size=200))
+    def test_heads_that_lie(self, tail: bytes) -> None:
+        """Whatever the rest of a head says, it is looked at within the file."""
+        with contextlib.suppress(MonitorError):
+            _check_program(ELF[:20] + tail, "it")
+
+    def test_files_that_are_not_given(self, files: EnclaveFiles) -> None:
+        with pytest.raises(MonitorError, match=r"not given: -r$"):
+            read_image(replace(files, runtime=None), 0)
+
+    def test_both_ends_measure_the_same(
+        self, files: EnclaveFiles, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        given = ["-l", str(files.loader), "-r", str(files.runtime), "-e", str(files.application)]
+        assert client_cli.main(["measure", *given]) == 0
+        assert MEASUREMENT.hex() in capsys.readouterr().out
+        assert host_cli.main(["measure", "--device", "keystone", *given]) == 0
+        text = capsys.readouterr().out
+        assert f'measurements = ["{MEASUREMENT.hex()}"]' in text
+        with pytest.raises(PolicyFileError):
+            Policy.from_toml(text)
+        for size, byte in ((64, "06"), (32, "05")):
+            text = text.replace(f"<{2 * size} hexadecimal digits>", byte * size)
+        assert Policy.from_toml(text).enclave_measurements == {MEASUREMENT}
+
+    def test_command_without_a_device(self, files: EnclaveFiles, capsys: pytest.CaptureFixture[str]) -> None:
+        given = ["-l", str(files.loader), "-r", str(files.runtime), "-e", str(files.application)]
+        for arguments, words in (
+            (given, "there is no /dev/keystone_enclave"),
+            ([], "not given: -l, -r, -e"),
+            (["-l", str(files.runtime), *given[2:]], "is an ELF file"),
+        ):
+            assert host_cli.main(["--device", "keystone", "-a", "127.0.0.1:0", *arguments]) == 1
+            told = capsys.readouterr()
+            assert words in told.err and told.err.count("\n") == 1 and not told.out
+
+    def test_check_without_a_device(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert host_cli.main(["--check", "--device", "keystone"]) == 1
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0] == "device: keystone" and lines[-1] == "no enclave runs on Keystone here"
+        assert any("MISSING: there is no /dev/keystone_enclave" in line for line in lines)
+
+    @pytest.mark.parametrize("text", ["a = ", "a = 1979-05-27"])
+    def test_settings_that_are_none(self, tmp_path: Path, text: str) -> None:
+        configuration = tmp_path / "settings.toml"
+        configuration.write_text(text)
+        with pytest.raises(MonitorError, match=r"the configuration .* cannot be used"):
+            keystone._settings(configuration)
