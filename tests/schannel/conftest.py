@@ -44,6 +44,15 @@ def keystone() -> Any:
     return values
 
 
+@pytest.fixture(scope="session")
+def keystone_chain() -> Any:
+    """A report of a real chain of boot ROM, security monitor and enclave."""
+    values = load_vectors("keystone-chain.json")
+    if values is None:
+        pytest.skip("keystone-chain.json not found: set TINYWASM_VECTORS to the folder that holds it")
+    return values
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test for each published Noise vector; a single skipped one where they are absent."""
     if "noise_vector" not in metafunc.fixturenames:

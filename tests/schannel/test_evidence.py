@@ -15,7 +15,7 @@ from schannel.errors import EvidenceError, EvidenceReason, LocalError, PolicyErr
 from schannel.evidence import Claims, Isolation, Report
 from schannel.measurement import measure
 from schannel.monitor_keys import Monitor, derive_monitor_key, derive_monitor_key_as_coded
-from schannel.policy import Policy, verify_evidence
+from schannel.policy import KEYSTONE_TEST_DEVICE_KEY, Policy, verify_evidence
 
 ENCLAVE_HASH = b"\x02" * 64
 HANDSHAKE = b"\x09" * 32
@@ -70,6 +70,19 @@ def test_synthetic_chain(keystone: Any, name: str, derive: Any) -> None:
     sealing = monitor.sealing_key(enclave_hash, values["sealing_ident"].encode())
     assert sealing.key.hex() == values["sealing_key"]
     assert sealing.signature.hex() == values["sealing_signature"]
+
+
+def test_real_chain(keystone_chain: Any) -> None:
+    """What a real device made is accepted, and made again bit for bit, as `tests.keystone` makes it."""
+    report = Report.from_bytes(bytes.fromhex(keystone_chain["report_hex"]))
+    report.verify_signatures(KEYSTONE_TEST_DEVICE_KEY)
+    device = SigningKey.from_secret(TEST_DEVICE_SECRET)
+    key = derive_monitor_key_as_coded(device.secret, report.monitor_hash)
+    monitor = Monitor.with_key(device, report.monitor_hash, key)
+    assert monitor.attest(report.enclave_hash, report.data) == report
+    sealing = keystone_chain["sealing"]
+    made = monitor.sealing_key(report.enclave_hash, sealing["identifier"].encode())
+    assert made.key[:32].hex() == sealing["first_32_bytes_hex"]
 
 
 def test_sealing_keys_differ_by_enclave_and_identifier(monitor: Monitor) -> None:

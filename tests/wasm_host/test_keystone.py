@@ -374,7 +374,7 @@ class TestSessions:
         run(main())
 
     def test_host_that_stops_says_why(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("schannel.transport._QUIET", 0.0)
+        monkeypatch.setattr("schannel.connection._QUIET", 0.0)
 
         async def main() -> None:
             async with serving("serve", tmp_path, drain=0.1) as (server, address, _, metrics):
