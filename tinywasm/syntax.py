@@ -6,7 +6,7 @@ module; `matching.canonicalise` closes them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Union
 
@@ -186,8 +186,22 @@ class DecodedModule:
     data_count: int | None = None
     datas: list[DataSegment] = field(default_factory=list)
     customs: list[CustomSection] = field(default_factory=list)
-    names: Names = field(default_factory=Names, compare=False)
     branch_hints: dict[int, list[tuple[int, int]]] = field(default_factory=dict, compare=False)
+    _names: Names | Callable[[], Names] = field(default_factory=Names, compare=False)
+
+    @property
+    def names(self) -> Names:
+        """What the name section names. What reads it may be set too: it is called when a name is asked for.
+
+        A section of names may be larger than that of the code, and without an error nobody asks.
+        """
+        if not isinstance(self._names, Names):
+            self._names = self._names()
+        return self._names
+
+    @names.setter
+    def names(self, names: Names | Callable[[], Names]) -> None:
+        self._names = names
 
     def subtypes(self) -> list[SubType]:
         """The type index space: the members of all groups in order."""

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tinywasm.module_strategies import branch_hints, customs, module_names, modules
+from tinywasm import Engine, Instance, Module, Store
 from tinywasm.binary import decode, encode
 from tinywasm.binary.names import (
     BRANCH_HINTS,
@@ -93,6 +94,21 @@ def test_the_name_section() -> None:
     payload = bytes.fromhex("00 02 01 6d  01 05 01 00 02 ce bb  0b 04 01 00 01 74  63 01 ff")
     names = decode(HEADER + _custom(NAME, payload)).names
     assert names == Names(module="m", functions={0: "λ"}, tags={0: "t"})
+
+
+def test_names_are_read_when_one_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[bytes] = []
+
+    def read(payload: bytes) -> Names:
+        reads.append(payload)
+        return Names("m")
+
+    monkeypatch.setattr("tinywasm.binary.names.read_names", read)
+    module = Module(Engine(), HEADER + _custom(NAME, b"\0\2\1m"))
+    Instance(Store(module.engine), module, [])
+    assert reads == []
+    assert (module.syntax.names.module, module.syntax.names) == ("m", Names("m"))
+    assert reads == [b"\0\2\1m"]
 
 
 MALFORMED_NAMES = {

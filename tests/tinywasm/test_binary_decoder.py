@@ -7,6 +7,7 @@ import pytest
 from tinywasm.binary import decode
 from tinywasm.errors import DecodeError
 from tinywasm.instructions import Feature
+from tinywasm.leb128 import read_signed, write_signed, write_unsigned
 from tinywasm.syntax import DataSegment, ElementSegment, Expr, FuncImport, Table
 from tinywasm.types import (
     F64,
@@ -225,6 +226,38 @@ DATAS = [
 @pytest.mark.parametrize(("encoded", "segment"), DATAS)
 def test_the_three_forms_of_data_segments(encoded: str, segment: DataSegment) -> None:
     assert decode(_module(11, "01" + encoded)).datas == [segment]
+
+
+# Where the encodings of offsets change their length, and beyond 28 bits.
+OFFSETS = [0, 63, 64, 8191, 8192, (1 << 27) - 1, 1 << 27, (1 << 31) - 1, -1, -64, -65, -(1 << 27), -(1 << 31)]
+LONG = [b"\x81\x80\x80\x00", b"\x81\x80\x80\x80\x00"]
+
+
+@pytest.mark.parametrize(
+    "encoded", [*map(write_signed, OFFSETS), b"\x81\x80\x80\x00", b"\x81\x80\x80\x80\x00"]
+)
+@pytest.mark.parametrize("size", (0, 127, 128, 20_000, 1 << 21))
+def test_a_data_segment_has_an_offset_and_a_size_of_any_length(encoded: bytes, size: int) -> None:
+    init = bytes(range(251)) * (size // 251 + 1)
+    vector = write_unsigned(size) + init[:size]
+    for data in (b"\0\x41" + encoded + b"\x0b" + vector, b"\2\0\x41" + encoded + b"\x0b" + vector):
+        content = b"\1" + data
+        binary = HEADER + b"\x0b" + write_unsigned(len(content)) + content
+        (segment,) = decode(binary).datas
+        assert segment.offset is not None and segment.offset.bytes == b"\x41" + encoded + b"\x0b"
+        assert segment.offset.number == read_signed(encoded, 0, 32)[0] & 0xFFFF_FFFF
+        assert (segment.init, segment.memory) == (init[:size], 0)
+
+
+def test_functions_share_their_locals_and_no_others() -> None:
+    runs = ["00", "01 02 7f", "01 02 7f", "02 02 7f 01 7e", "01 82 00 7f", "00"]
+    bodies = [bytes.fromhex(run + "0b") for run in runs]
+    code = bytes([len(bodies)]) + b"".join(bytes([len(body)]) + body for body in bodies)
+    declared = f"01 04 01 60 00 00 03 {len(bodies) + 1:02x} {len(bodies):02x}" + " 00" * len(bodies)
+    functions = decode(HEADER + bytes.fromhex(declared) + b"\x0a" + bytes([len(code)]) + code).functions
+    found = [function.locals for function in functions]
+    assert found == [(), ((2, I32),), ((2, I32),), ((2, I32), (1, I64)), ((2, I32),), ()]
+    assert found[1] is found[2]
 
 
 def test_bodies_are_slices_of_the_input() -> None:

@@ -7,10 +7,12 @@ reference interpreter they may run past their section's end; the size is compare
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
+from functools import partial
 from typing import Any, cast
 
 from tinywasm import proposals
-from tinywasm.binary.names import BRANCH_HINTS, NAME, read_branch_hints, read_name, read_names
+from tinywasm.binary.names import BRANCH_HINTS, NAME, read_branch_hints, read_name, understood_names
 from tinywasm.binary.sections import (
     ADDRESS_64,
     ARRAY,
@@ -114,7 +116,7 @@ class _Decoder:
         self.module = DecodedModule()
         self.type_indices: list[int] = []
         self.groups: dict[bytes, RecGroup] = {}
-        self.locals: dict[tuple[tuple[int, ValType], ...], tuple[tuple[int, ValType], ...]] = {}
+        self.locals: dict[bytes, tuple[tuple[int, ValType], ...]] = {}
         # Where the counts that other sections must agree with stand.
         self.code_pos = self.data_pos = len(data)
         self.content_before = Section.CUSTOM
@@ -192,14 +194,12 @@ class _Decoder:
             raise DecodeError(_END, end)
         payload, module = self.data[pos:end], self.module
         module.customs.append(CustomSection(name, payload, int(self.content_before)))
-        try:
-            if name == NAME and NAME not in self.customs_seen:
-                module.names = read_names(payload)
-            elif name == BRANCH_HINTS and BRANCH_HINTS not in self.customs_seen:
-                module.branch_hints = read_branch_hints(payload)
-        except DecodeError:
+        if name == NAME and NAME not in self.customs_seen:
+            module.names = partial(understood_names, payload)
+        elif name == BRANCH_HINTS and BRANCH_HINTS not in self.customs_seen:
             # Section 5.5.3: errors in a custom section never invalidate the module.
-            pass
+            with suppress(DecodeError):
+                module.branch_hints = read_branch_hints(payload)
         self.customs_seen.add(name)
 
     def _join_functions(self) -> None:
@@ -231,16 +231,27 @@ class _Decoder:
     def _read_code(self, data: bytes, pos: int) -> tuple[Function, int]:
         """A function without its type, which stands in another section."""
         start, end = _read_size(data, pos)
-        local_types, pos = read_vector(_read_locals, data, start)
-        if sum(count for count, _ in local_types) >= 1 << 32:
-            raise DecodeError("too many locals", start)
+        local_types, pos = self._read_locals(data, start)
         if pos > end:
             raise DecodeError(_MISMATCH, start)
         if data[end - 1] != _EXPR_END or pos == end:
             raise _missing_end(data, pos, end)
-        # Many functions have the same locals: one object stands for all.
-        local_types = self.locals.setdefault(local_types, local_types)
         return Function(-1, local_types, Expr(data, pos, end)), end
+
+    def _read_locals(self, data: bytes, pos: int) -> tuple[tuple[tuple[int, ValType], ...], int]:
+        """All locals of a function; those that were there before, byte for byte, are the same object."""
+        start = pos
+        # Where they end if each has a count and a type of one byte.
+        end = start + 1 + 2 * sum(data[start : start + 1])
+        found = self.locals.get(bytes(data[start:end]))
+        if found is not None:
+            return found, end
+        local_types, pos = read_vector(_read_locals, data, start)
+        if sum(count for count, _ in local_types) >= 1 << 32:
+            raise DecodeError("too many locals", start)
+        if pos == end:
+            self.locals[bytes(data[start:end])] = local_types
+        return local_types, pos
 
     def _read_import(self, data: bytes, pos: int) -> tuple[Import, int]:
         module, pos = read_name(data, pos)
@@ -493,6 +504,9 @@ def _missing_end(data: bytes, pos: int, end: int) -> DecodeError:
 
 def read_data(data: bytes, pos: int) -> tuple[DataSegment, int]:
     """Section 5.5.14."""
+    usual = _read_literal_data(data, pos)
+    if usual is not None:
+        return usual
     kind, after = read_u32(data, pos)
     if kind > 2:
         raise DecodeError("malformed data segment kind", pos)
@@ -503,3 +517,40 @@ def read_data(data: bytes, pos: int) -> tuple[DataSegment, int]:
         offset, pos = _read_expr(data, pos)
     init, pos = read_run(data, pos)
     return DataSegment(init, memory, offset), pos
+
+
+def _read_literal_data(data: bytes, pos: int) -> tuple[DataSegment, int] | None:
+    """A segment for the first memory at an `i32.const`, None for any other, and for a malformed one.
+
+    A module may have 100,000 of them, so the two integers are read here, where they have four bytes at most.
+    """
+    try:
+        if data[pos] != 0 or data[pos + 1] != _I32_CONST:
+            return None
+        at = pos + 2
+        byte = data[at]
+        number, bits = byte & 0x7F, 7
+        while byte > 0x7F and bits < 28:
+            at += 1
+            byte = data[at]
+            number |= (byte & 0x7F) << bits
+            bits += 7
+        if byte > 0x7F or data[at + 1] != _EXPR_END:
+            return None
+        if byte & 0x40:
+            number -= 1 << bits
+        offset = Expr(data, pos + 1, at + 2, None, number & 0xFFFF_FFFF)
+        at += 2
+        byte = data[at]
+        size, bits = byte & 0x7F, 7
+        while byte > 0x7F and bits < 28:
+            at += 1
+            byte = data[at]
+            size |= (byte & 0x7F) << bits
+            bits += 7
+    except IndexError:
+        return None
+    end = at + 1 + size
+    if byte > 0x7F or end > len(data):
+        return None
+    return DataSegment(data[at + 1 : end], 0, offset), end

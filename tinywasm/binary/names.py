@@ -34,6 +34,17 @@ def write_name(name: str) -> bytes:
     return write_unsigned(len(raw)) + raw
 
 
+def understood_names(payload: bytes) -> Names:
+    """As `read_names`, but nothing is named where that raises.
+
+    Section 5.5.3: errors in a custom section never invalidate the module.
+    """
+    try:
+        return read_names(payload)
+    except DecodeError:
+        return Names()
+
+
 def read_names(payload: bytes) -> Names:
     """The name section's content (appendix 7.7.1); unknown subsections are skipped.
 

@@ -57,7 +57,8 @@ class ModuleParser:
         self.types = TypeParser(cursor, self.scope.types, self.scope.names)
         self.code = CodeParser(cursor, self.scope, self.types)
         self.customs = CustomSections(cursor)
-        self.module = DecodedModule(names=self.scope.names)
+        self.module = DecodedModule()
+        self.module.names = self.scope.names
         self._fields: list[_Field] = []
         self._imported_functions = 0
         # The first kind that was defined, rather than imported: no import may follow.

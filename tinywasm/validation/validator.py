@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from typing import Final
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, Final
 
 from tinywasm.errors import ValidationError
 from tinywasm.instructions import Feature
@@ -28,6 +28,7 @@ from tinywasm.types import (
     GlobalType,
     MemoryType,
     StructType,
+    SubType,
     TableType,
     TagType,
     ValType,
@@ -43,31 +44,6 @@ from tinywasm.validation.stack import Body, is_defaultable
 MAX_FIELDS: Final = 10_000
 
 
-class _At:
-    """Errors inside are about `describe(*about)`, unless they know better.
-
-    Only an error has it written: a module has many parts, and at most one error.
-    """
-
-    __slots__ = ("about", "describe")
-
-    def __init__(self, describe: Callable[..., str], *about: object) -> None:
-        self.describe = describe
-        self.about = about
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
-        if isinstance(error, ValidationError):
-            error.where = error.where or self.describe(*self.about)
-
-
-def _named(kind: str, index: int, names: dict[int, str]) -> str:
-    name = names.get(index)
-    return f"{kind} {index}" if name is None else f"{kind} {index} ${name}"
-
-
 def validate(module: DecodedModule, features: Collection[Feature] = frozenset()) -> Context:
     """Check `module` against chapter 3 and give its context, in which all types are closed.
 
@@ -80,52 +56,89 @@ def validate(module: DecodedModule, features: Collection[Feature] = frozenset())
 class _Validator:
     def __init__(self, module: DecodedModule, features: Collection[Feature]) -> None:
         self.module = module
-        self.names = module.names
         self.features = features
         self.context = Context(datas=len(module.datas))
         self.body = Body(self.context, features, module.data_count is not None)
+        # The definitions that turned out to be functions' types.
+        self.signatures: dict[int, DefinedType] = {}
 
     def validate(self) -> Context:
         module = self.module
         self._types()
-        for index, entry in enumerate(watched(module.imports)):
-            with _At("import {} {!r} {!r}".format, index, entry.module, entry.name):
-                self._import(entry)
+        self._each("import", module.imports, self._import)
         self._count_imports()
         self._declarations()
-        for index, elem in enumerate(watched(module.elems)):
-            with _At(_named, "element segment", index, self.names.elems):
-                self._elem(elem)
-        for index, data in enumerate(watched(module.datas)):
-            with _At(_named, "data segment", index, self.names.datas):
-                self._data(data)
+        self._each("element segment", module.elems, self._elem)
+        self._each("data segment", module.datas, self._data)
         self._exports()
-        self._start()
+        self._each("start", [] if module.start is None else [module.start], self._start)
         self._bodies()
         return self.context
+
+    def _each(self, kind: str, items: Iterable[Any], check: Callable[[Any], object], first: int = 0) -> None:
+        """Check the items, of which the index space begins at `first`; errors say which one they are about.
+
+        Only an error has that written: a module has many parts, and at most one error.
+        """
+        index, item = first, None
+        try:
+            for item in watched(items):
+                check(item)
+                index += 1
+        except ValidationError as error:
+            error.where = error.where or self._described(kind, index, item)
+            raise
+
+    def _described(self, kind: str, index: int, item: Any) -> str:
+        match kind:
+            case "import":
+                return f"import {index} {item.module!r} {item.name!r}"
+            case "export":
+                return f"export {item.name!r}"
+            case "start":
+                return kind
+        names = self.module.names
+        spaces = {
+            "type": names.types,
+            "function": names.functions,
+            "table": names.tables,
+            "memory": names.memories,
+            "global": names.globals,
+            "tag": names.tags,
+            "element segment": names.elems,
+            "data segment": names.datas,
+        }
+        name = spaces[kind].get(index)
+        return f"{kind} {index}" if name is None else f"{kind} {index} ${name}"
 
     # Types (section 3.2)
 
     def _types(self) -> None:
         self.context.types = canonicalise(self.module.types)
         checked: set[DefinedType] = set()
-        pairs = zip(self.module.subtypes(), self.context.types, strict=True)
-        for index, (sub, defined) in enumerate(watched(pairs)):
+
+        def check(item: tuple[int, SubType, DefinedType]) -> None:
+            index, sub, defined = item
             if defined in checked and not sub.supertypes:
-                continue
+                return
             checked.add(defined)
-            with _At(_named, "type", index, self.names.types):
-                _check_size(defined)
-                if len(sub.supertypes) > 1:
-                    raise ValidationError(f"sub type {index} has more than one super type")
-                for name, above in zip(sub.supertypes, defined.supertypes, strict=True):
-                    if above.final or not matches_composite(defined.composite, above.composite):
-                        reason = ", which is final" if above.final else ""
-                        raise ValidationError(f"sub type {index} does not match super type {name}{reason}")
+            _check_size(defined)
+            if len(sub.supertypes) > 1:
+                raise ValidationError(f"sub type {index} has more than one super type")
+            for name, above in zip(sub.supertypes, defined.supertypes, strict=True):
+                if above.final or not matches_composite(defined.composite, above.composite):
+                    reason = ", which is final" if above.final else ""
+                    raise ValidationError(f"sub type {index} does not match super type {name}{reason}")
+
+        subtypes = self.module.subtypes()
+        self._each("type", zip(range(len(subtypes)), subtypes, self.context.types, strict=True), check)
 
     def _func_type(self, index: int) -> DefinedType:
-        self.body.func(index)
-        return self.context.types[index]
+        defined = self.signatures.get(index)
+        if defined is None:
+            self.body.func(index)
+            defined = self.signatures[index] = self.context.types[index]
+        return defined
 
     def _table_type(self, table: TableType) -> TableType:
         check_table_limits(table)
@@ -170,22 +183,21 @@ class _Validator:
 
     def _declarations(self) -> None:
         """Tables, whose initial elements see the imported globals only, come before globals."""
-        context, module, names = self.context, self.module, self.names
-        for index, function in enumerate(watched(module.functions), context.imported_funcs):
-            with _At(_named, "function", index, names.functions):
-                context.funcs.append(self._func_type(function.type))
-        for index, tag in enumerate(watched(module.tags), context.imported_tags):
-            with _At(_named, "tag", index, names.tags):
-                context.tags.append(self._tag_type(tag))
-        for index, table in enumerate(watched(module.tables), context.imported_tables):
-            with _At(_named, "table", index, names.tables):
-                self._table(table)
-        for index, memory in enumerate(watched(module.memories), context.imported_memories):
-            with _At(_named, "memory", index, names.memories):
-                context.memories.append(self._memory_type(memory))
-        for index, entry in enumerate(watched(module.globals), context.imported_globals):
-            with _At(_named, "global", index, names.globals):
-                self._global(entry)
+        context, module = self.context, self.module
+        self._each("function", module.functions, self._declare, context.imported_funcs)
+        self._each("tag", module.tags, self._tag, context.imported_tags)
+        self._each("table", module.tables, self._table, context.imported_tables)
+        self._each("memory", module.memories, self._memory, context.imported_memories)
+        self._each("global", module.globals, self._global, context.imported_globals)
+
+    def _declare(self, function: Function) -> None:
+        self.context.funcs.append(self._func_type(function.type))
+
+    def _tag(self, tag: TagType) -> None:
+        self.context.tags.append(self._tag_type(tag))
+
+    def _memory(self, memory: MemoryType) -> None:
+        self.context.memories.append(self._memory_type(memory))
 
     def _table(self, table: Table) -> None:
         tabletype = self._table_type(table.type)
@@ -245,12 +257,14 @@ class _Validator:
 
     def _exports(self) -> None:
         seen: set[str] = set()
-        for export in self.module.exports:
-            with _At("export {!r}".format, export.name):
-                if export.name in seen:
-                    raise ValidationError("duplicate export name")
-                seen.add(export.name)
-                self._export(export)
+
+        def check(export: Export) -> None:
+            if export.name in seen:
+                raise ValidationError("duplicate export name")
+            seen.add(export.name)
+            self._export(export)
+
+        self._each("export", self.module.exports, check)
 
     def _export(self, export: Export) -> None:
         context = self.context
@@ -266,26 +280,24 @@ class _Validator:
         if export.index >= len(spaces[export.kind]):
             raise ValidationError(f"unknown {export.kind} {export.index}")
 
-    def _start(self) -> None:
-        start = self.module.start
-        if start is None:
-            return
-        with _At(str, "start"):
-            if start >= len(self.context.funcs):
-                raise ValidationError(f"unknown function {start}")
-            composite = self.context.funcs[start].composite
-            if composite != FuncType():
-                raise ValidationError(f"start function {start} must not have parameters or results")
+    def _start(self, start: int) -> None:
+        if start >= len(self.context.funcs):
+            raise ValidationError(f"unknown function {start}")
+        composite = self.context.funcs[start].composite
+        if composite != FuncType():
+            raise ValidationError(f"start function {start} must not have parameters or results")
 
     # Functions (section 3.5)
 
     def _bodies(self) -> None:
         accepts = self._acceptor()
-        for index, function in enumerate(watched(self.module.functions), self.context.imported_funcs):
+
+        def check(function: Function) -> None:
             body = function.body
             if not accepts(function.type, function.locals, body.code, body.start, body.end):
-                with _At(_named, "function", index, self.names.functions):
-                    self._function(function, self.context.funcs[index])
+                self._function(function)
+
+        self._each("function", self.module.functions, check, self.context.imported_funcs)
 
     def _acceptor(self) -> Callable[[int, Sequence[tuple[int, ValType]], bytes, int, int], bool]:
         if bodies.available and self.module.functions:
@@ -293,10 +305,10 @@ class _Validator:
             return bodies.acceptor(self.context, self.features, has_data_count).accepts
         return lambda *_: False
 
-    def _function(self, function: Function, defined: DefinedType) -> None:
-        functype = defined.composite
-        assert isinstance(functype, FuncType)
+    def _function(self, function: Function) -> None:
         types = self.context.types
+        functype = types[function.type].composite
+        assert isinstance(functype, FuncType)
         locals = [(count, close_value(value, types)) for count, value in function.locals]
         self.body.begin(functype.params, functype.results, locals)
         validate_code(self.body, function.body)
