@@ -10,6 +10,7 @@ from tinywasm import matching
 from tinywasm.codec import read_instruction
 from tinywasm.engine import Backend
 from tinywasm.errors import LinkError
+from tinywasm.garbage import uncollected
 from tinywasm.interruption import STEPS, obeying, watched
 from tinywasm.module import Module, import_types
 from tinywasm.runtime.func import FuncInstance
@@ -87,7 +88,7 @@ def _instantiate(
 ) -> ModuleInstance:
     _check_imports(module, externs)
     store.limits.count("instances")
-    with obeying(store.poll_time):
+    with obeying(store.poll_time), uncollected():
         instance = backend.instance(module.syntax, module.context)
         for extern in externs:
             instance.add(extern)

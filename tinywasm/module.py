@@ -8,6 +8,7 @@ from os import PathLike, fspath
 from tinywasm import artifact, binary
 from tinywasm import engine as engines
 from tinywasm.config import Engine
+from tinywasm.garbage import uncollected
 from tinywasm.instructions import Feature
 from tinywasm.interruption import watched
 from tinywasm.loading import loading
@@ -76,12 +77,13 @@ class Module(Unique):
             raise TypeError(f"expected an Engine, not {engine!r}")
         if not isinstance(source, bytes | bytearray | memoryview | str):
             raise TypeError(f"expected the bytes or the text of a module, not {type(source).__name__}")
-        if isinstance(source, memoryview) and is_binary(source):
-            self._bind(engine, binary.decode(source, engine.config.features), source)
-            return
-        source = source if isinstance(source, str) else bytes(source)
-        syntax, encoded = read_module(source, engine.config.features)
-        self._bind(engine, syntax, source=encoded)
+        with uncollected():
+            if isinstance(source, memoryview) and is_binary(source):
+                self._bind(engine, binary.decode(source, engine.config.features), source)
+                return
+            source = source if isinstance(source, str) else bytes(source)
+            syntax, encoded = read_module(source, engine.config.features)
+            self._bind(engine, syntax, source=encoded)
 
     def _bind(self, engine: Engine, syntax: DecodedModule, source: bytes | memoryview | None = None) -> None:
         self.engine = engine

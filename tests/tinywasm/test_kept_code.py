@@ -106,6 +106,32 @@ def test_code_that_takes_slots_for_references_is_made_anew(lowered: Lowered) -> 
     assert lowered.indices == [5]
 
 
+def test_code_that_cleans_up_after_an_exception_is_taken(lowered: Lowered) -> None:
+    text = """
+        (module
+          (tag $tag (param i32))
+          (func $throws (param i32) (throw $tag (local.get 0)))
+          (func $cleans (param i32) (local exnref)
+            (block $here (result exnref)
+              (try_table (catch_all_ref $here) (call $throws (local.get 0)))
+              (return))
+            (local.set 1)
+            (global.set 0 (i32.const 1))
+            (throw_ref (local.get 1)))
+          (global (export "cleaned") (mut i32) (i32.const 0))
+          (func (export "caught") (param i32) (result i32)
+            (block $here (result i32)
+              (try_table (catch $tag $here) (call $cleans (local.get 0)))
+              (unreachable))))"""
+    engine = Engine(Config(engine="native"))
+    store = Store(engine)
+    module = Module.deserialize(engine, Module(engine, text).serialize())
+    exports = Instance(store, module, []).exports(store)
+    assert exports["caught"](store, 42) == 42
+    assert exports["cleaned"].value(store) == 1
+    assert not lowered.indices
+
+
 def test_code_with_fuel_is_made_anew(lowered: Lowered) -> None:
     store, exports = loaded(serialized(), Config(engine="native", consume_fuel=True))
     assert exports.sum(4) == 10

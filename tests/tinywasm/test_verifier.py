@@ -396,6 +396,55 @@ CLOSED = {
         handlers=[[0, 1, [[0, 0, 2, 5, 0]]]],
     ),
 }
+# A call, and behind a return the words that a clause leads to; slot 5 is the first that it writes.
+CALL = [word("call", 2, immediate=0), RETURN]
+
+
+def caught(*words: Word, tag: int = -1, with_ref: int = 1) -> RegisterCode:
+    return code(*CALL, *words, zeros=2, handlers=[[0, 1, [[tag, with_ref, 2, 5, 0]]]])
+
+
+def caught_again(*words: Word) -> RegisterCode:
+    """The first word that a clause leads to may throw as well, which leads to the second."""
+    return code(
+        *CALL, *words, zeros=2, handlers=[[2, 3, [[-1, 0, 3, 0, 0]]], [0, 1, [[-1, 1, 2, 5, 0]]]]
+    )  # fmt: skip
+
+
+CLOSED_EXCEPTIONS = {
+    "thrown again": caught(word("throw_ref", 5)),
+    "behind what the tag brings": caught(word("throw_ref", 7), tag=0),
+    "in a local": caught(word("move", 1, 5), word("throw_ref", 1)),
+    "in one of two that are moved": caught(word("move2", 1, 0, 2, 5), word("throw_ref", 2)),
+    "moved twice": caught(word("move2", 1, 5, 2, 1), word("throw_ref", 2)),
+    "below a call": caught(word("move", 1, 5), word("move", 2, 0), word("call", 2), word("throw_ref", 1)),
+    "none": code(word("throw_ref", 1), zeros=1),
+    "none or one": caught(word("branch_if", 0, immediate=2), word("move", 1, 5), word("throw_ref", 1)),
+    "thrown into another clause": caught_again(word("throw_ref", 5), RETURN),
+}
+OPEN_EXCEPTIONS = {
+    "a number": code(word("throw_ref", 0)),
+    "never written": code(word("throw_ref", 1)),
+    "a number that was moved": caught(word("move", 5, 0), word("throw_ref", 5)),
+    "a constant": caught(word("const", 5, immediate=8), word("throw_ref", 5)),
+    "a result": caught(word("move", 5, 0), word("call", 5), word("throw_ref", 5)),
+    "above a call": caught(word("move", 4, 0), word("call", 4), word("throw_ref", 5)),
+    "what the tag brings": caught(word("throw_ref", 5), tag=0),
+    "what a clause does not give": caught(word("throw_ref", 5), with_ref=0),
+    "a number on one way": caught(
+        word("branch_if", 0, immediate=2), word("move", 5, 0), word("throw_ref", 5)
+    ),
+    "read as a number": caught(word("return1", 5)),
+    "half of a vector": caught(word("move", 6, 0), word("move128", 2, 5), word("return1", 0)),
+    "stored": caught(word("i64_store", 0, 5), RETURN),
+    "given to a function": caught(word("call", 5), RETURN),
+    "moved and read as a number": caught(word("move2", 1, 0, 2, 5), word("return1", 2)),
+    "zero on one way, then read": caught(
+        word("branch_if", 0, immediate=2), word("move", 1, 5), word("return1", 1)
+    ),
+    "thrown into what reads it": caught_again(word("throw_ref", 5), word("return1", 5)),
+    "with another reference": caught(word("ref_func", 1), word("throw_ref", 5)),
+}
 OPEN = {
     "never written": code(word("return1", 1)),
     "the upper half of a vector": code(word("const", 2), word("move128", 4, 2), RETURN),
@@ -432,6 +481,18 @@ OPEN = {
     "windows": PASSES["windows"],
     "references": code(word("ref_func", 1), RETURN),
 }
+
+
+@pytest.mark.parametrize("lowered", CLOSED_EXCEPTIONS.values(), ids=CLOSED_EXCEPTIONS)
+def test_code_that_throws_what_it_has_caught_is_closed(lowered: RegisterCode) -> None:
+    assert install(lowered) and closed(lowered)
+
+
+@pytest.mark.parametrize("lowered", OPEN_EXCEPTIONS.values(), ids=OPEN_EXCEPTIONS)
+def test_code_that_takes_numbers_for_exceptions_or_exceptions_for_numbers_is_not_closed(
+    lowered: RegisterCode,
+) -> None:
+    assert install(lowered) and not closed(lowered)
 
 
 @pytest.mark.parametrize("lowered", CLOSED.values(), ids=CLOSED)

@@ -1,9 +1,10 @@
 """Native code in a serialized module: of all functions whose code, without fuel, is found closed.
 
 Code from here is held to the verifier's rules like any other, when its function is first called, and to
-what `closed.c` says besides: it takes no slots for references and reads none that it has not written. What
-is refused is made anew from the body. So a forged file can make functions give wrong values, as other Wasm
-code in it could, and no more. Code with fuel is not kept: nothing tells that it pays for what it does.
+what `closed.c` says besides: it takes slots for no references but exceptions that it caught, and reads none
+that it has not written. What is refused is made anew from the body. So a forged file can make functions
+give wrong values, as other Wasm code in it could, and no more. Code with fuel is not kept: nothing tells
+that it pays for what it does.
 """
 
 from __future__ import annotations

@@ -153,7 +153,7 @@ cdef extern from "native.h":
 
 cdef extern from "verify.h" nogil:
     enum:
-        GLOBAL_REFERENCE, GLOBAL_MUTABLE
+        GLOBAL_REFERENCE, GLOBAL_MUTABLE, TAKES_OTHERS
     ctypedef struct Scope:
         TypeInfo **types
         TypeInfo **funcs

@@ -7,7 +7,7 @@ cdef class NativeCode:
 
     cdef Code code
     cdef bytes words
-    cdef readonly bint references
+    cdef int taken
     cdef public object positions
 
     def __cinit__(
@@ -23,7 +23,7 @@ cdef class NativeCode:
             # It runs before the rest is there.
             seen.func_count, seen.global_count = instance.c.func_count, instance.c.global_count
         self._copy(lowered)
-        self.references = _verify(&self.code, &seen, _type_of(definition), name)
+        self.taken = _verify(&self.code, &seen, _type_of(definition), name)
 
     cdef _copy(self, lowered):
         cdef Clause *clause
@@ -59,10 +59,15 @@ cdef class NativeCode:
         if len(self.positions) != self.code.word_count:
             raise InternalError(f"{len(self.positions)} positions for {self.code.word_count} words of native code")
 
+    @property
+    def references(self):
+        """Whether the code takes slots for references."""
+        return self.taken != 0
+
     def closed(self, NativeScope scope not None):
         """Whether the code, of a function of the module with that scope, touches nothing that is not its own:
-        it takes no slots for references, and reads none that it has not written."""
-        return not self.references and tw_closed(&self.code, &scope.c) != 0
+        it takes slots for no references but exceptions, and reads none that it has not written."""
+        return not self.taken & TAKES_OTHERS and tw_closed(&self.code, &scope.c) != 0
 
     @property
     def calls(self):

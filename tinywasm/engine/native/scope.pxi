@@ -46,8 +46,8 @@ cdef class NativeScope:
         free(self.c.tags)
 
 
-cdef bint _verify(Code *code, const Scope *scope, _Type type, str name) except -1:
-    """Whether the code of the function called `name` takes slots for references.
+cdef int _verify(Code *code, const Scope *scope, _Type type, str name) except -1:
+    """What kinds of references the code of the function called `name` takes slots for.
 
     Raises `InternalError` where it breaks a rule.
     """
@@ -55,7 +55,7 @@ cdef bint _verify(Code *code, const Scope *scope, _Type type, str name) except -
     cdef int references = 0
     cdef const char *rule = tw_verify(code, scope, &type.info, &word, &references)
     if rule == NULL:
-        return references != 0
+        return references
     if references < 0:
         raise MemoryError
     # Not before it is wanted: the table is long.

@@ -4,7 +4,8 @@
 
    What a slot holds is not followed. The loop takes every content of a slot for a number as good as any
    other, with one exception: words that take a reference out of a slot believe that it is one. Such code is
-   told apart (`references`) and is as good as the lowering that made it, so none of it is taken from a file.
+   told apart (`references`) and is as good as the lowering that made it. Of such code, none is taken from a
+   file but what throws again the exceptions that it caught, which `closed.c` follows.
 
    Three walks over the code, none of which looks at a word twice: the words in order, then the targets of
    branches, then the handlers. */
@@ -52,7 +53,7 @@ static const char *of_kind(const Scope *scope, uint64_t index, int kind, const T
 
 static const char *check_call(Verifier *v, const TypeInfo *type, uint64_t *slots) {
     *slots = argument_slots(type);
-    v->references |= type->references;
+    if (type->references) v->references |= TAKES_OTHERS;
     return NULL;
 }
 
@@ -105,7 +106,7 @@ static const char *check_table_call(Verifier *v, const Instr *instr, uint64_t *s
 static const char *check_global(Verifier *v, uint64_t index, int set) {
     RULE(index < v->scope->global_count, "a global that the module does not have");
     RULE(!set || v->scope->globals[index] & GLOBAL_MUTABLE, "an immutable global that is set");
-    v->references |= v->scope->globals[index] & GLOBAL_REFERENCE;
+    if (v->scope->globals[index] & GLOBAL_REFERENCE) v->references |= TAKES_OTHERS;
     return NULL;
 }
 
@@ -258,7 +259,7 @@ static const char *check_word(Verifier *v, const Instr *instr, const struct word
     if (word->c) KEEP(check_slots(v, instr->c, word->c == VARIES ? slots : word->c));
     if (word->third) KEEP(check_third(v, instr, word));
     if (word->second != OPCODE_COUNT) KEEP(check_second(v, instr, word));
-    v->references |= word->references;
+    if (word->references) v->references |= instr->op == OP_throw_ref ? TAKES_EXCEPTIONS : TAKES_OTHERS;
     return NULL;
 }
 
@@ -332,9 +333,9 @@ static const char *check_clause(Verifier *v, const Clause *clause) {
     RULE(clause->tag >= -1 && clause->tag < (int64_t)v->scope->tag_count, "a tag that the module does not have");
     if (clause->tag >= 0) {
         slots += v->scope->tags[clause->tag]->param_slots;
-        v->references |= v->scope->tags[clause->tag]->references;
+        if (v->scope->tags[clause->tag]->references) v->references |= TAKES_OTHERS;
     }
-    v->references |= (int)clause->with_ref;
+    if (clause->with_ref) v->references |= TAKES_EXCEPTIONS;
     KEEP(check_target(v, clause->target, clause->base));
     uint64_t end = (uint64_t)clause->base + v->code->near_slots;
     RULE(clause->height + slots <= end, "a slot beyond the frame");
@@ -385,7 +386,7 @@ static const char *check_code(Verifier *v) {
 }
 
 const char *tw_verify(const Code *code, const Scope *scope, const TypeInfo *type, uint32_t *word, int *references) {
-    Verifier v = {.code = code, .scope = scope, .type = type, .references = type->references};
+    Verifier v = {.code = code, .scope = scope, .type = type, .references = type->references ? TAKES_OTHERS : 0};
     v.marks = calloc(code->word_count + 1, 1);
     if (!v.marks) { *references = -1; return ""; }
     const char *broken = check_code(&v);

@@ -18,13 +18,16 @@ typedef struct Scope {
     uint64_t type_count, func_count, tag_count, global_count, table_count, memory_count, data_count, elem_count;
 } Scope;
 
+/* What code takes a slot's content for. */
+enum { TAKES_EXCEPTIONS = 1, TAKES_OTHERS = 2 };
+
 /* The rule that `code`, of a function of type `type`, breaks at `word`; NULL where it keeps all of them. Then
-   `references` tells whether it takes a slot's content for a reference, which is not looked into; -1 where
-   there was no memory to look. */
+   `references` tells which kinds of references it takes out of slots, whose content is not looked into; -1
+   where there was no memory to look. */
 const char *tw_verify(const Code *code, const Scope *scope, const TypeInfo *type, uint32_t *word, int *references);
 
-/* Whether code that keeps all rules, and takes no slots for references, reads only what it has written: see
-   `closed.c`. 0 where that is not found out. */
+/* Whether code that keeps all rules, and takes slots for no references but exceptions, reads only what it has
+   written, as what it has written it: see `closed.c`. 0 where that is not found out. */
 int tw_closed(const Code *code, const Scope *scope);
 
 #endif
