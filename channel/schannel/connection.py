@@ -14,7 +14,7 @@ from typing import TypeVar, cast
 
 from .endings import CloseReason
 from .errors import ChannelTimeout, ProtocolError, Truncated
-from .events import EnclaveVerified, Event, PeerClosed, ReplyReceived
+from .events import EnclaveVerified, PeerClosed, ReplyReceived
 from .messages import ErrorReply, Reply, Request, RequestFor, Result
 from .session import ClientSession, State
 from .steps import NOW, Steps, driven
@@ -67,9 +67,9 @@ class Connection:
             RemoteError: whoever answers is not an enclave that the policy accepts, or did not answer in time.
         """
         deadline = time.monotonic() + timeout
-        yield from self._flush(deadline)
         while self.verified is None:
             yield from self._exchange(deadline)
+        yield from self._flush(deadline)
         return self.verified
 
     @driven
@@ -82,25 +82,28 @@ class Connection:
             RemoteError: the channel failed; the connection is closed.
             LocalError: the request cannot be sent.
         """
-        number = yield from self.sending(request, timeout)
+        _, reply = yield from self.asking(request, timeout)
         # The session has compared the reply's type with the request's.
-        return cast("_Result | ErrorReply", (yield from self.waiting(number, timeout)))
+        return cast("_Result | ErrorReply", reply)
+
+    def asking(
+        self, request: Request, timeout: float | None = None, watch: Watch | None = None
+    ) -> Steps[tuple[int, Reply]]:
+        """Send a request and wait for its reply, as `sending` and `waiting`; returns its number, too."""
+        if time.monotonic() - self._heard > _QUIET:
+            yield from self._catch_up(timeout)
+        number = self._queue(request)
+        return number, (yield from self.waiting(number, timeout, watch))
 
     def sending(self, request: Request, timeout: float | None = None) -> Steps[int]:
         """Send a request, as far as the enclave's credit allows now, and return its number.
 
         Raises as `request`. The rest goes out while a reply is waited for.
         """
-        now = time.monotonic()
-        deadline = None if timeout is None else now + timeout
-        # It may have closed meanwhile: sending to it then would lose the reason.
-        if now - self._heard > _QUIET and (data := (yield None, NOW)) is not None:
-            self._take(data)
-            yield from self._flush(deadline)
-        if self._close_reason is not None:
-            self._check_open()
-        number = self._session.send_request(request)
-        yield from self._flush(deadline)
+        if time.monotonic() - self._heard > _QUIET:
+            yield from self._catch_up(timeout)
+        number = self._queue(request)
+        yield from self._flush(None if timeout is None else time.monotonic() + timeout)
         return number
 
     send = driven(sending)
@@ -111,17 +114,20 @@ class Connection:
         The time limit counts from when the enclave last took some of what is to be sent. `watch` is told, now
         and then, how many bytes that still are.
         """
-        unsent = -1
-        deadline = None
+        session, unsent, deadline = self._session, -1, None
         while number not in self._replies:
-            if self._session.state is not _OPEN:
+            if session.state is not _OPEN:
                 self._check_open()
-            if (still := self._session.unsent) != unsent:
+            data = session.data_to_send()
+            if (still := session.unsent) != unsent:
                 unsent = still
                 deadline = None if timeout is None else time.monotonic() + timeout
                 if watch is not None:
                     watch(unsent)
-            yield from self._exchange(deadline)
+            # As `_exchange`, without a generator of its own: every call takes this way.
+            self._take((yield data, deadline, True))
+        if data := session.data_to_send():
+            yield from self._sent(data, deadline)
         return self._replies.pop(number)
 
     wait = driven(waiting)
@@ -153,32 +159,43 @@ class Connection:
         self.abort()
 
     def _exchange(self, deadline: float | None) -> Steps[None]:
-        """Receive once, then send what that released."""
-        data = yield None, deadline
-        if data is None:
-            raise self._broken(TimeoutError())
-        self._take(data)
-        yield from self._flush(deadline)
+        """Send what is there to send, then receive once."""
+        self._take((yield self._session.data_to_send(), deadline, True))
 
     def _flush(self, deadline: float | None) -> Steps[None]:
-        if (data := self._session.data_to_send()) and not (yield data, deadline):
+        """Send what is there to send."""
+        if data := self._session.data_to_send():
+            yield from self._sent(data, deadline)
+
+    def _sent(self, data: bytes, deadline: float | None) -> Steps[None]:
+        if (yield data, deadline, False) is None:
             raise self._broken(TimeoutError())
 
-    def _take(self, data: bytes) -> None:
+    def _catch_up(self, timeout: float | None) -> Steps[None]:
+        """Receive what is there: the enclave may have closed, and sending to it would lose the reason."""
+        if (data := (yield b"", NOW, True)) is not None:
+            self._take(data)
+            yield from self._flush(None if timeout is None else time.monotonic() + timeout)
+
+    def _queue(self, request: Request) -> int:
+        if self._close_reason is not None:
+            self._check_open()
+        return self._session.send_request(request)
+
+    def _take(self, data: bytes | None) -> None:
+        if data is None:
+            raise self._broken(TimeoutError())
         self._heard = time.monotonic()
         if not data:
             self._session.receive_eof()
             return
         for event in self._session.receive_data(data):
-            self._note(event)
-
-    def _note(self, event: Event) -> None:
-        if isinstance(event, ReplyReceived):
-            self._replies[event.number] = event.reply
-        elif isinstance(event, EnclaveVerified):
-            self.verified = event
-        elif isinstance(event, PeerClosed):
-            self._close_reason = event.reason
+            if isinstance(event, ReplyReceived):
+                self._replies[event[0]] = event[1]
+            elif isinstance(event, EnclaveVerified):
+                self.verified = event
+            elif isinstance(event, PeerClosed):
+                self._close_reason = event.reason
 
     def _check_open(self) -> None:
         if self._session.state is not _OPEN:

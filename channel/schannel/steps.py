@@ -14,11 +14,11 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-Step = tuple[bytes | None, float | None]
-"""What to do, and until when (as `time.monotonic` tells; None for without limit).
+Step = tuple[bytes, float | None, bool]
+"""What to send, until when (as `time.monotonic` tells; None for without limit), and whether to receive then.
 
-Bytes are to be sent: the answer is whether they all were. None stands for receiving: the answer is what came,
-no bytes at the end of the stream, and None where nothing came in time.
+The answer is what came, no bytes at the end of the stream or where nothing is to be received; None where not
+all was sent, or nothing came, in time.
 """
 
 NOW = 0.0

@@ -22,6 +22,7 @@ RECEIVE_SIZE = 1 << 18
 _TICK = 1
 """Seconds for which the kernel waits for bytes without being asked again."""
 
+_DEAD = State.DEAD
 _T = TypeVar("_T")
 
 
@@ -95,17 +96,20 @@ class ClientConnection(Connection, Blocking):
         take = steps.send
         try:
             while True:
-                data, deadline = take(answer)
+                data, deadline, receives = take(answer)
                 try:
-                    answer = self._receive(deadline) if data is None else self._send(data, deadline)
                     take = steps.send
+                    if data and not self._send(data, deadline):
+                        answer = None
+                    else:
+                        answer = self._receive(deadline) if receives else b""
                 except BaseException as error:
                     answer, take = self._broken(error), steps.throw
         except StopIteration as end:
             result: _T = end.value
             return result
         finally:
-            if self._session.state is State.DEAD:
+            if self._session.state is _DEAD:
                 self.abort()
 
     def abort(self) -> None:

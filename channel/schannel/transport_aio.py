@@ -55,10 +55,10 @@ class AsyncClientConnection(Connection, Awaiting):
         async with self._lock:
             try:
                 while True:
-                    data, deadline = take(answer)
+                    data, deadline, receives = take(answer)
                     try:
-                        answer = await self._do(data, deadline)
                         take = steps.send
+                        answer = await self._do(data, deadline, receives)
                     except BaseException as error:
                         answer, take = self._broken(error), steps.throw
             except StopIteration as end:
@@ -76,14 +76,13 @@ class AsyncClientConnection(Connection, Awaiting):
             self._session.abort()
         self._writer.close()
 
-    async def _do(self, data: bytes | None, deadline: float | None) -> bytes | bool | None:
+    async def _do(self, data: bytes, deadline: float | None, receives: bool) -> bytes | None:
         try:
             async with asyncio.timeout(None if deadline is None else max(deadline - time.monotonic(), 0)):
-                if data is None:
-                    return await self._reader.read(RECEIVE_SIZE)
-                self._writer.write(data)
-                await self._writer.drain()
-                return True
+                if data:
+                    self._writer.write(data)
+                    await self._writer.drain()
+                return await self._reader.read(RECEIVE_SIZE) if receives else b""
         except TimeoutError:
             return None
 

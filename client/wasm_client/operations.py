@@ -69,6 +69,8 @@ Progress = Callable[[int, int], None]
 Scalar = int | float | bytes
 """A value as Python shows it: a v128 is 16 bytes."""
 
+_DEPLOYING = (DeployRequest, RestoreRequest)
+_ATTESTED = (CallRequest, RunRequest)
 _NONE: dict[str, FunctionType] = {}
 
 _Result = TypeVar("_Result", bound=Result)
@@ -165,8 +167,7 @@ class Operations:
             yield from self._function(function, module)
         )
         request = CallRequest(module, function, known.arguments_from_python(arguments), fuel, timeout_ms)
-        number = yield from self._connection.sending(request, self._reply_timeout)
-        reply = yield from self._connection.waiting(number, self._reply_timeout)
+        number, reply = yield from self._connection.asking(request, self._reply_timeout)
         self._latest = (number, request, reply)
         items = (reply if type(reply) is CallResult else _expect(reply, CallResult)).values
         values: list[Any] | None = fast.numbers(items)
@@ -326,11 +327,10 @@ class Operations:
         raise ArgumentError(f"unknown function {shown!r}: {hint}")
 
     def _ask(self, request: RequestFor[_Result], watch: Watch | None = None) -> Steps[_Result]:
-        if isinstance(request, DeployRequest | RestoreRequest):
+        if isinstance(request, _DEPLOYING):
             self._functions.pop(request.name, None)
-        number = yield from self._connection.sending(request, self._reply_timeout)
-        reply = yield from self._connection.waiting(number, self._reply_timeout, watch)
-        if isinstance(request, CallRequest | RunRequest):
+        number, reply = yield from self._connection.asking(request, self._reply_timeout, watch)
+        if isinstance(request, _ATTESTED):
             self._latest = (number, request, reply)
         return cast(_Result, _expect(reply, request.result))
 

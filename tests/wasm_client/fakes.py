@@ -19,16 +19,10 @@ class Answering:
 
     def __init__(self, answer: Callable[[Request], Reply]) -> None:
         self._answer = answer
-        self._replies: list[Reply] = []
 
-    def sending(self, request: Request, _timeout: float | None) -> Steps[int]:
-        self._replies.append(self._answer(request))
+    def asking(self, request: Request, *_: object) -> Steps[tuple[int, Reply]]:
         yield from ()
-        return len(self._replies)
-
-    def waiting(self, number: int, *_: object) -> Steps[Reply]:
-        yield from ()
-        return self._replies[number - 1]
+        return 1, self._answer(request)
 
     def drive(self, steps: Steps[object]) -> object:
         try:
