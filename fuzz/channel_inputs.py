@@ -22,7 +22,6 @@ from schannel.messages import (
     ErrorCode,
     ErrorReply,
     ExportInfo,
-    ExternKind,
     GetRequest,
     GetResult,
     InfoRequest,
@@ -43,6 +42,7 @@ from schannel.messages import (
     SealResult,
     TraceFrame,
     Value,
+    ValueType,
     WriteRequest,
     WriteResult,
     decode,
@@ -53,6 +53,7 @@ from schannel.policy import Policy, verify_evidence
 from schannel.receipts import Receipt, verify_receipt
 from schannel.records import PADDING, RecordKind, split
 from schannel.session import ClientSession, EnclaveClaims, EnclaveSession, State
+from schannel.types import FuncType, HeapType, ReferenceType
 
 HASH, DIGEST = b"\x02" * 64, b"\x03" * 32
 _PREPARED = control.Prepared(DIGEST, 1 << 32, ("seccomp", "rlimits"), (control.Missing("landlock", "old"),))
@@ -76,13 +77,14 @@ POLICY = Policy(
 )
 HANDSHAKE_HASH = b"\x05" * 32
 
+ADD = FuncType((ValueType.I32, ReferenceType(False, HeapType.FUNC)), (ValueType.I64,))
 MESSAGES: tuple[Message, ...] = (
     DeployRequest("main", b"\0asm\1\0\0\0" * 8),
     DeployResult(DIGEST),
     CallRequest("main", "add", (Value.i32(1), Value.i64(2), Value.v128(bytes(16))), 5, 6),
     CallResult((Value.f64(1.5), Value.f32(2.5)), 7),
     InfoRequest("main"),
-    InfoResult("1", "native", ("main", "b"), (ExportInfo("add", ExternKind.FUNC, "(param i32)"),)),
+    InfoResult("1", "native", ("main", "b"), (ExportInfo("add", ADD),)),
     RunRequest("main", ("a", "b"), (("K", "V"),), b"input"),
     RunResult(3, b"out", b"err", 9),
     PutRequest("file", b"content"),

@@ -14,7 +14,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
 
-from fuzz.channel_inputs import CLAIMS, DEVICE, DIGEST, HANDSHAKE_HASH, HASH, MONITOR, POLICY, RECEIPT_KEY
+from fuzz.channel_inputs import (
+    CLAIMS,
+    DEVICE,
+    DIGEST,
+    HANDSHAKE_HASH,
+    HASH,
+    MONITOR,
+    POLICY,
+    RECEIPT_KEY,
+)
 from fuzz.channel_inputs import targets as channel_targets
 from fuzz.target import Target
 from schannel.errors import LocalError
@@ -25,11 +34,21 @@ from schannel.measurement import (
     canonical_archive,
     python_tag,
 )
-from schannel.messages import CallRequest, CallResult, Value
+from schannel.messages import (
+    CallRequest,
+    CallResult,
+    ExportInfo,
+    InfoResult,
+    Value,
+    ValueType,
+    decode,
+    encode,
+)
 from schannel.policy import verify_saved_evidence
 from schannel.receipts import Receipt, message_digest
 from schannel.simulation import PUBLIC_KEY_FILE, SECRET_KEY_FILE, read_public_key
 from schannel.storage import Answer, Operation, Request, Status
+from schannel.types import FuncType
 from wasm_client.errors import ArgumentError, ClientError
 from wasm_client.kept import Kept, KeptPrograms
 from wasm_client.keys import load_key
@@ -133,9 +152,20 @@ def _metrics_request(data: bytes) -> object:
     return server._answer(_LOOP.run_until_complete(_request(_stream(data))))
 
 
+_NUMBERS = FuncType((ValueType.I32, ValueType.F64), (ValueType.V128,))
+# What tells of one export, and the same up to its type.
+_ADD = b"".join(encode(InfoResult("1", "native", (), (ExportInfo("f", _NUMBERS),))))
+_INFO = _ADD[: _ADD.index(b"f\0") + 1]
+
+
 def _function_type(data: bytes) -> object:
     """The type that an enclave says that an export has, shown and used."""
-    function = FunctionType.parse("f", data.decode("utf-8", "replace"))
+    told = decode(InfoResult.type_byte, _INFO + data)
+    assert isinstance(told, InfoResult)
+    (declared,) = told.exports
+    if not isinstance(declared.type, FuncType):
+        return str(declared.type)
+    function = FunctionType(declared.name, declared.type.params, declared.type.results)
     return str(function), function.arguments_from_text(["1"] * len(function.params))
 
 
@@ -227,9 +257,7 @@ def _host_targets() -> Iterator[Target]:
     yield Target("storage requests", _host_storage, (*requests, b"".join(requests)), ())
     request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: application/openmetrics-text\r\n\r\n"
     yield Target("metrics request", _metrics_request, (request,), ())
-    yield Target(
-        "function type", _function_type, (b"(func (param i32 f64) (result v128))",), (ArgumentError,)
-    )
+    yield Target("function type", _function_type, (_ADD.removeprefix(_INFO),), (ArgumentError,))
 
 
 def _file_targets() -> Iterator[Target]:

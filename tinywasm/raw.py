@@ -13,9 +13,11 @@ from tinywasm.runtime.module_instance import ModuleInstance
 from tinywasm.runtime.profile import Profile, Record
 from tinywasm.runtime.storage import Extern, Global, Memory, Table, Tag
 from tinywasm.runtime.store import Store
+from tinywasm.types import ExternSort, RefType
 
 __all__ = [
     "Extern",
+    "ExternSort",
     "FuncInstance",
     "Global",
     "Memory",
@@ -23,6 +25,7 @@ __all__ = [
     "Namespace",
     "Profile",
     "Record",
+    "RefType",
     "Table",
     "Tag",
     "engine_name",

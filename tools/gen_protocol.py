@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "channel")]
 
 from schannel import layouts  # noqa: E402
+from schannel.declaration import STRUCTS  # noqa: E402
 from schannel.endings import CloseReason  # noqa: E402
 from schannel.evidence import Isolation  # noqa: E402
 from schannel.flow import INITIAL_CREDIT  # noqa: E402
@@ -26,6 +27,8 @@ from schannel.handshake import PROTOCOL_VERSION, Suite  # noqa: E402
 from schannel.messages import MESSAGES, ErrorCode, Message, Request  # noqa: E402
 from schannel.records import DEFAULT_REKEY, MAX_PLAINTEXT, PADDING, RecordKind  # noqa: E402
 from schannel.states import CLIENT, ENCLAVE, State, Table  # noqa: E402
+from schannel.types import HeapType  # noqa: E402
+from schannel.values import ValueType  # noqa: E402
 from schannel.wire import Layout  # noqa: E402
 
 PAGE = ROOT / "docs" / "protocol.md"
@@ -42,6 +45,7 @@ def sections() -> dict[str, str]:
         "enclave": "".join(_diagram(ENCLAVE)),
         "types": "".join(_types()),
         "messages": "".join(_messages()),
+        "parts": "".join(_parts()),
         "layouts": "".join(_layouts()),
     }
 
@@ -74,9 +78,9 @@ def _codes() -> Iterator[str]:
         ("Close reasons", CloseReason),
         ("Isolation (bits)", Isolation),
     ):
-        yield f"**{title}**: "
-        yield ", ".join(f"{item.value} {item.name}" for item in kind)
-        yield ".\n\n"
+        yield f"**{title}**: {', '.join(f'{item.value} {item.name}' for item in kind)}.\n\n"
+    for title, types in (("Value types", ValueType), ("Heap types", HeapType)):
+        yield f"**{title} (hexadecimal)**: {', '.join(f'{item.value:x} {item}' for item in types)}.\n\n"
 
 
 def _diagram(table: Table) -> Iterator[str]:
@@ -107,6 +111,11 @@ def _paired() -> set[type[Message]]:
 def _messages() -> Iterator[str]:
     for number, kind in sorted(MESSAGES.items()):
         yield f"### {number}: {kind.title}\n\n{inspect.getdoc(kind)}\n\n{''.join(_fields(kind.layout))}\n"
+
+
+def _parts() -> Iterator[str]:
+    for cls, layout in STRUCTS.items():
+        yield f"### {layout.name}\n\n{inspect.getdoc(cls)}\n\n{''.join(_fields(layout))}\n"
 
 
 def _layouts() -> Iterator[str]:

@@ -103,7 +103,7 @@ def message(number: int) -> Callable[[type[_Message]], type[_Message]]:
         if not 0 < number <= 0xFF or number in MESSAGES:
             raise ValueError(f"{cls.__name__} cannot have the type byte {number}")
         cls.type_byte = number
-        cls.title = re.sub(r"(?<=.)(?=[A-Z])", " ", cls.__name__).lower()
+        cls.title = _title(cls)
         codecs = declared_codecs(cls)
         last = {name: codec for name, codec in codecs.items() if codec is PAYLOAD}
         cls.layout = Layout(cls.title, **{name: codecs[name] for name in codecs if name not in last}, **last)
@@ -113,9 +113,19 @@ def message(number: int) -> Callable[[type[_Message]], type[_Message]]:
     return declare
 
 
+STRUCTS: dict[type[Any], Layout] = {}
+"""Every class whose instances are parts of messages."""
+
+
 def struct(cls: type[Any]) -> Codec:
     """How instances of a class are laid out inside of a message: field after field."""
-    return struct_of(cls, declared_codecs(cls))
+    codecs = declared_codecs(cls)
+    STRUCTS[cls] = Layout(_title(cls), **codecs)
+    return struct_of(cls, codecs, _title(cls))
+
+
+def _title(cls: type[Any]) -> str:
+    return re.sub(r"(?<=.)(?=[A-Z])", " ", cls.__name__).lower()
 
 
 def declared_codecs(cls: type[Any]) -> dict[str, Codec]:

@@ -12,7 +12,7 @@ from types import ModuleType
 from .events import ReplyReceived, RequestReceived
 from .extensions import usable
 from .messages import Message
-from .values import Value, ValueType
+from .values import Value
 
 
 def _extension() -> ModuleType | None:
@@ -43,14 +43,12 @@ write: Callable[[int, Message], bytes | None] = _fast.write if _fast else declin
 read: Callable[[bytes], RequestReceived | ReplyReceived | None] = _fast.read if _fast else decline
 """The inverse of `write`: what a plaintext brings to the end that takes such messages."""
 
-values: Callable[[tuple[ValueType | None, ...], Sequence[object]], tuple[Value, ...] | None] = (
+values: Callable[[tuple[object, ...], Sequence[object]], tuple[Value, ...] | None] = (
     _fast.values if _fast else decline
 )
 """Values of integer types from that many integers, signed or unsigned."""
 
-bits: Callable[[tuple[ValueType | None, ...], Sequence[Value]], list[int] | None] = (
-    _fast.bits if _fast else decline
-)
+bits: Callable[[tuple[object, ...], Sequence[Value]], list[int] | None] = _fast.bits if _fast else decline
 """The bits of values that are of these types."""
 
 numbers: Callable[[Sequence[Value]], list[int] | None] = _fast.numbers if _fast else decline

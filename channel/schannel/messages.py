@@ -31,6 +31,7 @@ from .declaration import Request as Request
 from .declaration import RequestFor as RequestFor
 from .declaration import Result as Result
 from .errors import MessageError
+from .types import EXTERN_TYPE, ExternType
 from .values import VALUE
 from .values import Value as Value
 from .values import ValueType as ValueType
@@ -59,16 +60,6 @@ class ErrorCode(IntEnum):
     STACK_EXHAUSTED = 35
     WASM_EXCEPTION = 36
     BAD_SEAL = 48
-
-
-class ExternKind(IntEnum):
-    """Kind of an export; the numbers are those of the WebAssembly binary format."""
-
-    FUNC = 0
-    TABLE = 1
-    MEMORY = 2
-    GLOBAL = 3
-    TAG = 4
 
 
 Values = Annotated[tuple[Value, ...], array(U16, VALUE)]
@@ -120,11 +111,10 @@ class CallRequest(_CallRequest, RequestFor[CallResult]):
 
 @dataclass(frozen=True, slots=True)
 class ExportInfo:
-    """One export; `type` is its type in the text format, for example ``(func (param i32) (result i32))``."""
+    """One export, with the type that the module declares."""
 
     name: Text
-    kind: Annotated[ExternKind, enumerated(ExternKind)]
-    type: Text
+    type: Annotated[ExternType, EXTERN_TYPE]
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,9 @@ class ValueType(IntEnum):
     F64 = 0x7C
     V128 = 0x7B
 
+    def __str__(self) -> str:
+        return self.name.lower()
+
 
 VALUE_TYPES = {int(kind): kind for kind in ValueType}
 """The types by their numbers."""

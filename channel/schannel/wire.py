@@ -194,12 +194,30 @@ def group(*items: Codec) -> Codec:
     return Codec(pack, unpack, ", ".join(item.shown for item in items))
 
 
+def variant(kinds: Mapping[int, Codec], kind_of: Callable[[Any], int]) -> Codec:
+    """A byte that says which of these codecs has the rest."""
+
+    def pack(value: Any) -> bytes:
+        kind = kind_of(value)
+        return U8.pack(kind) + kinds[kind].pack(value)
+
+    def unpack(data: Buffer, pos: int) -> tuple[Any, int]:
+        codec = kinds.get(data[pos])
+        if codec is None:
+            raise ValueError("unknown kind")
+        return codec.unpack(data, pos + 1)
+
+    return Codec(
+        pack, unpack, "u8 and " + ", or ".join(f"{kind}: {codec.shown}" for kind, codec in kinds.items())
+    )
+
+
 def enumerated(cls: type[_Enum]) -> Codec:
     """A byte that is the number of a member."""
     return converted(U8, int, cls)
 
 
-def struct_of(cls: type[Any], fields: Mapping[str, Codec]) -> Codec:
+def struct_of(cls: type[Any], fields: Mapping[str, Codec], shown: str) -> Codec:
     """An object of a class by its fields, one after the other."""
     codecs = tuple(fields.items())
 
@@ -215,7 +233,6 @@ def struct_of(cls: type[Any], fields: Mapping[str, Codec]) -> Codec:
             values.append(value)
         return cls(*values), pos
 
-    shown = ", ".join(f"{name} ({codec.shown})" for name, codec in codecs)
     return Codec(pack, unpack, shown)
 
 
@@ -227,6 +244,32 @@ def converted(codec: Codec, to_plain: Callable[[Any], Any], from_plain: Callable
         return from_plain(value), pos
 
     return Codec(lambda value: codec.pack(to_plain(value)), unpack, codec.shown)
+
+
+def _flag() -> Codec:
+    def check(number: int) -> bool:
+        if number > 1:
+            raise ValueError("neither 0 nor 1")
+        return number == 1
+
+    return converted(U8, int, check)
+
+
+FLAG = _flag()
+"""A byte: 1 for true, 0 for false."""
+
+
+def optional(codec: Codec) -> Codec:
+    """A byte 1 and the value, or a byte 0 for None."""
+
+    def unpack(data: Buffer, pos: int) -> tuple[Any, int]:
+        given, pos = FLAG.unpack(data, pos)
+        return codec.unpack(data, pos) if given else (None, pos)
+
+    def pack(value: Any) -> bytes:
+        return FLAG.pack(0) if value is None else FLAG.pack(1) + codec.pack(value)
+
+    return Codec(pack, unpack, f"u8: 0, or 1 and {codec.shown}")
 
 
 class Layout:

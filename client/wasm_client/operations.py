@@ -19,7 +19,6 @@ from schannel.messages import (
     CallResult,
     DeployRequest,
     ErrorReply,
-    ExternKind,
     ForgetRequest,
     GetRequest,
     GetResult,
@@ -42,6 +41,7 @@ from schannel.messages import (
     WriteRequest,
 )
 from schannel.steps import Steps, driven
+from schannel.types import FuncType
 from schannel.wire import Buffer
 
 from .content import Source, Target, opened, size_of, written
@@ -309,9 +309,9 @@ class Operations:
         if module not in self._functions:
             result = yield from self._ask(InfoRequest(module))
             self._functions[module] = {
-                export.name: FunctionType.parse(export.name, export.type)
+                export.name: FunctionType(export.name, export.type.params, export.type.results)
                 for export in result.exports
-                if export.kind is ExternKind.FUNC
+                if isinstance(export.type, FuncType)
             }
         return self._functions[module]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from schannel.messages import ErrorCode, ExportInfo
+from schannel.types import kind_name
 
 from .errors import ArgumentError, RequestFailed
 from .kept import NO_KEY, KeptPrograms, forget
@@ -59,8 +60,8 @@ def _print_table(functions: list[FunctionType]) -> None:
 
     table = Table("function", "parameters", "results", box=None, pad_edge=False)
     for function in functions:
-        cells = (printable(function.name), " ".join(function.params), " ".join(function.results))
-        table.add_row(*map(Text, cells))
+        params, results = (" ".join(map(str, types)) for types in (function.params, function.results))
+        table.add_row(*(Text(printable(cell)) for cell in (function.name, params, results)))
     Console().print(table)
 
 
@@ -176,7 +177,7 @@ class _Line:
         values = self._session.call_values(function.name, arguments, module)
         if not self._as_json:
             return f"output> {' '.join(map(format_value, values))}".rstrip()
-        shown = [{"type": value.type.name.lower(), "value": format_value(value)} for value in values]
+        shown = [{"type": str(value.type), "value": format_value(value)} for value in values]
         return json.dumps({"function": function.name, "results": shown})
 
     def _find(self, name: str) -> tuple[str, FunctionType]:
@@ -213,7 +214,7 @@ class _Line:
     def _exports(self, module: str = "") -> str:
         exports = self._session.info(module or self._module).exports
         return self._shown(
-            [{"name": item.name, "kind": item.kind.name.lower(), "type": item.type} for item in exports],
+            [{"name": item.name, "kind": kind_name(item.type), "type": str(item.type)} for item in exports],
             [f"{printable(item.name)}: {_export_type(item)}" for item in exports],
         )
 
@@ -264,7 +265,7 @@ class _Line:
 
 
 def _export_type(export: ExportInfo) -> str:
-    kind, shown = export.kind.name.lower(), printable(export.type)
+    kind, shown = kind_name(export.type), printable(str(export.type))
     # A function's type says itself what it is.
     return shown if shown.startswith(f"({kind}") else f"{kind} {shown}"
 

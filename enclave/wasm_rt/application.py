@@ -249,7 +249,7 @@ class Application:
         if request.module:
             module = self._programs.program(request.module).module
             with self._programs.in_time():
-                exports = export_infos(module)
+                exports = export_infos(module, self._configuration.max_message // 2)
         version = ".".join(map(str, VERSION))
         return InfoResult(version, self._programs.engine, self._programs.names(), exports)
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
-from schannel import fast
-from schannel.layouts import MAX_TEXT
-from schannel.messages import ExportInfo, ExternKind
+from schannel import fast, types
+from schannel.messages import ErrorCode, ExportInfo
 from schannel.values import Value, ValueType, known_value
-from tinywasm import ExportType, FuncType, GlobalType, MemoryType, Module, TableType, TagType, ValType
+from tinywasm import FuncType, GlobalType, MemoryType, Module, TableType, TagType, ValType
 from tinywasm.interruption import look
-from tinywasm.raw import f32_from_bits, f32_to_bits, f64_from_bits, f64_to_bits
+from tinywasm.raw import ExternSort, RefType, f32_from_bits, f32_to_bits, f64_from_bits, f64_to_bits
+
+from .errors import RequestError
 
 _TO_RAW: dict[ValueType, Callable[[int], Any]] = {
     ValueType.I32: lambda bits: bits,
@@ -64,35 +66,62 @@ class Signature:
         return tuple(map(known_value, zip(self._results, results, strict=True)))
 
 
-def function_type(signature: FuncType) -> str:
-    """A function type in the text format, for example ``(func (param i32 i32) (result i32))``."""
-    parts = ["func"]
-    for keyword, types in (("param", signature.params), ("result", signature.results)):
-        if types:
-            parts.append(f"({keyword} {' '.join(map(str, types))})")
-    return f"({' '.join(parts)})"
+def function_type(signature: FuncType) -> types.FuncType:
+    """A function type as a client is told it."""
+    return types.FuncType(_any_types(signature.params), _any_types(signature.results))
 
 
-def export_infos(module: Module) -> tuple[ExportInfo, ...]:
-    """What a module exports, with the types that it declares."""
-    infos = []
+def export_infos(module: Module, largest: int) -> tuple[ExportInfo, ...]:
+    """What a module exports, with the types that it declares.
+
+    Raises:
+        RequestError: all of that has more than `largest` bytes.
+    """
+    infos, size = [], 0
     for export in module.exports:
         look()
-        infos.append(_export_info(export))
+        told = _extern_type(export.type)
+        # How often a program exports a function of many parameters is its choice. Text is longer than a type.
+        size += len(export.name) + len(str(told))
+        if size > largest:
+            raise RequestError(ErrorCode.TOO_LARGE, "the types of the module's exports are too long to tell")
+        infos.append(ExportInfo(export.name, told))
     return tuple(infos)
 
 
-_KINDS = {
-    FuncType: ExternKind.FUNC,
-    TableType: ExternKind.TABLE,
-    MemoryType: ExternKind.MEMORY,
-    GlobalType: ExternKind.GLOBAL,
-    TagType: ExternKind.TAG,
-}
+def _extern_type(declared: ExternSort) -> types.ExternType:
+    match declared:
+        case FuncType():
+            return _function_type(declared)
+        case TagType():
+            return types.TagType(_any_types(declared.functype.params))
+        case GlobalType():
+            return types.GlobalType(_any_type(declared.content), declared.mutable)
+        case MemoryType():
+            bounds = declared.limits
+            return types.MemoryType(bounds.min, bounds.max, declared.is_64, declared.page_size)
+        case TableType():
+            bounds = declared.limits
+            return types.TableType(
+                bounds.min, bounds.max, declared.address is ValType.i64(), _any_type(declared.element)
+            )
 
 
-def _export_info(export: ExportType) -> ExportInfo:
-    declared = export.type
-    signature = declared.functype if isinstance(declared, TagType) else declared
-    shown = function_type(signature) if isinstance(signature, FuncType) else str(declared)
-    return ExportInfo(export.name, _KINDS[type(declared)], shown[:MAX_TEXT])
+# Programs have many functions of one type, which may be long.
+_function_type = lru_cache(maxsize=256)(function_type)
+
+
+def _any_types(given: Sequence[ValType]) -> tuple[types.AnyType, ...]:
+    return tuple(map(_any_type, given))
+
+
+def _any_type(given: ValType) -> types.AnyType:
+    if isinstance(given, RefType):
+        heap = str(given.heap)
+        return types.ReferenceType(given.nullable, _HEAP_TYPES.get(heap, heap[:_MAX_HEAP]))
+    return _TO_BITS[given][0]
+
+
+_HEAP_TYPES = {str(heap): heap for heap in types.HeapType}
+_MAX_HEAP = 256
+"""Characters of the text of a type that the program defines."""

@@ -22,7 +22,6 @@ from schannel.messages import (
     ErrorCode,
     ErrorReply,
     ExportInfo,
-    ExternKind,
     ForgetRequest,
     ForgetResult,
     GetRequest,
@@ -50,6 +49,15 @@ from schannel.messages import (
     decode,
     unsupported,
 )
+from schannel.types import (
+    FuncType,
+    GlobalType,
+    HeapType,
+    MemoryType,
+    ReferenceType,
+    TableType,
+    TagType,
+)
 
 
 def encode(message: Message) -> bytes:
@@ -57,13 +65,21 @@ def encode(message: Message) -> bytes:
 
 
 VALUES = (Value.i32(-1), Value.i64(2**63), Value.f32(1.5), Value.f64(-0.0), Value.v128(bytes(range(16))))
+OWN = ReferenceType(False, "(func (param i32))")
+EXPORTS = (
+    ExportInfo("f", FuncType((ValueType.I32, OWN), (ValueType.V128, ReferenceType(True, HeapType.EXTERN)))),
+    ExportInfo("t", TableType(1, None, False, ReferenceType(True, HeapType.FUNC))),
+    ExportInfo("m", MemoryType(1, 2**48, True, 1)),
+    ExportInfo("g", GlobalType(ValueType.F32, True)),
+    ExportInfo("e", TagType((ValueType.F64,))),
+)
 EXAMPLES: list[Message] = [
     DeployRequest("calculator", b"\0asm"),
     DeployResult(b"\x01" * 32),
     CallRequest("calculator", "addé", VALUES, fuel=2**64 - 1, timeout_ms=1000),
     CallResult(VALUES, 7),
     InfoRequest(),
-    InfoResult("1.0", "python", ("a", "b"), (ExportInfo("f", ExternKind.FUNC, "(func)"),)),
+    InfoResult("1.0", "python", ("a", "b"), EXPORTS),
     RunRequest("m", ("a", ""), (("KEY", "value"), ("", "")), b"in", 1, 2),
     RunResult(2**32 - 1, b"out", b"err", 3),
     PutRequest("path", b"content"),
@@ -261,3 +277,16 @@ def test_limits_and_grants() -> None:
     for amount in (0, MAX_CREDIT):
         with pytest.raises(FlowControlError):
             Outbox().add_credit(amount)
+
+
+def test_types_are_shown_as_text() -> None:
+    assert [str(export.type) for export in EXPORTS] == [
+        "(func (param i32 (ref (func (param i32)))) (result v128 externref))",
+        "i32 1 funcref",
+        "i64 1 281474976710656 (pagesize 1)",
+        "(mut f32)",
+        "(func (param f64))",
+    ]
+    assert str(ReferenceType(True, HeapType.NONE)) == "nullref"
+    assert str(ReferenceType(False, HeapType.ANY)) == "(ref any)"
+    assert str(FuncType()) == "(func)"

@@ -20,14 +20,15 @@ from schannel.messages import (
     ErrorCode,
     ErrorReply,
     ExportInfo,
-    ExternKind,
     InfoRequest,
     InfoResult,
     Reply,
     Request,
     TraceFrame,
     Value,
+    ValueType,
 )
+from schannel.types import FuncType
 from tests.processes import CALCULATOR
 from tests.wasm_client.fakes import answering, answering_later
 from wasm_client import (
@@ -252,20 +253,21 @@ def test_arguments_of_a_command_are_no_text(arguments: Any) -> None:
         assert len(str(caught.value)) < 200
 
 
+I32 = ValueType.I32
 FUNCTIONS = {
-    "echo": "(func (param i32) (result i32))",
-    "nothing": "(func)",
-    "two words": "(func (result i32 i32))",
-    "fail": "(func)",
+    "echo": FuncType((I32,), (I32,)),
+    "nothing": FuncType(),
+    "two words": FuncType((), (I32, I32)),
+    "fail": FuncType(),
 }
 
 
-def fake_session(functions: Mapping[str, str] = FUNCTIONS) -> Session:
+def fake_session(functions: Mapping[str, FuncType] = FUNCTIONS) -> Session:
     """Answers without an enclave, which would have a program with these functions."""
 
     def reply(request: Request) -> Reply:
         if isinstance(request, InfoRequest):
-            exports = (ExportInfo(name, ExternKind.FUNC, type) for name, type in functions.items())
+            exports = (ExportInfo(name, type) for name, type in functions.items())
             return InfoResult("1.0.0", "native", ("main",), tuple(exports))
         assert isinstance(request, CallRequest)
         if request.function == "fail":
@@ -320,7 +322,7 @@ class TestPrompt:
     def test_long_names_and_lists_are_cut(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        session = fake_session({f"f{number}{'-' * 100}": "(func)" for number in range(1000)})
+        session = fake_session({f"f{number}{'-' * 100}": FuncType() for number in range(1000)})
         monkeypatch.setattr("sys.stdin", io.StringIO("x" * 100_000 + "\n"))
         assert prompt.run(session) == 1
         line = capsys.readouterr().out
@@ -336,9 +338,9 @@ class TestPrompt:
     def test_text_from_a_program_cannot_steer_the_terminal(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        evil = FunctionType("\x1b[2J\noutput> 2", ("i32",), ())
+        evil = FunctionType("\x1b[2J\noutput> 2", (I32,), ())
         assert str(evil) == "\\x1b[2J\\noutput> 2 (param i32)"
-        session = fake_session({evil.name: "(func (param i32))"})
+        session = fake_session({evil.name: FuncType((I32,))})
         monkeypatch.setattr("sys.stdin", io.StringIO("x\n'\x1b[2J'\n"))
         assert prompt.run(session) == 2
         assert all(line.isprintable() for line in capsys.readouterr().out.splitlines())

@@ -22,7 +22,6 @@ from schannel.messages import (
     DeployResult,
     ErrorCode,
     ErrorReply,
-    ExternKind,
     InfoRequest,
     InfoResult,
     ReceiptRequest,
@@ -33,6 +32,7 @@ from schannel.messages import (
     Value,
     ValueType,
 )
+from schannel.types import FuncType, GlobalType, MemoryType, TableType, TagType
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.wasi import MemoryTree
 from wasm_rt import call_timer
@@ -89,13 +89,13 @@ def test_call(application: Application) -> None:
 def test_info(application: Application) -> None:
     info = application.handle(InfoRequest("main"))
     assert isinstance(info, InfoResult)
-    types = {export.name: (export.kind, export.type) for export in info.exports}
-    assert types["add"] == (ExternKind.FUNC, "(func (param i32 i32) (result i32))")
-    assert types["trap"] == (ExternKind.FUNC, "(func)")
-    assert types["memory"][0] is ExternKind.MEMORY
-    assert types["table"][0] is ExternKind.TABLE
-    assert types["global"][0] is ExternKind.GLOBAL
-    assert types["tag"][0] is ExternKind.TAG
+    types = {export.name: export.type for export in info.exports}
+    assert types["add"] == FuncType((ValueType.I32, ValueType.I32), (ValueType.I32,))
+    assert types["trap"] == FuncType()
+    assert isinstance(types["memory"], MemoryType)
+    assert isinstance(types["table"], TableType)
+    assert isinstance(types["global"], GlobalType)
+    assert isinstance(types["tag"], TagType)
     assert "main" in info.modules
     overview = application.handle(InfoRequest())
     assert isinstance(overview, InfoResult) and overview.exports == ()
