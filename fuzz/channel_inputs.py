@@ -22,6 +22,8 @@ from schannel.messages import (
     ErrorCode,
     ErrorReply,
     ExportInfo,
+    ForgetRequest,
+    ForgetResult,
     GetRequest,
     GetResult,
     InfoRequest,
@@ -101,6 +103,8 @@ MESSAGES: tuple[Message, ...] = (
     SealResult(DIGEST, 3),
     RestoreRequest("label", "main", 3, b"\x08" * 32),
     RestoreResult(DIGEST, 3),
+    ForgetRequest("label"),
+    ForgetResult(),
     ErrorReply(ErrorCode.TRAP, "trap", (TraceFrame("main", 1, "f", 2),)),
 )
 REQUESTS: tuple[Request, ...] = tuple(item for item in MESSAGES if isinstance(item, Request))
@@ -244,6 +248,7 @@ def _answer(reply: Message) -> bytes:
 
 def targets() -> list[Target]:
     """Every parser of the channel's of bytes that come from outside."""
+    assert {message.type_byte for message in MESSAGES} == set(MESSAGE_TYPES)
     report = _report()
     receipt = Receipt(HANDSHAKE_HASH, 1, 2, DIGEST, "add", DIGEST, DIGEST, 0, 9, DIGEST).sign(RECEIPT_KEY)
     messages = tuple(

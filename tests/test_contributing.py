@@ -1,24 +1,35 @@
-"""CONTRIBUTING.md keeps its word: the lanes exist, and an instruction takes the files that it names."""
+"""CONTRIBUTING.md keeps its word: the lanes exist, and what is added takes the files that it names."""
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+import gen_protocol
 import pytest
 
+from schannel import declaration
+from schannel.declaration import Text
+from schannel.messages import MESSAGES, RESULT, Reply, Request, RequestFor, Result, decode, encode
 from tests.processes import ROOT
+from tests.wasm_client.fakes import answering, answering_later
+from wasm_rt.answers import ANSWERS, Right, answers
+from wasm_rt.application import Application
+from wasm_rt.configuration import Configuration
 
 PAGE = (ROOT / "CONTRIBUTING.md").read_text()
 EXAMPLES = re.findall(r"^### .*, like `(.+)`\n\n((?:\d\. .*\n(?:   .*\n)*)+)", PAGE, re.MULTILINE)
-# The most files that one of each kind may take.
-MOST = {"i32.rotl": 3, "i32.load16_s": 2, "br_on_null": 6}
+# The most files that one of each kind may take, and where no other file knows it.
+INSTRUCTIONS, CHANNEL = ("tinywasm", "tools"), ("channel", "enclave", "tools")
+MOST = {"i32.rotl": 3, "i32.load16_s": 2, "br_on_null": 6, "ForgetRequest": 2}
 
 
-def sources() -> Iterator[Path]:
-    """What people wrote of tinywasm and of the generators."""
-    for folder in ("tinywasm", "tools"):
+def sources(*folders: str) -> Iterator[Path]:
+    """What people wrote in these folders."""
+    for folder in folders:
         for path in (ROOT / folder).rglob("*"):
             if path.suffix in (".py", ".pyx", ".pxd", ".pyi", ".pxi", ".c", ".h"):
                 with path.open(encoding="utf-8") as file:
@@ -26,17 +37,17 @@ def sources() -> Iterator[Path]:
                         yield path
 
 
-def test_each_kind_of_instruction_has_an_example() -> None:
+def test_each_kind_has_an_example() -> None:
     assert [name for name, _ in EXAMPLES] == list(MOST)
 
 
 @pytest.mark.parametrize(("name", "steps"), EXAMPLES, ids=MOST)
-def test_an_instruction_takes_the_files_that_are_named(name: str, steps: str) -> None:
+def test_one_takes_the_files_that_are_named(name: str, steps: str) -> None:
     named = re.findall(r"^\d\. `(.+?)`", steps, re.MULTILINE)
     spelled = re.compile(rf"(?<![A-Za-z0-9]){re.sub('[._]', '[._]', name)}(?!\w)")
     knowing = [
         path.relative_to(ROOT).as_posix()
-        for path in sources()
+        for path in sources(*(CHANNEL if name.endswith("Request") else INSTRUCTIONS))
         if spelled.search(path.read_text(encoding="utf-8"))
     ]
     assert sorted(named) == sorted(knowing)
@@ -45,14 +56,60 @@ def test_an_instruction_takes_the_files_that_are_named(name: str, steps: str) ->
 
 def test_an_operation_of_the_form_takes_the_files_that_are_named() -> None:
     """Those of the last paragraph, the one that makes it, and the types for compiling."""
-    named = re.findall(r"`((?:engine/)?[\w/]+\.py)`", PAGE.split("(as `BRANCH_NULL` once was)")[1])
+    named = re.findall(
+        r"`((?:engine/)?[\w/]+\.py)`", PAGE.split("(as `BRANCH_NULL` once was)")[1].partition("\n## ")[0]
+    )
     knowing = {
         path.relative_to(ROOT / "tinywasm").as_posix()
-        for path in sources()
+        for path in sources(*INSTRUCTIONS)
         if path.suffix == ".py" and re.search(r"\bBRANCH_NULL\b", path.read_text(encoding="utf-8"))
     }
     made = {"engine/ir/rare.py"}
     assert {path if "/" in path else f"engine/ir/{path}" for path in named} == knowing - made
+
+
+@dataclass(frozen=True, slots=True)
+class ReverseResult(Result):
+    """The text from its end."""
+
+    text: Text
+
+
+@dataclass(frozen=True, slots=True)
+class ReverseRequest(RequestFor[ReverseResult]):
+    """Turn a text around."""
+
+    text: Text
+
+
+def reverse(_application: Application, request: ReverseRequest) -> ReverseResult:
+    return ReverseResult(request.text[::-1])
+
+
+@pytest.fixture
+def declared() -> Iterator[None]:
+    declaration.request(99)(ReverseRequest)
+    answers(Right.USE)(reverse)
+    yield
+    del MESSAGES[99], MESSAGES[99 | RESULT], ANSWERS[ReverseRequest]
+
+
+@pytest.mark.usefixtures("declared")
+def test_a_message_takes_no_more_than_a_declaration_and_a_method() -> None:
+    application = Application(Configuration())
+
+    def answer(asked: Request) -> Reply:
+        received = decode(asked.type_byte, b"".join(encode(asked)))
+        assert isinstance(received, Request)
+        reply = application.handle(received)
+        returned = decode(reply.type_byte, b"".join(encode(reply)))
+        assert isinstance(returned, Reply)
+        return returned
+
+    assert answering(answer).ask(ReverseRequest("abc")) == ReverseResult("cba")
+    assert asyncio.run(answering_later(answer).ask(ReverseRequest("é1"))) == ReverseResult("1é")
+    page = gen_protocol.page(gen_protocol.PAGE.read_text(encoding="utf-8"))
+    assert "| reverse request | 99 | reverse result | 227 |" in page
 
 
 def test_the_lanes_exist() -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import tinywasm
 from schannel.errors import LocalError
 from schannel.messages import (
+    MESSAGES,
     CallRequest,
     CallResult,
     DeployRequest,
@@ -26,6 +27,7 @@ from schannel.messages import (
     InfoResult,
     ReceiptRequest,
     Reply,
+    Request,
     RunRequest,
     RunResult,
     SealRequest,
@@ -36,6 +38,7 @@ from schannel.types import FuncType, GlobalType, MemoryType, TableType, TagType
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.wasi import MemoryTree
 from wasm_rt import call_timer
+from wasm_rt.answers import ANSWERS
 from wasm_rt.application import VERSION, Application
 from wasm_rt.configuration import Configuration
 from wasm_rt.programs import Programs
@@ -84,6 +87,10 @@ def test_call(application: Application) -> None:
     assert results(reply) == [-2]
     assert isinstance(reply, CallResult) and reply.fuel_used > 0
     assert results(application.handle(CallRequest("main", "two"))) == [1, -1]
+
+
+def test_every_request_is_answered() -> None:
+    assert set(ANSWERS) == {message for message in MESSAGES.values() if issubclass(message, Request)}
 
 
 def test_info(application: Application) -> None:
