@@ -232,7 +232,7 @@ _SELECT = {
         ("if self.deep:", "if False:"),
         ("far | zeros << 32", "far"),
         ("self.enter_region(-1)", "pass"),
-        ("far + slots + self.highest", "far + slots - 40"),
+        ("            far + slots,", "            far + slots - 40,"),
         ("0 if far else zeros", "0"),
     ],
     "emit_data": [("self.data.add(self.size)", "pass"), ("self.barrier = self.size", "pass")],
@@ -299,7 +299,6 @@ _SELECT = {
     "find_entries": [("self.first + self.code[start + BASE]", "self.first")],
     "shift": [
         ("if not self.ended:", "if True:"),
-        ("self.highest = max(self.highest, base)", "pass"),
         ("self.windows.append((self.size, base))", "pass"),
     ],
     "record": [

@@ -107,6 +107,13 @@ def test_many_results_stay_inside_the_frame(native: str, leaf: str) -> None:
         e.call("deep")
 
 
+@pytest.mark.parametrize("count", [1, 33, 1000])
+def test_a_function_with_more_results_than_operands(engine: str, count: int) -> None:
+    e = Raw(engine, f'(module (func (export "f") (result {"i64 " * count}) unreachable))')
+    with pytest.raises(Trap, match="unreachable"):
+        e.call("f")
+
+
 @cache
 def many_indices() -> DecodedModule:
     return parse_module(f"""

@@ -39,8 +39,9 @@ MODULE = """
       (tag $payload (param externref))
       (data "data")
       (elem funcref))"""
-# A frame of so many slots.
-SLOTS = 40
+# Words take so many slots: those of the frame, and those above it.
+FRAME, ABOVE = 40, 64
+SLOTS = FRAME + ABOVE
 HIGH = 1 << 32
 
 Word = tuple[str | int, int, int, int, int]
@@ -55,15 +56,17 @@ RETURN = word("return1", 0)
 
 def code(
     *words: Word,
-    frame: int = SLOTS,
-    near: int = SLOTS,
+    frame: int | None = None,
+    near: int = FRAME,
     params: int = 1,
     zeros: int = 0,
     results: int = 1,
     handlers: list[list[object]] | None = None,
     windows: list[tuple[int, int]] | None = None,
 ) -> RegisterCode:
-    """Code for a function that takes an i64 and returns one."""
+    """Code for a function that takes an i64 and returns one; the frame has what far locals take besides."""
+    if frame is None:
+        frame = near + (words[0][4] % HIGH if words and words[0][0] == "wide_enter" else 0)
     packed = b"".join(
         struct.pack("<HHHHQ", OPCODES[name] if isinstance(name, str) else name, *fields)
         for name, *fields in words
@@ -75,7 +78,7 @@ def code(
 
 def deep(*words: Word, handlers: list[list[object]] | None = None) -> RegisterCode:
     """Code whose frame pointer moves before the second word."""
-    return code(*words, frame=100, handlers=handlers, windows=[(1, 16)])
+    return code(*words, handlers=handlers, windows=[(1, 16)])
 
 
 def data(content: bytes) -> Word:
@@ -125,7 +128,6 @@ PASSES = {
         word("wide_get", 2, c=1, immediate=-60),
         word("wide_leave", 2, 1, immediate=60),
         word("return0"),
-        frame=100,
     ),
     "windows": deep(
         word("wide_shift", immediate=16),
@@ -133,7 +135,7 @@ PASSES = {
         word("wide_leave", 2, 1, immediate=16),
         word("return0"),
     ),
-    "a handler": code(RETURN, RETURN, handlers=[[0, 1, [[0, 0, 1, SLOTS - 2, 0], [-1, 0, 1, 0, 0]]]]),
+    "a handler": code(RETURN, RETURN, handlers=[[0, 1, [[0, 0, 1, FRAME - 2, 0], [-1, 0, 1, 0, 0]]]]),
     "a far memory": code(word("wide_memory", immediate=0), word("i32_load__x", 1, 0, 0xFFFF), RETURN),
 }
 
@@ -165,18 +167,28 @@ BROKEN = [
     ("a slot beyond the frame", code(word("wide_get", 0, c=1, immediate=-1), RETURN)),
     ("a slot beyond the frame", code(word("wide_set", 0, c=2, immediate=SLOTS - 1), RETURN)),
     ("a slot beyond the frame", code(word("wide_get", SLOTS - 1, c=2, immediate=0), RETURN)),
-    ("a slot beyond the frame", code(RETURN, handlers=[[0, 1, [[0, 0, 0, SLOTS - 1, 0]]]])),
-    ("a slot beyond the frame", code(RETURN, handlers=[[0, 1, [[-1, 1, 0, SLOTS, 0]]]])),
+    ("a slot beyond the frame", code(RETURN, handlers=[[0, 1, [[0, 0, 0, FRAME - 1, 0]]]])),
+    ("a slot beyond the frame", code(RETURN, handlers=[[0, 1, [[-1, 1, 0, FRAME, 0]]]])),
     ("a slot beyond the frame", code(word("wide_enter", 1, immediate=SLOTS * HIGH), RETURN)),
-    ("locals or results beyond the frame", code(RETURN, zeros=SLOTS)),
-    ("a window beyond the frame", code(RETURN, frame=SLOTS - 1)),
-    ("a window beyond the frame", code(word("wide_shift", immediate=16), RETURN, windows=[(1, 16)])),
-    ("a window beyond the frame", code(word("wide_enter", 1, immediate=1), RETURN)),
-    ("windows out of order", code(RETURN, frame=100, windows=[(1, 0), (0, 16)])),
+    ("locals or results beyond the frame", code(RETURN, zeros=FRAME)),
+    (
+        "a slot beyond the frame",
+        code(word("wide_shift", immediate=16), word("move", SLOTS - 16, 0), RETURN, windows=[(1, 16)]),
+    ),
+    ("a window beyond the frame", code(RETURN, frame=FRAME - 1)),
+    (
+        "a window beyond the frame",
+        code(word("wide_enter", 1, immediate=1), RETURN, frame=FRAME),
+    ),
+    (
+        "a window beyond the frame",
+        code(word("wide_shift", immediate=FRAME + 1), RETURN, windows=[(1, FRAME + 1)]),
+    ),
+    ("windows out of order", code(RETURN, windows=[(1, 0), (0, 16)])),
     ("another number of parameters than the function has", code(RETURN, params=2)),
     (
         "another number of parameters than the function has",
-        code(word("wide_enter", 2, immediate=1), RETURN, frame=100),
+        code(word("wide_enter", 2, immediate=1), RETURN),
     ),
     ("another number of results than the function has", code(RETURN, results=2)),
     ("another number of results than the function has", code(word("return0"))),
@@ -198,7 +210,7 @@ BROKEN = [
     ),
     (
         "a branch to what is no word of its own",
-        code(word("wide_enter", 1, immediate=1), word("jump", immediate=-1 & 0xFFFF_FFFF), frame=100),
+        code(word("wide_enter", 1, immediate=1), word("jump", immediate=-1 & 0xFFFF_FFFF)),
     ),
     ("a branch to where the frame pointer is another", deep(word("jump", immediate=1), RETURN)),
     (
@@ -220,7 +232,7 @@ BROKEN = [
     ),
     (
         "a frame that is made above its start",
-        code(word("wide_enter", 1, immediate=1), RETURN, frame=100, windows=[(0, 16)]),
+        code(word("wide_enter", 1, immediate=1), RETURN, windows=[(0, 16)]),
     ),
     ("another start of the frame", code(word("wide_leave", 0, 1, immediate=1), word("return0"))),
     ("a frame that is left for what is no return", code(word("wide_leave", 0, 1), RETURN)),

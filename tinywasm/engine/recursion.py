@@ -1,8 +1,18 @@
-"""What a host function's `RecursionError` means."""
+"""How deep calls go: on every engine, the same program has as many frames.
+
+A frame takes a slot for each of the function's locals, and for each of the operands that it has at the
+same time at most; two where they are vectors. It begins with the arguments, which are the topmost operands of
+the caller, so that what the caller has below them is what counts of it meanwhile; a tail call's begins where
+the caller's did. A call that a host function makes begins behind the frame from which it was called or, where
+that was by a tail call, behind its own arguments and results, whichever are more. All frames of a store end
+within `STACK_SLOTS`; besides, they are no more than `Config.max_call_depth`.
+"""
 
 from __future__ import annotations
 
 from types import TracebackType
+
+STACK_SLOTS = 8 << 20
 
 
 def used_up_by_nesting(error: RecursionError, nested: int) -> bool:

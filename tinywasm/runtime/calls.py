@@ -57,17 +57,19 @@ def out_of_order() -> WasmError:
 class Call:
     """A call from Python, of this thread.
 
-    `depth` counts the activations of Wasm functions below what it calls next; `caller` is the instance
+    `depth` counts the activations of Wasm functions below what it calls next, `top` the slots that they take,
+    as `engine.recursion` has it; `caller` is the instance
     whose code calls the host function under way. Setting `over` ends it, whatever happens next. One that
     does not `run` code only keeps other threads out.
     """
 
-    __slots__ = ("caller", "depth", "over", "run", "thread")
+    __slots__ = ("caller", "depth", "over", "run", "thread", "top")
 
     def __init__(self, run: bool = True) -> None:
         self.thread = _here.thread
         self.run = run
         self.depth = 0
+        self.top = 0
         self.caller: Any = None
         self.over = False
 
@@ -102,7 +104,7 @@ class Calls:
         if owner is not call.thread:
             raise in_use(owner.forks != forks)
         if below is not None:
-            call.depth = below.depth
+            call.depth, call.top = below.depth, below.top
 
     def end(self, call: Call) -> None:
         """Take out a call that is over."""

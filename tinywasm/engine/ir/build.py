@@ -205,6 +205,8 @@ class Builder(Operands):
             else:
                 self.walk(end)
         self.charge()
+        # Those of code that never returns were nowhere.
+        heights = max(self.highest, sum(results))
         return Form(
             self.records(),
             array("q", self.lists),
@@ -213,7 +215,8 @@ class Builder(Operands):
             self.objects,
             self.regions,
             self.blocks,
-            self.highest,
+            heights,
+            heights + len(self.locals) + bytes(self.locals).count(LOCAL | WIDE),
         )
 
     # Reading

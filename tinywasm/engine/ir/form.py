@@ -116,7 +116,8 @@ class Form:
     `code` has `STRIDE` integers a record; 64-bit immediates are signed. `lists` holds what does not fit
     into a record: operands of calls and constructors, blocks of tables. `constants` are the bits of each,
     signed, and `kinds` their kinds; `objects` are the immediates that are not integers. `regions` are the
-    handler regions. `blocks` counts the blocks, `heights` the heights of the frame.
+    handler regions. `blocks` counts the blocks, `heights` the heights of the frame, `slots` those and two for
+    each local that is a vector, one for each other.
     """
 
     code: Sequence[int]
@@ -127,6 +128,7 @@ class Form:
     regions: list[Region]
     blocks: int
     heights: int
+    slots: int
 
     def rows(self) -> Iterator[tuple[int, ...]]:
         """The records, one after the other."""

@@ -46,7 +46,7 @@ cdef extern from "Python.h":
     object PyObject_CallNoArgs(object callable)
 
 
-from tinywasm.engine.recursion import used_up_by_nesting
+from tinywasm.engine.recursion import STACK_SLOTS, used_up_by_nesting
 from tinywasm.errors import (
     FINER_WORDINGS,
     LinkError,

@@ -33,8 +33,8 @@ FAR_MEMORY = (1 << 16) - 1
 class RegisterCode:
     """Register code of one function.
 
-    `words` are 16-byte instructions; `positions` has one module offset a word. `frame_slots` counts from
-    the first argument on, `near_slots` without the far locals. `zeros` is the number of slots of locals
+    `words` are 16-byte instructions; `positions` has one module offset a word. `frame_slots` are those of
+    locals and operands, `near_slots` those without far locals. `zeros` is the number of slots of locals
     behind the parameters that a call clears; with far locals the code does that itself. A handler is
     [first word, word behind the last, [[tag or -1, with reference, target word, height slot, the target's
     base], ...]], innermost first. `windows` are the places where the base changes, (word, base).

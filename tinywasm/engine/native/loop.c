@@ -66,6 +66,14 @@ static uint64_t sign_extended(uint64_t value, unsigned bits) {
     return bits == 8 ? (uint32_t)(int8_t)value : (uint32_t)(int16_t)value;
 }
 
+/* What calls, collections and backtraces go by. */
+static inline void save(Store *store, Frame frame) {
+    const Code *code = frame.func->code;
+    store->frames[store->depth] = frame;
+    store->top = frame.fp + code->near_slots;
+    if (unlikely(code->window_count)) store->top -= window_base(code, (uint32_t)(frame.pc - code->words));
+}
+
 static inline int fits_stack(Store *store, const uint64_t *end) {
     return likely(end <= store->stack_end) || tw_go_deeper(store, end);
 }
@@ -152,10 +160,7 @@ static const Clause *find_clause(const Code *code, const Instance *instance, uin
         memory_size = first ? first->size : 0; \
     } while (0)
 
-#define SAVE do { \
-        store->frames[store->depth] = (Frame){pc, fp, func}; \
-        store->top = fp + func->code->near_slots; \
-    } while (0)
+#define SAVE save(store, (Frame){pc, fp, func})
 
 /* An instruction that works through so many bytes: at once where they are few, else in pieces. */
 #define BULK(bytes, call) do { \
@@ -313,6 +318,12 @@ replace: {
 replace_slowly: {
         SAVE;
         HOLD_GIL;
+        if (callee->host) {
+            /* In place of the frame, like a function that is not the host's. */
+            const TypeInfo *type = callee->head.type;
+            args = memmove(fp, args, type->param_slots * 8);
+            store->top = fp + (type->param_slots > type->result_slots ? type->param_slots : type->result_slots);
+        }
         int status = callee->host ? store->call_host(store, callee, args) : store->prepare(store, callee);
         LOAD_MEMORY;
         if (unlikely(status != STATUS_DONE)) {
@@ -327,7 +338,6 @@ replace_slowly: {
         }
         if (!callee->host) goto replace;
         budget -= HOST_CALL_JUMPS;
-        memmove(fp, args, callee->head.type->result_slots * 8);
         goto leave;
     }
 

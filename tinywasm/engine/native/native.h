@@ -84,13 +84,17 @@ typedef struct Handler {
     Clause *clauses;
 } Handler;
 
+/* What an instruction needs beside its operands lies in so many slots above the frame, which no call leaves
+   anything in. */
+#define TW_ABOVE 64
+
 /* From the word `start` on `fp` lies `base` slots higher than the frame's first window: `windows.py`. */
 typedef struct Window {
     uint32_t start, base;
 } Window;
 
-/* `frame_slots` count from the first argument on. In a wide frame `fp` lies behind the far locals, and
-   `near_slots` count from there, in each window. A clause's `height` counts from the first window. */
+/* `frame_slots` count from the first argument on. In a wide frame `fp` first lies behind the far locals, and
+   `near_slots` count from there; so does a clause's `height`. */
 typedef struct Code {
     Instr *words;
     uint32_t word_count, frame_slots, near_slots, param_slots, zeros, result_slots, handler_count, window_count;
@@ -178,7 +182,7 @@ typedef struct Store {
     Stack *borrowed;
     uint64_t *stack, *stack_end, *top;
     Frame *frames;
-    int64_t depth, depth_mark, max_depth;
+    int64_t depth, depth_mark, max_depth, stack_slots;
     int64_t fuel;
     int trap;
     uint64_t element; /* the table index of an uninitialized element */

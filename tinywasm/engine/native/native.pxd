@@ -104,7 +104,7 @@ cdef extern from "native.h" nogil:
         uint64_t *stack_end
         uint64_t *top
         Frame *frames
-        int64_t depth, max_depth
+        int64_t depth, max_depth, stack_slots
         int64_t fuel
         int trap
         uint64_t element, refused

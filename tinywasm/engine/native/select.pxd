@@ -24,7 +24,7 @@ cdef class Selector:
     cdef const long long[::1] operands
     cdef public object locals
     cdef public bint plain_locals, profiled, deep, ended
-    cdef public long metered, first, base, here, highest, size, barrier, position, region, window_size, reach
+    cdef public long metered, first, base, here, size, barrier, position, region, window_size, reach
     cdef public list windows, branches, regions
     cdef public dict entries, field_slots
     cdef public object data, owed

@@ -174,7 +174,6 @@ class Selector:
         # How far the frame pointer is above the frame's first slot, and the lowest operand's slot from there.
         self.base = 0
         self.here = 0
-        self.highest = 0
         self.windows: list[tuple[int, int]] = []
         # In a body that is seen through windows: the slot of each block's first operand.
         self.entries: dict[int, int] = {}
@@ -215,11 +214,11 @@ class Selector:
         self.enter_region(-1)
         self.resolve()
         self.pair()
-        slots = self.first + self.form.heights + ABOVE
+        slots = self.first + self.form.heights
         return RegisterCode(
             self.packed(),
             self.positions[: self.size],
-            far + slots + self.highest,
+            far + slots,
             slots,
             params,
             0 if far else zeros,
@@ -406,7 +405,6 @@ class Selector:
             if not self.ended:
                 self.emit(_WIDE_SHIFT, 0, 0, 0, base - self.base)
             self.base = base
-            self.highest = max(self.highest, base)
             self.barrier = self.size
             self.windows.append((self.size, base))
 

@@ -9,9 +9,6 @@
 
 #include "native.h"
 
-#define SLOTS (UINT64_C(8) << 20)
-/* Behind the end there is room for what a call from Python puts on top: see `make_room` in `store.pxi`. */
-#define MARGIN 64
 /* How much of an idle stack stays in memory. */
 #define KEPT_SLOTS (UINT64_C(32) << 10)
 #define KEPT_FRAMES 4096
@@ -54,7 +51,9 @@ void *tw_map(uint64_t size, int protection) {
 
 static uint64_t frame_bytes(int64_t depth) { return whole_pages(((uint64_t)depth + 2) * sizeof(Frame)); }
 
-uint64_t tw_stack_bytes(const Store *store) { return frame_bytes(store->max_depth) + SLOTS * 8; }
+static uint64_t slot_bytes(const Store *store) { return ((uint64_t)store->stack_slots + TW_ABOVE) * 8; }
+
+uint64_t tw_stack_bytes(const Store *store) { return frame_bytes(store->max_depth) + slot_bytes(store); }
 
 static Stack *new_stack(const Store *store) {
     uint64_t frames = frame_bytes(store->max_depth);
@@ -95,7 +94,7 @@ int tw_borrow_stack(Store *store) {
 
 int tw_go_deeper(Store *store, const uint64_t *end) {
     Stack *stack = store->borrowed;
-    store->stack_end = stack->slots + SLOTS - MARGIN;
+    store->stack_end = stack->slots + store->stack_slots;
     store->depth_mark = store->max_depth;
     return end <= store->stack_end;
 }
@@ -107,7 +106,7 @@ void tw_return_stack(Store *store) {
         uint8_t *frames = (uint8_t *)stack->frames + whole_pages(KEPT_FRAMES * sizeof(Frame));
         uint8_t *slots = (uint8_t *)(stack->slots + KEPT_SLOTS);
         if (frames < (uint8_t *)stack->slots) madvise(frames, (uint8_t *)stack->slots - frames, MADV_DONTNEED);
-        madvise(slots, (uint8_t *)(stack->slots + SLOTS) - slots, MADV_DONTNEED);
+        madvise(slots, (uint8_t *)stack->frames + stack->bytes - slots, MADV_DONTNEED);
     }
     store->borrowed = NULL;
     store->frames = NULL;

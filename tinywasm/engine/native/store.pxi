@@ -91,6 +91,7 @@ cdef class NativeStore:
         self.host_funcs = {}
         self.kept = []
         self.c.max_depth = config.max_call_depth
+        self.c.stack_slots = STACK_SLOTS
         self.c.python = <void *>self
         self.c.release = _release_gil
         self.c.acquire = _acquire_gil
@@ -437,7 +438,7 @@ cdef class NativeStore:
             # Also in a nested call: the host function may have set it.
             self.c.fuel = self.owner.fuel
         base = self.calls[number].base = self.c.top
-        end = base + func.head.type.param_slots + func.head.type.result_slots + 64
+        end = base + max(func.head.type.param_slots, func.head.type.result_slots)
         if end > self.c.stack_end and not tw_go_deeper(&self.c, end):
             raise StackExhausted
         # A collection, or a call out of a finalizer, must find the values below the top.

@@ -127,13 +127,14 @@ static const char *check_jumps(const Verifier *v, uint64_t more) {
 }
 
 static const char *check_slots(const Verifier *v, uint64_t first, uint64_t count) {
-    RULE(first < v->code->near_slots && count <= v->code->near_slots - first, "a slot beyond the frame");
+    uint64_t end = (uint64_t)v->code->near_slots + TW_ABOVE - v->base;
+    RULE(first < end && count <= end - first, "a slot beyond the frame");
     return NULL;
 }
 
 /* Slots that may lie out of reach, from the frame pointer on. */
 static const char *check_place(const Verifier *v, int64_t place, uint64_t count) {
-    int64_t below = (int64_t)v->far + v->base, above = (int64_t)v->code->frame_slots - below;
+    int64_t below = (int64_t)v->far + v->base, above = (int64_t)v->code->near_slots + TW_ABOVE - v->base;
     RULE(place >= -below && place <= above - (int64_t)count, "a slot beyond the frame");
     return NULL;
 }
@@ -337,8 +338,7 @@ static const char *check_clause(Verifier *v, const Clause *clause) {
     }
     if (clause->with_ref) v->references |= TAKES_EXCEPTIONS;
     KEEP(check_target(v, clause->target, clause->base));
-    uint64_t end = (uint64_t)clause->base + v->code->near_slots;
-    RULE(clause->height + slots <= end, "a slot beyond the frame");
+    RULE(clause->height + slots <= v->code->near_slots, "a slot beyond the frame");
     return NULL;
 }
 
@@ -374,7 +374,8 @@ static const char *check_sizes(Verifier *v) {
         v->marks[0] = MARK_BEHIND;
         RULE(window_base(code, 0) == 0, "a frame that is made above its start");
     }
-    RULE((uint64_t)v->far + highest + code->near_slots <= code->frame_slots, "a window beyond the frame");
+    RULE(highest <= code->near_slots, "a window beyond the frame");
+    RULE((uint64_t)v->far + code->near_slots <= code->frame_slots, "a window beyond the frame");
     return NULL;
 }
 

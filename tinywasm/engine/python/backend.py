@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from tinywasm.engine.backtrace import frame
+from tinywasm.engine.ir.build import widths
 from tinywasm.engine.python.bind import (
     CALL,
     GOTO,
@@ -25,7 +26,7 @@ from tinywasm.engine.python.bind import (
     bind_constant,
 )
 from tinywasm.engine.python.module_instance import PythonModuleInstance
-from tinywasm.engine.recursion import used_up_by_nesting
+from tinywasm.engine.recursion import STACK_SLOTS, used_up_by_nesting
 from tinywasm.errors import Frame, StackExhausted, Trap, TrapCode, WasmException
 from tinywasm.interruption import obeying
 from tinywasm.runtime.calls import Call, Calls
@@ -42,13 +43,9 @@ from tinywasm.types import GlobalType, MemoryType, TableType, TagType, ValType
 from tinywasm.validation import Context
 
 _Made = TypeVar("_Made")
-# A caller's activation: its frame, the block whose CALL is under way, and how many slots the activations
-# below it hold.
+# A caller's activation: its frame, or what is kept of it, the block whose CALL is under way, and the slot
+# where the frame begins.
 _Activation = tuple[list[Any], Block, int]
-
-# Of all activations of a call together: a function may declare a million locals, and the configured
-# depth alone would let it take gigabytes.
-_MAX_SLOTS = 1 << 24
 
 
 def ready(func: FuncInstance) -> Code:
@@ -205,8 +202,10 @@ def _run(
     room = backend.config.max_call_depth - base - 1
     if room < 0:
         raise StackExhausted
-    held = 0
     code = ready(func)
+    start = call.top
+    if start + code.slots > STACK_SLOTS:
+        raise StackExhausted
     frame, block = code.frame.copy(), code.entry
     frame[code.locals : code.locals + len(args)] = args
     while True:
@@ -223,7 +222,9 @@ def _run(
                 results = [frame[place] for place in block.operands]
                 if not activations:
                     return results
-                frame, block, held = activations.pop()
+                frame, block, start = activations.pop()
+                if block.kept >= 0:
+                    frame = _whole(frame, block)
                 block = _returned(frame, block, results)
             elif kind == TABLE_BRANCH:
                 index = frame[block.place]
@@ -236,32 +237,62 @@ def _run(
                 if kind == CALL:
                     if callee.host is not None:
                         call.depth = base + len(activations) + 1
+                        call.top = start + block.top
                         results = backend.call_host(call, callee, args, block.func)
                         block = _returned(frame, block, results)
                         continue
-                    if len(activations) >= room or held > _MAX_SLOTS:
-                        raise StackExhausted
                     # Before the caller is put away, or a trap here would show it twice.
                     code = callee.code or ready(callee)
-                    activations.append((frame, block, held))
-                    held += len(frame)
+                    below = start + block.below
+                    if len(activations) >= room or below + code.slots > STACK_SLOTS:
+                        raise StackExhausted
+                    activations.append((frame if block.kept < 0 else _kept(frame, block), block, start))
+                    start = below
                 elif callee.host is not None:
                     call.depth = base + len(activations) + 1
+                    call.top = start + _slots(callee)
                     results = list(backend.call_host(call, callee, args, block.func))
                     if not activations:
                         return results
-                    frame, block, held = activations.pop()
+                    frame, block, start = activations.pop()
+                    if block.kept >= 0:
+                        frame = _whole(frame, block)
                     block = _returned(frame, block, results)
                     continue
                 else:
                     code = callee.code or ready(callee)
+                    if start + code.slots > STACK_SLOTS:
+                        raise StackExhausted
                 frame, block = code.frame.copy(), code.entry
                 frame[code.locals : code.locals + len(args)] = args
         except WasmException as thrown:
-            frame, block, held = _catch(backend.store, thrown, frame, block, held, activations)
+            frame, block, start = _catch(backend.store, thrown, frame, block, start, activations)
         except Trap as trap:
             trap.frames = [*trap.frames, *_backtrace(activations, block, remaining)]
             raise
+
+
+def _slots(func: FuncInstance) -> int:
+    """What a host function takes in place of a frame: its arguments or results, whichever are more."""
+    signature = func.signature
+    return max(sum(widths(signature.params)), sum(widths(signature.results)))
+
+
+def _kept(frame: list[Any], block: Block) -> list[Any]:
+    """What a caller needs of its frame: the temporaries below the arguments, and the locals."""
+    assert block.func is not None
+    code: Code = block.func.code
+    return frame[: block.kept] + frame[code.locals : code.constants]
+
+
+def _whole(kept: list[Any], block: Block) -> list[Any]:
+    """The frame of which that was kept."""
+    assert block.func is not None
+    code: Code = block.func.code
+    frame = code.frame.copy()
+    frame[: block.kept] = kept[: block.kept]
+    frame[code.locals : code.constants] = kept[block.kept :]
+    return frame
 
 
 def _returned(frame: list[Any], block: Block, results: Sequence[Any]) -> Block:
@@ -280,7 +311,7 @@ def _catch(
     thrown: WasmException,
     frame: list[Any],
     block: Block,
-    held: int,
+    start: int,
     activations: list[_Activation],
 ) -> _Activation:
     """Where execution goes on: the innermost clause that takes the exception (section 4.6.4)."""
@@ -296,11 +327,13 @@ def _catch(
                         values.append(ExceptionInstance(thrown.tag, thrown.values, lease))
                     for place, value in zip(places, values, strict=True):
                         frame[place] = value
-                    return frame, target, held
+                    return frame, target, start
             scope = scope.parent
         if not activations:
             raise thrown
-        frame, block, held = activations.pop()
+        frame, block, start = activations.pop()
+        if block.kept >= 0:
+            frame = _whole(frame, block)
 
 
 def _backtrace(activations: list[_Activation], block: Block, remaining: Iterator[Any]) -> list[Frame]:

@@ -43,6 +43,9 @@ from tinywasm.types import (
 # Exits of a block.
 GOTO, IF, TABLE_BRANCH, CALL, TAIL_CALL, RETURN = range(6)
 
+# The frame of a caller has at most so many values that nothing needs during the call.
+MAX_NEEDLESS = 256
+
 # Code without loops looks at the interrupt flag after so many times `STEPS` records.
 MAX_UNPOLLED = 16
 
@@ -54,11 +57,15 @@ class Block:
     next; TABLE_BRANCH one of the blocks `arg`, else target; CALL the function `arg`, or the one at `place`
     where it is None, with what is at `operands`, and go on at next, with its results at `results`; RETURN
     what is at `operands`. `positions` are those of the steps in the code, `exit_position` the exit's.
+
+    While a call is under way, its frame begins `below` slots behind that of this function, which has `top`
+    slots. Where `kept` is not negative, only so many temporaries are kept meanwhile, with the locals: there
+    is much in the frame besides.
     """
 
     __slots__ = (
-        "arg", "exit_position", "func", "kind", "next", "operands", "place",
-        "positions", "results", "scope", "steps", "target",
+        "arg", "below", "exit_position", "func", "kept", "kind", "next", "operands", "place",
+        "positions", "results", "scope", "steps", "target", "top",
     )  # fmt: skip
 
     def __init__(self, func: FuncInstance | None) -> None:
@@ -71,9 +78,12 @@ class Block:
 
     # The rest belongs to the exit, which sets what it uses.
     arg: Any
+    below: int
+    kept: int
     place: int
     operands: Sequence[int]
     results: Sequence[int]
+    top: int
     next: Block
     target: Block
 
@@ -91,11 +101,16 @@ class Scope:
 
 @dataclass(slots=True, eq=False)
 class Code:
-    """A function that can run: its entry, and its frame at the beginning, with the first local's place."""
+    """A function that can run: its entry, and its frame at the beginning, with the first local's place.
+
+    `constants` is the place behind the locals; `slots` are what the frame takes: see `recursion`.
+    """
 
     entry: Block
     frame: list[Any]
     locals: int
+    constants: int
+    slots: int
 
 
 def default_value(storage: StorageType) -> Any:
@@ -168,7 +183,8 @@ class Binder:
             for block in {entry, *self.heads}:
                 block.positions.insert(0, block.positions[0] if block.positions else block.exit_position)
                 block.steps.insert(0, (steps.poll, self.instance.store.backend))
-        return Code(entry, self.frame, self.bases[form.LOCAL])
+        _, first_local, first_constant = self.bases
+        return Code(entry, self.frame, first_local, first_constant, self.form.slots)
 
     def regions(self) -> list[Scope]:
         scopes: list[Scope] = []
@@ -520,7 +536,11 @@ def _call(b: Binder, row: Instruction, record: form.Record) -> None:
     tail = row.role is Role.LEAVES
     block = b.leave(TAIL_CALL if tail else CALL, record.position)
     block.arg, block.place, block.operands = callee, place, operands
+    block.top = b.form.slots
     if not tail:
+        block.below = b.form.slots - b.form.heights + record.base
+        needless = len(b.frame) - (b.bases[form.CONSTANT] - b.bases[form.LOCAL]) - record.base
+        block.kept = record.base if needless > MAX_NEEDLESS else -1
         block.results = b.all_at(form.results(b.form, record))
         block.next = Block(b.func)
         b.go_on(block.next)
