@@ -10,6 +10,7 @@ numbers (kind, number, bytes that follow, room for the answer), an answer two (s
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
@@ -20,6 +21,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import NoReturn
 
 from schannel.ed25519_sha3 import ED25519_SHA3
 from schannel.measurement import measure
@@ -148,6 +150,7 @@ class Machine:
     ) -> None:
         self.command = command
         self.monitor = MONITOR
+        self.reserved: int | None = None
         self.files: dict[int, int] = {}
         self.enclaves: dict[int, Created] = {}
         self.mappings: list[int] = []
@@ -160,8 +163,12 @@ class Machine:
 
     @property
     def alive(self) -> list[Created]:
-        """Enclaves that have memory."""
-        return [enclave for enclave in self.enclaves.values() if not enclave.freed]
+        """Enclaves that have memory, but for those that took the place of what the driver has freed."""
+        return [
+            enclave
+            for enclave in self.enclaves.values()
+            if not enclave.freed and (len(enclave.memory) > 2 * PAGE or not enclave.loading)
+        ]
 
     def assert_clean(self) -> None:
         """Nothing is left behind."""
@@ -180,7 +187,11 @@ class Machine:
             eid = self.files.pop(descriptor)
             if eid:
                 assert not self.enclaves[eid].freed, "closing the file frees memory a second time"
-                self._destroy(eid)
+                with contextlib.suppress(OSError):
+                    self._destroy(eid)
+
+    def contiguous(self) -> int | None:
+        return self.reserved
 
     def mmap(self, descriptor: int, size: int, offset: int) -> Mapped:
         with self._lock:
@@ -257,7 +268,11 @@ class Machine:
 
     def _finalize(self, descriptor: int, given: CreateArguments) -> None:
         enclave = self.enclaves[given.eid]
-        assert given.eid == self.files[descriptor] and enclave.shared is not None and not enclave.freed
+        assert given.eid == self.files[descriptor] and not enclave.freed
+        if given == CreateArguments(**dict.fromkeys(vars(given), 0) | {"eid": given.eid}):
+            # Not what the monitor takes.
+            self._refuse(enclave)
+        assert enclave.shared is not None
         start, end = enclave.address, enclave.address + len(enclave.memory)
         places = [start, given.runtime_paddr, given.user_paddr, given.free_paddr]
         assert places == sorted(places) and given.free_paddr <= end
@@ -267,17 +282,23 @@ class Machine:
         failing = self._fail is not None and self._fail[0] is Request.FINALIZE
         others = [other for other in self.alive if other is not enclave and other.hash]
         if failing or len(others) >= self._places:
-            # As the driver does it: freed, but still in the file.
-            self._free_memory(enclave)
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+            self._refuse(enclave)
         loader, runtime, application = (
             bytes(enclave.memory[first - start : last - start]) for first, last in pairwise(places)
         )
         enclave.hash = measure(loader, runtime, application)
 
+    def _refuse(self, enclave: Created) -> NoReturn:
+        """As the driver does it: freed, but still in the file."""
+        self._free_memory(enclave)
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
     def _destroy(self, eid: int) -> None:
         enclave = self.enclaves[eid]
         assert not enclave.freed, "memory is freed a second time"
+        if enclave.loading:
+            # The monitor does not know it: the driver gives up.
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         assert not enclave.running, "the monitor destroys what stands still"
         if enclave.process is not None:
             enclave.process.kill()

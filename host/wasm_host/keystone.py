@@ -151,13 +151,15 @@ class KeystoneMonitor:
         return self._ailment
 
     async def ready(self) -> Identity:
-        """Measure the files, and see whether there is room for an enclave.
+        """Start an enclave for nobody, and measure the files.
 
         Raises:
-            MonitorError: there is not, or no driver, or the files cannot be measured.
+            MonitorError: it does not start, or the files cannot be measured.
         """
-        # First what is quick to say.
-        await asyncio.to_thread(lambda: KeystoneEnclave(self._driver, self._image).destroy())
+        tried = await self.start_enclave()
+        tried.hang_up()
+        self.kill_enclave(tried)
+        await tried.ended
         measurement = await asyncio.to_thread(measure, self._image, self._patience)
         return Identity(policy_text(measurement))
 

@@ -6,12 +6,14 @@ for anything but the driver; a `KeystoneEnclave` belongs to one thread.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import mmap
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from pathlib import Path
 from typing import Any, Protocol
 
 from schannel.structs import U64_LITTLE, Structure, part
@@ -22,6 +24,9 @@ DEVICE = "/dev/keystone_enclave"
 PAGE = 4096
 SHARED_SIZE = 1 << 18
 """Bytes of the buffer that host and enclave share: a power of two, as Linux gives pages."""
+
+LARGEST_PIECE = 2 << 20
+"""Bytes of contiguous memory that every kernel has in one piece, without setting any aside for that."""
 
 EXTRA_PAGES = 16
 """Pages beside those of the files, for page tables, as in Keystone's SDK (``Enclave.cpp``)."""
@@ -97,6 +102,9 @@ class Driver(Protocol):
     def close(self, descriptor: int) -> None:
         """Close a descriptor."""
 
+    def contiguous(self) -> int | None:
+        """Bytes that Linux can give in pieces larger than `LARGEST_PIECE`; None where it does not say."""
+
 
 class LinuxDriver:
     """The driver of this machine."""
@@ -115,6 +123,13 @@ class LinuxDriver:
 
     def close(self, descriptor: int) -> None:
         os.close(descriptor)
+
+    def contiguous(self) -> int | None:
+        with contextlib.suppress(OSError):
+            for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+                if line.startswith("CmaFree:"):
+                    return int(line.split()[1]) << 10
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +186,7 @@ class KeystoneEnclave:
         self._driver = driver
         self._image = image
         self._eid = 0
+        self._finalized = False
         self._shared: Mapping | None = None
         self._descriptor = open_device(driver)
         try:
@@ -236,17 +252,22 @@ class KeystoneEnclave:
         if descriptor < 0:
             return
         try:
-            if self._eid:
+            if self._finalized:
                 self._ioctl(descriptor, Request.DESTROY, _arguments(eid=self._eid))
+            elif self._eid:
+                self._abandon(descriptor)
         except OSError as error:
-            # Closing the file has the driver try once more.
             raise MonitorError(f"an enclave cannot be destroyed: {_words(error)}") from error
         finally:
-            self._eid = 0
+            self._finalized = False
             self._driver.close(descriptor)
 
     def _create(self) -> None:
         pages = self._image.pages
+        there = self._driver.contiguous()
+        # Where there is not enough, the driver frees what it never had (``keystone-enclave.c``).
+        if there is not None and pages * PAGE > max(there, LARGEST_PIECE):
+            raise _no_memory(pages * PAGE)
         try:
             made = self._ioctl(self._descriptor, Request.CREATE, _arguments(min_pages=pages))
         except OSError as error:
@@ -279,27 +300,32 @@ class KeystoneEnclave:
         try:
             self._ioctl(self._descriptor, Request.FINALIZE, arguments)
         except OSError as error:
-            self._forget()
+            self._forget(self._descriptor)
             raise NoRoom(
                 "the security monitor takes no further enclave: it has as many as it can keep apart, or its "
                 f"log says why (the driver says: {_words(error)})"
             ) from error
+        self._finalized = True
 
-    def _forget(self) -> None:
-        """Have the file name no enclave any more.
+    def _abandon(self, descriptor: int) -> None:
+        """Give back an enclave that was never finalized.
 
-        When FINALIZE fails, the driver has freed the enclave, but the file still names it: destroying it, or
-        closing the file, would free it a second time (``keystone-ioctl.c``, error_destroy_enclave). Another
-        enclave takes its place in the file, and that one can be destroyed.
+        The driver refuses to destroy it, since the monitor does not know it (``keystone-ioctl.c`` compares an
+        unsigned number with zero), but frees it where it cannot be finalized, as without addresses.
+        """
+        with contextlib.suppress(OSError):
+            self._ioctl(descriptor, Request.FINALIZE, _arguments(eid=self._eid))
+        self._forget(descriptor)
+
+    def _forget(self, descriptor: int) -> None:
+        """Have the file name another enclave than the one that the driver has freed.
+
+        It would free it a second time when the file is closed (``keystone-ioctl.c``, error_destroy_enclave).
+        What takes its place is the least that there can be, and is not given back before Linux starts anew.
         """
         self._eid = 0
-        try:
-            made = self._ioctl(self._descriptor, Request.CREATE, _arguments(min_pages=_LEAST_PAGES))
-        except OSError:
-            # Better a descriptor less than memory that is freed twice.
-            self._descriptor = -1
-        else:
-            self._eid = made.eid
+        with contextlib.suppress(OSError):
+            self._ioctl(descriptor, Request.CREATE, _arguments(min_pages=_LEAST_PAGES))
 
     def _run(self, request: Request) -> RunArguments:
         buffer = bytearray(RunArguments(self._eid, 0, 0).build())
@@ -324,13 +350,17 @@ def _arguments(**fields: int) -> CreateArguments:
 
 def _refusal(error: OSError, size: int) -> MonitorError:
     if error.errno == errno.ENOMEM:
-        return NoRoom(
-            f"Linux has no {-(-size >> 10)} KiB of contiguous memory now: run fewer enclaves, give each less "
-            "(--free-memory), or have Linux reserve more (cma=)"
-        )
+        return _no_memory(size)
     if error.errno in (errno.ENOSYS, errno.ENOTTY):
         return MonitorError("Keystone's driver does not know this request: it is of another version")
     return MonitorError(f"Keystone's driver makes no enclave: {_words(error)}")
+
+
+def _no_memory(size: int) -> NoRoom:
+    return NoRoom(
+        f"Linux has no {size >> 10} KiB of contiguous memory now: run fewer enclaves, give each less "
+        "(--free-memory), or have Linux reserve more (cma=)"
+    )
 
 
 def _words(error: OSError) -> str:

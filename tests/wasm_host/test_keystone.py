@@ -137,6 +137,16 @@ class TestLife:
             KeystoneEnclave(machine, IMAGE)
         machine.assert_clean()
 
+    def test_memory_that_is_not_there_is_not_asked_for(self) -> None:
+        """The driver would free what it never had."""
+        machine = Machine()
+        machine.reserved = 8 << 20
+        with pytest.raises(NoRoom, match="no 9300 KiB of contiguous memory now"):
+            KeystoneEnclave(machine, replace(IMAGE, free=9 << 20))
+        KeystoneEnclave(machine, replace(IMAGE, free=7 << 20)).destroy()
+        assert machine.done.count(Request.CREATE) == 2, "the second for what takes its place"
+        machine.assert_clean()
+
     def test_error_of_the_monitor(self) -> None:
         machine = Machine()
         machine._go_on = lambda *_: (100_003, 0)  # type: ignore[method-assign]
@@ -472,10 +482,14 @@ class TestSessions:
 
     def test_ready_says_what_is_missing(self) -> None:
         async def main() -> None:
-            for machine, words in ((Machine(pages=100), "contiguous"), (Machine(), "")):
+            for machine, words in (
+                (Machine(pages=100), "contiguous"),
+                (Machine(command("crash")), "of one build"),
+                (Machine(command("echo")), ""),
+            ):
                 monitor = KeystoneMonitor(IMAGE, b"{}", 60.0, machine)
                 if words:
-                    with pytest.raises(NoRoom, match=words):
+                    with pytest.raises(MonitorError, match=words):
                         await monitor.ready()
                 else:
                     identity = await monitor.ready()
