@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import copyreg
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -155,7 +155,22 @@ class Trap(WasmError):
             raise TypeError(f"a Trap takes a TrapCode or a message, not {code!r}")
         super().__init__(message or (code if isinstance(code, str) else code.value))
         self.trap_code = None if isinstance(code, str) else code
-        self.frames: Sequence[Frame] = ()
+        self._frames: Sequence[Frame] | Callable[[], Sequence[Frame]] = ()
+
+    @property
+    def frames(self) -> Sequence[Frame]:
+        """The backtrace, innermost first. What makes one may be set too: it is called when one is wanted."""
+        if callable(self._frames):
+            self._frames = self._frames()
+        return self._frames
+
+    @frames.setter
+    def frames(self, frames: Sequence[Frame] | Callable[[], Sequence[Frame]]) -> None:
+        self._frames = frames
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        self.frames = self.frames
+        return super().__reduce__()
 
     @property
     def code(self) -> TrapCode | None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import pickle
 import struct
 import time
 from collections.abc import Callable
 
 import pytest
 
+from tests.engines import ENGINES
 from tests.tinywasm.wasi.wasi_calls import BUFFER, IOVEC, OTHER_PATH, PAGES, PATH, RESULT, TinywasmCalls
-from tinywasm import Config, Engine, ExitTrap, LinkError, Module, Trap, TrapCode
+from tinywasm import Config, Engine, ExitTrap, LinkError, Module, Trap, TrapCode, wat2wasm
+from tinywasm.binary.names import read_names
 from tinywasm.instantiation import instantiate, invoke
+from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.store import Store
+from tinywasm.syntax import Names
 from tinywasm.wasi import Wasi, WasiConfig
 from tinywasm.wasi.abi import MODULE, ClockId, Errno
 from tinywasm.wasi.registry import FUNCTIONS
@@ -258,3 +263,35 @@ def test_every_type_is_the_interface_description_s() -> None:
     }.items():
         assert " ".join(str(type) for type in FUNCTIONS[name].type.params) == params, types[name]
     assert FUNCTIONS["proc_exit"].type.results == ()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_names_are_read_for_the_backtrace_of_an_exit_when_that_is_asked_for(
+    engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = """
+        (module
+          (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+          (memory (export "memory") 1)
+          (func $leave (call $exit (i32.const 3)))
+          (func (export "_start") (call $leave)))"""
+    reads: list[bytes] = []
+
+    def read(payload: bytes) -> Names:
+        reads.append(payload)
+        return read_names(payload)
+
+    monkeypatch.setattr("tinywasm.binary.names.read_names", read)
+    module = Module(Engine(Config(engine=engine)), wat2wasm(text))
+    with Wasi(WasiConfig()) as world:
+        linked = world.imports()
+        instance = instantiate(Store(module.engine), module, linked.namespace, linked.bind)
+        start = instance.exports["_start"]
+        assert isinstance(start, FuncInstance)
+        with pytest.raises(ExitTrap) as caught:
+            invoke(instance.store, start, [])
+    assert not reads
+    kept = pickle.loads(pickle.dumps(caught.value))
+    for frames in (caught.value.frames, kept.frames):
+        assert [(frame.func_index, frame.func_name) for frame in frames] == [(1, "leave"), (2, None)]
+    assert len(reads) == 1

@@ -490,7 +490,7 @@ cdef class NativeStore:
             if isinstance(error, RecursionError) and used_up_by_nesting(error, self.running_calls()):
                 raise StackExhausted from error
             if isinstance(error, Trap):
-                error.frames = [*error.frames, *self._frames(base, depth)]
+                self._trace(error, base, depth)
             raise error
         if status == STATUS_THROWN:
             exn = self.c.thrown
@@ -510,7 +510,7 @@ cdef class NativeStore:
             trap = self.refusal()
         else:
             trap = Trap(code, wording)
-        trap.frames = self._frames(base, depth)
+        self._trace(trap, base, depth)
         raise trap
 
     cdef _exception(self, Exn *exn):
@@ -521,7 +521,8 @@ cdef class NativeStore:
             exn.head.pins -= 1
         return WasmException(<object>exn.tag.python, values)
 
-    cdef list _frames(self, int64_t base, int64_t depth):
+    cdef _trace(self, trap, int64_t base, int64_t depth):
+        """Add the frames above `base` up to `depth` to a trap's."""
         cdef list places = []
         cdef Frame *frame
         while depth > base:
@@ -533,9 +534,9 @@ cdef class NativeStore:
             word = (<uintptr_t>frame.pc - <uintptr_t>frame.func.code.words) // 16
             positions = (<NativeCode>frame.func.owner).positions
             places.append((<object>frame.func.python, positions[word]))
-        from tinywasm.engine.backtrace import frame as trace_frame
+        from tinywasm.engine.backtrace import add_frames
 
-        return [trace_frame(func, position) for func, position in places]
+        add_frames(trap, places)
 
     cdef int thrown(self, error, Py_ssize_t nested) except -1:
         """Bring a `WasmException` of a host function into the loop, where `nested` calls are to be."""

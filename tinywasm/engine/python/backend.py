@@ -11,7 +11,7 @@ import gc
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from tinywasm.engine.backtrace import frame
+from tinywasm.engine.backtrace import add_frames
 from tinywasm.engine.ir.build import widths
 from tinywasm.engine.python.bind import (
     CALL,
@@ -27,7 +27,7 @@ from tinywasm.engine.python.bind import (
 )
 from tinywasm.engine.python.module_instance import PythonModuleInstance
 from tinywasm.engine.recursion import STACK_SLOTS, used_up_by_nesting
-from tinywasm.errors import Frame, StackExhausted, Trap, TrapCode, WasmException
+from tinywasm.errors import StackExhausted, Trap, TrapCode, WasmException
 from tinywasm.interruption import obeying
 from tinywasm.runtime.calls import Call, Calls
 from tinywasm.runtime.func import FuncInstance
@@ -268,7 +268,7 @@ def _run(
         except WasmException as thrown:
             frame, block, start = _catch(backend.store, thrown, frame, block, start, activations)
         except Trap as trap:
-            trap.frames = [*trap.frames, *_backtrace(activations, block, remaining)]
+            add_frames(trap, _places(activations, block, remaining))
             raise
 
 
@@ -336,18 +336,15 @@ def _catch(
             frame = _whole(frame, block)
 
 
-def _backtrace(activations: list[_Activation], block: Block, remaining: Iterator[Any]) -> list[Frame]:
-    """Frames, innermost first."""
+def _places(
+    activations: list[_Activation], block: Block, remaining: Iterator[Any]
+) -> list[tuple[FuncInstance, int]]:
+    """The functions that were running, innermost first, and where in them."""
     # How far a tuple iterator came stands nowhere but in its pickling state; counting in the loop
     # would cost every step.
     state = remaining.__reduce__()
     assert isinstance(state, tuple)
     position = block.positions[state[2] - 1] if len(state) > 2 else block.exit_position
-    frames = [_frame(block, position)]
-    frames += [_frame(caller, caller.exit_position) for _, caller, _ in reversed(activations)]
-    return frames
-
-
-def _frame(block: Block, position: int) -> Frame:
-    assert block.func is not None
-    return frame(block.func, position)
+    places = [(block.func, position)]
+    places += [(caller.func, caller.exit_position) for _, caller, _ in reversed(activations)]
+    return [(func, position) for func, position in places if func is not None]
