@@ -27,6 +27,7 @@ import enum
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 
 from tinywasm.types import (
     ARRAYREF,
@@ -145,18 +146,21 @@ def group(prefix: int | None = None, feature: Feature | None = None, proposal: s
     _group = (None, None, "")
 
 
-def _words(text: str) -> list[str]:
-    text = text.strip()
-    return [text] if text in _TYPES else text.split()
-
-
-def _value_types(words: list[str]) -> tuple[ValType, ...]:
-    return tuple(_TYPES[word] for word in words)
-
-
-def _arity(words: list[str]) -> Arity:
+# Most rows share what these give with others.
+@cache
+def _side(text: str) -> tuple[Arity, tuple[ValType, ...] | None]:
+    """One side of a signature: how many operands, and their types, None where a rule says what they are."""
+    words = [text] if text in _TYPES else text.split()
     repeated = [word[:-1] for word in words if word.endswith("*")]
-    return Arity(len(words) - len(repeated), repeated[0] if repeated else None)
+    arity = Arity(len(words) - len(repeated), repeated[0] if repeated else None)
+    return arity, None if repeated or "?" in words else tuple(_TYPES[word] for word in words)
+
+
+@cache
+def _traits(text: str) -> frozenset[str]:
+    traits = frozenset(text.split())
+    assert traits <= _TRAITS, text
+    return traits
 
 
 def op(
@@ -173,23 +177,23 @@ def op(
 ) -> None:
     """Declare one instruction."""
     prefix, feature, of_group = _group
-    params, results = map(_words, signature.split("->"))
-    assert set(traits.split()) <= _TRAITS, name
-    rule = role is not PLAIN or any(word == "?" or word.endswith("*") for word in params + results)
+    left, _, right = signature.partition("->")
+    (takes, params), (leaves, results) = _side(left.strip()), _side(right.strip())
+    rule = role is not PLAIN or params is None or results is None
     row = Instruction(
         ordinal=len(TABLE),
         prefix=prefix,
         code=code,
         name=name,
         immediates=tuple(immediates.split()),
-        params=() if rule else _value_types(params),
-        results=() if rule else _value_types(results),
-        takes=_arity(params),
-        leaves=_arity(results),
+        params=() if rule or params is None else params,
+        results=() if rule or results is None else results,
+        takes=takes,
+        leaves=leaves,
         rule=rule,
         operator=name.replace(".", "_") if operator == NUMERIC else None,
         role=role,
-        traits=frozenset(traits.split()),
+        traits=_traits(traits),
         proposals=tuple((proposal or of_group).split()),
         const=const,
         feature=feature,
