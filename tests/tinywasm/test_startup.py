@@ -60,6 +60,22 @@ def test_a_command_does_without_the_others(program: Path) -> None:
         assert found & every == modules, command
 
 
+def test_nothing_is_searched_for_garbage_at_the_end_of_a_process(program: Path) -> None:
+    code = """
+import atexit, gc, sys
+from tinywasm.cli import main
+atexit.register(lambda: print(gc.get_freeze_count() > 0, flush=True))
+assert main(sys.argv[1:] if {given} else None) == 0
+assert gc.get_freeze_count() == 0
+"""
+    for given in (True, False):
+        done = subprocess.run(
+            [sys.executable, "-S", "-c", code.format(given=given), "run", str(program)],
+            env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=True,
+        )  # fmt: skip
+        assert done.stdout == f"{not given}\n"
+
+
 def test_running_a_program_loads_nothing_for_values_versions_and_reports(program: Path) -> None:
     unwanted = {"tinywasm.cli.value_text", "tinywasm.wast", "importlib.metadata", "json", "platform"}
     assert not after("run", str(program)) & (unwanted | {"tinywasm.text"})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
 import io
 import os
 import sys
@@ -23,6 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     error stream, 2 for wrong usage, 130 after Ctrl-C.
     """
     _open_streams()
+    if arguments is None:
+        # The process ends with this command, so the collector need not look through everything once more.
+        atexit.register(gc.freeze)
     options = _parse(sys.argv[1:] if arguments is None else list(arguments))
     try:
         status: int = options.command(options)
