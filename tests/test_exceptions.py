@@ -18,6 +18,7 @@ import pytest
 import schannel.errors as channel
 import tinywasm
 import wasm_client.errors as client
+from schannel.edge import CallStatus
 from schannel.endings import CloseReason
 from schannel.framing import Refusal, Refused
 from schannel.messages import ErrorCode, TraceFrame
@@ -32,7 +33,8 @@ from tinywasm.wast.runner import _Refuted
 from wasm_client.prompt import _CannotUse
 from wasm_client.receipts import NotGenuine
 from wasm_host.admission import TurnedAway
-from wasm_host.monitor import MonitorError
+from wasm_host.edge_calls import Ended, _Refused
+from wasm_host.monitor import MonitorError, NoRoom
 from wasm_host.server import NotOurs
 from wasm_rt.enclave import _Silent, _Stop
 from wasm_rt.errors import CommandFailed, RequestError
@@ -98,6 +100,9 @@ EXAMPLES: list[BaseException] = [
     _CannotUse("wrong"),
     TurnedAway(Refusal.ADDRESS),
     MonitorError("wrong"),
+    NoRoom("wrong"),
+    Ended(),
+    _Refused(CallStatus.ERROR),
     NotOurs("reason", "wrong"),
     CommandFailed(b"out", b"err"),
     RequestError(ErrorCode.TRAP, "wrong"),
