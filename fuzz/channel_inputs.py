@@ -210,7 +210,7 @@ def _framing(data: bytes) -> object:
 
 def _report() -> Report:
     claims = Claims(HANDSHAKE_HASH, DIGEST, (1, 2, 3), Isolation.SECCOMP, RECEIPT_KEY.public)
-    return MONITOR.attest(HASH, claims.encode())
+    return MONITOR.attest(HASH, claims.build())
 
 
 def _text(parse: Callable[[str], object]) -> Callable[[bytes], object]:

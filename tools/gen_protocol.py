@@ -13,23 +13,29 @@ import itertools
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
+
+import construct
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "channel")]
+sys.path[:0] = [str(ROOT), str(ROOT / "channel"), str(ROOT / "enclave")]
 
 from schannel import layouts  # noqa: E402
 from schannel.declaration import STRUCTS  # noqa: E402
 from schannel.endings import CloseReason  # noqa: E402
-from schannel.evidence import Isolation  # noqa: E402
+from schannel.evidence import Claims, Isolation, Report, SignedReport  # noqa: E402
 from schannel.flow import INITIAL_CREDIT  # noqa: E402
 from schannel.framing import MAGIC, MAX_RECORD, PROLOGUE_SIZE, Refusal  # noqa: E402
 from schannel.handshake import PROTOCOL_VERSION, Suite  # noqa: E402
 from schannel.messages import MESSAGES, ErrorCode, Message, Request  # noqa: E402
+from schannel.receipts import Receipt, SignedReceipt  # noqa: E402
 from schannel.records import DEFAULT_REKEY, MAX_PLAINTEXT, PADDING, RecordKind  # noqa: E402
 from schannel.states import CLIENT, ENCLAVE, State, Table  # noqa: E402
+from schannel.structs import TEXT  # noqa: E402
 from schannel.types import HeapType  # noqa: E402
 from schannel.values import ValueType  # noqa: E402
 from schannel.wire import Layout  # noqa: E402
+from wasm_rt.sealing import SealedHeader  # noqa: E402
 
 PAGE = ROOT / "docs" / "protocol.md"
 BEGIN, END = "<!-- generated: {} -->", "<!-- end of generated: {} -->"
@@ -47,6 +53,7 @@ def sections() -> dict[str, str]:
         "messages": "".join(_messages()),
         "parts": "".join(_parts()),
         "layouts": "".join(_layouts()),
+        "structures": "".join(_structures()),
     }
 
 
@@ -134,6 +141,32 @@ def _fields(layout: Layout) -> Iterator[str]:
         return
     yield "| field | form |\n|---|---|\n"
     yield from (f"| `{field}` | {codec.shown} |\n" for field, codec in layout.fields.items())
+
+
+def _structures() -> Iterator[str]:
+    for structure in (Claims, Report, SignedReport, Receipt, SignedReceipt, SealedHeader):
+        yield f"### {structure.shown}\n\n{inspect.getdoc(structure)}\n\n| field | form |\n|---|---|\n"
+        for item in structure.layout.subcons:
+            yield f"| {f'`{item.name}`' if item.name else ''} | {_shown(item)} |\n"
+        yield "\n"
+
+
+def _shown(kind: Any) -> str:
+    """How construct lays out a field, in words."""
+    if kind is TEXT:
+        return "text: u16 count, UTF-8"
+    if isinstance(kind, construct.FormatField):
+        bits = 8 * kind.sizeof()
+        return f"u{bits} little-endian" if kind.fmtstr[0] == "<" else f"u{bits}"
+    if isinstance(kind, construct.Bytes):
+        return f"{kind.length} bytes"
+    if isinstance(kind, construct.Const):
+        return f"constant {kind.value.hex()}"
+    if isinstance(kind, construct.Prefixed):
+        return f"{_shown(kind.lengthfield)} count, bytes"
+    if isinstance(kind, construct.Array):
+        return ", ".join([_shown(kind.subcon)] * kind.count)
+    return _shown(kind.subcon)
 
 
 def _documentation() -> dict[str, str]:

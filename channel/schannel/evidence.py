@@ -6,15 +6,26 @@ Whether the keys and measurements in genuine evidence are acceptable is `policy`
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from enum import STRICT, IntFlag
 from typing import Any
 
-from . import layouts
 from .ed25519_sha3 import ED25519_SHA3
-from .errors import EvidenceError, EvidenceReason, LocalError, MessageError
-from .layouts import MAX_REPORT_DATA
+from .errors import EvidenceError, EvidenceReason, MessageError
+from .layouts import MAX_REPORT_DATA as MAX_REPORT_DATA
+from .structs import (
+    TEXT,
+    U8,
+    U16,
+    U32,
+    U64_LITTLE,
+    Structure,
+    bounded,
+    fixed,
+    one_of,
+    part,
+    prefixed,
+    repeated,
+)
 from .wire import Buffer
 
 RAW_SIZE = 1352
@@ -25,6 +36,9 @@ COMPACT_OVERHEAD = 328
 
 HASH_SIZE = 64
 """Bytes of a measurement: SHA3-512."""
+
+_DATA = 72
+"""Where a report's data begin: after the hash and the 8 bytes of their count."""
 
 
 class Isolation(IntFlag, boundary=STRICT):
@@ -44,25 +58,21 @@ class Isolation(IntFlag, boundary=STRICT):
         return tuple(str(layer.name).lower() for layer in self)
 
 
-@dataclass(frozen=True, slots=True)
-class Claims:
+class Claims(Structure, shown="claims", begins=b"TWCLAIMS\3\2"):
     """What an enclave says about itself, in the signed data of its report.
 
-    `handshake_hash` ties the evidence to one connection, `configuration_digest` (32 bytes) to the limits and
-    rights that the enclave was started with. `receipt_key` is the Ed25519 public key that signs its receipts,
-    and `build` says what it was built from, for people (`schannel.builds`).
+    Nothing else that a monitor attests begins like this: version 3 of our claims, role 2, the enclave.
+    `handshake_hash` ties the evidence to one connection, `configuration_digest` to the limits and rights that
+    the enclave was started with. `receipt_key` is the Ed25519 public key that signs its receipts, and
+    `built_from` says what it was built from, for people (`schannel.builds`).
     """
 
-    handshake_hash: bytes
-    configuration_digest: bytes
-    version: tuple[int, int, int]
-    isolation: Isolation
-    receipt_key: bytes
-    build: str = ""
-
-    def encode(self) -> bytes:
-        """The bytes that go into a report's data."""
-        return layouts.CLAIMS.build({f.name: getattr(self, f.name) for f in fields(self)})
+    handshake_hash: bytes = part(prefixed(U8))
+    configuration_digest: bytes = part(fixed(32))
+    version: tuple[int, int, int] = part(repeated(3, U16))
+    isolation: Isolation = part(one_of(U32, Isolation))
+    receipt_key: bytes = part(fixed(32))
+    built_from: str = part(TEXT, default="")
 
     @classmethod
     def decode(cls, data: bytes) -> Claims:
@@ -72,32 +82,32 @@ class Claims:
             EvidenceError: the data is anything but claims of the version known here.
         """
         try:
-            parsed = layouts.CLAIMS.parse(data)
-            return cls(
-                parsed["handshake_hash"],
-                parsed["configuration_digest"],
-                parsed["version"],
-                Isolation(parsed["isolation"]),
-                parsed["receipt_key"],
-                parsed["build"],
-            )
-        except (MessageError, ValueError) as error:
+            return cls.parse(data)
+        except MessageError as error:
             raise EvidenceError(
                 EvidenceReason.CLAIMS, "the report holds no claims of this protocol"
             ) from error
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """Keystone's report (sm/src/enclave.h); `data` is what the enclave had signed, at most 1,024 bytes."""
+class SignedReport(Structure, shown="signed part of a report"):
+    """What the monitor's key signs (sm/src/enclave.c, attest_enclave)."""
 
-    enclave_hash: bytes
-    data: bytes
-    enclave_signature: bytes
-    monitor_hash: bytes
-    monitor_public_key: bytes
-    monitor_signature: bytes
-    device_public_key: bytes
+    enclave_hash: bytes = part(fixed(HASH_SIZE))
+    data: bytes = part(prefixed(bounded(U64_LITTLE, MAX_REPORT_DATA)))
+
+
+class Report(SignedReport, shown="report"):
+    """Keystone's report (sm/src/enclave.h) in the Rust SDK's compact form: 328 bytes and the data.
+
+    `data` is what the enclave had signed. The monitor writes the raw form of 1,352 bytes: there is room for
+    1,024 bytes of data, whatever their count.
+    """
+
+    enclave_signature: bytes = part(fixed(64))
+    monitor_hash: bytes = part(fixed(HASH_SIZE))
+    monitor_public_key: bytes = part(fixed(32))
+    monitor_signature: bytes = part(fixed(64))
+    device_public_key: bytes = part(fixed(32))
 
     @classmethod
     def from_bytes(cls, encoded: Buffer) -> Report:
@@ -106,23 +116,20 @@ class Report:
         Raises:
             EvidenceError: any other length, or a data length above 1,024.
         """
-        layout = layouts.REPORT_RAW if len(encoded) == RAW_SIZE else layouts.REPORT_COMPACT
         try:
-            parsed = layout.parse(encoded)
+            return cls.parse(compact(encoded))
         except MessageError as error:
             raise EvidenceError(EvidenceReason.MALFORMED, "the report has a wrong length") from error
-        return cls(
-            **{f.name: parsed[f.name] for f in fields(cls) if f.name != "data"}, data=_signed_data(parsed)
-        )
 
     def to_compact(self) -> bytes:
         """The compact form: 328 bytes and the data."""
-        return layouts.REPORT_COMPACT.build(self._layout_fields())
+        return self.build()
 
     def to_raw(self) -> bytes:
         """The monitor's own form, 1,352 bytes, unused data zero."""
-        data = self.data.ljust(MAX_REPORT_DATA, b"\0")
-        return layouts.REPORT_RAW.build({**self._layout_fields(), "data": data})
+        compact = self.build()
+        end = _DATA + len(self.data)
+        return compact[:end] + bytes(MAX_REPORT_DATA - len(self.data)) + compact[end:]
 
     def to_json(self) -> str:
         """The JSON form of Keystone's C++ verifier."""
@@ -158,7 +165,7 @@ class Report:
 
     def enclave_signed_bytes(self) -> bytes:
         """What the monitor's key signs: hash, data length, data."""
-        return layouts.ENCLAVE_SIGNED.build(self._layout_fields())
+        return SignedReport(self.enclave_hash, self.data).build()
 
     def monitor_signed_bytes(self) -> bytes:
         """What the device key signs: monitor hash and public key."""
@@ -191,11 +198,6 @@ class Report:
             raise EvidenceError(EvidenceReason.HANDSHAKE, "the evidence was made for another connection")
         return claims
 
-    def _layout_fields(self) -> dict[str, object]:
-        if len(self.data) > MAX_REPORT_DATA:
-            raise LocalError(f"a report holds at most {MAX_REPORT_DATA} bytes of data, not {len(self.data)}")
-        return {"data_len": len(self.data), **{f.name: getattr(self, f.name) for f in fields(self)}}
-
     @classmethod
     def _from_object(cls, top: Any) -> Report:
         _only(top, "device_pubkey", "enclave", "security_monitor")
@@ -216,9 +218,12 @@ class Report:
         )
 
 
-def _signed_data(parsed: Mapping[str, Any]) -> bytes:
-    data: bytes = parsed["data"]
-    return data[: parsed.get("data_len")]
+def compact(encoded: Buffer) -> bytes:
+    """The compact form of a report: of the raw form what is left without the room that its data leave."""
+    if len(encoded) != RAW_SIZE:
+        return bytes(encoded)
+    size = int.from_bytes(encoded[_DATA - 8 : _DATA], "little")
+    return b"".join((encoded[: _DATA + size], encoded[_DATA + MAX_REPORT_DATA :]))
 
 
 def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

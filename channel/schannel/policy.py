@@ -195,7 +195,7 @@ def _verify(report: Report, policy: Policy, handshake_hash: bytes | None) -> Enc
 
 def _build(report: Report) -> str:
     try:
-        return Claims.decode(report.data).build
+        return Claims.decode(report.data).built_from
     except EvidenceError:
         return ""
 

@@ -8,12 +8,12 @@ earlier request that could have changed what a program does, with its outcome.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, fields
 
-from . import fast, layouts
+from . import fast
 from .ed25519_sha3 import ED25519, SigningKey
 from .errors import MessageError, ReceiptError
 from .messages import DeployRequest, ErrorReply, Message, Reply, Request, encode
+from .structs import TEXT, U8, U16, U64, Structure, fixed, part, prefixed
 from .wire import Buffer
 
 _SIGNED_LABEL = b"tinywasm schannel: receipt\0"
@@ -25,41 +25,38 @@ DONE = 0
 """The outcome of a call that returned; any other is an `ErrorCode`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class SignedReceipt(Structure, shown="signed receipt"):
+    """A receipt and its signature."""
+
+    body: bytes = part(prefixed(U16))
+    signature: bytes = part(fixed(64))
+
+
+class Receipt(Structure, shown="receipt", begins=b"TWRECEIP\2"):
     """One call or run. Digests are SHA-256, 32 bytes; `fuel_used` is in instructions.
 
-    `session` is the connection's handshake hash and `counter` counts its calls and runs from 1, so that a
-    receipt stands for one call and a missing one shows. `request_digest` and `reply_digest` are those of
-    `message_digest`; what they cover is repeated here only where a receipt alone should say it.
+    Nothing else that a receipt key signs begins like this. `session` is the connection's handshake hash and
+    `counter` counts its calls and runs from 1, so that a receipt stands for one call and a missing one shows.
+    `request_digest` and `reply_digest` are those of `message_digest`; what they cover is repeated here only
+    where a receipt alone should say it.
     """
 
-    session: bytes
-    counter: int
-    kind: int
-    module_digest: bytes
-    function: str
-    request_digest: bytes
-    reply_digest: bytes
-    outcome: int
-    fuel_used: int
-    history: bytes
-
-    def encode(self) -> bytes:
-        """The canonical encoding, which is signed."""
-        return layouts.RECEIPT_BODY.build({f.name: getattr(self, f.name) for f in fields(self)})
-
-    @classmethod
-    def decode(cls, body: bytes) -> Receipt:
-        """The inverse of `encode`; MessageError for anything else."""
-        parsed = layouts.RECEIPT_BODY.parse(body)
-        return cls(**{f.name: parsed[f.name] for f in fields(cls)})
+    session: bytes = part(prefixed(U8))
+    counter: int = part(U64)
+    kind: int = part(U8)
+    module_digest: bytes = part(fixed(32))
+    function: str = part(TEXT)
+    request_digest: bytes = part(fixed(32))
+    reply_digest: bytes = part(fixed(32))
+    outcome: int = part(U8)
+    fuel_used: int = part(U64)
+    history: bytes = part(fixed(32))
 
     def sign(self, key: SigningKey) -> bytes:
         """The receipt with its signature."""
-        body = self.encode()
+        body = self.build()
         signature = ED25519.sign(key, _SIGNED_LABEL + body)
-        return layouts.SIGNED_RECEIPT.build({"body": body, "signature": signature})
+        return SignedReceipt(body, signature).build()
 
 
 def verify_receipt(signed: bytes, receipt_key: bytes) -> Receipt:
@@ -69,11 +66,11 @@ def verify_receipt(signed: bytes, receipt_key: bytes) -> Receipt:
         ReceiptError: it is malformed, or the signature is not of this receipt by that key.
     """
     try:
-        parsed = layouts.SIGNED_RECEIPT.parse(signed)
-        receipt = Receipt.decode(parsed["body"])
+        parsed = SignedReceipt.parse(signed)
+        receipt = Receipt.parse(parsed.body)
     except MessageError as error:
         raise ReceiptError("not a receipt") from error
-    if not ED25519.verify(receipt_key, _SIGNED_LABEL + parsed["body"], parsed["signature"]):
+    if not ED25519.verify(receipt_key, _SIGNED_LABEL + parsed.body, parsed.signature):
         raise ReceiptError("the enclave's receipt key did not sign this receipt")
     return receipt
 
@@ -110,6 +107,6 @@ class History:
 
 def _sha256(*parts: Buffer) -> bytes:
     state = hashlib.sha256()
-    for part in parts:
-        state.update(part)
+    for piece in parts:
+        state.update(piece)
     return state.digest()

@@ -18,7 +18,7 @@ from .events import (
     ReplyReceived,
     RequestReceived,
 )
-from .evidence import Claims, Isolation, Report
+from .evidence import Claims, Isolation, Report, compact
 from .flow import Inbox, Limits, Outbox
 from .framing import PROLOGUE_SIZE, StreamParser
 from .handshake import (
@@ -456,7 +456,7 @@ class EnclaveClaims:
             self.receipt_key,
             self.build,
         )
-        return claims.encode()
+        return claims.build()
 
 
 class EnclaveSession(_Session):
@@ -502,7 +502,8 @@ class EnclaveSession(_Session):
         """
         if self.state is not State.EVIDENCE:
             raise LocalError("evidence is not due")
-        self._seal(RecordKind.EVIDENCE, Report.from_bytes(report).to_compact())
+        Report.from_bytes(report)
+        self._seal(RecordKind.EVIDENCE, compact(report))
         self.state = self._following(Passed.EVIDENCE_SENT)
         self._grant()
 

@@ -1,18 +1,20 @@
 """Byte layouts as classes, each field declared once, read and written by construct.
 
-They are for what is not in a call's way: how the host speaks to its monitor, its storage and its devices. The
+They are for what is not in a call's way: evidence, receipts, sealed programs, and how the host speaks to its
+monitor, its storage and its devices. The
 messages of a session have codecs of their own (`schannel.wire`), which are an order of magnitude quicker.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
-from enum import IntEnum
+from dataclasses import MISSING, dataclass, field, fields
+from enum import IntEnum, IntFlag
 from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 
 from .errors import LocalError, MessageError
 from .extra import explained
+from .wire import Buffer
 
 try:
     import construct
@@ -31,12 +33,22 @@ REST = construct.GreedyBytes
 TEXT = construct.PascalString(U16, "utf-8")
 """UTF-8 after the count of its bytes."""
 
-_E = TypeVar("_E", bound=IntEnum)
+_E = TypeVar("_E", bound=IntEnum | IntFlag)
 
 
 def fixed(size: int) -> Kind:
     """Exactly `size` bytes."""
     return construct.Bytes(size)
+
+
+def prefixed(count: Kind) -> Kind:
+    """Bytes after their count."""
+    return construct.Prefixed(count, construct.GreedyBytes)
+
+
+def repeated(count: int, item: Kind) -> Kind:
+    """So many items, as a tuple."""
+    return _adapted(construct.Array(count, item), tuple, list)
 
 
 def bounded(kind: Kind, largest: int) -> Kind:
@@ -63,27 +75,28 @@ def _adapted(kind: Kind, read: Callable[[Any], Any], write: Callable[[Any], Any]
     return construct.ExprAdapter(kind, lambda value, _: read(value), lambda value, _: write(value))
 
 
-def part(kind: Kind) -> Any:
+def part(kind: Kind, *, default: Any = MISSING) -> Any:
     """A field of a structure, laid out as `kind`."""
-    return field(metadata={"kind": kind})
+    return field(default=default, metadata={"kind": kind})
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(part,))
 class Structure:
     """Base of frozen dataclasses whose fields, in their order, are a byte layout.
 
-    `shown` is what messages about it call it.
+    `shown` is what messages about it call it, `begins` the bytes that every one of them begins with.
     """
 
     shown: ClassVar[str]
     layout: ClassVar[Kind]
     _whole: ClassVar[Kind]
 
-    def __init_subclass__(cls, shown: str) -> None:
+    def __init_subclass__(cls, shown: str, begins: bytes = b"") -> None:
         dataclass(frozen=True)(cls)
         named = fields(cls)  # type: ignore[arg-type]  # now it is one
         cls.shown = shown
-        cls.layout = construct.Struct(*(item.name / item.metadata["kind"] for item in named))
+        parts = [item.name / item.metadata["kind"] for item in named]
+        cls.layout = construct.Struct(*([construct.Const(begins)] if begins else []), *parts)
         cls._whole = construct.Struct("fields" / cls.layout, construct.Terminated)
 
     @classmethod
@@ -92,7 +105,7 @@ class Structure:
         return cls(**{name: values[name] for name in cls.names()})
 
     @classmethod
-    def parse(cls, data: bytes) -> Self:
+    def parse(cls, data: Buffer) -> Self:
         """Take `data` apart, all of it.
 
         Raises:
@@ -118,7 +131,7 @@ class Structure:
     @classmethod
     def names(cls) -> tuple[str, ...]:
         """The fields."""
-        return tuple(item.name for item in cls.layout.subcons)
+        return tuple(item.name for item in cls.layout.subcons if item.name is not None)
 
     @classmethod
     def sizeof(cls) -> int:

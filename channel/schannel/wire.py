@@ -63,7 +63,6 @@ U8 = number(">B", "u8")
 U16 = number(">H", "u16")
 U32 = number(">I", "u32")
 U64 = number(">Q", "u64")
-U64_LITTLE = number("<Q", "u64 little-endian")
 
 
 def fixed(size: int) -> Codec:
@@ -145,17 +144,6 @@ def _plain(value: Buffer) -> Buffer:
     if isinstance(value, memoryview) and not (value.c_contiguous and value.shape == (value.nbytes,)):
         return value.tobytes()
     return value
-
-
-def bounded(codec: Codec, largest: int) -> Codec:
-    """A number of at most `largest`."""
-
-    def check(value: int) -> int:
-        if value > largest:
-            raise ValueError("too large")
-        return value
-
-    return converted(codec, check, check)
 
 
 def array(count: Codec, item: Codec) -> Codec:

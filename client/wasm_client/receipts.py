@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from schannel import layouts
 from schannel.errors import EvidenceError, MessageError, PolicyError, ReceiptError
 from schannel.events import EnclaveVerified
 from schannel.evidence import Report, unique
@@ -29,7 +28,7 @@ from schannel.messages import (
     encode,
 )
 from schannel.policy import Policy, verify_saved_evidence
-from schannel.receipts import RUN_FUNCTION, Receipt, message_digest, outcome, verify_receipt
+from schannel.receipts import RUN_FUNCTION, Receipt, SignedReceipt, message_digest, outcome, verify_receipt
 
 from .builds import explained
 from .errors import ClientError, NotVerified
@@ -119,8 +118,7 @@ class ReceiptFile:
 
     def describe(self) -> dict[str, Any]:
         """What was called with what, and what came back, for people; to be shown once it is verified."""
-        receipt = layouts.SIGNED_RECEIPT.parse(self.receipt)
-        said = Receipt.decode(receipt["body"])
+        said = Receipt.parse(SignedReceipt.parse(self.receipt).body)
         shown: dict[str, Any] = {
             "call": said.counter,
             "module": said.module_digest.hex(),
@@ -179,7 +177,7 @@ def _run_again(requests: Sequence[Request]) -> list[Receipt]:
         done = subprocess.run(
             command, input=given, capture_output=True, text=True, timeout=_REPLAY_TIMEOUT, check=True
         )
-        return [Receipt.decode(bytes.fromhex(text)) for text in json.loads(done.stdout)]
+        return [Receipt.parse(bytes.fromhex(text)) for text in json.loads(done.stdout)]
     except (OSError, subprocess.SubprocessError, ValueError, MessageError) as error:
         raise ClientError("the enclave's application cannot be run here: install the same release") from error
 

@@ -38,7 +38,7 @@ def main() -> int:
             if isinstance(request, CallRequest | RunRequest):
                 reply = application.handle(ReceiptRequest(number))
                 if isinstance(reply, ReceiptResult):
-                    said.append(verify_receipt(reply.receipt, key.public).encode().hex())
+                    said.append(verify_receipt(reply.receipt, key.public).build().hex())
     except (ValueError, TypeError, MessageError, RecursionError) as error:
         print(f"not a list of requests: {error}", file=sys.stderr)
         return 1

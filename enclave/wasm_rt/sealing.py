@@ -16,11 +16,11 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from schannel import layouts
 from schannel.errors import DecryptError, MessageError
 from schannel.messages import ErrorCode
 from schannel.primitives import TAG_SIZE, Aead, digest, hkdf, hmac_digest, random_bytes
 from schannel.storage import NAME_SIZE, OWNER_SIZE
+from schannel.structs import U64, Structure, fixed, part
 from schannel.wire import Buffer
 
 from .errors import RequestError
@@ -34,11 +34,20 @@ SEGMENT = (1 << 16) - TAG_SIZE
 
 _SALT_SIZE = 32
 _KEY_SIZE = 32
-_HEADER_SIZE = len(
-    layouts.SEALED_HEADER.build({"counter": 0, "name": bytes(32), "salt": bytes(32), "size": 0})
-)
 _BATCH = 15
 """Segments that are stored at a time: less than the largest piece."""
+
+
+class SealedHeader(Structure, shown="sealed program", begins=b"TWSEALED\1"):
+    """Head of a sealed program, authenticated with each of its segments."""
+
+    counter: int = part(U64)
+    name: bytes = part(fixed(32))
+    salt: bytes = part(fixed(32))
+    size: int = part(U64)
+
+
+_HEADER_SIZE = SealedHeader.sizeof()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +87,7 @@ class Sealing:
         if counter >= 1 << 64:
             raise RequestError(ErrorCode.BAD_REQUEST, "the counter cannot go any higher")
         name = self._name(label)
-        header = layouts.SEALED_HEADER.build(
-            {"counter": counter, "name": name, "salt": random_bytes(_SALT_SIZE), "size": len(program)}
-        )
+        header = SealedHeader(counter, name, random_bytes(_SALT_SIZE), len(program)).build()
         try:
             self._store(name, self._sealed(header, label, memoryview(program)))
         except StorageError as error:
@@ -95,10 +102,10 @@ class Sealing:
         """
         try:
             header, rest = self._header(label)
-            if header["counter"] < least_counter:
+            if header.counter < least_counter:
                 raise RequestError(
                     ErrorCode.BAD_SEAL,
-                    f"the host gave version {header['counter']} of the program, not {least_counter} or "
+                    f"the host gave version {header.counter} of the program, not {least_counter} or "
                     "later: it was rolled back",
                 )
             program = bytearray()
@@ -111,7 +118,7 @@ class Sealing:
             ) from error
         except StorageError as error:
             raise RequestError(ErrorCode.NOT_FOUND, str(error)) from error
-        return program, header["counter"]
+        return program, header.counter
 
     def forget(self, label: Label) -> None:
         """Have the host remove a program; that it did cannot be known.
@@ -149,23 +156,22 @@ class Sealing:
             next(self._segments(label, rest))
         except (DecryptError, MessageError, StorageError, RequestError):
             return 0
-        counter: int = header["counter"]
-        return counter
+        return header.counter
 
-    def _header(self, label: Label) -> tuple[dict[str, int], bytes]:
+    def _header(self, label: Label) -> tuple[SealedHeader, bytes]:
         """The header, not yet authenticated, and the bytes of the first piece."""
         name = self._name(label)
         piece, _ = self._storage.fetch(name, 0)
         if not piece:
             raise _not_kept(label)
-        header = layouts.SEALED_HEADER.parse(piece[:_HEADER_SIZE])
-        if header["name"] != name or header["size"] > self._largest:
+        header = SealedHeader.parse(piece[:_HEADER_SIZE])
+        if header.name != name or header.size > self._largest:
             raise MessageError("a sealed program has another's name, or an absurd size")
         return header, piece
 
     def _segments(self, label: Label, piece: bytes) -> Iterator[bytes]:
         header = piece[:_HEADER_SIZE]
-        size = layouts.SEALED_HEADER.parse(header)["size"]
+        size = SealedHeader.parse(header).size
         aead = self._aead(header, label)
         sealed = bytearray(piece[_HEADER_SIZE:])
         fetched = len(piece)
@@ -188,7 +194,7 @@ class Sealing:
             raise MessageError("a sealed program has bytes behind its end")
 
     def _aead(self, header: bytes, label: Label) -> Aead:
-        salt = layouts.SEALED_HEADER.parse(header)["salt"]
+        salt = SealedHeader.parse(header).salt
         info = b"tinywasm sealed program\0" + label.encode()
         return Aead(hkdf("SHA256", salt, self._sealing_secret(), info, _KEY_SIZE))
 

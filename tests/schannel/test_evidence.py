@@ -28,7 +28,7 @@ TEST_DEVICE_SECRET = bytes.fromhex(
 def _claims(**changes: Any) -> bytes:
     return replace(
         Claims(HANDSHAKE, b"\x03" * 32, (1, 0, 0), Isolation.SECCOMP, b"\x04" * 32), **changes
-    ).encode()
+    ).build()
 
 
 def _report(values: dict[str, str], signature: str = "sm_signature") -> Report:

@@ -63,7 +63,7 @@ def _rule(
     policy: Policy, monitor: Monitor, claims: Claims = CLAIMS, enclave_hash: bytes = ENCLAVE_HASH
 ) -> str:
     with pytest.raises(PolicyError) as refusal:
-        verify_evidence(monitor.attest(enclave_hash, claims.encode()).to_compact(), policy, HANDSHAKE)
+        verify_evidence(monitor.attest(enclave_hash, claims.build()).to_compact(), policy, HANDSHAKE)
     assert refusal.value.rule in str(refusal.value)
     return refusal.value.rule
 
@@ -87,12 +87,12 @@ def test_the_empty_policy_accepts_nothing(monitor: Monitor) -> None:
     ],
 )
 def test_each_rule_refuses(policy: Policy, monitor: Monitor, change: dict[str, Any], rule: str) -> None:
-    verify_evidence(monitor.attest(ENCLAVE_HASH, CLAIMS.encode()).to_compact(), policy, HANDSHAKE)
+    verify_evidence(monitor.attest(ENCLAVE_HASH, CLAIMS.build()).to_compact(), policy, HANDSHAKE)
     assert _rule(replace(policy, **change), monitor) == rule
 
 
 def test_what_is_learnt_from_good_evidence(policy: Policy, monitor: Monitor, device: SigningKey) -> None:
-    evidence = monitor.attest(ENCLAVE_HASH, CLAIMS.encode())
+    evidence = monitor.attest(ENCLAVE_HASH, CLAIMS.build())
     verified = verify_evidence(evidence.to_raw(), policy, HANDSHAKE)
     assert verified.simulated
     assert verified.isolation == ("seccomp",)
@@ -111,7 +111,7 @@ def test_the_published_test_key_needs_its_own_permission(policy: Policy) -> None
     listed = replace(policy, simulated_devices=frozenset([KEYSTONE_TEST_DEVICE_KEY]))
     assert _rule(listed, monitor) == rule
     allowed = replace(listed, allow_published_test_key=True)
-    evidence = monitor.attest(ENCLAVE_HASH, CLAIMS.encode()).to_compact()
+    evidence = monitor.attest(ENCLAVE_HASH, CLAIMS.build()).to_compact()
     assert verify_evidence(evidence, allowed, HANDSHAKE).simulated
     assert _rule(replace(allowed, allow_simulated=False), monitor) == "devices.allow_simulated"
     with pytest.raises(PolicyFileError, match="test key"):
@@ -121,7 +121,7 @@ def test_the_published_test_key_needs_its_own_permission(policy: Policy) -> None
 def test_all_zero_measurements_are_refused(policy: Policy, device: SigningKey) -> None:
     monitor = Monitor.boot(device, bytes(64))
     with pytest.raises(PolicyError, match="all zero") as refusal:
-        verify_evidence(monitor.attest(ENCLAVE_HASH, CLAIMS.encode()).to_compact(), policy, HANDSHAKE)
+        verify_evidence(monitor.attest(ENCLAVE_HASH, CLAIMS.build()).to_compact(), policy, HANDSHAKE)
     assert refusal.value.rule == "monitor.measurements"
     monitor = Monitor.boot(device, b"\x01" * 64)
     assert _rule(policy, monitor, enclave_hash=bytes(64)) == "enclave.measurements"

@@ -52,7 +52,7 @@ def _record(pair: Pair, sender: ClientSession | EnclaveSession, kind: RecordKind
     """A record as the other end would send it, where only the time can be wrong."""
     if kind is RecordKind.EVIDENCE:
         claims = Claims(sender.handshake_hash, CONFIGURATION, (1, 2, 3), Isolation.SECCOMP, bytes(32))
-        body = pair.monitor.attest(ENCLAVE_HASH, claims.encode()).to_compact()
+        body = pair.monitor.attest(ENCLAVE_HASH, claims.build()).to_compact()
     elif kind is RecordKind.IDENTITY:
         body = sign_identity(identity_key(bytes(32)), sender.handshake_hash)
     else:

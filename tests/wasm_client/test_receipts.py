@@ -74,7 +74,7 @@ def stored(kind: str) -> ReceiptFile:
     signed = application.handle(ReceiptRequest(2))
     assert isinstance(signed, ReceiptResult)
     claims = Claims(SESSION, Configuration().digest(), (0, 1, 0), Isolation(0), KEY.public)
-    evidence = MONITOR.attest(MEASUREMENT, claims.encode())
+    evidence = MONITOR.attest(MEASUREMENT, claims.build())
     return ReceiptFile.from_json(ReceiptFile(signed.receipt, evidence.to_compact(), request, reply).to_json())
 
 

@@ -116,7 +116,7 @@ class TestDevice:
 
 class TestAnswers:
     def test_report_is_of_the_enclave_that_asks(self) -> None:
-        data = Claims(bytes(32), bytes(32), (1, 2, 3), Isolation.SECCOMP, bytes(32)).encode()
+        data = Claims(bytes(32), bytes(32), (1, 2, 3), Isolation.SECCOMP, bytes(32)).build()
         answer = Answer.parse(answer_request(MONITOR, MEASUREMENT, Request(Operation.ATTEST, data)))
         report = Report.from_bytes(answer.result)
         report.verify_signatures(MONITOR.device_public_key)
