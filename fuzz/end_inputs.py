@@ -26,7 +26,7 @@ from fuzz.channel_inputs import (
 )
 from fuzz.channel_inputs import targets as channel_targets
 from fuzz.target import Target
-from schannel.errors import LocalError
+from schannel.errors import LocalError, MessageError
 from schannel.measurement import (
     DEPENDENCIES_ENTRY,
     PYTHON_ENTRY,
@@ -257,7 +257,7 @@ def _host_targets() -> Iterator[Target]:
     yield Target("storage requests", _host_storage, (*requests, b"".join(requests)), ())
     request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: application/openmetrics-text\r\n\r\n"
     yield Target("metrics request", _metrics_request, (request,), ())
-    yield Target("function type", _function_type, (_ADD.removeprefix(_INFO),), (ArgumentError,))
+    yield Target("function type", _function_type, (_ADD.removeprefix(_INFO),), (ArgumentError, MessageError))
 
 
 def _file_targets() -> Iterator[Target]:
