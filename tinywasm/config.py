@@ -21,7 +21,12 @@ _ALWAYS_ON = frozenset(
     )
 )  # fmt: skip
 # The most that each number may be: more could not be counted in bytes, or be kept ready for.
-_MOST = {"max_call_depth": 1 << 24, "max_memory_pages": (1 << 48) - 1, "max_table_elements": (1 << 32) - 1}
+_MOST = {
+    "max_call_depth": 1 << 24,
+    "max_nested_calls": 1 << 24,
+    "max_memory_pages": (1 << 48) - 1,
+    "max_table_elements": (1 << 32) - 1,
+}
 _SPELLED = {"wasm_wide_arithmetic": "wide_arithmetic", "wasm_custom_page_sizes": "custom_page_sizes"}
 
 
@@ -38,6 +43,9 @@ class Config:
     `Store.set_epoch_deadline`.
     `max_call_depth`: activations of Wasm functions at a time; one more traps as stack exhaustion. At most
     2**24.
+    `max_nested_calls`: calls from Python into Wasm at a time in a store, each from a host function that the
+    one before it called; one more traps in the same way. Unlike Wasm functions that call each other, these
+    take some of the thread's own stack, about 2.5 KiB each besides what host functions take. At most 2**24.
     `max_memory_pages`: a memory never grows past this number of 64 KiB pages, whatever its type says.
     At most 2**48 - 1.
     `max_table_elements`: the same for tables. At most 2**32 - 1.
@@ -55,6 +63,7 @@ class Config:
     consume_fuel: bool = False
     epoch_interruption: bool = False
     max_call_depth: int = 10_000
+    max_nested_calls: int = 100
     max_memory_pages: int = 65536
     max_table_elements: int = 10_000_000
     debug_info: bool = False

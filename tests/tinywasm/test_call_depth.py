@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -96,9 +97,9 @@ def module(shapes: list[Shape]) -> str:
         (table funcref (elem {names})) {exports} {functions})"""
 
 
-def depth(shapes: list[Shape], engine: str, most: int) -> tuple[int, int]:
+def depth(shapes: list[Shape], engine: str, most: int, nested: int = 100) -> tuple[int, int]:
     """How often the functions are entered before the stack is exhausted, and how many frames the trap has."""
-    store = Store(Engine(Config(engine=engine, max_call_depth=most)))
+    store = Store(Engine(Config(engine=engine, max_call_depth=most, max_nested_calls=nested)))
     exports: Any
 
     def calling(number: int) -> Callable[..., Any]:
@@ -136,10 +137,8 @@ def endless(cycle: list[Shape]) -> list[Shape]:
 @settings(max_examples=12, deadline=None)
 @given(st.lists(shapes, min_size=1, max_size=3).map(endless), st.sampled_from([1, 7, 60, 2_000]))
 def test_it_is_as_deep_on_every_engine(cycle: list[Shape], most: int) -> None:
-    if any("host" in shape.kind for shape in cycle):
-        # Each call from a host function takes some of Python's stack.
-        most = min(most, 60)
-    assert len({depth(cycle, engine, most) for engine in ENGINES}) == 1
+    # Each call from a host function takes some of Python's stack, of which a test has not all.
+    assert len({depth(cycle, engine, most, 60) for engine in ENGINES}) == 1
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -189,3 +188,26 @@ def in_thread(stack: int, work: Callable[[], Any]) -> Any:
 def test_calls_of_wasm_functions_take_nothing_of_a_small_stack(engine: str) -> None:
     cycle = [Shape(locals=3, behind=2), Shape(kind="call_indirect", guarded=True)]
     assert in_thread(128 << 10, lambda: depth(cycle, engine, 100_000)) == (100_000, 100_000)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("nested", [0, 1, 5, 9, 70])
+def test_calls_that_nest_are_those_of_the_configuration(nested: int, engine: str) -> None:
+    """Each one enters both functions."""
+    cycle = [Shape(), Shape(kind="host", params=1, below=2)]
+    assert depth(cycle, engine, 1_000, nested) == (2 * nested, 2 * nested)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("kind", ["host", "return_host"])
+def test_as_many_nest_in_a_stack_of_256_kib(kind: str, engine: str) -> None:
+    cycle = [Shape(kind="host"), Shape(kind=kind, locals=3)]
+    assert in_thread(256 << 10, lambda: depth(cycle, engine, 10_000)) == (100, 100)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a thread is not asked for its stack")
+@pytest.mark.skipif("native" not in ENGINES, reason="the native engine is not built")
+@pytest.mark.parametrize("kib", [64, 96, 128])
+def test_the_native_engine_takes_no_call_that_a_small_stack_has_no_room_for(kib: int) -> None:
+    entered, frames = in_thread(kib << 10, lambda: depth([Shape(kind="host")], "native", 10_000, 10_000))
+    assert 8 <= entered == frames < kib

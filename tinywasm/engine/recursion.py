@@ -6,6 +6,10 @@ the caller, so that what the caller has below them is what counts of it meanwhil
 the caller's did. A call that a host function makes begins behind the frame from which it was called or, where
 that was by a tail call, behind its own arguments and results, whichever are more. All frames of a store end
 within `STACK_SLOTS`; besides, they are no more than `Config.max_call_depth`.
+
+Calls from Python that nest, by way of host functions, are no more than `Config.max_nested_calls`. They take
+some of Python's stack and of the thread's, which may end sooner: Python's ends with `RecursionError`, and
+before the thread's does the native engine takes no further call.
 """
 
 from __future__ import annotations

@@ -137,6 +137,10 @@ class Calls:
         if self.latest(call.thread) is not call:
             raise out_of_order()
 
+    def more_than(self, most: int) -> bool:
+        """Whether more calls that run code are under way."""
+        return len(self._open) > most and self.running() > most
+
     def running(self) -> int:
         """How many calls that run code are under way."""
         return sum(call.run for call in self._open)

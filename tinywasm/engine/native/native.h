@@ -233,6 +233,9 @@ static inline int tw_fits(const Budget *budget, uint64_t bytes) {
     return bytes == 0 || (budget->used <= budget->limit && bytes <= budget->limit - budget->used);
 }
 
+/* Whether the thread's own stack is nearly used up, as far as that can be told. */
+int tw_thread_stack_is_low(void);
+
 /* How far `fp` lies above the frame's first window at `word`. */
 static inline uint32_t window_base(const Code *code, uint32_t word) {
     uint32_t low = 0, high = code->window_count;

@@ -4,6 +4,12 @@
    for the next call, with what they have taken up to a mark; what lies beyond that goes back to the
    system. Everything here is called with the interpreter lock held. */
 
+/* For `pthread_getattr_np`. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <pthread.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -115,4 +121,31 @@ void tw_return_stack(Store *store) {
     stack->next = idle;
     idle = stack;
     idle_count++;
+}
+
+/* What is left to Python, the lowering and the host function when no further call is taken. */
+#define LEFT_BYTES (UINT64_C(64) << 10)
+
+int tw_thread_stack_is_low(void) {
+#ifdef __linux__
+    static __thread uintptr_t start, end, low;
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+    if (!end) {
+        pthread_attr_t attributes;
+        void *address = NULL;
+        size_t size = 0, guard = 0;
+        if (pthread_getattr_np(pthread_self(), &attributes) == 0) {
+            if (pthread_attr_getstack(&attributes, &address, &size) != 0) size = 0;
+            pthread_attr_getguardsize(&attributes, &guard);
+            pthread_attr_destroy(&attributes);
+        }
+        start = (uintptr_t)address;
+        end = start + size + 1;
+        low = start + guard + (size / 4 < LEFT_BYTES ? size / 4 : LEFT_BYTES);
+    }
+    /* A library may have put this on another stack, of which nothing is known. */
+    return here >= start && here < low;
+#else
+    return 0;
+#endif
 }

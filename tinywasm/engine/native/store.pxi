@@ -48,6 +48,10 @@ cdef uint64_t _most(limit):
     return UINT64_MAX if limit is None else min(limit, UINT64_MAX)
 
 
+# So many calls of this engine fit into any thread's stack.
+cdef Py_ssize_t NESTED_FREELY = 8
+
+
 cdef struct Call:
     uint64_t *base
     int64_t depth, reached
@@ -74,7 +78,7 @@ cdef class NativeStore:
     cdef object pending
     cdef object backend
     cdef Call *calls
-    cdef Py_ssize_t nested, room
+    cdef Py_ssize_t nested, room, freely, most_nested
     cdef uint64_t running, forks
     cdef bint metered
 
@@ -92,6 +96,8 @@ cdef class NativeStore:
         self.kept = []
         self.c.max_depth = config.max_call_depth
         self.c.stack_slots = STACK_SLOTS
+        self.most_nested = config.max_nested_calls
+        self.freely = min(self.most_nested, NESTED_FREELY)
         self.c.python = <void *>self
         self.c.release = _release_gil
         self.c.acquire = _acquire_gil
@@ -429,6 +435,9 @@ cdef class NativeStore:
         """Prepare the run of `func` in a call that has begun; where its arguments go, the call's base."""
         cdef uint64_t *base
         cdef uint64_t *end
+        if number >= self.freely and func.python != NULL:
+            if self.running_calls() > self.most_nested or tw_thread_stack_is_low():
+                raise StackExhausted
         if self.c.poll_wanted and func.python != NULL:
             self.poll()
         if self.c.stack == NULL and tw_borrow_stack(&self.c) != 0:

@@ -130,6 +130,8 @@ class PythonBackend:
             if func.host is not None:
                 call.caller = caller
                 return list(func.host(*args))
+            if self.calls.more_than(self.config.max_nested_calls):
+                raise StackExhausted
             if self.poll_wanted:
                 self.poll()
             if profile is not None:
