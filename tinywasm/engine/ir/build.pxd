@@ -8,9 +8,9 @@ cdef int CONST_F32, CONST_I32, CONST_I64, CONST_V128, CONST_NULL
 cdef int LOCAL_GET, LOCAL_SET, LOCAL_TEE, CONST, UNARY, BINARY, LOAD, STORE, PLAIN, LOOP, WHEN, TRY, BR_IF, BR, CALL
 cdef int DROP, NOTHING, RETURNS, OTHER, PREFIX, END, OTHERWISE
 cdef int INDEX, MEMARG, BYTE, NONE, VARIES, AS_FIRST
-cdef int FIRST_PREFIX, PREFIXED
+cdef int FIRST_PREFIX, PREFIXED, GLOBAL_GET, STRUCT_GET
 cdef long STEPS
-cdef long long[::1] SHAPES, TAKES, FIRST_KIND, SECOND_KIND, WIDE_RESULT, ORDINALS, OPENS, CONSTANT_KIND
+cdef long long[::1] SHAPES, TAKES, FIRST_KIND, SECOND_KIND, WIDE_RESULT, ORDINALS, OPENS, CONSTANT_KIND, LEAVES, NAMES_TYPE
 
 cdef unsigned long long _ONES, _SIGN
 cdef int _EMPTY
@@ -79,7 +79,7 @@ cdef class Builder(Operands):
     cdef unusual(self, long code, int shape)
     @cython.locals(shape=int, row=int)
     cdef rare(self, long code)
-    @cython.locals(immediate="long long", second="long long", first=long, count=long, place="long long", leaves=bint, width=long)
+    @cython.locals(immediate="long long", second="long long", first=long, count=long, place="long long")
     cdef call(self, int row)
     @cython.locals(byte=long)
     cdef tuple block_widths(self)

@@ -12,7 +12,6 @@ conditional branch, and the end of a block that some branch targets.
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
 from typing import Any
 
@@ -77,7 +76,7 @@ from tinywasm.engine.ir.rows import (
     WHEN,
 )
 from tinywasm.errors import StackExhausted
-from tinywasm.instructions import TABLE, Role
+from tinywasm.instructions import TABLE
 from tinywasm.interruption import STEPS, look
 from tinywasm.syntax import Expr, Function
 from tinywasm.types import V128, FuncType, ValType
@@ -124,7 +123,13 @@ SHAPES = integers([rows.SHAPES[row] if row >= 0 else PREFIX for row in rows.ORDI
 CONSTANT_KIND = integers([rows.CONSTANT_KIND[row] if row >= 0 else -1 for row in rows.ORDINALS])
 # By row.
 TAKES, WIDE_RESULT, OPENS = integers(rows.TAKES), integers(rows.WIDE_RESULT), integers(rows.OPENS)
+LEAVES, NAMES_TYPE = integers(rows.LEAVES), integers(rows.NAMES_TYPE)
 FIRST_KIND, SECOND_KIND = integers(rows.FIRST_KIND), integers(rows.SECOND_KIND)
+
+
+GLOBAL_GET, STRUCT_GET = (
+    next(row.ordinal for row in TABLE if row.name == name) for name in ("global.get", "struct.get")
+)
 
 
 class Label:
@@ -133,6 +138,11 @@ class Label:
     `carried` are the widths of what a branch takes along to the block `target`, `extent` their sum;
     `otherwise` is the block of an arm that has not begun, or -1.
     """
+
+    __slots__ = (
+        "carried", "extent", "height", "otherwise", "params", "region", "results", "shape", "target",
+        "targeted",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -150,7 +160,7 @@ class Label:
         self.params = params
         self.results = results
         self.carried = params if shape == LOOP else results
-        self.extent = sum(self.carried)
+        self.extent = sum(self.carried) if self.carried else 0
         self.otherwise = -1
         self.targeted = False
 
@@ -172,7 +182,7 @@ class Builder(Operands):
         self.pos = body.start
         self.end = body.end
         # For each local what its place has beside its number.
-        self.locals = locals
+        self.locals = integers(locals, "B")
         self.constants: list[int] = []
         self.kinds: list[int] = []
         # Their places, by kind and value.
@@ -200,16 +210,17 @@ class Builder(Operands):
             if self.size > self.most:
                 raise StackExhausted
             end = min(self.pos + STEPS, self.end)
-            if self.dead:
-                self.skip(end)
-            else:
-                self.walk(end)
+            while self.pos < end:
+                if self.dead:
+                    self.skip(end)
+                else:
+                    self.walk(end)
         self.charge()
         # Those of code that never returns were nowhere.
         heights = max(self.highest, sum(results))
         return Form(
             self.records(),
-            array("q", self.lists),
+            integers(self.lists),
             integers(self.constants),
             integers(self.kinds),
             self.objects,
@@ -230,17 +241,20 @@ class Builder(Operands):
         return self.long_leb(False)
 
     def long_leb(self, signed: bool) -> int:
-        """A LEB of any length."""
-        start = pos = self.pos
-        data = self.data
-        byte = data[pos]
-        value, weight = byte & 127, 128
+        """A LEB of two bytes or more."""
+        data, start = self.data, self.pos
+        byte = data[start + 1]
+        if byte < 128:
+            self.pos = start + 2
+            value = data[start] - 128 + (byte << 7)
+            return value - (1 << 14) if signed and byte & 64 else value
+        pos = start + 2
+        value, weight = (data[start] & 127) + ((byte & 127) << 7), 1 << 14
         while byte >= 128:
-            pos += 1
             byte = data[pos]
+            pos += 1
             value += (byte & 127) * weight
             weight <<= 7
-        pos += 1
         self.pos = pos
         if pos - start > 9:
             return self.as_signed(value & _ONES)
@@ -383,7 +397,7 @@ class Builder(Operands):
                 pos += 2
                 if local >= 128:
                     self.pos = pos - 1
-                    local = self.leb()
+                    local = self.long_leb(False)
                     pos = self.pos
                 place = local << 3 | locals[local]
                 if shape != LOCAL_GET:
@@ -445,17 +459,20 @@ class Builder(Operands):
         """A constant's place; it is known by its kind and bits, or for a vector by its index in `objects`."""
         if kind <= CONST_I64:
             value = self.data[self.pos]
-            if value < 64:
+            if value < 128:
                 self.pos += 1
+                if value >= 64:
+                    value -= 128
             else:
                 value = self.long_leb(True)
-                if kind == CONST_I32:
-                    value &= 0xFFFFFFFF
+            if kind == CONST_I32:
+                value &= 0xFFFFFFFF
         else:
             value = self.wide_constant(kind)
         known = self.known[kind]
-        if value in known:
-            return known[value]
+        place = known.get(value, NOWHERE)
+        if place != NOWHERE:
+            return place
         place = known[value] = len(self.constants) << 3 | (kind == CONST_V128) << 2 | CONSTANT
         self.constants.append(value)
         self.kinds.append(kind)
@@ -477,8 +494,10 @@ class Builder(Operands):
 
     def unary(self, row: int, immediate: int, second: int) -> None:
         """An instruction with one operand and one result."""
-        a = self.places[self.height - 1]
-        height = self.height - 1 - (a >> 2 & 1)
+        height = self.height - 1
+        a = self.places[height]
+        if a & WIDE:
+            height -= 1
         self.height = height
         if self.settled > height:
             self.settled = height
@@ -493,10 +512,14 @@ class Builder(Operands):
 
     def binary(self, row: int, immediate: int, second: int) -> None:
         """An instruction with two operands, and with a result or without."""
-        b = self.places[self.height - 1]
-        height = self.height - 1 - (b >> 2 & 1)
-        a = self.places[height - 1]
-        height -= 1 + (a >> 2 & 1)
+        height = self.height - 1
+        b = self.places[height]
+        if b & WIDE:
+            height -= 1
+        height -= 1
+        a = self.places[height]
+        if a & WIDE:
+            height -= 1
         self.height = height
         if self.settled > height:
             self.settled = height
@@ -519,6 +542,8 @@ class Builder(Operands):
         if kind == MEMARG:
             immediate = self.memory_argument(SECOND_KIND[row] != NONE)
             second = self.memory
+        elif kind == INDEX and SECOND_KIND[row] == NONE:
+            immediate = self.leb()
         elif kind != NONE:
             immediate = self.immediate(row, kind, 0)
             kind = SECOND_KIND[row]
@@ -543,13 +568,12 @@ class Builder(Operands):
 
     def wide_result(self, row: int, immediate: int, second: int) -> int:
         """Whether a result is wide, where the context knows."""
-        name = TABLE[row].name
         type: Any
-        if name == "global.get":
+        if row == GLOBAL_GET:
             type = self.context.globals[immediate].content
         else:
             composite: Any = self.context.types[immediate].composite
-            type = (composite.fields[second] if name == "struct.get" else composite.field).storage
+            type = (composite.fields[second] if row == STRUCT_GET else composite.field).storage
         return WIDE if type is V128 else 0
 
     def unusual(self, code: int, shape: int) -> None:
@@ -599,25 +623,23 @@ class Builder(Operands):
     def call(self, row: int) -> None:
         """A call. The operand that says which function, if one does, is C; the places of the results follow
         those of the arguments in `lists`, and their number is above the 32 bits of the table's index."""
-        instruction = TABLE[row]
         immediate = self.leb()
         second = self.leb() if SECOND_KIND[row] != NONE else 0
         place = self.pop() if TAKES[row] else 0
-        context = self.context
-        types: Any = context.funcs if instruction.takes.repeated == "func" else context.types
+        types: Any = self.context.types if NAMES_TYPE[row] else self.context.funcs
         signature: FuncType = types[immediate].composite
+        results = signature.results
         count = len(signature.params)
         first = self.take(count)
-        leaves = instruction.role is Role.LEAVES
-        second |= (0 if leaves else len(signature.results)) << 32
-        self.emit(row, NOWHERE, first, count, place, immediate, second)
-        self.dead = leaves
-        if leaves:
+        if LEAVES[row]:
+            self.emit(row, NOWHERE, first, count, place, immediate, second)
+            self.dead = True
             # A host function leaves them where its arguments were, whoever takes them.
-            self.highest = max(self.highest, self.height + sum(widths(signature.results)))
+            self.highest = max(self.highest, self.height + sum(widths(results)))
             return
-        for width in widths(signature.results):
-            self.lists.append(self.push_result(width))
+        self.emit(row, NOWHERE, first, count, place, immediate, second | len(results) << 32)
+        for type in results:
+            self.lists.append(self.push_result(2 if type is V128 else 1))
 
     # Structured control
 
@@ -643,7 +665,8 @@ class Builder(Operands):
         condition, made = 0, ()
         if shape == WHEN:
             condition = self.pop()
-            made = self.withdraw(condition)
+            if params or self.height > self.settled:
+                made = self.withdraw(condition)
         if params:
             self.settle_top(len(params))
         if self.height > self.settled:
@@ -652,7 +675,7 @@ class Builder(Operands):
             row, result, a, b, c, immediate, second = made
             self.emit(row, result, a, b, c, immediate, second)
         self.position = position
-        height = self.height - sum(params)
+        height = self.height - sum(params) if params else self.height
         label = Label(shape, height, self.new_block(), self.region, params, results)
         self.labels.append(label)
         if shape == LOOP:

@@ -22,7 +22,7 @@ cdef class Operands:
     cdef reach(self, long height)
     @cython.locals(place="long long")
     cpdef long long push_result(self, long width)
-    @cython.locals(place="long long")
+    @cython.locals(place="long long", height=long)
     cpdef long long pop(self)
     cdef void cut(self, long height)
     @cython.locals(place="long long", target="long long")

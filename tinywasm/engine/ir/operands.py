@@ -75,24 +75,25 @@ class Operands:
         return found
 
     def emit(self, row: int, result: int, a: int, b: int, c: int, immediate: int, second: int) -> None:
-        start = self.size
-        self.size = start + STRIDE
-        if not _INTERPRETED:  # pragma: no cover
-            if self.size > len(self.code):
-                self.code = doubled(self.code)
-            code = self.code
-            code[start] = row
-            code[start + 1] = self.position
-            code[start + 2] = self.height
-            code[start + 3] = result
-            code[start + 4] = a
-            code[start + 5] = b
-            code[start + 6] = c
-            code[start + 7] = immediate
-            code[start + 8] = second
+        if _INTERPRETED:
+            # One tuple is what Python is quickest with.
+            self.code += (row, self.position, self.height, result, a, b, c, immediate, second)
+            self.size += STRIDE
             return
-        # One tuple is what Python is quickest with.
-        self.code += (row, self.position, self.height, result, a, b, c, immediate, second)
+        start = self.size  # pragma: no cover
+        self.size = start + STRIDE
+        if self.size > len(self.code):
+            self.code = doubled(self.code)
+        code = self.code
+        code[start] = row
+        code[start + 1] = self.position
+        code[start + 2] = self.height
+        code[start + 3] = result
+        code[start + 4] = a
+        code[start + 5] = b
+        code[start + 6] = c
+        code[start + 7] = immediate
+        code[start + 8] = second
 
     def withdraw(self, place: int) -> tuple[Any, ...]:
         """Take back the record that made the operand which was just taken, if it is the last one.
@@ -134,8 +135,13 @@ class Operands:
 
     def pop(self) -> int:
         """The place of the topmost operand, which is taken."""
-        place: int = self.places[self.height - 1]
-        self.cut(self.height - 1 - (place >> 2 & 1))
+        height = self.height - 1
+        place: int = self.places[height]
+        if place & WIDE:
+            height -= 1
+        self.height = height
+        if self.settled > height:
+            self.settled = height
         return place
 
     def cut(self, height: int) -> None:
@@ -189,7 +195,9 @@ class Operands:
         """Take operands into `lists`, in order; where they begin there."""
         if STRIDE * len(self.lists) > self.most:
             raise StackExhausted
-        places = [self.pop() for _ in range(count)]
+        places = []
+        for _ in range(count):
+            places.append(self.pop())
         places.reverse()
         self.lists += places
         return len(self.lists) - count

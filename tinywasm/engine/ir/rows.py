@@ -97,6 +97,9 @@ FIRST_KIND = [_immediates(row)[0] for row in TABLE]
 SECOND_KIND = [_immediates(row)[1] for row in TABLE]
 WIDE_RESULT = [_wide_result(row) for row in TABLE]
 OPENS = [row.role is Role.OPENS for row in TABLE]
+LEAVES = [row.role is Role.LEAVES for row in TABLE]
+# Of calls: they name the type of what is called, not the function.
+NAMES_TYPE = [row.takes.repeated == "type" for row in TABLE]
 FIRST_PREFIX, PREFIXED = 0xFB, 512
 ORDINALS = [-1] * (256 + 3 * PREFIXED)
 for (_prefix, _code), _row in BY_CODE.items():

@@ -114,8 +114,8 @@ class PythonBackend:
         fuel, self.store.fuel = self.store.fuel, None
         try:
             code = bind_constant(instance, expr, type)
-            for step, imm in code.entry.steps:
-                step(code.frame, imm)
+            for step in code.entry.steps:
+                step[0](code.frame, step)
         finally:
             self.store.fuel = fuel
         (place,) = code.entry.operands
@@ -213,8 +213,8 @@ def _run(
     while True:
         remaining = iter(block.steps)
         try:
-            for step, imm in remaining:
-                step(frame, imm)
+            for step in remaining:
+                step[0](frame, step)
             kind = block.kind
             if kind == GOTO:
                 block = block.next
@@ -346,7 +346,9 @@ def _places(
     # would cost every step.
     state = remaining.__reduce__()
     assert isinstance(state, tuple)
-    position = block.positions[state[2] - 1] if len(state) > 2 else block.exit_position
-    places = [(block.func, position)]
+    assert block.func is not None
+    positions = block.func.code.positions
+    position = positions[block.first + state[2] - 1] if len(state) > 2 else block.exit_position
+    places: list[tuple[FuncInstance | None, int]] = [(block.func, position)]
     places += [(caller.func, caller.exit_position) for _, caller, _ in reversed(activations)]
     return [(func, position) for func, position in places if func is not None]

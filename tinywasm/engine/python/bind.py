@@ -56,7 +56,8 @@ class Block:
     `next` and `target` are the exit's blocks: GOTO next; IF target when what is at `place` is not zero, else
     next; TABLE_BRANCH one of the blocks `arg`, else target; CALL the function `arg`, or the one at `place`
     where it is None, with what is at `operands`, and go on at next, with its results at `results`; RETURN
-    what is at `operands`. `positions` are those of the steps in the code, `exit_position` the exit's.
+    what is at `operands`. The positions of the steps are `Code.positions` from `first` on, the exit's is
+    `exit_position`.
 
     While a call is under way, its frame begins `below` slots behind that of this function, which has `top`
     slots. Where `kept` is not negative, only so many temporaries are kept meanwhile, with the locals: there
@@ -64,19 +65,20 @@ class Block:
     """
 
     __slots__ = (
-        "arg", "below", "exit_position", "func", "kept", "kind", "next", "operands", "place",
-        "positions", "results", "scope", "steps", "target", "top",
+        "arg", "below", "exit_position", "first", "func", "kept", "kind", "next", "operands", "place",
+        "results", "scope", "steps", "target", "top",
     )  # fmt: skip
 
     def __init__(self, func: FuncInstance | None) -> None:
         self.func = func
         self.scope: Scope | None = None
-        self.steps: list[tuple[steps.Step, Any]] = []
-        self.positions: list[int] = []
+        self.steps: list[tuple[Any, ...]] = []
+        # Behind what never goes on there is no exit.
         self.kind = GOTO
-        self.exit_position = 0
 
+    first: int
     # The rest belongs to the exit, which sets what it uses.
+    exit_position: int
     arg: Any
     below: int
     kept: int
@@ -103,7 +105,8 @@ class Scope:
 class Code:
     """A function that can run: its entry, and its frame at the beginning, with the first local's place.
 
-    `constants` is the place behind the locals; `slots` are what the frame takes: see `recursion`.
+    `constants` is the place behind the locals; `slots` are what the frame takes: see `recursion`. `positions`
+    are those of the steps of all blocks, in the module.
     """
 
     entry: Block
@@ -111,6 +114,7 @@ class Code:
     locals: int
     constants: int
     slots: int
+    positions: list[int]
 
 
 def default_value(storage: StorageType) -> Any:
@@ -145,6 +149,7 @@ class Binder:
         self, instance: ModuleInstance, func: FuncInstance | None, code: Form, locals: list[Any]
     ) -> None:
         self.instance = instance
+        self.memories, self.globals, self.funcs = instance.memories, instance.globals, instance.funcs
         self.func = func
         self.form = code
         self.spare = code.heights
@@ -152,6 +157,8 @@ class Binder:
         # Where in the frame temporaries, locals and constants begin, by the kind of place.
         self.bases = (0, first_local, first_local + len(locals))
         self.frame = [None] * first_local + locals + constants(code)
+        # What it has beside the locals.
+        self.besides = len(self.frame) - len(locals)
         # None for a block that is not there so far.
         self.blocks: list[Block | None] = [None] * code.blocks
         self.begun = [False] * code.blocks
@@ -160,31 +167,60 @@ class Binder:
         # A conditional branch whose other way is the next block, and whether that is where it does not hold.
         self.waiting: tuple[Block, bool] | None = None
         self.scopes = self.regions()
+        self.positions: list[int] = []
         self.open(Block(func))
         self.ended = True
         self.position = 0
         store = instance.store
         self.metered = func is not None and store.fuel is not None
         self.profile = store.profile if func is not None else None
+        self.counted = self.metered or self.profile is not None
         self.entered = False
 
     def run(self) -> Code:
-        records = self.form.rows()
-        polled = 0
-        while piece := list(islice(records, STEPS)):
+        rows = self.form.rows()
+        for piece in range(1, 2 + len(self.form.code) // (STEPS * form.STRIDE)):
             look()
-            for record in piece:
-                _BIND[record[0]](self, record)
-            polled += 1
-            if polled % MAX_UNPOLLED == 0 and self.func is not None:
+            self.records(islice(rows, STEPS))
+            if piece % MAX_UNPOLLED == 0 and self.func is not None:
                 self.step(steps.poll, self.instance.store.backend)
         entry = self.block_of(self.form.code[form.IMMEDIATE])
         if self.func is not None:
             for block in {entry, *self.heads}:
-                block.positions.insert(0, block.positions[0] if block.positions else block.exit_position)
+                # Its position stands before those of the steps.
+                block.first -= 1
                 block.steps.insert(0, (steps.poll, self.instance.store.backend))
         _, first_local, first_constant = self.bases
-        return Code(entry, self.frame, first_local, first_constant, self.form.slots)
+        return Code(entry, self.frame, first_local, first_constant, self.form.slots, self.positions)
+
+    def records(self, rows: Iterable[_Row]) -> None:
+        """Bind some records: the usual ones here, where most of the time goes."""
+        bases, memories, positions, add = self.bases, self.memories, self.positions, self.steps.append
+        for row, position, base, result, a, b, c, immediate, second in rows:
+            usual = _USUAL[row]
+            if usual == UNARY:
+                to, a = bases[result & 3] + (result >> 3), bases[a & 3] + (a >> 3)
+                add((steps.unary, _OPERATORS[row], to, a))
+            elif usual == BINARY:
+                a, b = bases[a & 3] + (a >> 3), bases[b & 3] + (b >> 3)
+                add((steps.binary, _OPERATORS[row], bases[result & 3] + (result >> 3), a, b))
+            elif usual == LOAD:
+                to, a = bases[result & 3] + (result >> 3), bases[a & 3] + (a >> 3)
+                add((_ACCESSES[row], memories[second], immediate & _M64, to, a))
+            elif usual == STORE:
+                a, b = bases[a & 3] + (a >> 3), bases[b & 3] + (b >> 3)
+                add((_ACCESSES[row], memories[second], immediate & _M64, a, b))
+            elif usual == _MOVES:
+                add((steps.move, bases[result & 3] + (result >> 3), bases[a & 3] + (a >> 3)))
+            elif usual == _BLOCKS:
+                self.begin(position, a, immediate, second)
+                add = self.steps.append
+                continue
+            else:
+                _BIND[row](self, (row, position, base, result, a, b, c, immediate, second))
+                add = self.steps.append
+                continue
+            positions.append(position)
 
     def regions(self) -> list[Scope]:
         scopes: list[Scope] = []
@@ -204,14 +240,14 @@ class Binder:
         """Where in the frame a place is."""
         return self.bases[place & form.KIND] + (place >> form.NUMBER)
 
-    def all_at(self, places: Iterable[int]) -> list[int]:
+    def all_at(self, places: Sequence[int]) -> Sequence[int]:
         bases = self.bases
-        return [bases[place & 3] + (place >> 3) for place in places]
+        return [bases[place & 3] + (place >> 3) for place in places] if places else ()
 
     # Blocks
 
-    def step(self, function: steps.Step, imm: Any) -> None:
-        self.steps.append((function, imm))
+    def step(self, function: steps.Step, *imm: Any) -> None:
+        self.steps.append((function, *imm))
         self.positions.append(self.position)
 
     def block_of(self, number: int) -> Block:
@@ -238,8 +274,32 @@ class Binder:
     def open(self, block: Block) -> None:
         self.block = block
         self.steps = block.steps
-        self.positions = block.positions
+        block.first = len(self.positions)
         self.ended = False
+
+    def begin(self, position: int, region: int, number: int, fuel: int) -> None:
+        """Go on in a block of the form."""
+        block = self.blocks[number]
+        if block is None:
+            block = self.blocks[number] = Block(self.func)
+        if self.waiting is not None:
+            branching, when = self.waiting
+            self.waiting = None
+            if when:
+                branching.next = block
+            else:
+                branching.target = block
+        elif not self.ended:
+            self.leave(GOTO, position).next = block
+        self.begun[number] = True
+        if region >= 0:
+            block.scope = self.scopes[region]
+        # Where it polls, if it does.
+        self.positions.append(position)
+        self.open(block)
+        self.position = position
+        if self.counted:
+            self.count(fuel)
 
     def go_on(self, block: Block) -> None:
         block.scope = self.block.scope
@@ -256,11 +316,14 @@ class Binder:
         self.waiting = block, when
 
     def count(self, fuel: int) -> None:
-        """At a head: charge what follows, and count it for a profile."""
-        if self.metered:
-            self.step(steps.charge, (self.instance.store, fuel))
-        if self.profile and self.func:
-            self.step(steps.count, (self.profile, self.profile.record(self.func), fuel))
+        """Where a block begins: charge what follows, if it is a head, and count it for a profile."""
+        if self.profile and self.func and not self.entered:
+            self.step(steps.enter, self.profile, self.profile.record(self.func))
+        self.entered = True
+        if self.metered and fuel:
+            self.step(steps.charge, self.instance.store, fuel)
+        if self.profile and self.func and fuel:
+            self.step(steps.count, self.profile, self.profile.record(self.func), fuel)
 
     # Types
 
@@ -302,6 +365,22 @@ def constants(code: Form) -> list[Any]:
             values.append(code.objects[bits] if kind == form.CONST_V128 else None)
     return values
 
+
+# What `Binder.records` binds itself, by the row of a record.
+_MOVES, _BLOCKS, _UNUSUAL = -1, -2, -3
+
+
+def _usual(row: int) -> int:
+    if row >= form.BLOCK:
+        return {form.MOVE: _MOVES, form.BLOCK: _BLOCKS}.get(row, _UNUSUAL)
+    usual = (UNARY, BINARY) if TABLE[row].operator else (LOAD, STORE)
+    return SHAPES[row] if SHAPES[row] in usual else _UNUSUAL
+
+
+_USUAL = [_usual(row) for row in range(len(form.NAMES))]
+_OPERATORS: list[Any] = [OPERATORS.get(row.operator or "") for row in TABLE]
+_ACCESSES: list[Any] = [steps.LOADS_AND_STORES.get(row.name) for row in TABLE]
+_M64 = 0xFFFFFFFFFFFFFFFF
 
 # A record as `Form.rows` has it.
 _Row = tuple[int, ...]
@@ -472,7 +551,7 @@ _ON_STACK: dict[str, tuple[steps.Step, Callable[[Binder, Any], Any]]] = {
 def _on_frame(b: Binder, row: Instruction, record: form.Record) -> None:
     step, bound = _ON_FRAME[row.name]
     places = [*form.results(b.form, record), *form.operands(b.form, record)]
-    b.step(step, (bound(b, b.immediates(row, record)), *b.all_at(places)))
+    b.step(step, bound(b, b.immediates(row, record)), *b.all_at(places))
 
 
 def _on_stack(b: Binder, row: Instruction, record: form.Record) -> None:
@@ -481,9 +560,9 @@ def _on_stack(b: Binder, row: Instruction, record: form.Record) -> None:
     results = b.all_at(form.results(b.form, record))
     imm = step, bound(b, b.immediates(row, record)), operands
     if results:
-        b.step(steps.with_result, (*imm, results[0]))
+        b.step(steps.with_result, *imm, results[0])
     else:
-        b.step(steps.without_result, imm)
+        b.step(steps.without_result, *imm)
     b.ended = row.role is Role.LEAVES
 
 
@@ -492,67 +571,31 @@ def _numeric(b: Binder, row: Instruction, record: form.Record) -> None:
     result, operands = b.at(record.result), b.all_at(form.operands(b.form, record))
     if row.immediates:
         step = steps.unary_lane if len(operands) == 1 else steps.binary_lane
-        b.step(step, (operator, result, *operands, b.immediates(row, record)[0]))
+        b.step(step, operator, result, *operands, b.immediates(row, record)[0])
     elif row.leaves.fixed > 1:
-        b.step(steps.several, (operator, result, operands))
+        b.step(steps.several, operator, result, operands)
     else:
-        b.step(steps.ternary, (operator, result, *operands))
+        b.step(steps.ternary, operator, result, *operands)
 
 
 def _access_lane(b: Binder, row: Instruction, record: form.Record) -> None:
     memory, lane = b.instance.memories[record.second & 0xFFFFFFFF], record.second >> 32
     places = [*form.results(b.form, record), *form.operands(b.form, record)]
     offset = record.immediate & 0xFFFFFFFFFFFFFFFF
-    b.step(steps.LOADS_AND_STORES[row.name], (memory, offset, lane, *b.all_at(places)))
+    b.step(steps.LOADS_AND_STORES[row.name], memory, offset, lane, *b.all_at(places))
 
 
 def _select(b: Binder, row: Instruction, record: form.Record) -> None:
-    b.step(steps.select, tuple(b.all_at((record.result, record.a, record.b, record.c))))
-
-
-def _global_get(b: Binder, row: Instruction, record: form.Record) -> None:
-    b.step(steps.global_get, (b.at(record.result), b.instance.globals[record.immediate]))
-
-
-def _global_set(b: Binder, row: Instruction, record: form.Record) -> None:
-    b.step(steps.global_set, (b.instance.globals[record.immediate], b.at(record.a)))
+    b.step(steps.select, *b.all_at((record.result, record.a, record.b, record.c)))
 
 
 def _function(b: Binder, row: Instruction, record: form.Record) -> None:
-    b.step(steps.put, (b.at(record.result), b.instance.funcs[record.immediate]))
-
-
-def _call(b: Binder, row: Instruction, record: form.Record) -> None:
-    """A call: the function is known, or at the spare place."""
-    operands = b.all_at(b.form.lists[record.a : record.a + record.b])
-    place = b.at(record.c)
-    callee = None
-    if row.takes.repeated == "func":
-        callee = b.instance.funcs[record.immediate]
-    elif len(row.immediates) == 2:
-        table = b.instance.tables[record.second & 0xFFFFFFFF]
-        b.step(steps.fetch_indirect, (table, b.instance.types[record.immediate], place, b.spare))
-        place = b.spare
-    tail = row.role is Role.LEAVES
-    block = b.leave(TAIL_CALL if tail else CALL, record.position)
-    block.arg, block.place, block.operands = callee, place, operands
-    block.top = b.form.slots
-    if not tail:
-        block.below = b.form.slots - b.form.heights + record.base
-        needless = len(b.frame) - (b.bases[form.CONSTANT] - b.bases[form.LOCAL]) - record.base
-        block.kept = record.base if needless > MAX_NEEDLESS else -1
-        block.results = b.all_at(form.results(b.form, record))
-        block.next = Block(b.func)
-        b.go_on(block.next)
+    b.step(steps.put, b.at(record.result), b.instance.funcs[record.immediate])
 
 
 _OTHERS: dict[str, _BindRarely] = {
     "select": _select,
-    "global.get": _global_get,
-    "global.set": _global_set,
     "ref.func": _function,
-    **dict.fromkeys(("call", "call_indirect", "call_ref"), _call),
-    **dict.fromkeys(("return_call", "return_call_indirect", "return_call_ref"), _call),
 }
 
 
@@ -574,87 +617,49 @@ def _instruction(b: Binder, record: _Row) -> None:
     _RARELY[record[0]](b, TABLE[record[0]], form.Record._make(record))
 
 
-# The usual instructions. These functions are what binding spends its time in: so places are not asked for.
-
-_OPERATORS: list[Any] = [OPERATORS.get(row.operator or "") for row in TABLE]
-_ACCESSES: list[Any] = [steps.LOADS_AND_STORES.get(row.name) for row in TABLE]
-
-
-def _move(b: Binder, record: _Row) -> None:
-    _, position, _, result, a, _, _, _, _ = record
-    bases = b.bases
-    b.steps.append((steps.move, (bases[result & 3] + (result >> 3), bases[a & 3] + (a >> 3))))
+def _global_get(b: Binder, record: _Row) -> None:
+    _, position, _, result, _, _, _, index, _ = record
+    b.steps.append((steps.global_get, b.at(result), b.globals[index]))
     b.positions.append(position)
 
 
-def _unary(b: Binder, record: _Row) -> None:
-    row, position, _, result, a, _, _, _, _ = record
-    bases = b.bases
-    imm = _OPERATORS[row], bases[result & 3] + (result >> 3), bases[a & 3] + (a >> 3)
-    b.steps.append((steps.unary, imm))
+def _global_set(b: Binder, record: _Row) -> None:
+    _, position, _, _, a, _, _, index, _ = record
+    b.steps.append((steps.global_set, b.globals[index], b.at(a)))
     b.positions.append(position)
 
 
-def _binary(b: Binder, record: _Row) -> None:
-    row, position, _, result, x, y, _, _, _ = record
-    bases = b.bases
-    result = bases[result & 3] + (result >> 3)
-    imm = _OPERATORS[row], result, bases[x & 3] + (x >> 3), bases[y & 3] + (y >> 3)
-    b.steps.append((steps.binary, imm))
-    b.positions.append(position)
+_OF_FUNCTION = {row.ordinal for row in TABLE if row.name in ("call", "return_call")}
+_IN_TABLE = {row.ordinal for row in TABLE if row.name in ("call_indirect", "return_call_indirect")}
 
 
-def _load(b: Binder, record: _Row) -> None:
-    row, position, _, result, a, _, _, offset, memory = record
-    bases = b.bases
-    imm = (
-        b.instance.memories[memory],
-        offset & 0xFFFFFFFFFFFFFFFF,
-        bases[result & 3] + (result >> 3),
-        bases[a & 3] + (a >> 3),
-    )
-    b.steps.append((_ACCESSES[row], imm))
-    b.positions.append(position)
-
-
-def _store(b: Binder, record: _Row) -> None:
-    row, position, _, _, address, value, _, offset, memory = record
-    bases = b.bases
-    imm = (
-        b.instance.memories[memory],
-        offset & 0xFFFFFFFFFFFFFFFF,
-        bases[address & 3] + (address >> 3),
-        bases[value & 3] + (value >> 3),
-    )
-    b.steps.append((_ACCESSES[row], imm))
-    b.positions.append(position)
+def _call(b: Binder, record: _Row) -> None:
+    """A call: the function is known, or at the spare place."""
+    row, position, base, _, first, count, c, index, second = record
+    lists, place, callee = b.form.lists, c, None
+    if row in _OF_FUNCTION:
+        callee = b.funcs[index]
+    elif row in _IN_TABLE:
+        table = b.instance.tables[second & 0xFFFFFFFF]
+        b.position = position
+        b.step(steps.fetch_indirect, table, b.instance.types[index], b.at(c), b.spare)
+        place = b.spare
+    else:
+        place = b.at(c)
+    behind = first + count
+    tail = TABLE[row].role is Role.LEAVES
+    block = b.leave(TAIL_CALL if tail else CALL, position)
+    block.arg, block.place, block.operands = callee, place, b.all_at(lists[first:behind])
+    block.top = b.form.slots
+    if not tail:
+        block.below = b.form.slots - b.form.heights + base
+        block.kept = base if b.besides - base > MAX_NEEDLESS else -1
+        block.results = b.all_at(lists[behind : behind + (second >> 32)])
+        block.next = Block(b.func)
+        b.go_on(block.next)
 
 
 # What the form has beside instructions
-
-
-def _begin(b: Binder, record: _Row) -> None:
-    _, position, _, _, region, _, _, number, fuel = record
-    block = b.block_of(number)
-    if b.waiting is not None:
-        branching, when = b.waiting
-        b.waiting = None
-        if when:
-            branching.next = block
-        else:
-            branching.target = block
-    elif not b.ended:
-        b.leave(GOTO, position).next = block
-    b.begun[number] = True
-    if region >= 0:
-        block.scope = b.scopes[region]
-    b.open(block)
-    b.position = position
-    if b.profile and b.func and not b.entered:
-        b.step(steps.enter, (b.profile, b.profile.record(b.func)))
-    b.entered = True
-    if fuel:
-        b.count(fuel)
 
 
 def _jump(b: Binder, record: _Row) -> None:
@@ -681,20 +686,19 @@ def _branch_table(b: Binder, record: _Row) -> None:
 def _branch_null(b: Binder, record: _Row) -> None:
     row, position, _, _, a, _, _, number, _ = record
     b.position = position
-    b.step(steps.test_null, (b.spare, b.at(a)))
+    b.step(steps.test_null, b.spare, b.at(a))
     b.branch(b.spare, row == form.BRANCH_NULL, number, position)
 
 
 def _branch_cast(b: Binder, record: _Row) -> None:
     row, position, _, _, a, _, _, number, target = record
     b.position = position
-    b.step(steps.test_cast, (b.spare, b.at(a), b.close(b.form.objects[target])))
+    b.step(steps.test_cast, b.spare, b.at(a), b.close(b.form.objects[target]))
     b.branch(b.spare, row == form.BRANCH_CAST, number, position)
 
 
+_GLOBALS: dict[str, _Bind] = {"global.get": _global_get, "global.set": _global_set}
 _STRUCTURE: dict[int, _Bind] = {
-    form.BLOCK: _begin,
-    form.MOVE: _move,
     form.JUMP: _jump,
     form.RETURN: _return,
     form.BRANCH_TABLE: _branch_table,
@@ -707,8 +711,9 @@ _STRUCTURE: dict[int, _Bind] = {
 def _binding(row: int) -> _Bind:
     if row >= form.BLOCK:
         return _STRUCTURE[row]
-    usual = {UNARY: _unary, BINARY: _binary} if TABLE[row].operator else {LOAD: _load, STORE: _store}
-    return usual.get(SHAPES[row], _instruction)
+    if form.CALLS[row]:
+        return _call
+    return _GLOBALS.get(TABLE[row].name, _instruction)
 
 
-_BIND: list[_Bind] = [_binding(row) for row in range(len(form.NAMES))]
+_BIND: dict[int, _Bind] = {row: _binding(row) for row, usual in enumerate(_USUAL) if usual == _UNUSUAL}

@@ -1,8 +1,9 @@
 """The steps of the python engine: what it does for one record of the intermediate form.
 
-A step takes the activation's frame and the immediate that `bind` made for it, which names the places of
-operands and results in the frame. The rarer instructions are functions over a stack that has nothing but
-their operands, as the specification has them; `with_result` and `without_result` run those.
+A step is a function of these and, in one tuple with it, the immediate that `bind` made, which names the
+places of operands and results in the frame. The function takes the activation's frame and that tuple. The
+rarer instructions are functions over a stack that has nothing but their operands, as the specification has
+them, and an immediate; `with_result` and `without_result` run those.
 """
 
 from __future__ import annotations
@@ -44,35 +45,35 @@ _M64 = 0xFFFFFFFFFFFFFFFF
 # Bookkeeping
 
 
-def charge(frame: Frame, imm: tuple[Store, int]) -> None:
-    imm[0].charge(imm[1])
+def charge(frame: Frame, imm: tuple[Step, Store, int]) -> None:
+    imm[1].charge(imm[2])
 
 
-def enter(frame: Frame, imm: tuple[Profile, Record]) -> None:
-    imm[0].enter(imm[1])
+def enter(frame: Frame, imm: tuple[Step, Profile, Record]) -> None:
+    imm[1].enter(imm[2])
 
 
-def count(frame: Frame, imm: tuple[Profile, Record, int]) -> None:
-    imm[0].count(imm[1], imm[2])
+def count(frame: Frame, imm: tuple[Step, Profile, Record, int]) -> None:
+    imm[1].count(imm[2], imm[3])
 
 
-def poll(frame: Frame, backend: PythonBackend) -> None:
-    if backend.poll_wanted:
-        backend.poll()
+def poll(frame: Frame, imm: tuple[Step, PythonBackend]) -> None:
+    if imm[1].poll_wanted:
+        imm[1].poll()
 
 
 # Instructions on a stack of their own
 
 
-def with_result(frame: Frame, imm: tuple[Step, Any, list[int], int]) -> None:
-    step, bound, operands, result = imm
+def with_result(frame: Frame, imm: tuple[Step, Step, Any, list[int], int]) -> None:
+    _, step, bound, operands, result = imm
     stack = [frame[place] for place in operands]
     step(stack, bound)
     frame[result] = stack[-1]
 
 
-def without_result(frame: Frame, imm: tuple[Step, Any, list[int]]) -> None:
-    step, bound, operands = imm
+def without_result(frame: Frame, imm: tuple[Step, Step, Any, list[int]]) -> None:
+    _, step, bound, operands = imm
     step([frame[place] for place in operands], bound)
 
 
@@ -83,67 +84,67 @@ def unreachable(stack: Stack, imm: None) -> None:
     raise Trap(TrapCode.UNREACHABLE)
 
 
-def put(frame: Frame, imm: tuple[int, Any]) -> None:
-    frame[imm[0]] = imm[1]
+def put(frame: Frame, imm: tuple[Step, int, Any]) -> None:
+    frame[imm[1]] = imm[2]
 
 
-def move(frame: Frame, imm: tuple[int, int]) -> None:
-    frame[imm[0]] = frame[imm[1]]
+def move(frame: Frame, imm: tuple[Step, int, int]) -> None:
+    frame[imm[1]] = frame[imm[2]]
 
 
-def select(frame: Frame, imm: tuple[int, int, int, int]) -> None:
-    result, first, second, condition = imm
+def select(frame: Frame, imm: tuple[Step, int, int, int, int]) -> None:
+    _, result, first, second, condition = imm
     frame[result] = frame[first] if frame[condition] else frame[second]
 
 
-def global_get(frame: Frame, imm: tuple[int, GlobalInstance]) -> None:
-    frame[imm[0]] = imm[1].value
+def global_get(frame: Frame, imm: tuple[Step, int, GlobalInstance]) -> None:
+    frame[imm[1]] = imm[2].value
 
 
-def global_set(frame: Frame, imm: tuple[GlobalInstance, int]) -> None:
-    imm[0].value = frame[imm[1]]
+def global_set(frame: Frame, imm: tuple[Step, GlobalInstance, int]) -> None:
+    imm[1].value = frame[imm[2]]
 
 
 # Numeric: the operator is that of `numerics`, the places those of the result and the operands
 
 
-def unary(frame: Frame, imm: tuple[Callable[[Any], Any], int, int]) -> None:
-    operator, result, operand = imm
+def unary(frame: Frame, imm: tuple[Step, Callable[[Any], Any], int, int]) -> None:
+    _, operator, result, operand = imm
     frame[result] = operator(frame[operand])
 
 
-def binary(frame: Frame, imm: tuple[Callable[[Any, Any], Any], int, int, int]) -> None:
-    operator, result, first, second = imm
+def binary(frame: Frame, imm: tuple[Step, Callable[[Any, Any], Any], int, int, int]) -> None:
+    _, operator, result, first, second = imm
     frame[result] = operator(frame[first], frame[second])
 
 
-def ternary(frame: Frame, imm: tuple[Callable[[Any, Any, Any], Any], int, int, int, int]) -> None:
-    operator, result, first, second, third = imm
+def ternary(frame: Frame, imm: tuple[Step, Callable[[Any, Any, Any], Any], int, int, int, int]) -> None:
+    _, operator, result, first, second, third = imm
     frame[result] = operator(frame[first], frame[second], frame[third])
 
 
-def several(frame: Frame, imm: tuple[Callable[..., Any], int, list[int]]) -> None:
+def several(frame: Frame, imm: tuple[Step, Callable[..., Any], int, list[int]]) -> None:
     """An operator with several results, which follow each other in the frame."""
-    operator, result, operands = imm
+    _, operator, result, operands = imm
     results = operator(*[frame[place] for place in operands])
     frame[result : result + len(results)] = results
 
 
-def unary_lane(frame: Frame, imm: tuple[Callable[[Any, Any], Any], int, int, Any]) -> None:
-    operator, result, operand, lane = imm
+def unary_lane(frame: Frame, imm: tuple[Step, Callable[[Any, Any], Any], int, int, Any]) -> None:
+    _, operator, result, operand, lane = imm
     frame[result] = operator(frame[operand], lane)
 
 
-def binary_lane(frame: Frame, imm: tuple[Callable[[Any, Any, Any], Any], int, int, int, Any]) -> None:
-    operator, result, first, second, lane = imm
+def binary_lane(frame: Frame, imm: tuple[Step, Callable[[Any, Any, Any], Any], int, int, int, Any]) -> None:
+    _, operator, result, first, second, lane = imm
     frame[result] = operator(frame[first], frame[second], lane)
 
 
 # Memory: the immediate is the memory, the static offset, the lane where there is one, and the places of
 # the result and of the operands
 
-Load = tuple[MemoryInstance, int, int, int]
-StoreTo = tuple[MemoryInstance, int, int, int]
+Load = tuple[Step, MemoryInstance, int, int, int]
+StoreTo = tuple[Step, MemoryInstance, int, int, int]
 # An address beyond what the machine can index: pack_into raises IndexError.
 _NO_ACCESS = (struct.error, OverflowError, IndexError)
 
@@ -153,14 +154,14 @@ def _load(form: str, mask: int = 0) -> Step:
     unpack = struct.Struct("<" + form).unpack_from
 
     def load(frame: Frame, imm: Load) -> None:
-        memory, offset, result, address = imm
+        _, memory, offset, result, address = imm
         try:
             (frame[result],) = unpack(memory.data, frame[address] + offset)
         except _NO_ACCESS:
             raise Trap(TrapCode.MEMORY_OUT_OF_BOUNDS) from None
 
     def load_signed(frame: Frame, imm: Load) -> None:
-        memory, offset, result, address = imm
+        _, memory, offset, result, address = imm
         try:
             frame[result] = unpack(memory.data, frame[address] + offset)[0] & mask
         except _NO_ACCESS:
@@ -174,14 +175,14 @@ def _store(form: str, mask: int = 0) -> Step:
     pack = struct.Struct("<" + form).pack_into
 
     def store(frame: Frame, imm: StoreTo) -> None:
-        memory, offset, address, value = imm
+        _, memory, offset, address, value = imm
         try:
             pack(memory.data, frame[address] + offset, frame[value])
         except _NO_ACCESS:
             raise Trap(TrapCode.MEMORY_OUT_OF_BOUNDS) from None
 
     def store_wrapped(frame: Frame, imm: StoreTo) -> None:
-        memory, offset, address, value = imm
+        _, memory, offset, address, value = imm
         try:
             pack(memory.data, frame[address] + offset, frame[value] & mask)
         except _NO_ACCESS:
@@ -204,7 +205,7 @@ def _load_raw(size: int, made: Callable[[bytes], Any]) -> Step:
     """A load of so many bytes, of which `made` makes the value."""
 
     def load(frame: Frame, imm: Load) -> None:
-        memory, offset, result, address = imm
+        _, memory, offset, result, address = imm
         frame[result] = made(_read(memory, frame[address] + offset, size))
 
     return load
@@ -216,12 +217,12 @@ def f32_load() -> Step:
 
 
 def f32_store(frame: Frame, imm: StoreTo) -> None:
-    memory, offset, address, value = imm
+    _, memory, offset, address, value = imm
     _write(memory, frame[address] + offset, f32_to_bits(frame[value]).to_bytes(4, "little"))
 
 
 def v128_store(frame: Frame, imm: StoreTo) -> None:
-    memory, offset, address, value = imm
+    _, memory, offset, address, value = imm
     _write(memory, frame[address] + offset, frame[value])
 
 
@@ -240,8 +241,8 @@ def _load_zero(size: int) -> Step:
 
 
 def _load_lane(size: int) -> Step:
-    def load(frame: Frame, imm: tuple[MemoryInstance, int, int, int, int, int]) -> None:
-        memory, offset, lane, result, address, operand = imm
+    def load(frame: Frame, imm: tuple[Step, MemoryInstance, int, int, int, int, int]) -> None:
+        _, memory, offset, lane, result, address, operand = imm
         vector = frame[operand]
         lane_bytes = _read(memory, frame[address] + offset, size)
         frame[result] = vector[: lane * size] + lane_bytes + vector[(lane + 1) * size :]
@@ -250,8 +251,8 @@ def _load_lane(size: int) -> Step:
 
 
 def _store_lane(size: int) -> Step:
-    def store(frame: Frame, imm: tuple[MemoryInstance, int, int, int, int]) -> None:
-        memory, offset, lane, address, operand = imm
+    def store(frame: Frame, imm: tuple[Step, MemoryInstance, int, int, int, int]) -> None:
+        _, memory, offset, lane, address, operand = imm
         _write(memory, frame[address] + offset, frame[operand][lane * size : (lane + 1) * size])
 
     return store
@@ -322,13 +323,13 @@ def data_drop(stack: Stack, imm: tuple[PythonModuleInstance, int]) -> None:
 # Tables
 
 
-def table_get(frame: Frame, imm: tuple[TableInstance, int, int]) -> None:
-    table, result, index = imm
+def table_get(frame: Frame, imm: tuple[Step, TableInstance, int, int]) -> None:
+    _, table, result, index = imm
     frame[result] = table.get(frame[index])
 
 
-def table_set(frame: Frame, imm: tuple[TableInstance, int, int]) -> None:
-    table, index, value = imm
+def table_set(frame: Frame, imm: tuple[Step, TableInstance, int, int]) -> None:
+    _, table, index, value = imm
     table.set(frame[index], frame[value])
 
 
@@ -340,9 +341,9 @@ def elem_drop(stack: Stack, imm: tuple[PythonModuleInstance, int]) -> None:
     imm[0].drop_elem(imm[1])
 
 
-def fetch_indirect(frame: Frame, imm: tuple[TableInstance, DefinedType, int, int]) -> None:
+def fetch_indirect(frame: Frame, imm: tuple[Step, TableInstance, DefinedType, int, int]) -> None:
     """Put the function that `call_indirect` calls to a place, by the index at another one."""
-    table, expected, place, result = imm
+    _, table, expected, place, result = imm
     index = frame[place]
     if index >= len(table.elements):
         raise Trap(TrapCode.TABLE_OUT_OF_BOUNDS, "undefined element")
@@ -359,57 +360,57 @@ def fetch_indirect(frame: Frame, imm: tuple[TableInstance, DefinedType, int, int
 # References
 
 
-def ref_is_null(frame: Frame, imm: tuple[None, int, int]) -> None:
-    _, result, reference = imm
+def ref_is_null(frame: Frame, imm: tuple[Step, None, int, int]) -> None:
+    _, _, result, reference = imm
     frame[result] = 1 if frame[reference] is None else 0
 
 
-def ref_as_non_null(frame: Frame, imm: tuple[None, int]) -> None:
-    if frame[imm[1]] is None:
+def ref_as_non_null(frame: Frame, imm: tuple[Step, None, int]) -> None:
+    if frame[imm[2]] is None:
         raise Trap(TrapCode.NULL_REFERENCE)
 
 
-def ref_eq(frame: Frame, imm: tuple[None, int, int, int]) -> None:
-    _, result, first_place, second_place = imm
+def ref_eq(frame: Frame, imm: tuple[Step, None, int, int, int]) -> None:
+    _, _, result, first_place, second_place = imm
     first, second = frame[first_place], frame[second_place]
     frame[result] = 1 if first is second or (isinstance(first, I31) and first == second) else 0
 
 
-def test_null(frame: Frame, imm: tuple[int, int]) -> None:
+def test_null(frame: Frame, imm: tuple[Step, int, int]) -> None:
     """For branches on whether a reference is null."""
-    frame[imm[0]] = frame[imm[1]] is None
+    frame[imm[1]] = frame[imm[2]] is None
 
 
-def test_cast(frame: Frame, imm: tuple[int, int, RefType]) -> None:
+def test_cast(frame: Frame, imm: tuple[Step, int, int, RefType]) -> None:
     """For branches on whether a reference is of a type."""
-    frame[imm[0]] = is_instance(frame[imm[1]], imm[2])
+    frame[imm[1]] = is_instance(frame[imm[2]], imm[3])
 
 
-def ref_test(frame: Frame, imm: tuple[RefType, int, int]) -> None:
-    wanted, result, reference = imm
+def ref_test(frame: Frame, imm: tuple[Step, RefType, int, int]) -> None:
+    _, wanted, result, reference = imm
     frame[result] = 1 if is_instance(frame[reference], wanted) else 0
 
 
-def ref_cast(frame: Frame, imm: tuple[RefType, int]) -> None:
-    if not is_instance(frame[imm[1]], imm[0]):
+def ref_cast(frame: Frame, imm: tuple[Step, RefType, int]) -> None:
+    if not is_instance(frame[imm[2]], imm[1]):
         raise Trap(TrapCode.CAST_FAILURE)
 
 
-def ref_i31(frame: Frame, imm: tuple[None, int, int]) -> None:
-    _, result, operand = imm
+def ref_i31(frame: Frame, imm: tuple[Step, None, int, int]) -> None:
+    _, _, result, operand = imm
     frame[result] = I31(frame[operand] & 0x7FFFFFFF)
 
 
-def i31_get_u(frame: Frame, imm: tuple[None, int, int]) -> None:
-    _, result, reference = imm
+def i31_get_u(frame: Frame, imm: tuple[Step, None, int, int]) -> None:
+    _, _, result, reference = imm
     if frame[reference] is None:
         raise Trap(TrapCode.NULL_REFERENCE, "null i31 reference")
     frame[result] = frame[reference].value
 
 
-def i31_get_s(frame: Frame, imm: tuple[None, int, int]) -> None:
+def i31_get_s(frame: Frame, imm: tuple[Step, None, int, int]) -> None:
     i31_get_u(frame, imm)
-    frame[imm[1]] |= (frame[imm[1]] & 0x40000000) << 1
+    frame[imm[2]] |= (frame[imm[2]] & 0x40000000) << 1
 
 
 # Aggregates: a packed field holds its unsigned value
@@ -421,18 +422,18 @@ def _struct(value: StructInstance | None) -> StructInstance:
     return value
 
 
-def struct_get(frame: Frame, imm: tuple[tuple[int, int], int, int]) -> None:
-    (field, _), result, reference = imm
+def struct_get(frame: Frame, imm: tuple[Step, tuple[int, int], int, int]) -> None:
+    _, (field, _), result, reference = imm
     frame[result] = _struct(frame[reference]).fields[field]
 
 
-def struct_get_s(frame: Frame, imm: tuple[tuple[int, int], int, int]) -> None:
-    (field, width), result, reference = imm
+def struct_get_s(frame: Frame, imm: tuple[Step, tuple[int, int], int, int]) -> None:
+    _, (field, width), result, reference = imm
     frame[result] = _sign_extend(_struct(frame[reference]).fields[field], width)
 
 
-def struct_set(frame: Frame, imm: tuple[tuple[int, int], int, int]) -> None:
-    (field, mask), reference, place = imm
+def struct_set(frame: Frame, imm: tuple[Step, tuple[int, int], int, int]) -> None:
+    _, (field, mask), reference, place = imm
     value = frame[place]
     _struct(frame[reference]).fields[field] = value & mask if mask else value
 
@@ -441,27 +442,27 @@ def _sign_extend(value: int, width: int) -> int:
     return value | (_M32 << width & _M32) if value >> (width - 1) else value
 
 
-def array_get(frame: Frame, imm: tuple[int, int, int, int]) -> None:
-    _, result, reference, place = imm
+def array_get(frame: Frame, imm: tuple[Step, int, int, int, int]) -> None:
+    _, _, result, reference, place = imm
     array, index = as_array(frame[reference]), frame[place]
     array.check(index, 1)
     frame[result] = array.elements[index]
 
 
-def array_get_s(frame: Frame, imm: tuple[int, int, int, int]) -> None:
+def array_get_s(frame: Frame, imm: tuple[Step, int, int, int, int]) -> None:
     array_get(frame, imm)
-    frame[imm[1]] = _sign_extend(frame[imm[1]], imm[0])
+    frame[imm[2]] = _sign_extend(frame[imm[2]], imm[1])
 
 
-def array_set(frame: Frame, imm: tuple[int, int, int, int]) -> None:
-    mask, reference, place, operand = imm
+def array_set(frame: Frame, imm: tuple[Step, int, int, int, int]) -> None:
+    _, mask, reference, place, operand = imm
     array, index, value = as_array(frame[reference]), frame[place], frame[operand]
     array.check(index, 1)
     array.elements[index] = value & mask if mask else value
 
 
-def array_len(frame: Frame, imm: tuple[None, int, int]) -> None:
-    _, result, reference = imm
+def array_len(frame: Frame, imm: tuple[Step, None, int, int]) -> None:
+    _, _, result, reference = imm
     frame[result] = len(as_array(frame[reference]).elements)
 
 
