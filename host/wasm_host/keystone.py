@@ -40,9 +40,6 @@ from .simulated import allow_descriptors
 
 _T = TypeVar("_T")
 
-_KILL_TIMEOUT = 10.0
-"""Seconds in which an enclave stands still: Linux' own timer interrupts it a hundred times in each."""
-
 _DESCRIPTORS, _DESCRIPTORS_EACH = 32, 5
 """Beside what limits say: of this process, and for each enclave's device, buffer, streams and event."""
 
@@ -89,8 +86,9 @@ class _Run:
         enclave = KeystoneEnclave(self._driver, self._image)
         try:
             self._size = enclave.size
-            enclave.load()
-            value = enclave.run(lambda: self.calls.serve(enclave.shared), lambda: self.calls.going_on)
+            value = None
+            if enclave.load(lambda: self.calls.going_on):
+                value = enclave.run(lambda: self.calls.serve(enclave.shared), lambda: self.calls.going_on)
         except Ended:
             value = None
         finally:
@@ -126,9 +124,9 @@ def _signed(value: int) -> int:
 
 
 class KeystoneMonitor:
-    """The enclaves of this machine's Keystone, made of `image`; each begins within `patience` seconds.
+    """The enclaves of this machine's Keystone, made of `image`.
 
-    `settings` is a JSON object, the operator's part of their configuration.
+    Each has `patience` seconds to begin, and to end. `settings` is a JSON object, the operator's part of their configuration.
     """
 
     device = Device.KEYSTONE
@@ -202,7 +200,7 @@ class KeystoneMonitor:
 
     def _end(self, run: _Run) -> None:
         run.calls.end()
-        asyncio.get_running_loop().call_later(_KILL_TIMEOUT, self._give_up, run)
+        asyncio.get_running_loop().call_later(self._patience, self._give_up, run)
 
     def _give_up(self, run: _Run) -> None:
         if not run.ended.done():
@@ -215,7 +213,7 @@ class KeystoneMonitor:
         for run in self._runs.values():
             run.calls.end()
         if ends:
-            await asyncio.wait(ends, timeout=_KILL_TIMEOUT)
+            await asyncio.wait(ends, timeout=self._patience)
         self.failed.cancel()
 
 

@@ -206,8 +206,8 @@ class KeystoneEnclave:
         assert self._shared is not None
         return self._shared
 
-    def load(self) -> None:
-        """Write the files and have the security monitor measure them.
+    def load(self, go_on: Callable[[], bool] = lambda: True) -> bool:
+        """Write the files and have the monitor measure them; False where `go_on`, asked meanwhile, was.
 
         Raises:
             NoRoom: the monitor takes no further enclave.
@@ -216,11 +216,14 @@ class KeystoneEnclave:
         places, page = [], 0
         for content in self._image.files:
             for start in range(0, len(content), PAGE):
+                if not go_on():
+                    return False
                 self._write(page, content[start : start + PAGE])
                 page += 1
             places.append(self._epm_address + page * PAGE)
         self._finalize(places)
         self._shared = self._do("share a buffer", self._driver.mmap, self._descriptor, SHARED_SIZE, 0)
+        return True
 
     def run(self, edge_call: Callable[[], None], go_on: Callable[[], bool]) -> int | None:
         """Run it to its end, which is its value; None where `go_on` said that it is enough.

@@ -124,6 +124,15 @@ class TestLife:
         assert type(caught.value) is kind and words in str(caught.value)
         machine.assert_clean()
 
+    def test_nobody_waits_for_it_any_more(self) -> None:
+        """Loading takes a while on a slow machine, and ends where it is."""
+        machine, asked = Machine(), iter([True, True, False])
+        enclave = KeystoneEnclave(machine, IMAGE)
+        assert not enclave.load(lambda: next(asked))
+        enclave.destroy()
+        assert machine.done.count("mmap") == 2
+        machine.assert_clean()
+
     def test_driver_that_gives_too_little(self) -> None:
         machine = Machine()
         create = machine._create
@@ -474,6 +483,33 @@ class TestSessions:
             monitor = KeystoneMonitor(IMAGE, b"{}", 60.0, machine)
             enclave = await monitor.start_enclave()
             assert (await asyncio.wait_for(enclave.ended, 60)).how == "failed"
+            enclave.hang_up()
+            await monitor.close()
+            machine.assert_clean()
+
+        run(main())
+
+    def test_driver_that_hangs(self) -> None:
+        """Nobody waits without end: the monitor has failed."""
+
+        async def main() -> None:
+            machine, going_on = Machine(command("echo")), threading.Event()
+            monitor = KeystoneMonitor(IMAGE, b"{}", 60.0, machine)
+            enclave = await monitor.start_enclave()
+            destroy = machine._destroy
+
+            def hanging(eid: int) -> None:
+                going_on.wait(60)
+                destroy(eid)
+
+            machine._destroy = hanging  # type: ignore[method-assign]
+            monitor._patience = 0.1
+            monitor.kill_enclave(enclave)
+            assert "hangs" in (await enclave.ended).shown
+            with pytest.raises(MonitorError, match="hangs"):
+                await asyncio.shield(monitor.failed)
+            going_on.set()
+            await until(lambda: not machine.files)
             enclave.hang_up()
             await monitor.close()
             machine.assert_clean()
