@@ -16,17 +16,17 @@ BUILT_FROM := setup.cfg pyproject.toml setup.py $(COMPILED) $(filter-out $(GENER
 	$(foreach folder,$(C_FOLDERS),$(wildcard $(folder)/*.pyx $(folder)/*.pxi $(folder)/*.[ch])))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test quick uncompiled lint spec suite fuzz guided agree sabotage sanitize bench programs soak coverage demo-file install clean
+.PHONY: help run test quick uncompiled lint spec suite fuzz guided agree sabotage sanitize bench programs riscv riscv-test soak coverage demo-file install clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
 
 # Importing takes a moment, in which Ctrl-C is no error of ours to show.
-RUN_DEMO = import signal; signal.signal(signal.SIGINT, signal.SIG_DFL); from wasm_client.demo import main; \
+RUN_MAIN = import signal; signal.signal(signal.SIGINT, signal.SIG_DFL); from $(1) import main; \
 	signal.signal(signal.SIGINT, signal.default_int_handler); raise SystemExit(main())
 
 run: $(VENV)/confidential ## start the confidential runtime with the calculator demo
-	@$(BIN)/python -c "$(RUN_DEMO)"
+	@$(BIN)/python -c "$(call RUN_MAIN,wasm_client.demo)"
 
 # The notice comes last, so that nobody takes a run without the official suite, or parts of it, for a full one.
 test: $(VENV)/test ## run all tests, the official suite among them where it is found
@@ -96,6 +96,15 @@ programs: $(VENV)/test ## run programs of Go, C++ and Yosys here and on wasmtime
 	done
 	@$(BIN)/python -m programs
 
+# What Debian has to bring is asked for before anything is built.
+riscv: | $(BIN)/python ## start the confidential runtime in a RISC-V machine that QEMU emulates
+	@$(BIN)/python -m riscv.needs
+	@$(MAKE) --no-print-directory $(VENV)/riscv
+	@$(BIN)/python -c "$(call RUN_MAIN,riscv.__main__)"
+
+riscv-test: $(VENV)/test $(VENV)/riscv ## test that machine, from its start to its end
+	@$(BIN)/pytest -q --timeout 0 riscv
+
 demo-file: $(BIN)/python ## build wasm-demo.pyz, one file that starts the server
 	@$(BIN)/python tools/make_demo.py
 
@@ -113,6 +122,10 @@ $(VENV)/confidential: $(BUILT_FROM) | $(BIN)/python
 
 $(VENV)/test: $(BUILT_FROM) | $(BIN)/python
 	@$(call install,.[confidential$(comma)test]); touch $(VENV)/confidential
+
+# Its extensions are compiled here, and those of pycryptodome.
+$(VENV)/riscv: $(VENV)/confidential
+	@$(BIN)/python -m pip install --disable-pip-version-check -q 'setuptools>=77' 'Cython>=3.0' && touch $@
 
 # A peer that does not install here is left out of the comparison, which says so.
 $(VENV)/bench: setup.cfg $(VENV)/test

@@ -1,0 +1,107 @@
+"""`make riscv`: build the image, start the machine, and prompt for calls of a program in it."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from wasm_client import connect
+from wasm_client.cli import Job, guarded, run
+from wasm_client.operations import DEFAULT_MODULE
+from wasm_client.trust import read_policy
+
+from . import needs
+from .cache import locked
+from .errors import RiscvError
+from .image import Image, build
+from .machine import LOOPBACK, Machine, free_port, running
+from .parts import ROOT, Workshop
+from .ssh import HOST, write_config
+
+FOLDER = ROOT / "build" / "riscv"
+PROGRAM = ROOT / "examples" / "calculator.wat"
+_PORT, _SSH_PORT = 3333, 2222
+_FIRST_TIMEOUT = 300.0
+"""Seconds for the first session to begin, which are enough on a machine that is busy."""
+
+_FREE_SPACE = 2 << 30
+"""Bytes that a build from nothing takes at most; a twentieth of that stays."""
+
+
+def main() -> int:
+    """Run it; returns the exit status."""
+    try:
+        needs.check()
+        image = prepare()
+        with running(image, FOLDER, _chosen_port(_PORT), _chosen_port(_SSH_PORT)) as machine:
+            say(f"Starting a RISC-V machine in QEMU; its console goes to {_shown(machine.console)}")
+            machine.wait_until_ready(say)
+            return guarded(lambda: _use(machine, image))
+    except RiscvError as error:
+        print(f"riscv: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"riscv: {_told(error)}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("riscv: interrupted", file=sys.stderr)
+        return 130
+    return 1
+
+
+def prepare() -> Image:
+    """The image, built where it is not kept; RiscvError or OSError where that fails."""
+    with locked(FOLDER / "build.lock", lambda: say("Another run builds the image: waiting for it")):
+        if not any(FOLDER.glob("base-*")) and shutil.disk_usage(FOLDER).free < _FREE_SPACE:
+            raise RiscvError(
+                f"building the image takes {_FREE_SPACE >> 30} GiB in {FOLDER}: so much is not free"
+            )
+        return build(Workshop(FOLDER, FOLDER / "build.log", say))
+
+
+def _chosen_port(preferred: int) -> int:
+    port = free_port(preferred)
+    if port != preferred:
+        say(f"{LOOPBACK}:{preferred} is taken: {port} is used")
+    return port
+
+
+def show_ways_in(machine: Machine, image: Image) -> None:
+    """Say how one gets there from another terminal."""
+    client = Path(sys.executable).with_name("wasm-client")
+    config, policy, program = write_config(image.keys, machine.ssh_port), image.policy, PROGRAM
+    say("The machine is up, until this prompt ends. From another terminal:")
+    say(f"  ssh -F {_shown(config)} {HOST}")
+    say(f"  {_shown(client)} -c {machine.address} --policy {_shown(policy)} -p {_shown(program)}")
+
+
+def _use(machine: Machine, image: Image) -> int:
+    policy = read_policy(image.policy)
+    # The first enclave takes longest, and a client that somebody starts does not wait for so long.
+    with connect(machine.address, policy, timeout=_FIRST_TIMEOUT):
+        say("An enclave in the machine was verified.")
+    show_ways_in(machine, image)
+    return run(machine.address, policy, Job(programs=[(DEFAULT_MODULE, PROGRAM)]))
+
+
+def _told(error: OSError) -> str:
+    if isinstance(error, shutil.Error):
+        # Of a folder that was copied: each file, its copy, and what was wrong.
+        _, copy, reason = error.args[0][0]
+        return f"{copy}: {reason}"
+    where = f"{error.filename}: " if error.filename else ""
+    return where + (error.strerror or str(error)).lower()
+
+
+def _shown(path: Path) -> str:
+    """A path as one types it in this folder."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def say(line: str) -> None:
+    """Tell whoever waits."""
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

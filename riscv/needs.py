@@ -1,0 +1,76 @@
+"""What the machine must have installed, and which packages of Debian bring it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .errors import RiscvError
+
+FIRMWARE = Path("/usr/lib/riscv64-linux-gnu/opensbi/generic/fw_jump.bin")
+COMPILER = "riscv64-linux-gnu-gcc"
+EMULATORS = ("qemu-riscv64-static", "qemu-riscv64")
+"""The emulator of programs, under the names that it had; `QEMU` is the one of machines."""
+
+QEMU = "qemu-system-riscv64"
+MMDEBSTRAP = "mmdebstrap"
+
+_NEEDED: Sequence[tuple[Sequence[str], Sequence[str]]] = (
+    (("apt-get",), ("apt",)),
+    ((QEMU,), ("qemu-system-riscv", "qemu-system-misc")),
+    (EMULATORS, ("qemu-user-static", "qemu-user")),
+    ((str(FIRMWARE),), ("opensbi",)),
+    ((MMDEBSTRAP,), ("mmdebstrap",)),
+    (("gpgv",), ("gpgv",)),
+    ((COMPILER,), ("gcc-riscv64-linux-gnu",)),
+    (("/usr/riscv64-linux-gnu/include/stdio.h",), ("libc6-dev-riscv64-cross",)),
+    (("ssh-keygen",), ("openssh-client",)),
+)
+"""Programs or files of which one is enough, and packages that have them, the newest release's first."""
+
+
+def missing_packages() -> list[str]:
+    """The packages that have to be installed."""
+    return [_known(packages) for files, packages in _NEEDED if not any(map(_is_there, files))]
+
+
+def _is_there(file: str) -> bool:
+    return Path(file).is_file() if file.startswith("/") else shutil.which(file) is not None
+
+
+def _known(packages: Sequence[str]) -> str:
+    """The first of the names that this machine's release knows, or else the last."""
+    if len(packages) > 1 and shutil.which("apt-cache"):
+        for package in packages:
+            done = subprocess.run(["apt-cache", "pkgnames", package], capture_output=True, text=True)
+            if package in done.stdout.split():
+                return package
+    return packages[-1]
+
+
+def check() -> None:
+    """RiscvError, with the command that installs it, where anything is missing."""
+    if missing := missing_packages():
+        raise RiscvError(f"packages are missing: sudo apt-get install {' '.join(missing)}")
+
+
+def emulator() -> str:
+    """The command that runs a program of the guest's."""
+    return next(filter(None, map(shutil.which, EMULATORS)))
+
+
+def main() -> int:
+    """Say what is missing; returns 1 if anything is."""
+    try:
+        check()
+    except RiscvError as error:
+        print(f"riscv: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

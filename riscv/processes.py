@@ -1,0 +1,108 @@
+"""Commands that the build runs: what they say goes to a log, and none of them outlives us."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from .errors import RiscvError
+
+_PR_SET_PDEATHSIG = 1
+_STOP_TIMEOUT = 10.0
+_libc = ctypes.CDLL(None)
+
+
+def start(
+    command: Sequence[str | Path],
+    *,
+    output: IO[bytes],
+    errors: IO[bytes] | int,
+    folder: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a process that ends when this one does; Ctrl-C is for us alone."""
+    return subprocess.Popen(
+        [*map(str, command)],
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=errors,
+        cwd=folder,
+        env={**os.environ, **(environment or {})},
+        start_new_session=True,
+        preexec_fn=lambda: _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),
+    )
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a process that `start` started, and those that it started; by force where it takes long."""
+    if process.poll() is None:
+        _send(process, signal.SIGTERM)
+        try:
+            process.wait(_STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            _send(process, signal.SIGKILL)
+            process.wait()
+
+
+def _send(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+
+
+def run(
+    what: str,
+    command: Sequence[str | Path],
+    log: Path,
+    *,
+    output: Path | None = None,
+    folder: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> None:
+    """Run a command to its end; `what` names it in the error.
+
+    `output` is a file that gets its standard output, which otherwise goes to `log` with its standard error.
+
+    Raises:
+        RiscvError: it failed.
+    """
+    run_together(what, [command], log, output=output, folder=folder, environment=environment)
+
+
+def run_together(
+    what: str,
+    commands: Sequence[Sequence[str | Path]],
+    log: Path,
+    *,
+    at_once: int = 1,
+    output: Path | None = None,
+    folder: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> None:
+    """`run` for several commands, so many of them at a time."""
+    waiting, running = list(commands), list[subprocess.Popen[bytes]]()
+    with contextlib.ExitStack() as stack:
+        said = stack.enter_context(log.open("ab"))
+        written = said if output is None else stack.enter_context(output.open("wb"))
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                process = start(
+                    waiting.pop(0), output=written, errors=said, folder=folder, environment=environment
+                )
+                stack.callback(stop, process)
+                running.append(process)
+            if running.pop(0).wait():
+                raise RiscvError(f"{what} failed: {last_line(log)} ({log} has all of it)")
+
+
+def last_line(log: Path) -> str:
+    """The last line of a log that says anything."""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - 4096))
+        lines = file.read().decode(errors="replace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")

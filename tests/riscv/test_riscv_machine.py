@@ -1,0 +1,194 @@
+"""QEMU's process, with a script in its place: what is said when it fails, and that nothing of it is left."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from riscv import __main__ as command_line
+from riscv import machine
+from riscv.errors import RiscvError
+from riscv.image import Image
+from riscv.machine import Machine, free_port, running
+from riscv.processes import run, run_together
+from tests.processes import ROOT, alive, descendants, wait_until
+from tests.riscv.conftest import Command
+
+# The console's file is what `-serial file:` names.
+FIND_CONSOLE = 'for each; do case "$each" in file:*) console="${each#file:}";; esac; done\n'
+READY = FIND_CONSOLE + 'echo "wasm-host: listening on 0.0.0.0:3333" >>"$console"; sleep 1000 & wait'
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Image:
+    return Image(tmp_path / "kernel", tmp_path / "initrd", tmp_path / "policy.toml", tmp_path)
+
+
+def started(image: Image, folder: Path) -> Machine:
+    with running(image, folder, 3333, 2222) as found:
+        found.wait_until_ready(lambda line: None)
+        assert found.process.poll() is None
+    return found
+
+
+def test_a_machine_that_is_ready_and_ended(command: Command, image: Image, tmp_path: Path) -> None:
+    command("qemu-system-riscv64", READY)
+    with running(image, tmp_path, 3333, 2222) as found:
+        found.wait_until_ready(lambda line: None)
+        wait_until(lambda: len(descendants(found.process.pid)) == 1, 20, "what the machine started")
+        below = {found.process.pid, *descendants(found.process.pid)}
+        assert alive(below) == below
+        assert found.address == "127.0.0.1:3333"
+    assert not alive(below)
+
+
+def test_one_that_does_not_listen_to_signals(
+    command: Command, image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("riscv.processes._STOP_TIMEOUT", 0.1)
+    command("qemu-system-riscv64", "trap '' TERM\n" + READY)
+    assert started(image, tmp_path).process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        (
+            "echo 'Could not set up host forwarding rule' >&2; exit 1",
+            "QEMU does not start: Could not set up host forwarding rule ({folder}/qemu.log has all of it)",
+        ),
+        (
+            FIND_CONSOLE + 'echo "wasm-host: no memory" >"$console"; echo "Power down" >>"$console"',
+            "the machine ended while it started: wasm-host: no memory ({folder}/console.log has all of it)",
+        ),
+        (
+            FIND_CONSOLE + 'echo "[ 1.0] Kernel panic - not syncing: no init" >"$console"',
+            "the machine ended while it started: Kernel panic - not syncing: no init "
+            "({folder}/console.log has all of it)",
+        ),
+        (
+            FIND_CONSOLE + 'echo "OpenSBI" >"$console"',
+            "the machine ended while it started: it does not say why ({folder}/console.log has all of it)",
+        ),
+    ],
+    ids=["port", "host", "panic", "silent"],
+)
+def test_one_that_ends_at_once(
+    command: Command, image: Image, tmp_path: Path, script: str, said: str
+) -> None:
+    command("qemu-system-riscv64", script)
+    with pytest.raises(RiscvError) as raised:
+        started(image, tmp_path)
+    assert str(raised.value) == said.format(folder=tmp_path)
+
+
+def test_one_that_does_not_get_ready(
+    command: Command, image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "START_TIMEOUT", 0.5)
+    monkeypatch.setattr(machine, "_PULSE", 0.1)
+    command("qemu-system-riscv64", "exec sleep 1000")
+    said: list[str] = []
+    with (
+        pytest.raises(RiscvError, match=r"does not answer after 0 s: .*/console\.log says how far it got"),
+        running(image, tmp_path, 3333, 2222) as found,
+    ):
+        found.wait_until_ready(said.append)
+    assert found.process.returncode == -signal.SIGTERM
+    assert said and said[0].startswith("  still starting (")
+
+
+def test_too_little_memory(image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "MEMORY", 1 << 40)
+    with pytest.raises(RiscvError, match=r"the machine needs \d+ MiB of memory, and \d+ MiB are available"):
+        started(image, tmp_path)
+
+
+def test_a_second_machine(command: Command, image: Image, tmp_path: Path) -> None:
+    command("qemu-system-riscv64", READY)
+    with (
+        running(image, tmp_path, 3333, 2222),
+        pytest.raises(RiscvError, match="the machine runs already, in another terminal"),
+    ):
+        started(image, tmp_path)
+
+
+def test_a_port_that_is_taken() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        taken = listener.getsockname()[1]
+        other = free_port(taken)
+        assert other not in (0, taken)
+        assert free_port(other) == other
+
+
+def test_nothing_is_left_when_we_are_killed(command: Command, tmp_path: Path) -> None:
+    command("qemu-system-riscv64", FIND_CONSOLE + 'echo $$ >"$console"; exec sleep 1000')
+    code = f"""
+from pathlib import Path
+from riscv.image import Image
+from riscv.machine import running
+here = Path({str(tmp_path)!r})
+with running(Image(here, here, here, here), here, 3333, 2222) as machine:
+    machine.wait_until_ready(print)
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
+    console = tmp_path / "console.log"
+    try:
+        wait_until(lambda: console.exists() and console.read_text().endswith("\n"), 60, "the machine")
+    finally:
+        process.kill()
+        process.wait()
+    wait_until(lambda: not alive({int(console.read_text())}), 20, "its end")
+
+
+def test_a_command_that_fails_says_its_last_line(tmp_path: Path) -> None:
+    with pytest.raises(RiscvError) as raised:
+        run("trying", ["sh", "-c", "echo first; echo last >&2; echo; exit 3"], tmp_path / "log")
+    assert str(raised.value) == f"trying failed: last ({tmp_path / 'log'} has all of it)"
+
+
+def test_other_commands_end_with_one_that_fails(tmp_path: Path) -> None:
+    commands = [["sh", "-c", "exit 1"], ["sleep", "1000"]]
+    began = time.monotonic()
+    with pytest.raises(RiscvError, match="trying failed: it said nothing"):
+        run_together("trying", commands, tmp_path / "log", at_once=2)
+    assert time.monotonic() - began < 100
+    assert not descendants(os.getpid())
+
+
+@pytest.mark.parametrize(
+    ("failure", "said", "status"),
+    [
+        (RiscvError("packages are missing: one"), "riscv: packages are missing: one\n", 1),
+        (OSError(28, "No space left on device", "/x"), "riscv: /x: no space left on device\n", 1),
+        (OSError(28, "No space left on device"), "riscv: no space left on device\n", 1),
+        (
+            shutil.Error([("a", "b", "[Errno 28] No space left on device")]),
+            "riscv: b: [Errno 28] No space left on device\n",
+            1,
+        ),
+        (KeyboardInterrupt(), "riscv: interrupted\n", 130),
+    ],
+    ids=["ours", "file", "device", "folder", "interrupted"],
+)
+def test_failures_are_a_line(
+    failure: BaseException,
+    said: str,
+    status: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail() -> None:
+        raise failure
+
+    monkeypatch.setattr("riscv.needs.check", fail)
+    assert command_line.main() == status
+    assert capsys.readouterr().err == said
