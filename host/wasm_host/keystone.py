@@ -126,7 +126,8 @@ def _signed(value: int) -> int:
 class KeystoneMonitor:
     """The enclaves of this machine's Keystone, made of `image`.
 
-    Each has `patience` seconds to begin, and to end. `settings` is a JSON object, the operator's part of their configuration.
+    Each has `patience` seconds to begin, and to end. `settings` is a JSON object, the operator's part
+    of their configuration.
     """
 
     device = Device.KEYSTONE
