@@ -27,18 +27,20 @@ def unpack(packages: Sequence[str], target: Path, wanted: Callable[[str], bool],
     """
     target.mkdir()
     archive = target / "archive.tar"
+    privileged = os.geteuid() == 0
     run(
         f"fetching Debian's packages ({MMDEBSTRAP})",
         [
-            *(MMDEBSTRAP, f"--mode={'root' if os.geteuid() == 0 else 'unshare'}", "--variant=extract"),
+            *(MMDEBSTRAP, f"--mode={'root' if privileged else 'unshare'}", "--variant=extract"),
             *("--architectures=riscv64", "--format=tar", f"--include={','.join(packages)}"),
             *(f"--aptopt={option}" for option in _apt_options()),
             *(SUITE, "-", _source()),
         ],
         log,
         output=archive,
-        # Also what it leaves behind where it is interrupted.
-        environment={"TMPDIR": str(target)},
+        # Also what it leaves behind where it is interrupted; a user's folders are closed to the users that it
+        # makes itself where it has no privileges.
+        environment={"TMPDIR": str(target)} if privileged else {},
     )
     with tarfile.open(archive) as opened:
         for member in opened:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -31,10 +32,14 @@ _NEEDED: Sequence[tuple[Sequence[str], Sequence[str]]] = (
 )
 """Programs or files of which one is enough, and packages that have them, the newest release's first."""
 
+_WITHOUT_PRIVILEGES = (("newuidmap",), ("uidmap",))
+"""mmdebstrap unpacks as root, or as one of a namespace of its own."""
+
 
 def missing_packages() -> list[str]:
     """The packages that have to be installed."""
-    return [_known(packages) for files, packages in _NEEDED if not any(map(_is_there, files))]
+    needed = _NEEDED if os.geteuid() == 0 else (*_NEEDED, _WITHOUT_PRIVILEGES)
+    return [_known(packages) for files, packages in needed if not any(map(_is_there, files))]
 
 
 def _is_there(file: str) -> bool:

@@ -134,6 +134,14 @@ class TestNeeds:
         missing = needs.missing_packages()
         assert "qemu-system-riscv" in missing and "qemu-system-misc" not in missing
 
+    @pytest.mark.parametrize(("user", "needed"), [(0, False), (1000, True)], ids=["root", "user"])
+    def test_namespaces_are_for_users(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, user: int, needed: bool
+    ) -> None:
+        monkeypatch.setenv("PATH", str(tmp_path))
+        monkeypatch.setattr("os.geteuid", lambda: user)
+        assert ("uidmap" in needs.missing_packages()) is needed
+
     def test_nothing_is_asked_for_that_is_there(self, command: Command) -> None:
         for name in (needs.QEMU, needs.EMULATORS[1], needs.MMDEBSTRAP, needs.COMPILER):
             command(name, "true")
