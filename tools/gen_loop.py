@@ -352,7 +352,7 @@ def _wide_arm(row: Instruction) -> Arm:
 
 
 _CONSTANTS: dict[ValType, str] = {
-    I32: "(uint32_t)pc->imm",
+    I32: "pc->low",
     I64: "pc->imm",
     F32: "imm_f32(pc->imm)",
     F64: "imm_f64(pc->imm)",
@@ -374,7 +374,7 @@ def _branches(operator: str, reads: dict[str, str], arguments: str, form: str) -
     for sense, test in (("if", condition), ("unless", f"!{condition}")):
         yield (
             f"branch_{sense}__{operator}{form}",
-            Arm(reads, before=f"if ({test}) JUMP;", immediate="distance"),
+            Arm(reads, before=f"if ({test}) BRANCH;", immediate="distance"),
         )
 
 
@@ -385,10 +385,10 @@ def _branch_arms(row: Instruction) -> Iterator[tuple[str, Arm]]:
 
 # A constant in the upper half of the immediate: an i64 sign-extended, an f64 as an f32 of the same value.
 _HALF_CONSTANTS: dict[ValType, str] = {
-    I32: "(uint32_t)(pc->imm >> 32)",
-    I64: "(uint64_t)((int64_t)pc->imm >> 32)",
-    F32: "imm_f32(pc->imm >> 32)",
-    F64: "(double)imm_f32(pc->imm >> 32)",
+    I32: "pc->high",
+    I64: "(uint64_t)(int32_t)pc->high",
+    F32: "imm_f32(pc->high)",
+    F64: "(double)imm_f32(pc->high)",
 }
 
 
@@ -411,8 +411,8 @@ def _fused_arm(fusion: Fusion) -> Arm:
 
 
 def _constant_pair_arm(inner: str, outer: str) -> Arm:
-    first = f"i32_{inner}($b, (uint32_t)pc->imm)"
-    return Arm({"b": "R32"}, value=f"i32_{outer}({first}, (uint32_t)(pc->imm >> 32))", **_writing(I32))
+    first = f"i32_{inner}($b, pc->low)"
+    return Arm({"b": "R32"}, value=f"i32_{outer}({first}, pc->high)", **_writing(I32))
 
 
 def _counted_arms(name: str) -> Iterator[tuple[str, Arm]]:
@@ -420,13 +420,13 @@ def _counted_arms(name: str) -> Iterator[tuple[str, Arm]]:
     step = "uint32_t next = $a + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next);"
     for form, reads, against in (
         ("", {"a": "R32", "b": "R32"}, "$b"),
-        ("__k", {"a": "R32"}, "(uint32_t)(pc->imm >> 32)"),
+        ("__k", {"a": "R32"}, "pc->high"),
     ):
         yield (
             f"count_{name}{form}",
             Arm(
                 reads,
-                before=f"{step} if ({name}(next, {against})) JUMP;",
+                before=f"{step} if ({name}(next, {against})) BRANCH;",
                 fields={"a": CHANGE},
                 immediate="distance",
             ),
@@ -539,8 +539,8 @@ _SIMPLE = {
         immediate="fuel",
     ),
     "jump": Arm({}, tail="JUMP;", immediate="distance", flow="never"),
-    "branch_if": Arm({"a": "R64"}, before="if ($a) JUMP;", immediate="distance"),
-    "branch_unless": Arm({"a": "R64"}, before="if (!$a) JUMP;", immediate="distance"),
+    "branch_if": Arm({"a": "R64"}, before="if ($a) BRANCH;", immediate="distance"),
+    "branch_unless": Arm({"a": "R64"}, before="if (!$a) BRANCH;", immediate="distance"),
     # A row of jumps follows.
     "br_table": Arm(
         {"a": "R32"},
@@ -566,7 +566,7 @@ _SIMPLE = {
     "const": Arm({}, value="pc->imm", **_COPY),
     "const2": Arm(
         {},
-        before="fp[pc->a] = (uint32_t)pc->imm; fp[pc->c] = pc->imm >> 32;",
+        before="fp[pc->a] = pc->low; fp[pc->c] = pc->high;",
         fields={"a": WRITE, "c": WRITE},
     ),
     "select": Arm(

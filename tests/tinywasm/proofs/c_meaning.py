@@ -122,7 +122,8 @@ def initial(words: dict[int, dict[str, Any]]) -> Machine:
             "memory_size": z3.BitVec("memory_size", 64),
             "globals": z3.Array("globals", long, wide),
             "fuel": z3.BitVec("fuel", 64),
-            "budget": z3.BitVec("budget", 32),
+            "budget": z3.BitVec("budget", 64),
+            "last_loop": z3.BitVec("last_loop", 64),
         },
     )
 
@@ -344,7 +345,7 @@ class Evaluation:
             return Value("uint64_t", state["pc"])
         if name.startswith("TRAP_"):
             return _number(_traps()[name])
-        types = {"memory_size": "uint64_t", "budget": "int32_t"}
+        types = {"memory_size": "uint64_t", "budget": "int64_t", "last_loop": "uint64_t"}
         return Value(types[name], state[name])
 
     def _cast(self, type: str, tree: Tree) -> Value:
@@ -404,6 +405,9 @@ class Evaluation:
         if tree == ("name", "store") and name == "fuel":
             return Value("int64_t", self.machine.state["fuel"])
         assert tree == ("name", "pc"), tree
+        if name in ("low", "high"):
+            whole, first = self._arrow(tree, "imm").term, 32 * (name == "high")
+            return Value("uint32_t", z3.Extract(first + 31, first, whole))
         bits = 64 if name == "imm" else 16
         at = z3.simplify(self.machine.state["pc"])
         if z3.is_bv_value(at) and at.as_signed_long() in self.machine.words:
@@ -457,8 +461,8 @@ class Evaluation:
             machine.levels[level][name] = convert(value, machine.levels[level][name].type)
         elif target == ("arrow", ("name", "store"), "fuel"):
             machine.state["fuel"] = convert(value, "int64_t").term
-        elif target[1] in ("pc", "budget"):
-            machine.state[target[1]] = convert(value, "int64_t" if target[1] == "pc" else "int32_t").term
+        elif target[1] in ("pc", "budget", "last_loop"):
+            machine.state[target[1]] = convert(value, "int64_t").term
         else:
             assert target[0] == "name", target
             name = target[1]

@@ -22,7 +22,7 @@ COMPILER = shlex.split(os.environ.get("CC", "cc"))
 NATIVE = Path(tinywasm.engine.native.__file__).parent
 TYPES = {
     *("int8_t", "int16_t", "int32_t", "int64_t", "uint8_t", "uint16_t", "uint32_t", "uint64_t"),
-    *("int", "unsigned", "float", "double", "v128", "Func", "void"),
+    *("int", "unsigned", "float", "double", "v128", "Func", "Instr", "void"),
 }
 _TOKEN = re.compile(
     r"""\s*(?:(?P<number>0[xX][0-9a-fA-F.]+(?:[pP][-+]?\d+)?[uUlLf]*|\d[\d.]*(?:[eE][-+]?\d+)?[uUlLf]*)
@@ -219,6 +219,7 @@ class Parser:
     def assembly(self) -> Tree:
         """Empty assembly that hides a value from the compiler."""
         self.advance()
+        self.accept("volatile")
         self.expect("(")
         self.expect('""')
         depth = 1

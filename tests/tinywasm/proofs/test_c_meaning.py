@@ -176,7 +176,8 @@ def run_code(words: bytes, argument: int) -> int:
     machine = initial(known)
     machine.state["frame"] = z3.Store(z3.K(z3.BitVecSort(64), z3.BitVecVal(0, 64)), 0, argument)
     machine.state["memory"] = z3.K(z3.BitVecSort(64), z3.BitVecVal(0, 8))
-    machine.state["memory_size"], machine.state["budget"] = z3.BitVecVal(65536, 64), z3.BitVecVal(9999, 32)
+    for name, number in (("memory_size", 65536), ("budget", 9999), ("last_loop", 0)):
+        machine.state[name] = z3.BitVecVal(number, 64)
     for _ in range(500):
         opcode = known[machine.state["pc"].as_long()]["op"].as_long()
         ((machine, exit),) = c_meaning.run(c_syntax.arm(list(OPCODES)[opcode]), machine)

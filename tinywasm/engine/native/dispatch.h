@@ -5,8 +5,8 @@
 
 OP(fuel) {  if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; NEXT; }
 OP(jump) {   JUMP; }
-OP(branch_if) {  if (R64(pc->a)) JUMP; NEXT; }
-OP(branch_unless) {  if (!R64(pc->a)) JUMP; NEXT; }
+OP(branch_if) {  if (R64(pc->a)) BRANCH; NEXT; }
+OP(branch_unless) {  if (!R64(pc->a)) BRANCH; NEXT; }
 OP(br_table) {   uint32_t index = R32(pc->a); pc += 1 + (index < pc->imm ? index : pc->imm); JUMP; }
 OP(call) {   callee = instance->funcs[pc->imm]; args = fp + pc->a; goto enter; }
 OP(return0) {   goto leave; }
@@ -14,7 +14,7 @@ OP(return1) {   fp[0] = R64(pc->a); goto leave; }
 OP(move) { uint64_t made; made = R64(pc->b); W64(pc->a, made); NEXT; }
 OP(move2) {  fp[pc->a] = R64(pc->b); fp[pc->c] = fp[pc->imm]; NEXT; }
 OP(const) { uint64_t made; made = pc->imm; W64(pc->a, made); NEXT; }
-OP(const2) {  fp[pc->a] = (uint32_t)pc->imm; fp[pc->c] = pc->imm >> 32; NEXT; }
+OP(const2) {  fp[pc->a] = pc->low; fp[pc->c] = pc->high; NEXT; }
 OP(select) { uint64_t made; uint64_t b = R64(pc->b), c = R64(pc->c); made = R32(pc->imm) ? b : c; W64(pc->a, made); NEXT; }
 OP(global_get) { uint64_t made; made = instance->globals[pc->imm]->value[0]; W64(pc->a, made); NEXT; }
 OP(global_set) {  instance->globals[pc->imm]->value[0] = R64(pc->a); NEXT; }
@@ -391,16 +391,16 @@ OP(i64_add128) {  uint64_t low, high; i64_add128(R64(pc->b), R64(pc->c), R64(pc-
 OP(i64_sub128) {  uint64_t low, high; i64_sub128(R64(pc->b), R64(pc->c), R64(pc->imm & 0xFFFF), R64(pc->imm >> 16), &low, &high); W64(pc->a, low); W64(pc->a + 1, high); NEXT; }
 OP(i64_mul_wide_s) {  uint64_t low, high; i64_mul_wide_s(R64(pc->b), R64(pc->c), &low, &high); W64(pc->a, low); W64(pc->a + 1, high); NEXT; }
 OP(i64_mul_wide_u) {  uint64_t low, high; i64_mul_wide_u(R64(pc->b), R64(pc->c), &low, &high); W64(pc->a, low); W64(pc->a + 1, high); NEXT; }
-OP(i32_eq__k) { uint32_t made; made = i32_eq(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); NEXT; }
-OP(i32_ne__k) { uint32_t made; made = i32_ne(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); NEXT; }
-OP(i32_lt_s__k) { uint32_t made; made = i32_lt_s(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); NEXT; }
-OP(i32_lt_u__k) { uint32_t made; made = i32_lt_u(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); NEXT; }
-OP(i32_gt_s__k) { uint32_t made; made = i32_gt_s(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); NEXT; }
-OP(i32_gt_u__k) { uint32_t made; made = i32_gt_u(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); NEXT; }
-OP(i32_le_s__k) { uint32_t made; made = i32_le_s(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); NEXT; }
-OP(i32_le_u__k) { uint32_t made; made = i32_le_u(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); NEXT; }
-OP(i32_ge_s__k) { uint32_t made; made = i32_ge_s(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); NEXT; }
-OP(i32_ge_u__k) { uint32_t made; made = i32_ge_u(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); NEXT; }
+OP(i32_eq__k) { uint32_t made; made = i32_eq(R32(pc->b), pc->low); W32(pc->a, made); NEXT; }
+OP(i32_ne__k) { uint32_t made; made = i32_ne(R32(pc->b), pc->low); W32(pc->a, made); NEXT; }
+OP(i32_lt_s__k) { uint32_t made; made = i32_lt_s(R32(pc->b), pc->low); W32(pc->a, made); NEXT; }
+OP(i32_lt_u__k) { uint32_t made; made = i32_lt_u(R32(pc->b), pc->low); W32(pc->a, made); NEXT; }
+OP(i32_gt_s__k) { uint32_t made; made = i32_gt_s(R32(pc->b), pc->low); W32(pc->a, made); NEXT; }
+OP(i32_gt_u__k) { uint32_t made; made = i32_gt_u(R32(pc->b), pc->low); W32(pc->a, made); NEXT; }
+OP(i32_le_s__k) { uint32_t made; made = i32_le_s(R32(pc->b), pc->low); W32(pc->a, made); NEXT; }
+OP(i32_le_u__k) { uint32_t made; made = i32_le_u(R32(pc->b), pc->low); W32(pc->a, made); NEXT; }
+OP(i32_ge_s__k) { uint32_t made; made = i32_ge_s(R32(pc->b), pc->low); W32(pc->a, made); NEXT; }
+OP(i32_ge_u__k) { uint32_t made; made = i32_ge_u(R32(pc->b), pc->low); W32(pc->a, made); NEXT; }
 OP(i64_eq__k) { uint32_t made; made = i64_eq(R64(pc->b), pc->imm); W32(pc->a, made); NEXT; }
 OP(i64_ne__k) { uint32_t made; made = i64_ne(R64(pc->b), pc->imm); W32(pc->a, made); NEXT; }
 OP(i64_lt_s__k) { uint32_t made; made = i64_lt_s(R64(pc->b), pc->imm); W32(pc->a, made); NEXT; }
@@ -423,21 +423,21 @@ OP(f64_lt__k) { uint32_t made; made = f64_lt(RF64(pc->b), imm_f64(pc->imm)); W32
 OP(f64_gt__k) { uint32_t made; made = f64_gt(RF64(pc->b), imm_f64(pc->imm)); W32(pc->a, made); NEXT; }
 OP(f64_le__k) { uint32_t made; made = f64_le(RF64(pc->b), imm_f64(pc->imm)); W32(pc->a, made); NEXT; }
 OP(f64_ge__k) { uint32_t made; made = f64_ge(RF64(pc->b), imm_f64(pc->imm)); W32(pc->a, made); NEXT; }
-OP(i32_add__k) { uint32_t made; made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); NEXT; }
-OP(i32_sub__k) { uint32_t made; made = i32_sub(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); NEXT; }
-OP(i32_mul__k) { uint32_t made; made = i32_mul(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); NEXT; }
-OP(i32_div_s__k) { uint32_t made; made = i32_div_s(R32(pc->b), (uint32_t)pc->imm, &trap); CHECK_TRAP; W32(pc->a, made); NEXT; }
-OP(i32_div_u__k) { uint32_t made; made = i32_div_u(R32(pc->b), (uint32_t)pc->imm, &trap); CHECK_TRAP; W32(pc->a, made); NEXT; }
-OP(i32_rem_s__k) { uint32_t made; made = i32_rem_s(R32(pc->b), (uint32_t)pc->imm, &trap); CHECK_TRAP; W32(pc->a, made); NEXT; }
-OP(i32_rem_u__k) { uint32_t made; made = i32_rem_u(R32(pc->b), (uint32_t)pc->imm, &trap); CHECK_TRAP; W32(pc->a, made); NEXT; }
-OP(i32_and__k) { uint32_t made; made = i32_and(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); NEXT; }
-OP(i32_or__k) { uint32_t made; made = i32_or(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); NEXT; }
-OP(i32_xor__k) { uint32_t made; made = i32_xor(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); NEXT; }
-OP(i32_shl__k) { uint32_t made; made = i32_shl(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); NEXT; }
-OP(i32_shr_s__k) { uint32_t made; made = i32_shr_s(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); NEXT; }
-OP(i32_shr_u__k) { uint32_t made; made = i32_shr_u(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); NEXT; }
-OP(i32_rotl__k) { uint32_t made; made = i32_rotl(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); NEXT; }
-OP(i32_rotr__k) { uint32_t made; made = i32_rotr(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); NEXT; }
+OP(i32_add__k) { uint32_t made; made = i32_add(R32(pc->b), pc->low); W32(pc->a, made); NEXT; }
+OP(i32_sub__k) { uint32_t made; made = i32_sub(R32(pc->b), pc->low); W32(pc->a, made); NEXT; }
+OP(i32_mul__k) { uint32_t made; made = i32_mul(R32(pc->b), pc->low); W32(pc->a, made); NEXT; }
+OP(i32_div_s__k) { uint32_t made; made = i32_div_s(R32(pc->b), pc->low, &trap); CHECK_TRAP; W32(pc->a, made); NEXT; }
+OP(i32_div_u__k) { uint32_t made; made = i32_div_u(R32(pc->b), pc->low, &trap); CHECK_TRAP; W32(pc->a, made); NEXT; }
+OP(i32_rem_s__k) { uint32_t made; made = i32_rem_s(R32(pc->b), pc->low, &trap); CHECK_TRAP; W32(pc->a, made); NEXT; }
+OP(i32_rem_u__k) { uint32_t made; made = i32_rem_u(R32(pc->b), pc->low, &trap); CHECK_TRAP; W32(pc->a, made); NEXT; }
+OP(i32_and__k) { uint32_t made; made = i32_and(R32(pc->b), pc->low); W32(pc->a, made); NEXT; }
+OP(i32_or__k) { uint32_t made; made = i32_or(R32(pc->b), pc->low); W32(pc->a, made); NEXT; }
+OP(i32_xor__k) { uint32_t made; made = i32_xor(R32(pc->b), pc->low); W32(pc->a, made); NEXT; }
+OP(i32_shl__k) { uint32_t made; made = i32_shl(R32(pc->b), pc->low); W32(pc->a, made); NEXT; }
+OP(i32_shr_s__k) { uint32_t made; made = i32_shr_s(R32(pc->b), pc->low); W32(pc->a, made); NEXT; }
+OP(i32_shr_u__k) { uint32_t made; made = i32_shr_u(R32(pc->b), pc->low); W32(pc->a, made); NEXT; }
+OP(i32_rotl__k) { uint32_t made; made = i32_rotl(R32(pc->b), pc->low); W32(pc->a, made); NEXT; }
+OP(i32_rotr__k) { uint32_t made; made = i32_rotr(R32(pc->b), pc->low); W32(pc->a, made); NEXT; }
 OP(i64_add__k) { uint64_t made; made = i64_add(R64(pc->b), pc->imm); W64(pc->a, made); NEXT; }
 OP(i64_sub__k) { uint64_t made; made = i64_sub(R64(pc->b), pc->imm); W64(pc->a, made); NEXT; }
 OP(i64_mul__k) { uint64_t made; made = i64_mul(R64(pc->b), pc->imm); W64(pc->a, made); NEXT; }
@@ -467,136 +467,136 @@ OP(f64_div__k) { double made; made = f64_div(RF64(pc->b), imm_f64(pc->imm)); WF6
 OP(f64_min__k) { double made; made = f64_min(RF64(pc->b), imm_f64(pc->imm)); WF64(pc->a, made); NEXT; }
 OP(f64_max__k) { double made; made = f64_max(RF64(pc->b), imm_f64(pc->imm)); WF64(pc->a, made); NEXT; }
 OP(f64_copysign__k) { double made; made = f64_copysign(RF64(pc->b), imm_f64(pc->imm)); WF64(pc->a, made); NEXT; }
-OP(branch_if__i32_eq) {  if (i32_eq(R32(pc->a), R32(pc->b))) JUMP; NEXT; }
-OP(branch_unless__i32_eq) {  if (!i32_eq(R32(pc->a), R32(pc->b))) JUMP; NEXT; }
-OP(branch_if__i32_ne) {  if (i32_ne(R32(pc->a), R32(pc->b))) JUMP; NEXT; }
-OP(branch_unless__i32_ne) {  if (!i32_ne(R32(pc->a), R32(pc->b))) JUMP; NEXT; }
-OP(branch_if__i32_lt_s) {  if (i32_lt_s(R32(pc->a), R32(pc->b))) JUMP; NEXT; }
-OP(branch_unless__i32_lt_s) {  if (!i32_lt_s(R32(pc->a), R32(pc->b))) JUMP; NEXT; }
-OP(branch_if__i32_lt_u) {  if (i32_lt_u(R32(pc->a), R32(pc->b))) JUMP; NEXT; }
-OP(branch_unless__i32_lt_u) {  if (!i32_lt_u(R32(pc->a), R32(pc->b))) JUMP; NEXT; }
-OP(branch_if__i32_gt_s) {  if (i32_gt_s(R32(pc->a), R32(pc->b))) JUMP; NEXT; }
-OP(branch_unless__i32_gt_s) {  if (!i32_gt_s(R32(pc->a), R32(pc->b))) JUMP; NEXT; }
-OP(branch_if__i32_gt_u) {  if (i32_gt_u(R32(pc->a), R32(pc->b))) JUMP; NEXT; }
-OP(branch_unless__i32_gt_u) {  if (!i32_gt_u(R32(pc->a), R32(pc->b))) JUMP; NEXT; }
-OP(branch_if__i32_le_s) {  if (i32_le_s(R32(pc->a), R32(pc->b))) JUMP; NEXT; }
-OP(branch_unless__i32_le_s) {  if (!i32_le_s(R32(pc->a), R32(pc->b))) JUMP; NEXT; }
-OP(branch_if__i32_le_u) {  if (i32_le_u(R32(pc->a), R32(pc->b))) JUMP; NEXT; }
-OP(branch_unless__i32_le_u) {  if (!i32_le_u(R32(pc->a), R32(pc->b))) JUMP; NEXT; }
-OP(branch_if__i32_ge_s) {  if (i32_ge_s(R32(pc->a), R32(pc->b))) JUMP; NEXT; }
-OP(branch_unless__i32_ge_s) {  if (!i32_ge_s(R32(pc->a), R32(pc->b))) JUMP; NEXT; }
-OP(branch_if__i32_ge_u) {  if (i32_ge_u(R32(pc->a), R32(pc->b))) JUMP; NEXT; }
-OP(branch_unless__i32_ge_u) {  if (!i32_ge_u(R32(pc->a), R32(pc->b))) JUMP; NEXT; }
-OP(branch_if__i64_eqz) {  if (i64_eqz(R64(pc->a))) JUMP; NEXT; }
-OP(branch_unless__i64_eqz) {  if (!i64_eqz(R64(pc->a))) JUMP; NEXT; }
-OP(branch_if__i64_eq) {  if (i64_eq(R64(pc->a), R64(pc->b))) JUMP; NEXT; }
-OP(branch_unless__i64_eq) {  if (!i64_eq(R64(pc->a), R64(pc->b))) JUMP; NEXT; }
-OP(branch_if__i64_ne) {  if (i64_ne(R64(pc->a), R64(pc->b))) JUMP; NEXT; }
-OP(branch_unless__i64_ne) {  if (!i64_ne(R64(pc->a), R64(pc->b))) JUMP; NEXT; }
-OP(branch_if__i64_lt_s) {  if (i64_lt_s(R64(pc->a), R64(pc->b))) JUMP; NEXT; }
-OP(branch_unless__i64_lt_s) {  if (!i64_lt_s(R64(pc->a), R64(pc->b))) JUMP; NEXT; }
-OP(branch_if__i64_lt_u) {  if (i64_lt_u(R64(pc->a), R64(pc->b))) JUMP; NEXT; }
-OP(branch_unless__i64_lt_u) {  if (!i64_lt_u(R64(pc->a), R64(pc->b))) JUMP; NEXT; }
-OP(branch_if__i64_gt_s) {  if (i64_gt_s(R64(pc->a), R64(pc->b))) JUMP; NEXT; }
-OP(branch_unless__i64_gt_s) {  if (!i64_gt_s(R64(pc->a), R64(pc->b))) JUMP; NEXT; }
-OP(branch_if__i64_gt_u) {  if (i64_gt_u(R64(pc->a), R64(pc->b))) JUMP; NEXT; }
-OP(branch_unless__i64_gt_u) {  if (!i64_gt_u(R64(pc->a), R64(pc->b))) JUMP; NEXT; }
-OP(branch_if__i64_le_s) {  if (i64_le_s(R64(pc->a), R64(pc->b))) JUMP; NEXT; }
-OP(branch_unless__i64_le_s) {  if (!i64_le_s(R64(pc->a), R64(pc->b))) JUMP; NEXT; }
-OP(branch_if__i64_le_u) {  if (i64_le_u(R64(pc->a), R64(pc->b))) JUMP; NEXT; }
-OP(branch_unless__i64_le_u) {  if (!i64_le_u(R64(pc->a), R64(pc->b))) JUMP; NEXT; }
-OP(branch_if__i64_ge_s) {  if (i64_ge_s(R64(pc->a), R64(pc->b))) JUMP; NEXT; }
-OP(branch_unless__i64_ge_s) {  if (!i64_ge_s(R64(pc->a), R64(pc->b))) JUMP; NEXT; }
-OP(branch_if__i64_ge_u) {  if (i64_ge_u(R64(pc->a), R64(pc->b))) JUMP; NEXT; }
-OP(branch_unless__i64_ge_u) {  if (!i64_ge_u(R64(pc->a), R64(pc->b))) JUMP; NEXT; }
-OP(branch_if__f32_eq) {  if (f32_eq(RF32(pc->a), RF32(pc->b))) JUMP; NEXT; }
-OP(branch_unless__f32_eq) {  if (!f32_eq(RF32(pc->a), RF32(pc->b))) JUMP; NEXT; }
-OP(branch_if__f32_ne) {  if (f32_ne(RF32(pc->a), RF32(pc->b))) JUMP; NEXT; }
-OP(branch_unless__f32_ne) {  if (!f32_ne(RF32(pc->a), RF32(pc->b))) JUMP; NEXT; }
-OP(branch_if__f32_lt) {  if (f32_lt(RF32(pc->a), RF32(pc->b))) JUMP; NEXT; }
-OP(branch_unless__f32_lt) {  if (!f32_lt(RF32(pc->a), RF32(pc->b))) JUMP; NEXT; }
-OP(branch_if__f32_gt) {  if (f32_gt(RF32(pc->a), RF32(pc->b))) JUMP; NEXT; }
-OP(branch_unless__f32_gt) {  if (!f32_gt(RF32(pc->a), RF32(pc->b))) JUMP; NEXT; }
-OP(branch_if__f32_le) {  if (f32_le(RF32(pc->a), RF32(pc->b))) JUMP; NEXT; }
-OP(branch_unless__f32_le) {  if (!f32_le(RF32(pc->a), RF32(pc->b))) JUMP; NEXT; }
-OP(branch_if__f32_ge) {  if (f32_ge(RF32(pc->a), RF32(pc->b))) JUMP; NEXT; }
-OP(branch_unless__f32_ge) {  if (!f32_ge(RF32(pc->a), RF32(pc->b))) JUMP; NEXT; }
-OP(branch_if__f64_eq) {  if (f64_eq(RF64(pc->a), RF64(pc->b))) JUMP; NEXT; }
-OP(branch_unless__f64_eq) {  if (!f64_eq(RF64(pc->a), RF64(pc->b))) JUMP; NEXT; }
-OP(branch_if__f64_ne) {  if (f64_ne(RF64(pc->a), RF64(pc->b))) JUMP; NEXT; }
-OP(branch_unless__f64_ne) {  if (!f64_ne(RF64(pc->a), RF64(pc->b))) JUMP; NEXT; }
-OP(branch_if__f64_lt) {  if (f64_lt(RF64(pc->a), RF64(pc->b))) JUMP; NEXT; }
-OP(branch_unless__f64_lt) {  if (!f64_lt(RF64(pc->a), RF64(pc->b))) JUMP; NEXT; }
-OP(branch_if__f64_gt) {  if (f64_gt(RF64(pc->a), RF64(pc->b))) JUMP; NEXT; }
-OP(branch_unless__f64_gt) {  if (!f64_gt(RF64(pc->a), RF64(pc->b))) JUMP; NEXT; }
-OP(branch_if__f64_le) {  if (f64_le(RF64(pc->a), RF64(pc->b))) JUMP; NEXT; }
-OP(branch_unless__f64_le) {  if (!f64_le(RF64(pc->a), RF64(pc->b))) JUMP; NEXT; }
-OP(branch_if__f64_ge) {  if (f64_ge(RF64(pc->a), RF64(pc->b))) JUMP; NEXT; }
-OP(branch_unless__f64_ge) {  if (!f64_ge(RF64(pc->a), RF64(pc->b))) JUMP; NEXT; }
-OP(branch_if__i32_eq__k) {  if (i32_eq(R32(pc->a), (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_unless__i32_eq__k) {  if (!i32_eq(R32(pc->a), (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_if__i32_ne__k) {  if (i32_ne(R32(pc->a), (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_unless__i32_ne__k) {  if (!i32_ne(R32(pc->a), (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_if__i32_lt_s__k) {  if (i32_lt_s(R32(pc->a), (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_unless__i32_lt_s__k) {  if (!i32_lt_s(R32(pc->a), (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_if__i32_lt_u__k) {  if (i32_lt_u(R32(pc->a), (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_unless__i32_lt_u__k) {  if (!i32_lt_u(R32(pc->a), (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_if__i32_gt_s__k) {  if (i32_gt_s(R32(pc->a), (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_unless__i32_gt_s__k) {  if (!i32_gt_s(R32(pc->a), (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_if__i32_gt_u__k) {  if (i32_gt_u(R32(pc->a), (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_unless__i32_gt_u__k) {  if (!i32_gt_u(R32(pc->a), (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_if__i32_le_s__k) {  if (i32_le_s(R32(pc->a), (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_unless__i32_le_s__k) {  if (!i32_le_s(R32(pc->a), (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_if__i32_le_u__k) {  if (i32_le_u(R32(pc->a), (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_unless__i32_le_u__k) {  if (!i32_le_u(R32(pc->a), (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_if__i32_ge_s__k) {  if (i32_ge_s(R32(pc->a), (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_unless__i32_ge_s__k) {  if (!i32_ge_s(R32(pc->a), (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_if__i32_ge_u__k) {  if (i32_ge_u(R32(pc->a), (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_unless__i32_ge_u__k) {  if (!i32_ge_u(R32(pc->a), (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_if__i64_eq__k) {  if (i64_eq(R64(pc->a), (uint64_t)((int64_t)pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_unless__i64_eq__k) {  if (!i64_eq(R64(pc->a), (uint64_t)((int64_t)pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_if__i64_ne__k) {  if (i64_ne(R64(pc->a), (uint64_t)((int64_t)pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_unless__i64_ne__k) {  if (!i64_ne(R64(pc->a), (uint64_t)((int64_t)pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_if__i64_lt_s__k) {  if (i64_lt_s(R64(pc->a), (uint64_t)((int64_t)pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_unless__i64_lt_s__k) {  if (!i64_lt_s(R64(pc->a), (uint64_t)((int64_t)pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_if__i64_lt_u__k) {  if (i64_lt_u(R64(pc->a), (uint64_t)((int64_t)pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_unless__i64_lt_u__k) {  if (!i64_lt_u(R64(pc->a), (uint64_t)((int64_t)pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_if__i64_gt_s__k) {  if (i64_gt_s(R64(pc->a), (uint64_t)((int64_t)pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_unless__i64_gt_s__k) {  if (!i64_gt_s(R64(pc->a), (uint64_t)((int64_t)pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_if__i64_gt_u__k) {  if (i64_gt_u(R64(pc->a), (uint64_t)((int64_t)pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_unless__i64_gt_u__k) {  if (!i64_gt_u(R64(pc->a), (uint64_t)((int64_t)pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_if__i64_le_s__k) {  if (i64_le_s(R64(pc->a), (uint64_t)((int64_t)pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_unless__i64_le_s__k) {  if (!i64_le_s(R64(pc->a), (uint64_t)((int64_t)pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_if__i64_le_u__k) {  if (i64_le_u(R64(pc->a), (uint64_t)((int64_t)pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_unless__i64_le_u__k) {  if (!i64_le_u(R64(pc->a), (uint64_t)((int64_t)pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_if__i64_ge_s__k) {  if (i64_ge_s(R64(pc->a), (uint64_t)((int64_t)pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_unless__i64_ge_s__k) {  if (!i64_ge_s(R64(pc->a), (uint64_t)((int64_t)pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_if__i64_ge_u__k) {  if (i64_ge_u(R64(pc->a), (uint64_t)((int64_t)pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_unless__i64_ge_u__k) {  if (!i64_ge_u(R64(pc->a), (uint64_t)((int64_t)pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_if__f32_eq__k) {  if (f32_eq(RF32(pc->a), imm_f32(pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_unless__f32_eq__k) {  if (!f32_eq(RF32(pc->a), imm_f32(pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_if__f32_ne__k) {  if (f32_ne(RF32(pc->a), imm_f32(pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_unless__f32_ne__k) {  if (!f32_ne(RF32(pc->a), imm_f32(pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_if__f32_lt__k) {  if (f32_lt(RF32(pc->a), imm_f32(pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_unless__f32_lt__k) {  if (!f32_lt(RF32(pc->a), imm_f32(pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_if__f32_gt__k) {  if (f32_gt(RF32(pc->a), imm_f32(pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_unless__f32_gt__k) {  if (!f32_gt(RF32(pc->a), imm_f32(pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_if__f32_le__k) {  if (f32_le(RF32(pc->a), imm_f32(pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_unless__f32_le__k) {  if (!f32_le(RF32(pc->a), imm_f32(pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_if__f32_ge__k) {  if (f32_ge(RF32(pc->a), imm_f32(pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_unless__f32_ge__k) {  if (!f32_ge(RF32(pc->a), imm_f32(pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_if__f64_eq__k) {  if (f64_eq(RF64(pc->a), (double)imm_f32(pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_unless__f64_eq__k) {  if (!f64_eq(RF64(pc->a), (double)imm_f32(pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_if__f64_ne__k) {  if (f64_ne(RF64(pc->a), (double)imm_f32(pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_unless__f64_ne__k) {  if (!f64_ne(RF64(pc->a), (double)imm_f32(pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_if__f64_lt__k) {  if (f64_lt(RF64(pc->a), (double)imm_f32(pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_unless__f64_lt__k) {  if (!f64_lt(RF64(pc->a), (double)imm_f32(pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_if__f64_gt__k) {  if (f64_gt(RF64(pc->a), (double)imm_f32(pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_unless__f64_gt__k) {  if (!f64_gt(RF64(pc->a), (double)imm_f32(pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_if__f64_le__k) {  if (f64_le(RF64(pc->a), (double)imm_f32(pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_unless__f64_le__k) {  if (!f64_le(RF64(pc->a), (double)imm_f32(pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_if__f64_ge__k) {  if (f64_ge(RF64(pc->a), (double)imm_f32(pc->imm >> 32))) JUMP; NEXT; }
-OP(branch_unless__f64_ge__k) {  if (!f64_ge(RF64(pc->a), (double)imm_f32(pc->imm >> 32))) JUMP; NEXT; }
+OP(branch_if__i32_eq) {  if (i32_eq(R32(pc->a), R32(pc->b))) BRANCH; NEXT; }
+OP(branch_unless__i32_eq) {  if (!i32_eq(R32(pc->a), R32(pc->b))) BRANCH; NEXT; }
+OP(branch_if__i32_ne) {  if (i32_ne(R32(pc->a), R32(pc->b))) BRANCH; NEXT; }
+OP(branch_unless__i32_ne) {  if (!i32_ne(R32(pc->a), R32(pc->b))) BRANCH; NEXT; }
+OP(branch_if__i32_lt_s) {  if (i32_lt_s(R32(pc->a), R32(pc->b))) BRANCH; NEXT; }
+OP(branch_unless__i32_lt_s) {  if (!i32_lt_s(R32(pc->a), R32(pc->b))) BRANCH; NEXT; }
+OP(branch_if__i32_lt_u) {  if (i32_lt_u(R32(pc->a), R32(pc->b))) BRANCH; NEXT; }
+OP(branch_unless__i32_lt_u) {  if (!i32_lt_u(R32(pc->a), R32(pc->b))) BRANCH; NEXT; }
+OP(branch_if__i32_gt_s) {  if (i32_gt_s(R32(pc->a), R32(pc->b))) BRANCH; NEXT; }
+OP(branch_unless__i32_gt_s) {  if (!i32_gt_s(R32(pc->a), R32(pc->b))) BRANCH; NEXT; }
+OP(branch_if__i32_gt_u) {  if (i32_gt_u(R32(pc->a), R32(pc->b))) BRANCH; NEXT; }
+OP(branch_unless__i32_gt_u) {  if (!i32_gt_u(R32(pc->a), R32(pc->b))) BRANCH; NEXT; }
+OP(branch_if__i32_le_s) {  if (i32_le_s(R32(pc->a), R32(pc->b))) BRANCH; NEXT; }
+OP(branch_unless__i32_le_s) {  if (!i32_le_s(R32(pc->a), R32(pc->b))) BRANCH; NEXT; }
+OP(branch_if__i32_le_u) {  if (i32_le_u(R32(pc->a), R32(pc->b))) BRANCH; NEXT; }
+OP(branch_unless__i32_le_u) {  if (!i32_le_u(R32(pc->a), R32(pc->b))) BRANCH; NEXT; }
+OP(branch_if__i32_ge_s) {  if (i32_ge_s(R32(pc->a), R32(pc->b))) BRANCH; NEXT; }
+OP(branch_unless__i32_ge_s) {  if (!i32_ge_s(R32(pc->a), R32(pc->b))) BRANCH; NEXT; }
+OP(branch_if__i32_ge_u) {  if (i32_ge_u(R32(pc->a), R32(pc->b))) BRANCH; NEXT; }
+OP(branch_unless__i32_ge_u) {  if (!i32_ge_u(R32(pc->a), R32(pc->b))) BRANCH; NEXT; }
+OP(branch_if__i64_eqz) {  if (i64_eqz(R64(pc->a))) BRANCH; NEXT; }
+OP(branch_unless__i64_eqz) {  if (!i64_eqz(R64(pc->a))) BRANCH; NEXT; }
+OP(branch_if__i64_eq) {  if (i64_eq(R64(pc->a), R64(pc->b))) BRANCH; NEXT; }
+OP(branch_unless__i64_eq) {  if (!i64_eq(R64(pc->a), R64(pc->b))) BRANCH; NEXT; }
+OP(branch_if__i64_ne) {  if (i64_ne(R64(pc->a), R64(pc->b))) BRANCH; NEXT; }
+OP(branch_unless__i64_ne) {  if (!i64_ne(R64(pc->a), R64(pc->b))) BRANCH; NEXT; }
+OP(branch_if__i64_lt_s) {  if (i64_lt_s(R64(pc->a), R64(pc->b))) BRANCH; NEXT; }
+OP(branch_unless__i64_lt_s) {  if (!i64_lt_s(R64(pc->a), R64(pc->b))) BRANCH; NEXT; }
+OP(branch_if__i64_lt_u) {  if (i64_lt_u(R64(pc->a), R64(pc->b))) BRANCH; NEXT; }
+OP(branch_unless__i64_lt_u) {  if (!i64_lt_u(R64(pc->a), R64(pc->b))) BRANCH; NEXT; }
+OP(branch_if__i64_gt_s) {  if (i64_gt_s(R64(pc->a), R64(pc->b))) BRANCH; NEXT; }
+OP(branch_unless__i64_gt_s) {  if (!i64_gt_s(R64(pc->a), R64(pc->b))) BRANCH; NEXT; }
+OP(branch_if__i64_gt_u) {  if (i64_gt_u(R64(pc->a), R64(pc->b))) BRANCH; NEXT; }
+OP(branch_unless__i64_gt_u) {  if (!i64_gt_u(R64(pc->a), R64(pc->b))) BRANCH; NEXT; }
+OP(branch_if__i64_le_s) {  if (i64_le_s(R64(pc->a), R64(pc->b))) BRANCH; NEXT; }
+OP(branch_unless__i64_le_s) {  if (!i64_le_s(R64(pc->a), R64(pc->b))) BRANCH; NEXT; }
+OP(branch_if__i64_le_u) {  if (i64_le_u(R64(pc->a), R64(pc->b))) BRANCH; NEXT; }
+OP(branch_unless__i64_le_u) {  if (!i64_le_u(R64(pc->a), R64(pc->b))) BRANCH; NEXT; }
+OP(branch_if__i64_ge_s) {  if (i64_ge_s(R64(pc->a), R64(pc->b))) BRANCH; NEXT; }
+OP(branch_unless__i64_ge_s) {  if (!i64_ge_s(R64(pc->a), R64(pc->b))) BRANCH; NEXT; }
+OP(branch_if__i64_ge_u) {  if (i64_ge_u(R64(pc->a), R64(pc->b))) BRANCH; NEXT; }
+OP(branch_unless__i64_ge_u) {  if (!i64_ge_u(R64(pc->a), R64(pc->b))) BRANCH; NEXT; }
+OP(branch_if__f32_eq) {  if (f32_eq(RF32(pc->a), RF32(pc->b))) BRANCH; NEXT; }
+OP(branch_unless__f32_eq) {  if (!f32_eq(RF32(pc->a), RF32(pc->b))) BRANCH; NEXT; }
+OP(branch_if__f32_ne) {  if (f32_ne(RF32(pc->a), RF32(pc->b))) BRANCH; NEXT; }
+OP(branch_unless__f32_ne) {  if (!f32_ne(RF32(pc->a), RF32(pc->b))) BRANCH; NEXT; }
+OP(branch_if__f32_lt) {  if (f32_lt(RF32(pc->a), RF32(pc->b))) BRANCH; NEXT; }
+OP(branch_unless__f32_lt) {  if (!f32_lt(RF32(pc->a), RF32(pc->b))) BRANCH; NEXT; }
+OP(branch_if__f32_gt) {  if (f32_gt(RF32(pc->a), RF32(pc->b))) BRANCH; NEXT; }
+OP(branch_unless__f32_gt) {  if (!f32_gt(RF32(pc->a), RF32(pc->b))) BRANCH; NEXT; }
+OP(branch_if__f32_le) {  if (f32_le(RF32(pc->a), RF32(pc->b))) BRANCH; NEXT; }
+OP(branch_unless__f32_le) {  if (!f32_le(RF32(pc->a), RF32(pc->b))) BRANCH; NEXT; }
+OP(branch_if__f32_ge) {  if (f32_ge(RF32(pc->a), RF32(pc->b))) BRANCH; NEXT; }
+OP(branch_unless__f32_ge) {  if (!f32_ge(RF32(pc->a), RF32(pc->b))) BRANCH; NEXT; }
+OP(branch_if__f64_eq) {  if (f64_eq(RF64(pc->a), RF64(pc->b))) BRANCH; NEXT; }
+OP(branch_unless__f64_eq) {  if (!f64_eq(RF64(pc->a), RF64(pc->b))) BRANCH; NEXT; }
+OP(branch_if__f64_ne) {  if (f64_ne(RF64(pc->a), RF64(pc->b))) BRANCH; NEXT; }
+OP(branch_unless__f64_ne) {  if (!f64_ne(RF64(pc->a), RF64(pc->b))) BRANCH; NEXT; }
+OP(branch_if__f64_lt) {  if (f64_lt(RF64(pc->a), RF64(pc->b))) BRANCH; NEXT; }
+OP(branch_unless__f64_lt) {  if (!f64_lt(RF64(pc->a), RF64(pc->b))) BRANCH; NEXT; }
+OP(branch_if__f64_gt) {  if (f64_gt(RF64(pc->a), RF64(pc->b))) BRANCH; NEXT; }
+OP(branch_unless__f64_gt) {  if (!f64_gt(RF64(pc->a), RF64(pc->b))) BRANCH; NEXT; }
+OP(branch_if__f64_le) {  if (f64_le(RF64(pc->a), RF64(pc->b))) BRANCH; NEXT; }
+OP(branch_unless__f64_le) {  if (!f64_le(RF64(pc->a), RF64(pc->b))) BRANCH; NEXT; }
+OP(branch_if__f64_ge) {  if (f64_ge(RF64(pc->a), RF64(pc->b))) BRANCH; NEXT; }
+OP(branch_unless__f64_ge) {  if (!f64_ge(RF64(pc->a), RF64(pc->b))) BRANCH; NEXT; }
+OP(branch_if__i32_eq__k) {  if (i32_eq(R32(pc->a), pc->high)) BRANCH; NEXT; }
+OP(branch_unless__i32_eq__k) {  if (!i32_eq(R32(pc->a), pc->high)) BRANCH; NEXT; }
+OP(branch_if__i32_ne__k) {  if (i32_ne(R32(pc->a), pc->high)) BRANCH; NEXT; }
+OP(branch_unless__i32_ne__k) {  if (!i32_ne(R32(pc->a), pc->high)) BRANCH; NEXT; }
+OP(branch_if__i32_lt_s__k) {  if (i32_lt_s(R32(pc->a), pc->high)) BRANCH; NEXT; }
+OP(branch_unless__i32_lt_s__k) {  if (!i32_lt_s(R32(pc->a), pc->high)) BRANCH; NEXT; }
+OP(branch_if__i32_lt_u__k) {  if (i32_lt_u(R32(pc->a), pc->high)) BRANCH; NEXT; }
+OP(branch_unless__i32_lt_u__k) {  if (!i32_lt_u(R32(pc->a), pc->high)) BRANCH; NEXT; }
+OP(branch_if__i32_gt_s__k) {  if (i32_gt_s(R32(pc->a), pc->high)) BRANCH; NEXT; }
+OP(branch_unless__i32_gt_s__k) {  if (!i32_gt_s(R32(pc->a), pc->high)) BRANCH; NEXT; }
+OP(branch_if__i32_gt_u__k) {  if (i32_gt_u(R32(pc->a), pc->high)) BRANCH; NEXT; }
+OP(branch_unless__i32_gt_u__k) {  if (!i32_gt_u(R32(pc->a), pc->high)) BRANCH; NEXT; }
+OP(branch_if__i32_le_s__k) {  if (i32_le_s(R32(pc->a), pc->high)) BRANCH; NEXT; }
+OP(branch_unless__i32_le_s__k) {  if (!i32_le_s(R32(pc->a), pc->high)) BRANCH; NEXT; }
+OP(branch_if__i32_le_u__k) {  if (i32_le_u(R32(pc->a), pc->high)) BRANCH; NEXT; }
+OP(branch_unless__i32_le_u__k) {  if (!i32_le_u(R32(pc->a), pc->high)) BRANCH; NEXT; }
+OP(branch_if__i32_ge_s__k) {  if (i32_ge_s(R32(pc->a), pc->high)) BRANCH; NEXT; }
+OP(branch_unless__i32_ge_s__k) {  if (!i32_ge_s(R32(pc->a), pc->high)) BRANCH; NEXT; }
+OP(branch_if__i32_ge_u__k) {  if (i32_ge_u(R32(pc->a), pc->high)) BRANCH; NEXT; }
+OP(branch_unless__i32_ge_u__k) {  if (!i32_ge_u(R32(pc->a), pc->high)) BRANCH; NEXT; }
+OP(branch_if__i64_eq__k) {  if (i64_eq(R64(pc->a), (uint64_t)(int32_t)pc->high)) BRANCH; NEXT; }
+OP(branch_unless__i64_eq__k) {  if (!i64_eq(R64(pc->a), (uint64_t)(int32_t)pc->high)) BRANCH; NEXT; }
+OP(branch_if__i64_ne__k) {  if (i64_ne(R64(pc->a), (uint64_t)(int32_t)pc->high)) BRANCH; NEXT; }
+OP(branch_unless__i64_ne__k) {  if (!i64_ne(R64(pc->a), (uint64_t)(int32_t)pc->high)) BRANCH; NEXT; }
+OP(branch_if__i64_lt_s__k) {  if (i64_lt_s(R64(pc->a), (uint64_t)(int32_t)pc->high)) BRANCH; NEXT; }
+OP(branch_unless__i64_lt_s__k) {  if (!i64_lt_s(R64(pc->a), (uint64_t)(int32_t)pc->high)) BRANCH; NEXT; }
+OP(branch_if__i64_lt_u__k) {  if (i64_lt_u(R64(pc->a), (uint64_t)(int32_t)pc->high)) BRANCH; NEXT; }
+OP(branch_unless__i64_lt_u__k) {  if (!i64_lt_u(R64(pc->a), (uint64_t)(int32_t)pc->high)) BRANCH; NEXT; }
+OP(branch_if__i64_gt_s__k) {  if (i64_gt_s(R64(pc->a), (uint64_t)(int32_t)pc->high)) BRANCH; NEXT; }
+OP(branch_unless__i64_gt_s__k) {  if (!i64_gt_s(R64(pc->a), (uint64_t)(int32_t)pc->high)) BRANCH; NEXT; }
+OP(branch_if__i64_gt_u__k) {  if (i64_gt_u(R64(pc->a), (uint64_t)(int32_t)pc->high)) BRANCH; NEXT; }
+OP(branch_unless__i64_gt_u__k) {  if (!i64_gt_u(R64(pc->a), (uint64_t)(int32_t)pc->high)) BRANCH; NEXT; }
+OP(branch_if__i64_le_s__k) {  if (i64_le_s(R64(pc->a), (uint64_t)(int32_t)pc->high)) BRANCH; NEXT; }
+OP(branch_unless__i64_le_s__k) {  if (!i64_le_s(R64(pc->a), (uint64_t)(int32_t)pc->high)) BRANCH; NEXT; }
+OP(branch_if__i64_le_u__k) {  if (i64_le_u(R64(pc->a), (uint64_t)(int32_t)pc->high)) BRANCH; NEXT; }
+OP(branch_unless__i64_le_u__k) {  if (!i64_le_u(R64(pc->a), (uint64_t)(int32_t)pc->high)) BRANCH; NEXT; }
+OP(branch_if__i64_ge_s__k) {  if (i64_ge_s(R64(pc->a), (uint64_t)(int32_t)pc->high)) BRANCH; NEXT; }
+OP(branch_unless__i64_ge_s__k) {  if (!i64_ge_s(R64(pc->a), (uint64_t)(int32_t)pc->high)) BRANCH; NEXT; }
+OP(branch_if__i64_ge_u__k) {  if (i64_ge_u(R64(pc->a), (uint64_t)(int32_t)pc->high)) BRANCH; NEXT; }
+OP(branch_unless__i64_ge_u__k) {  if (!i64_ge_u(R64(pc->a), (uint64_t)(int32_t)pc->high)) BRANCH; NEXT; }
+OP(branch_if__f32_eq__k) {  if (f32_eq(RF32(pc->a), imm_f32(pc->high))) BRANCH; NEXT; }
+OP(branch_unless__f32_eq__k) {  if (!f32_eq(RF32(pc->a), imm_f32(pc->high))) BRANCH; NEXT; }
+OP(branch_if__f32_ne__k) {  if (f32_ne(RF32(pc->a), imm_f32(pc->high))) BRANCH; NEXT; }
+OP(branch_unless__f32_ne__k) {  if (!f32_ne(RF32(pc->a), imm_f32(pc->high))) BRANCH; NEXT; }
+OP(branch_if__f32_lt__k) {  if (f32_lt(RF32(pc->a), imm_f32(pc->high))) BRANCH; NEXT; }
+OP(branch_unless__f32_lt__k) {  if (!f32_lt(RF32(pc->a), imm_f32(pc->high))) BRANCH; NEXT; }
+OP(branch_if__f32_gt__k) {  if (f32_gt(RF32(pc->a), imm_f32(pc->high))) BRANCH; NEXT; }
+OP(branch_unless__f32_gt__k) {  if (!f32_gt(RF32(pc->a), imm_f32(pc->high))) BRANCH; NEXT; }
+OP(branch_if__f32_le__k) {  if (f32_le(RF32(pc->a), imm_f32(pc->high))) BRANCH; NEXT; }
+OP(branch_unless__f32_le__k) {  if (!f32_le(RF32(pc->a), imm_f32(pc->high))) BRANCH; NEXT; }
+OP(branch_if__f32_ge__k) {  if (f32_ge(RF32(pc->a), imm_f32(pc->high))) BRANCH; NEXT; }
+OP(branch_unless__f32_ge__k) {  if (!f32_ge(RF32(pc->a), imm_f32(pc->high))) BRANCH; NEXT; }
+OP(branch_if__f64_eq__k) {  if (f64_eq(RF64(pc->a), (double)imm_f32(pc->high))) BRANCH; NEXT; }
+OP(branch_unless__f64_eq__k) {  if (!f64_eq(RF64(pc->a), (double)imm_f32(pc->high))) BRANCH; NEXT; }
+OP(branch_if__f64_ne__k) {  if (f64_ne(RF64(pc->a), (double)imm_f32(pc->high))) BRANCH; NEXT; }
+OP(branch_unless__f64_ne__k) {  if (!f64_ne(RF64(pc->a), (double)imm_f32(pc->high))) BRANCH; NEXT; }
+OP(branch_if__f64_lt__k) {  if (f64_lt(RF64(pc->a), (double)imm_f32(pc->high))) BRANCH; NEXT; }
+OP(branch_unless__f64_lt__k) {  if (!f64_lt(RF64(pc->a), (double)imm_f32(pc->high))) BRANCH; NEXT; }
+OP(branch_if__f64_gt__k) {  if (f64_gt(RF64(pc->a), (double)imm_f32(pc->high))) BRANCH; NEXT; }
+OP(branch_unless__f64_gt__k) {  if (!f64_gt(RF64(pc->a), (double)imm_f32(pc->high))) BRANCH; NEXT; }
+OP(branch_if__f64_le__k) {  if (f64_le(RF64(pc->a), (double)imm_f32(pc->high))) BRANCH; NEXT; }
+OP(branch_unless__f64_le__k) {  if (!f64_le(RF64(pc->a), (double)imm_f32(pc->high))) BRANCH; NEXT; }
+OP(branch_if__f64_ge__k) {  if (f64_ge(RF64(pc->a), (double)imm_f32(pc->high))) BRANCH; NEXT; }
+OP(branch_unless__f64_ge__k) {  if (!f64_ge(RF64(pc->a), (double)imm_f32(pc->high))) BRANCH; NEXT; }
 OP(f64_mul_add) { double made; double x = RF64(pc->b), y = (double)RF64(pc->c), z = RF64(pc->imm); made = f64_canonical(x * y + z); WF64(pc->a, made); NEXT; }
 OP(f64_mul_sub) { double made; double x = RF64(pc->b), y = (double)RF64(pc->c), z = RF64(pc->imm); made = f64_canonical(x * y - z); WF64(pc->a, made); NEXT; }
 OP(f64_mul_sub_from) { double made; double x = RF64(pc->b), y = (double)RF64(pc->c), z = RF64(pc->imm); made = f64_canonical(z - x * y); WF64(pc->a, made); NEXT; }
@@ -621,22 +621,22 @@ OP(i64_and_xor) { uint64_t made; uint64_t x = R64(pc->b), y = (uint64_t)R64(pc->
 OP(i64_and_or) { uint64_t made; uint64_t x = R64(pc->b), y = (uint64_t)R64(pc->c), z = R64(pc->imm); made = i64_or(i64_and(x, y), z); W64(pc->a, made); NEXT; }
 OP(i64_rotl__k_xor) { uint64_t made; uint64_t x = R64(pc->b), y = (uint64_t)(pc->imm), z = R64(pc->c); made = i64_xor(i64_rotl(x, y), z); W64(pc->a, made); NEXT; }
 OP(i64_shr_u__k_xor) { uint64_t made; uint64_t x = R64(pc->b), y = (uint64_t)(pc->imm), z = R64(pc->c); made = i64_xor(i64_shr_u(x, y), z); W64(pc->a, made); NEXT; }
-OP(i32_mul__k_add__k) { uint32_t made; made = i32_add(i32_mul(R32(pc->b), (uint32_t)pc->imm), (uint32_t)(pc->imm >> 32)); W32(pc->a, made); NEXT; }
-OP(i32_shl__k_add__k) { uint32_t made; made = i32_add(i32_shl(R32(pc->b), (uint32_t)pc->imm), (uint32_t)(pc->imm >> 32)); W32(pc->a, made); NEXT; }
-OP(i32_shr_u__k_and__k) { uint32_t made; made = i32_and(i32_shr_u(R32(pc->b), (uint32_t)pc->imm), (uint32_t)(pc->imm >> 32)); W32(pc->a, made); NEXT; }
-OP(i32_and__k_shl__k) { uint32_t made; made = i32_shl(i32_and(R32(pc->b), (uint32_t)pc->imm), (uint32_t)(pc->imm >> 32)); W32(pc->a, made); NEXT; }
-OP(i32_add__k_and__k) { uint32_t made; made = i32_and(i32_add(R32(pc->b), (uint32_t)pc->imm), (uint32_t)(pc->imm >> 32)); W32(pc->a, made); NEXT; }
-OP(i32_add__k_shl__k) { uint32_t made; made = i32_shl(i32_add(R32(pc->b), (uint32_t)pc->imm), (uint32_t)(pc->imm >> 32)); W32(pc->a, made); NEXT; }
-OP(count_i32_ne) {  uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next); if (i32_ne(next, R32(pc->b))) JUMP; NEXT; }
-OP(count_i32_ne__k) {  uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next); if (i32_ne(next, (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }
-OP(count_i32_lt_u) {  uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next); if (i32_lt_u(next, R32(pc->b))) JUMP; NEXT; }
-OP(count_i32_lt_u__k) {  uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next); if (i32_lt_u(next, (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }
-OP(count_i32_lt_s) {  uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next); if (i32_lt_s(next, R32(pc->b))) JUMP; NEXT; }
-OP(count_i32_lt_s__k) {  uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next); if (i32_lt_s(next, (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }
-OP(count_i32_gt_s) {  uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next); if (i32_gt_s(next, R32(pc->b))) JUMP; NEXT; }
-OP(count_i32_gt_s__k) {  uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next); if (i32_gt_s(next, (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }
-OP(count_i32_gt_u) {  uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next); if (i32_gt_u(next, R32(pc->b))) JUMP; NEXT; }
-OP(count_i32_gt_u__k) {  uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next); if (i32_gt_u(next, (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }
+OP(i32_mul__k_add__k) { uint32_t made; made = i32_add(i32_mul(R32(pc->b), pc->low), pc->high); W32(pc->a, made); NEXT; }
+OP(i32_shl__k_add__k) { uint32_t made; made = i32_add(i32_shl(R32(pc->b), pc->low), pc->high); W32(pc->a, made); NEXT; }
+OP(i32_shr_u__k_and__k) { uint32_t made; made = i32_and(i32_shr_u(R32(pc->b), pc->low), pc->high); W32(pc->a, made); NEXT; }
+OP(i32_and__k_shl__k) { uint32_t made; made = i32_shl(i32_and(R32(pc->b), pc->low), pc->high); W32(pc->a, made); NEXT; }
+OP(i32_add__k_and__k) { uint32_t made; made = i32_and(i32_add(R32(pc->b), pc->low), pc->high); W32(pc->a, made); NEXT; }
+OP(i32_add__k_shl__k) { uint32_t made; made = i32_shl(i32_add(R32(pc->b), pc->low), pc->high); W32(pc->a, made); NEXT; }
+OP(count_i32_ne) {  uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next); if (i32_ne(next, R32(pc->b))) BRANCH; NEXT; }
+OP(count_i32_ne__k) {  uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next); if (i32_ne(next, pc->high)) BRANCH; NEXT; }
+OP(count_i32_lt_u) {  uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next); if (i32_lt_u(next, R32(pc->b))) BRANCH; NEXT; }
+OP(count_i32_lt_u__k) {  uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next); if (i32_lt_u(next, pc->high)) BRANCH; NEXT; }
+OP(count_i32_lt_s) {  uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next); if (i32_lt_s(next, R32(pc->b))) BRANCH; NEXT; }
+OP(count_i32_lt_s__k) {  uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next); if (i32_lt_s(next, pc->high)) BRANCH; NEXT; }
+OP(count_i32_gt_s) {  uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next); if (i32_gt_s(next, R32(pc->b))) BRANCH; NEXT; }
+OP(count_i32_gt_s__k) {  uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next); if (i32_gt_s(next, pc->high)) BRANCH; NEXT; }
+OP(count_i32_gt_u) {  uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next); if (i32_gt_u(next, R32(pc->b))) BRANCH; NEXT; }
+OP(count_i32_gt_u__k) {  uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next); if (i32_gt_u(next, pc->high)) BRANCH; NEXT; }
 OP(i32_load) { uint64_t made; ADDRESS(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint32_t)bits; W64(pc->a, made); NEXT; }
 OP(i32_load__x) { uint64_t made; ADDRESS_X(R64(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint32_t)bits; W64(pc->a, made); NEXT; }
 OP(i32_load__a) { uint64_t made; ADDRESS_A(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint32_t)bits; W64(pc->a, made); NEXT; }
@@ -838,27 +838,27 @@ OP(v128_load64_zero__x) {  ADDRESS_X(R64(pc->b), pc->imm, 8) v128 value = {0}; m
 OP(v128_load64_zero__a) {  ADDRESS_A(R32(pc->b), pc->imm, 8) v128 value = {0}; memcpy(&value, place, 8); WV(pc->a, value); NEXT; }
 OP(v128_load64_zero__s) {  ADDRESS_S(, pc->imm, 8) v128 value = {0}; memcpy(&value, place, 8); WV(pc->a, value); NEXT; }
 OP(v128_load64_zero__u) {  ADDRESS_U(R32(pc->b), pc->imm, 8) v128 value = {0}; memcpy(&value, place, 8); WV(pc->a, value); NEXT; }
-OP(branch_if__then__i32_add__k) {  { if (R64(pc->a)) JUMP; } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
-OP(branch_if__i32_eq__then__i32_add) {  { if (i32_eq(R32(pc->a), R32(pc->b))) JUMP; } pc++; uint32_t other; other = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, other); NEXT; }
-OP(branch_if__i32_eq__k__then__i32_add) {  { if (i32_eq(R32(pc->a), (uint32_t)(pc->imm >> 32))) JUMP; } pc++; uint32_t other; other = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, other); NEXT; }
-OP(branch_if__i32_gt_s__then__i32_store) {  { if (i32_gt_s(R32(pc->a), R32(pc->b))) JUMP; } pc++;  ADDRESS(R32(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); NEXT; }
-OP(branch_if__i32_gt_u__then__i32_add__k) {  { if (i32_gt_u(R32(pc->a), R32(pc->b))) JUMP; } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
-OP(branch_if__i32_lt_u__then__i32_add__k) {  { if (i32_lt_u(R32(pc->a), R32(pc->b))) JUMP; } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
-OP(branch_if__i32_lt_u__k__then__i32_add__k) {  { if (i32_lt_u(R32(pc->a), (uint32_t)(pc->imm >> 32))) JUMP; } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
-OP(branch_if__i32_ne__then__i32_add__k) {  { if (i32_ne(R32(pc->a), R32(pc->b))) JUMP; } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
-OP(branch_unless__then__i32_add__k) {  { if (!R64(pc->a)) JUMP; } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
-OP(branch_unless__then__i32_load) {  { if (!R64(pc->a)) JUMP; } pc++; uint64_t other; ADDRESS(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
-OP(branch_unless__then__i32_load8_u) {  { if (!R64(pc->a)) JUMP; } pc++; uint64_t other; ADDRESS(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
-OP(branch_unless__f64_le__k__then__f64_sub) {  { if (!f64_le(RF64(pc->a), (double)imm_f32(pc->imm >> 32))) JUMP; } pc++; double other; other = f64_sub(RF64(pc->b), RF64(pc->c)); WF64(pc->a, other); NEXT; }
-OP(const__then__count_i32_ne__k) { uint64_t made; { made = pc->imm; W64(pc->a, made); } pc++;  uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next); if (i32_ne(next, (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }
+OP(branch_if__then__i32_add__k) {  { if (R64(pc->a)) BRANCH; } pc++; uint32_t other; other = i32_add(R32(pc->b), pc->low); W32(pc->a, other); NEXT; }
+OP(branch_if__i32_eq__then__i32_add) {  { if (i32_eq(R32(pc->a), R32(pc->b))) BRANCH; } pc++; uint32_t other; other = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, other); NEXT; }
+OP(branch_if__i32_eq__k__then__i32_add) {  { if (i32_eq(R32(pc->a), pc->high)) BRANCH; } pc++; uint32_t other; other = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, other); NEXT; }
+OP(branch_if__i32_gt_s__then__i32_store) {  { if (i32_gt_s(R32(pc->a), R32(pc->b))) BRANCH; } pc++;  ADDRESS(R32(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); NEXT; }
+OP(branch_if__i32_gt_u__then__i32_add__k) {  { if (i32_gt_u(R32(pc->a), R32(pc->b))) BRANCH; } pc++; uint32_t other; other = i32_add(R32(pc->b), pc->low); W32(pc->a, other); NEXT; }
+OP(branch_if__i32_lt_u__then__i32_add__k) {  { if (i32_lt_u(R32(pc->a), R32(pc->b))) BRANCH; } pc++; uint32_t other; other = i32_add(R32(pc->b), pc->low); W32(pc->a, other); NEXT; }
+OP(branch_if__i32_lt_u__k__then__i32_add__k) {  { if (i32_lt_u(R32(pc->a), pc->high)) BRANCH; } pc++; uint32_t other; other = i32_add(R32(pc->b), pc->low); W32(pc->a, other); NEXT; }
+OP(branch_if__i32_ne__then__i32_add__k) {  { if (i32_ne(R32(pc->a), R32(pc->b))) BRANCH; } pc++; uint32_t other; other = i32_add(R32(pc->b), pc->low); W32(pc->a, other); NEXT; }
+OP(branch_unless__then__i32_add__k) {  { if (!R64(pc->a)) BRANCH; } pc++; uint32_t other; other = i32_add(R32(pc->b), pc->low); W32(pc->a, other); NEXT; }
+OP(branch_unless__then__i32_load) {  { if (!R64(pc->a)) BRANCH; } pc++; uint64_t other; ADDRESS(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
+OP(branch_unless__then__i32_load8_u) {  { if (!R64(pc->a)) BRANCH; } pc++; uint64_t other; ADDRESS(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
+OP(branch_unless__f64_le__k__then__f64_sub) {  { if (!f64_le(RF64(pc->a), (double)imm_f32(pc->high))) BRANCH; } pc++; double other; other = f64_sub(RF64(pc->b), RF64(pc->c)); WF64(pc->a, other); NEXT; }
+OP(const__then__count_i32_ne__k) { uint64_t made; { made = pc->imm; W64(pc->a, made); } pc++;  uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next); if (i32_ne(next, pc->high)) BRANCH; NEXT; }
 OP(const__then__f64_div__b) { uint64_t made; { made = pc->imm; W64(pc->a, made); } pc++; double other; other = f64_div(imm_f64(made), RF64(pc->c)); WF64(pc->a, other); NEXT; }
 OP(const__then__i32_add__c) { uint64_t made; { made = pc->imm; W64(pc->a, made); } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)made); W32(pc->a, other); NEXT; }
 OP(const__then__i32_store8__b) { uint64_t made; { made = pc->imm; W64(pc->a, made); } pc++;  ADDRESS(R32(pc->a), pc->imm, 1) uint8_t bits = (uint8_t)(uint64_t)made; memcpy(place, &bits, 1); NEXT; }
 OP(const__then__i32_store8__a__b) { uint64_t made; { made = pc->imm; W64(pc->a, made); } pc++;  ADDRESS_A(R32(pc->a), pc->imm, 1) uint8_t bits = (uint8_t)(uint64_t)made; memcpy(place, &bits, 1); NEXT; }
 OP(const__then__i64_store__a__b) { uint64_t made; { made = pc->imm; W64(pc->a, made); } pc++;  ADDRESS_A(R32(pc->a), pc->imm, 8) uint64_t bits = (uint64_t)(uint64_t)made; memcpy(place, &bits, 8); NEXT; }
 OP(const__then__select__b) { uint64_t made; { made = pc->imm; W64(pc->a, made); } pc++; uint64_t other; uint64_t b = (uint64_t)made, c = R64(pc->c); other = R32(pc->imm) ? b : c; W64(pc->a, other); NEXT; }
-OP(f64_add__then__branch_if__f64_le__k__a) { double made; { made = f64_add(RF64(pc->b), RF64(pc->c)); WF64(pc->a, made); } pc++;  if (f64_le(made, (double)imm_f32(pc->imm >> 32))) JUMP; NEXT; }
-OP(f64_add__then__branch_unless__f64_le__k__a) { double made; { made = f64_add(RF64(pc->b), RF64(pc->c)); WF64(pc->a, made); } pc++;  if (!f64_le(made, (double)imm_f32(pc->imm >> 32))) JUMP; NEXT; }
+OP(f64_add__then__branch_if__f64_le__k__a) { double made; { made = f64_add(RF64(pc->b), RF64(pc->c)); WF64(pc->a, made); } pc++;  if (f64_le(made, (double)imm_f32(pc->high))) BRANCH; NEXT; }
+OP(f64_add__then__branch_unless__f64_le__k__a) { double made; { made = f64_add(RF64(pc->b), RF64(pc->c)); WF64(pc->a, made); } pc++;  if (!f64_le(made, (double)imm_f32(pc->high))) BRANCH; NEXT; }
 OP(f64_add__then__f64_add) { double made; { made = f64_add(RF64(pc->b), RF64(pc->c)); WF64(pc->a, made); } pc++; double other; other = f64_add(RF64(pc->b), RF64(pc->c)); WF64(pc->a, other); NEXT; }
 OP(f64_add__then__f64_mul__b) { double made; { made = f64_add(RF64(pc->b), RF64(pc->c)); WF64(pc->a, made); } pc++; double other; other = f64_mul(made, RF64(pc->c)); WF64(pc->a, other); NEXT; }
 OP(f64_add__then__f64_mul_add__b) { double made; { made = f64_add(RF64(pc->b), RF64(pc->c)); WF64(pc->a, made); } pc++; double other; double x = made, y = (double)RF64(pc->c), z = RF64(pc->imm); other = f64_canonical(x * y + z); WF64(pc->a, other); NEXT; }
@@ -892,28 +892,28 @@ OP(f64_mul_add__then__i32_add) { double made; { double x = RF64(pc->b), y = (dou
 OP(f64_mul_sub_from__then__f64_store__b) { double made; { double x = RF64(pc->b), y = (double)RF64(pc->c), z = RF64(pc->imm); made = f64_canonical(z - x * y); WF64(pc->a, made); } pc++;  ADDRESS(R32(pc->a), pc->imm, 8) uint64_t bits = (uint64_t)(uint64_t)i64_reinterpret_f64(made); memcpy(place, &bits, 8); NEXT; }
 OP(f64_sqrt__then__f64_mul__c) { double made; { made = f64_sqrt(RF64(pc->b)); WF64(pc->a, made); } pc++; double other; other = f64_mul(RF64(pc->b), made); WF64(pc->a, other); NEXT; }
 OP(f64_store__then__f64_load) {  { ADDRESS(R32(pc->a), pc->imm, 8) uint64_t bits = (uint64_t)R64(pc->b); memcpy(place, &bits, 8); } pc++; uint64_t other; ADDRESS(R32(pc->b), pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); other = (uint64_t)bits; W64(pc->a, other); NEXT; }
-OP(f64_store__then__i32_add__k) {  { ADDRESS(R32(pc->a), pc->imm, 8) uint64_t bits = (uint64_t)R64(pc->b); memcpy(place, &bits, 8); } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
+OP(f64_store__then__i32_add__k) {  { ADDRESS(R32(pc->a), pc->imm, 8) uint64_t bits = (uint64_t)R64(pc->b); memcpy(place, &bits, 8); } pc++; uint32_t other; other = i32_add(R32(pc->b), pc->low); W32(pc->a, other); NEXT; }
 OP(f64_store__s__then__f64_load__s) {  { ADDRESS_S(, pc->imm, 8) uint64_t bits = (uint64_t)R64(pc->b); memcpy(place, &bits, 8); } pc++; uint64_t other; ADDRESS_S(, pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); other = (uint64_t)bits; W64(pc->a, other); NEXT; }
 OP(f64_sub__then__f64_add__c) { double made; { made = f64_sub(RF64(pc->b), RF64(pc->c)); WF64(pc->a, made); } pc++; double other; other = f64_add(RF64(pc->b), made); WF64(pc->a, other); NEXT; }
 OP(f64_sub__then__f64_load) { double made; { made = f64_sub(RF64(pc->b), RF64(pc->c)); WF64(pc->a, made); } pc++; uint64_t other; ADDRESS(R32(pc->b), pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); other = (uint64_t)bits; W64(pc->a, other); NEXT; }
 OP(f64_sub__then__f64_mul_add__b) { double made; { made = f64_sub(RF64(pc->b), RF64(pc->c)); WF64(pc->a, made); } pc++; double other; double x = made, y = (double)RF64(pc->c), z = RF64(pc->imm); other = f64_canonical(x * y + z); WF64(pc->a, other); NEXT; }
-OP(fuel__then__branch_if__i32_eq) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++;  if (i32_eq(R32(pc->a), R32(pc->b))) JUMP; NEXT; }
-OP(fuel__then__branch_if__i32_le_s) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++;  if (i32_le_s(R32(pc->a), R32(pc->b))) JUMP; NEXT; }
-OP(fuel__then__branch_if__i32_lt_u__k) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++;  if (i32_lt_u(R32(pc->a), (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }
+OP(fuel__then__branch_if__i32_eq) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++;  if (i32_eq(R32(pc->a), R32(pc->b))) BRANCH; NEXT; }
+OP(fuel__then__branch_if__i32_le_s) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++;  if (i32_le_s(R32(pc->a), R32(pc->b))) BRANCH; NEXT; }
+OP(fuel__then__branch_if__i32_lt_u__k) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++;  if (i32_lt_u(R32(pc->a), pc->high)) BRANCH; NEXT; }
 OP(fuel__then__const) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++; uint64_t other; other = pc->imm; W64(pc->a, other); NEXT; }
-OP(fuel__then__count_i32_ne__k) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++;  uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next); if (i32_ne(next, (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }
+OP(fuel__then__count_i32_ne__k) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++;  uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next); if (i32_ne(next, pc->high)) BRANCH; NEXT; }
 OP(fuel__then__f64_load) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++; uint64_t other; ADDRESS(R32(pc->b), pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); other = (uint64_t)bits; W64(pc->a, other); NEXT; }
 OP(fuel__then__f64_mul) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++; double other; other = f64_mul(RF64(pc->b), RF64(pc->c)); WF64(pc->a, other); NEXT; }
 OP(fuel__then__f64_sub) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++; double other; other = f64_sub(RF64(pc->b), RF64(pc->c)); WF64(pc->a, other); NEXT; }
 OP(fuel__then__i32_add) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++; uint32_t other; other = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, other); NEXT; }
-OP(fuel__then__i32_add__k) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
-OP(fuel__then__i32_and__k) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++; uint32_t other; other = i32_and(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
+OP(fuel__then__i32_add__k) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++; uint32_t other; other = i32_add(R32(pc->b), pc->low); W32(pc->a, other); NEXT; }
+OP(fuel__then__i32_and__k) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++; uint32_t other; other = i32_and(R32(pc->b), pc->low); W32(pc->a, other); NEXT; }
 OP(fuel__then__i32_load8_u) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++; uint64_t other; ADDRESS(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
 OP(fuel__then__i32_load8_u__a) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++; uint64_t other; ADDRESS_A(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
 OP(fuel__then__i32_load__u) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++; uint64_t other; ADDRESS_U(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
-OP(fuel__then__i32_mul__k) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++; uint32_t other; other = i32_mul(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
-OP(fuel__then__i32_mul__k_add__k) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++; uint32_t other; other = i32_add(i32_mul(R32(pc->b), (uint32_t)pc->imm), (uint32_t)(pc->imm >> 32)); W32(pc->a, other); NEXT; }
-OP(fuel__then__i32_shl__k_add__k) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++; uint32_t other; other = i32_add(i32_shl(R32(pc->b), (uint32_t)pc->imm), (uint32_t)(pc->imm >> 32)); W32(pc->a, other); NEXT; }
+OP(fuel__then__i32_mul__k) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++; uint32_t other; other = i32_mul(R32(pc->b), pc->low); W32(pc->a, other); NEXT; }
+OP(fuel__then__i32_mul__k_add__k) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++; uint32_t other; other = i32_add(i32_mul(R32(pc->b), pc->low), pc->high); W32(pc->a, other); NEXT; }
+OP(fuel__then__i32_shl__k_add__k) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++; uint32_t other; other = i32_add(i32_shl(R32(pc->b), pc->low), pc->high); W32(pc->a, other); NEXT; }
 OP(fuel__then__i32_shr_u__k_xor) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++; uint32_t other; uint32_t x = R32(pc->b), y = (uint32_t)(pc->imm), z = R32(pc->c); other = i32_xor(i32_shr_u(x, y), z); W32(pc->a, other); NEXT; }
 OP(fuel__then__i32_store) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++;  ADDRESS(R32(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); NEXT; }
 OP(fuel__then__i32_sub) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++; uint32_t other; other = i32_sub(R32(pc->b), R32(pc->c)); W32(pc->a, other); NEXT; }
@@ -921,14 +921,14 @@ OP(fuel__then__i32_xor) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(
 OP(fuel__then__move) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++; uint64_t other; other = R64(pc->b); W64(pc->a, other); NEXT; }
 OP(fuel__then__move2) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++;  fp[pc->a] = R64(pc->b); fp[pc->c] = fp[pc->imm]; NEXT; }
 OP(fuel__then__return1) {  { if (unlikely(store->fuel < (int64_t)pc->imm)) FAIL(TRAP_OUT_OF_FUEL); store->fuel -= (int64_t)pc->imm; } pc++;   fp[0] = R64(pc->a); goto leave; }
-OP(global_get__then__i32_sub__k__b) { uint64_t made; { made = instance->globals[pc->imm]->value[0]; W64(pc->a, made); } pc++; uint32_t other; other = i32_sub((uint32_t)made, (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
-OP(i32_add__then__branch_if__i32_eq__k) { uint32_t made; { made = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++;  if (i32_eq(R32(pc->a), (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }
-OP(i32_add__then__branch_if__i32_lt_u__k__a) { uint32_t made; { made = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++;  if (i32_lt_u((uint32_t)made, (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }
+OP(global_get__then__i32_sub__k__b) { uint64_t made; { made = instance->globals[pc->imm]->value[0]; W64(pc->a, made); } pc++; uint32_t other; other = i32_sub((uint32_t)made, pc->low); W32(pc->a, other); NEXT; }
+OP(i32_add__then__branch_if__i32_eq__k) { uint32_t made; { made = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++;  if (i32_eq(R32(pc->a), pc->high)) BRANCH; NEXT; }
+OP(i32_add__then__branch_if__i32_lt_u__k__a) { uint32_t made; { made = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++;  if (i32_lt_u((uint32_t)made, pc->high)) BRANCH; NEXT; }
 OP(i32_add__then__const) { uint32_t made; { made = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++; uint64_t other; other = pc->imm; W64(pc->a, other); NEXT; }
 OP(i32_add__then__f64_load__b) { uint32_t made; { made = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++; uint64_t other; ADDRESS((uint32_t)made, pc->imm, 8) uint64_t bits; memcpy(&bits, place, 8); other = (uint64_t)bits; W64(pc->a, other); NEXT; }
 OP(i32_add__then__i32_add) { uint32_t made; { made = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++; uint32_t other; other = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, other); NEXT; }
-OP(i32_add__then__i32_add__k) { uint32_t made; { made = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
-OP(i32_add__then__i32_add__k__b) { uint32_t made; { made = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++; uint32_t other; other = i32_add((uint32_t)made, (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
+OP(i32_add__then__i32_add__k) { uint32_t made; { made = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++; uint32_t other; other = i32_add(R32(pc->b), pc->low); W32(pc->a, other); NEXT; }
+OP(i32_add__then__i32_add__k__b) { uint32_t made; { made = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++; uint32_t other; other = i32_add((uint32_t)made, pc->low); W32(pc->a, other); NEXT; }
 OP(i32_add__then__i32_load__b) { uint32_t made; { made = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++; uint64_t other; ADDRESS((uint32_t)made, pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
 OP(i32_add__then__i32_load8_u__b) { uint32_t made; { made = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++; uint64_t other; ADDRESS((uint32_t)made, pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
 OP(i32_add__then__i32_load8_u__a__b) { uint32_t made; { made = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++; uint64_t other; ADDRESS_A((uint32_t)made, pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
@@ -937,62 +937,62 @@ OP(i32_add__then__i32_store__b) { uint32_t made; { made = i32_add(R32(pc->b), R3
 OP(i32_add__then__i32_store8__a) { uint32_t made; { made = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++;  ADDRESS((uint32_t)made, pc->imm, 1) uint8_t bits = (uint8_t)R64(pc->b); memcpy(place, &bits, 1); NEXT; }
 OP(i32_add__then__i32_xor) { uint32_t made; { made = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++; uint32_t other; other = i32_xor(R32(pc->b), R32(pc->c)); W32(pc->a, other); NEXT; }
 OP(i32_add__then__return1__a) { uint32_t made; { made = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++;   fp[0] = (uint64_t)made; goto leave; }
-OP(i32_add__k__then__branch_if) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++;  if (R64(pc->a)) JUMP; NEXT; }
-OP(i32_add__k__then__branch_if__i32_gt_s__b) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++;  if (i32_gt_s(R32(pc->a), (uint32_t)made)) JUMP; NEXT; }
-OP(i32_add__k__then__branch_if__i32_lt_u) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++;  if (i32_lt_u(R32(pc->a), R32(pc->b))) JUMP; NEXT; }
-OP(i32_add__k__then__branch_if__i32_ne__b) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++;  if (i32_ne(R32(pc->a), (uint32_t)made)) JUMP; NEXT; }
-OP(i32_add__k__then__branch_unless) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++;  if (!R64(pc->a)) JUMP; NEXT; }
-OP(i32_add__k__then__call) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++;   callee = instance->funcs[pc->imm]; args = fp + pc->a; goto enter; }
-OP(i32_add__k__then__const) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint64_t other; other = pc->imm; W64(pc->a, other); NEXT; }
-OP(i32_add__k__then__count_i32_ne__k) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++;  uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next); if (i32_ne(next, (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }
-OP(i32_add__k__then__f64_mul) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; double other; other = f64_mul(RF64(pc->b), RF64(pc->c)); WF64(pc->a, other); NEXT; }
-OP(i32_add__k__then__global_set__a) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++;  instance->globals[pc->imm]->value[0] = (uint64_t)made; NEXT; }
-OP(i32_add__k__then__i32_add) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint32_t other; other = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, other); NEXT; }
-OP(i32_add__k__then__i32_add__k) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
-OP(i32_add__k__then__i32_load) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint64_t other; ADDRESS(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
-OP(i32_add__k__then__i32_load8_u) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint64_t other; ADDRESS(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
-OP(i32_add__k__then__i32_load8_u__a) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint64_t other; ADDRESS_A(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
-OP(i32_add__k__then__i32_load__a) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint64_t other; ADDRESS_A(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
-OP(i32_add__k__then__i32_load__u) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint64_t other; ADDRESS_U(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
-OP(i32_add__k__then__i32_lt_u__k__b) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint32_t other; other = i32_lt_u((uint32_t)made, (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
-OP(i32_add__k__then__i32_mul__k_add__k) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint32_t other; other = i32_add(i32_mul(R32(pc->b), (uint32_t)pc->imm), (uint32_t)(pc->imm >> 32)); W32(pc->a, other); NEXT; }
-OP(i32_add__k__then__i32_shl__k_add__k) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint32_t other; other = i32_add(i32_shl(R32(pc->b), (uint32_t)pc->imm), (uint32_t)(pc->imm >> 32)); W32(pc->a, other); NEXT; }
-OP(i32_add__k__then__i32_shr_u__k__b) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint32_t other; other = i32_shr_u((uint32_t)made, (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
-OP(i32_add__k__then__i32_shr_u__k_and__k) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint32_t other; other = i32_and(i32_shr_u(R32(pc->b), (uint32_t)pc->imm), (uint32_t)(pc->imm >> 32)); W32(pc->a, other); NEXT; }
-OP(i32_add__k__then__i32_shr_u__k_xor) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint32_t other; uint32_t x = R32(pc->b), y = (uint32_t)(pc->imm), z = R32(pc->c); other = i32_xor(i32_shr_u(x, y), z); W32(pc->a, other); NEXT; }
-OP(i32_add__k__then__i32_store__b) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++;  ADDRESS(R32(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)(uint64_t)made; memcpy(place, &bits, 4); NEXT; }
-OP(i32_add__k__then__i32_store8__b) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++;  ADDRESS(R32(pc->a), pc->imm, 1) uint8_t bits = (uint8_t)(uint64_t)made; memcpy(place, &bits, 1); NEXT; }
-OP(i32_add__k__then__jump) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++;   JUMP; }
-OP(i32_add__k__then__move) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint64_t other; other = R64(pc->b); W64(pc->a, other); NEXT; }
-OP(i32_add__k__then__move__b) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint64_t other; other = (uint64_t)made; W64(pc->a, other); NEXT; }
-OP(i32_add__k__then__move2) { uint32_t made; { made = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++;  fp[pc->a] = R64(pc->b); fp[pc->c] = fp[pc->imm]; NEXT; }
+OP(i32_add__k__then__branch_if) { uint32_t made; { made = i32_add(R32(pc->b), pc->low); W32(pc->a, made); } pc++;  if (R64(pc->a)) BRANCH; NEXT; }
+OP(i32_add__k__then__branch_if__i32_gt_s__b) { uint32_t made; { made = i32_add(R32(pc->b), pc->low); W32(pc->a, made); } pc++;  if (i32_gt_s(R32(pc->a), (uint32_t)made)) BRANCH; NEXT; }
+OP(i32_add__k__then__branch_if__i32_lt_u) { uint32_t made; { made = i32_add(R32(pc->b), pc->low); W32(pc->a, made); } pc++;  if (i32_lt_u(R32(pc->a), R32(pc->b))) BRANCH; NEXT; }
+OP(i32_add__k__then__branch_if__i32_ne__b) { uint32_t made; { made = i32_add(R32(pc->b), pc->low); W32(pc->a, made); } pc++;  if (i32_ne(R32(pc->a), (uint32_t)made)) BRANCH; NEXT; }
+OP(i32_add__k__then__branch_unless) { uint32_t made; { made = i32_add(R32(pc->b), pc->low); W32(pc->a, made); } pc++;  if (!R64(pc->a)) BRANCH; NEXT; }
+OP(i32_add__k__then__call) { uint32_t made; { made = i32_add(R32(pc->b), pc->low); W32(pc->a, made); } pc++;   callee = instance->funcs[pc->imm]; args = fp + pc->a; goto enter; }
+OP(i32_add__k__then__const) { uint32_t made; { made = i32_add(R32(pc->b), pc->low); W32(pc->a, made); } pc++; uint64_t other; other = pc->imm; W64(pc->a, other); NEXT; }
+OP(i32_add__k__then__count_i32_ne__k) { uint32_t made; { made = i32_add(R32(pc->b), pc->low); W32(pc->a, made); } pc++;  uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next); if (i32_ne(next, pc->high)) BRANCH; NEXT; }
+OP(i32_add__k__then__f64_mul) { uint32_t made; { made = i32_add(R32(pc->b), pc->low); W32(pc->a, made); } pc++; double other; other = f64_mul(RF64(pc->b), RF64(pc->c)); WF64(pc->a, other); NEXT; }
+OP(i32_add__k__then__global_set__a) { uint32_t made; { made = i32_add(R32(pc->b), pc->low); W32(pc->a, made); } pc++;  instance->globals[pc->imm]->value[0] = (uint64_t)made; NEXT; }
+OP(i32_add__k__then__i32_add) { uint32_t made; { made = i32_add(R32(pc->b), pc->low); W32(pc->a, made); } pc++; uint32_t other; other = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, other); NEXT; }
+OP(i32_add__k__then__i32_add__k) { uint32_t made; { made = i32_add(R32(pc->b), pc->low); W32(pc->a, made); } pc++; uint32_t other; other = i32_add(R32(pc->b), pc->low); W32(pc->a, other); NEXT; }
+OP(i32_add__k__then__i32_load) { uint32_t made; { made = i32_add(R32(pc->b), pc->low); W32(pc->a, made); } pc++; uint64_t other; ADDRESS(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
+OP(i32_add__k__then__i32_load8_u) { uint32_t made; { made = i32_add(R32(pc->b), pc->low); W32(pc->a, made); } pc++; uint64_t other; ADDRESS(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
+OP(i32_add__k__then__i32_load8_u__a) { uint32_t made; { made = i32_add(R32(pc->b), pc->low); W32(pc->a, made); } pc++; uint64_t other; ADDRESS_A(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
+OP(i32_add__k__then__i32_load__a) { uint32_t made; { made = i32_add(R32(pc->b), pc->low); W32(pc->a, made); } pc++; uint64_t other; ADDRESS_A(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
+OP(i32_add__k__then__i32_load__u) { uint32_t made; { made = i32_add(R32(pc->b), pc->low); W32(pc->a, made); } pc++; uint64_t other; ADDRESS_U(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
+OP(i32_add__k__then__i32_lt_u__k__b) { uint32_t made; { made = i32_add(R32(pc->b), pc->low); W32(pc->a, made); } pc++; uint32_t other; other = i32_lt_u((uint32_t)made, pc->low); W32(pc->a, other); NEXT; }
+OP(i32_add__k__then__i32_mul__k_add__k) { uint32_t made; { made = i32_add(R32(pc->b), pc->low); W32(pc->a, made); } pc++; uint32_t other; other = i32_add(i32_mul(R32(pc->b), pc->low), pc->high); W32(pc->a, other); NEXT; }
+OP(i32_add__k__then__i32_shl__k_add__k) { uint32_t made; { made = i32_add(R32(pc->b), pc->low); W32(pc->a, made); } pc++; uint32_t other; other = i32_add(i32_shl(R32(pc->b), pc->low), pc->high); W32(pc->a, other); NEXT; }
+OP(i32_add__k__then__i32_shr_u__k__b) { uint32_t made; { made = i32_add(R32(pc->b), pc->low); W32(pc->a, made); } pc++; uint32_t other; other = i32_shr_u((uint32_t)made, pc->low); W32(pc->a, other); NEXT; }
+OP(i32_add__k__then__i32_shr_u__k_and__k) { uint32_t made; { made = i32_add(R32(pc->b), pc->low); W32(pc->a, made); } pc++; uint32_t other; other = i32_and(i32_shr_u(R32(pc->b), pc->low), pc->high); W32(pc->a, other); NEXT; }
+OP(i32_add__k__then__i32_shr_u__k_xor) { uint32_t made; { made = i32_add(R32(pc->b), pc->low); W32(pc->a, made); } pc++; uint32_t other; uint32_t x = R32(pc->b), y = (uint32_t)(pc->imm), z = R32(pc->c); other = i32_xor(i32_shr_u(x, y), z); W32(pc->a, other); NEXT; }
+OP(i32_add__k__then__i32_store__b) { uint32_t made; { made = i32_add(R32(pc->b), pc->low); W32(pc->a, made); } pc++;  ADDRESS(R32(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)(uint64_t)made; memcpy(place, &bits, 4); NEXT; }
+OP(i32_add__k__then__i32_store8__b) { uint32_t made; { made = i32_add(R32(pc->b), pc->low); W32(pc->a, made); } pc++;  ADDRESS(R32(pc->a), pc->imm, 1) uint8_t bits = (uint8_t)(uint64_t)made; memcpy(place, &bits, 1); NEXT; }
+OP(i32_add__k__then__jump) { uint32_t made; { made = i32_add(R32(pc->b), pc->low); W32(pc->a, made); } pc++;   JUMP; }
+OP(i32_add__k__then__move) { uint32_t made; { made = i32_add(R32(pc->b), pc->low); W32(pc->a, made); } pc++; uint64_t other; other = R64(pc->b); W64(pc->a, other); NEXT; }
+OP(i32_add__k__then__move__b) { uint32_t made; { made = i32_add(R32(pc->b), pc->low); W32(pc->a, made); } pc++; uint64_t other; other = (uint64_t)made; W64(pc->a, other); NEXT; }
+OP(i32_add__k__then__move2) { uint32_t made; { made = i32_add(R32(pc->b), pc->low); W32(pc->a, made); } pc++;  fp[pc->a] = R64(pc->b); fp[pc->c] = fp[pc->imm]; NEXT; }
 OP(i32_add_add__then__i32_add__c) { uint32_t made; { uint32_t x = R32(pc->b), y = (uint32_t)R32(pc->c), z = R32(pc->imm); made = i32_add(i32_add(x, y), z); W32(pc->a, made); } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)made); W32(pc->a, other); NEXT; }
-OP(i32_add_add__then__i32_xor__k) { uint32_t made; { uint32_t x = R32(pc->b), y = (uint32_t)R32(pc->c), z = R32(pc->imm); made = i32_add(i32_add(x, y), z); W32(pc->a, made); } pc++; uint32_t other; other = i32_xor(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
+OP(i32_add_add__then__i32_xor__k) { uint32_t made; { uint32_t x = R32(pc->b), y = (uint32_t)R32(pc->c), z = R32(pc->imm); made = i32_add(i32_add(x, y), z); W32(pc->a, made); } pc++; uint32_t other; other = i32_xor(R32(pc->b), pc->low); W32(pc->a, other); NEXT; }
 OP(i32_and__then__i32_add__c) { uint32_t made; { made = i32_and(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)made); W32(pc->a, other); NEXT; }
 OP(i32_and__then__i32_add_add__c) { uint32_t made; { made = i32_and(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++; uint32_t other; uint32_t x = R32(pc->b), y = (uint32_t)(uint32_t)made, z = R32(pc->imm); other = i32_add(i32_add(x, y), z); W32(pc->a, other); NEXT; }
 OP(i32_and__then__i32_and_xor__imm) { uint32_t made; { made = i32_and(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++; uint32_t other; uint32_t x = R32(pc->b), y = (uint32_t)R32(pc->c), z = (uint32_t)made; other = i32_xor(i32_and(x, y), z); W32(pc->a, other); NEXT; }
-OP(i32_and__k__then__branch_if__a) { uint32_t made; { made = i32_and(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++;  if ((uint64_t)made) JUMP; NEXT; }
-OP(i32_and__k__then__branch_unless__a) { uint32_t made; { made = i32_and(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++;  if (!(uint64_t)made) JUMP; NEXT; }
-OP(i32_and__k_shl__k__then__i32_load__a__b) { uint32_t made; { made = i32_shl(i32_and(R32(pc->b), (uint32_t)pc->imm), (uint32_t)(pc->imm >> 32)); W32(pc->a, made); } pc++; uint64_t other; ADDRESS_A((uint32_t)made, pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
+OP(i32_and__k__then__branch_if__a) { uint32_t made; { made = i32_and(R32(pc->b), pc->low); W32(pc->a, made); } pc++;  if ((uint64_t)made) BRANCH; NEXT; }
+OP(i32_and__k__then__branch_unless__a) { uint32_t made; { made = i32_and(R32(pc->b), pc->low); W32(pc->a, made); } pc++;  if (!(uint64_t)made) BRANCH; NEXT; }
+OP(i32_and__k_shl__k__then__i32_load__a__b) { uint32_t made; { made = i32_shl(i32_and(R32(pc->b), pc->low), pc->high); W32(pc->a, made); } pc++; uint64_t other; ADDRESS_A((uint32_t)made, pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
 OP(i32_and_xor__then__i32_add__c) { uint32_t made; { uint32_t x = R32(pc->b), y = (uint32_t)R32(pc->c), z = R32(pc->imm); made = i32_xor(i32_and(x, y), z); W32(pc->a, made); } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)made); W32(pc->a, other); NEXT; }
-OP(i32_div_u__k__then__i32_add__c) { uint32_t made; { made = i32_div_u(R32(pc->b), (uint32_t)pc->imm, &trap); CHECK_TRAP; W32(pc->a, made); } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)made); W32(pc->a, other); NEXT; }
-OP(i32_load__then__branch_if__a) { uint64_t made; { ADDRESS(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint32_t)bits; W64(pc->a, made); } pc++;  if ((uint64_t)made) JUMP; NEXT; }
-OP(i32_load__then__i32_add__k) { uint64_t made; { ADDRESS(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint32_t)bits; W64(pc->a, made); } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
+OP(i32_div_u__k__then__i32_add__c) { uint32_t made; { made = i32_div_u(R32(pc->b), pc->low, &trap); CHECK_TRAP; W32(pc->a, made); } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)made); W32(pc->a, other); NEXT; }
+OP(i32_load__then__branch_if__a) { uint64_t made; { ADDRESS(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint32_t)bits; W64(pc->a, made); } pc++;  if ((uint64_t)made) BRANCH; NEXT; }
+OP(i32_load__then__i32_add__k) { uint64_t made; { ADDRESS(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint32_t)bits; W64(pc->a, made); } pc++; uint32_t other; other = i32_add(R32(pc->b), pc->low); W32(pc->a, other); NEXT; }
 OP(i32_load__then__i32_load) { uint64_t made; { ADDRESS(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint32_t)bits; W64(pc->a, made); } pc++; uint64_t other; ADDRESS(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
 OP(i32_load__then__i32_store__b) { uint64_t made; { ADDRESS(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint32_t)bits; W64(pc->a, made); } pc++;  ADDRESS(R32(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)(uint64_t)made; memcpy(place, &bits, 4); NEXT; }
-OP(i32_load8_u__then__branch_if__i32_eq__b) { uint64_t made; { ADDRESS(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++;  if (i32_eq(R32(pc->a), (uint32_t)made)) JUMP; NEXT; }
-OP(i32_load8_u__then__branch_if__i32_ne__b) { uint64_t made; { ADDRESS(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++;  if (i32_ne(R32(pc->a), (uint32_t)made)) JUMP; NEXT; }
-OP(i32_load8_u__then__branch_unless__a) { uint64_t made; { ADDRESS(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++;  if (!(uint64_t)made) JUMP; NEXT; }
-OP(i32_load8_u__then__i32_add__k) { uint64_t made; { ADDRESS(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
+OP(i32_load8_u__then__branch_if__i32_eq__b) { uint64_t made; { ADDRESS(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++;  if (i32_eq(R32(pc->a), (uint32_t)made)) BRANCH; NEXT; }
+OP(i32_load8_u__then__branch_if__i32_ne__b) { uint64_t made; { ADDRESS(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++;  if (i32_ne(R32(pc->a), (uint32_t)made)) BRANCH; NEXT; }
+OP(i32_load8_u__then__branch_unless__a) { uint64_t made; { ADDRESS(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++;  if (!(uint64_t)made) BRANCH; NEXT; }
+OP(i32_load8_u__then__i32_add__k) { uint64_t made; { ADDRESS(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++; uint32_t other; other = i32_add(R32(pc->b), pc->low); W32(pc->a, other); NEXT; }
 OP(i32_load8_u__then__i32_load8_u) { uint64_t made; { ADDRESS(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++; uint64_t other; ADDRESS(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
-OP(i32_load8_u__then__i32_shl__k__b) { uint64_t made; { ADDRESS(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++; uint32_t other; other = i32_shl((uint32_t)made, (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
+OP(i32_load8_u__then__i32_shl__k__b) { uint64_t made; { ADDRESS(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++; uint32_t other; other = i32_shl((uint32_t)made, pc->low); W32(pc->a, other); NEXT; }
 OP(i32_load8_u__then__i32_xor__c) { uint64_t made; { ADDRESS(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++; uint32_t other; other = i32_xor(R32(pc->b), (uint32_t)made); W32(pc->a, other); NEXT; }
 OP(i32_load8_u__a__then__br_table__a) { uint64_t made; { ADDRESS_A(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++;   uint32_t index = (uint32_t)made; pc += 1 + (index < pc->imm ? index : pc->imm); JUMP; }
-OP(i32_load8_u__a__then__branch_if__a) { uint64_t made; { ADDRESS_A(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++;  if ((uint64_t)made) JUMP; NEXT; }
-OP(i32_load8_u__a__then__branch_if__i32_ne__b) { uint64_t made; { ADDRESS_A(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++;  if (i32_ne(R32(pc->a), (uint32_t)made)) JUMP; NEXT; }
+OP(i32_load8_u__a__then__branch_if__a) { uint64_t made; { ADDRESS_A(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++;  if ((uint64_t)made) BRANCH; NEXT; }
+OP(i32_load8_u__a__then__branch_if__i32_ne__b) { uint64_t made; { ADDRESS_A(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++;  if (i32_ne(R32(pc->a), (uint32_t)made)) BRANCH; NEXT; }
 OP(i32_load8_u__a__then__i32_load8_u__a) { uint64_t made; { ADDRESS_A(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++; uint64_t other; ADDRESS_A(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
 OP(i32_load8_u__a__then__i32_or__c) { uint64_t made; { ADDRESS_A(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++; uint32_t other; other = i32_or(R32(pc->b), (uint32_t)made); W32(pc->a, other); NEXT; }
-OP(i32_load8_u__a__then__i32_shl__k__b) { uint64_t made; { ADDRESS_A(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++; uint32_t other; other = i32_shl((uint32_t)made, (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
+OP(i32_load8_u__a__then__i32_shl__k__b) { uint64_t made; { ADDRESS_A(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++; uint32_t other; other = i32_shl((uint32_t)made, pc->low); W32(pc->a, other); NEXT; }
 OP(i32_load8_u__a__then__i32_shl__k_add__b) { uint64_t made; { ADDRESS_A(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++; uint32_t other; uint32_t x = (uint32_t)made, y = (uint32_t)(pc->imm), z = R32(pc->c); other = i32_add(i32_shl(x, y), z); W32(pc->a, other); NEXT; }
 OP(i32_load8_u__a__then__i32_store__b) { uint64_t made; { ADDRESS_A(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++;  ADDRESS(R32(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)(uint64_t)made; memcpy(place, &bits, 4); NEXT; }
 OP(i32_load8_u__a__then__i32_store8__b) { uint64_t made; { ADDRESS_A(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); made = (uint32_t)bits; W64(pc->a, made); } pc++;  ADDRESS(R32(pc->a), pc->imm, 1) uint8_t bits = (uint8_t)(uint64_t)made; memcpy(place, &bits, 1); NEXT; }
@@ -1000,63 +1000,63 @@ OP(i32_load8_u__a__then__i32_xor__c) { uint64_t made; { ADDRESS_A(R32(pc->b), pc
 OP(i32_load__a__then__i32_add__c) { uint64_t made; { ADDRESS_A(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint32_t)bits; W64(pc->a, made); } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)made); W32(pc->a, other); NEXT; }
 OP(i32_load__a__then__i32_add_add__c) { uint64_t made; { ADDRESS_A(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint32_t)bits; W64(pc->a, made); } pc++; uint32_t other; uint32_t x = R32(pc->b), y = (uint32_t)(uint32_t)made, z = R32(pc->imm); other = i32_add(i32_add(x, y), z); W32(pc->a, other); NEXT; }
 OP(i32_load__a__then__i32_load8_u__b) { uint64_t made; { ADDRESS_A(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint32_t)bits; W64(pc->a, made); } pc++; uint64_t other; ADDRESS((uint32_t)made, pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
-OP(i32_load__a__then__i32_rotl__k__b) { uint64_t made; { ADDRESS_A(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint32_t)bits; W64(pc->a, made); } pc++; uint32_t other; other = i32_rotl((uint32_t)made, (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
+OP(i32_load__a__then__i32_rotl__k__b) { uint64_t made; { ADDRESS_A(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint32_t)bits; W64(pc->a, made); } pc++; uint32_t other; other = i32_rotl((uint32_t)made, pc->low); W32(pc->a, other); NEXT; }
 OP(i32_load__a__then__move2) { uint64_t made; { ADDRESS_A(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint32_t)bits; W64(pc->a, made); } pc++;  fp[pc->a] = R64(pc->b); fp[pc->c] = fp[pc->imm]; NEXT; }
-OP(i32_load__u__then__branch_if__i32_lt_u__a) { uint64_t made; { ADDRESS_U(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint32_t)bits; W64(pc->a, made); } pc++;  if (i32_lt_u((uint32_t)made, R32(pc->b))) JUMP; NEXT; }
+OP(i32_load__u__then__branch_if__i32_lt_u__a) { uint64_t made; { ADDRESS_U(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint32_t)bits; W64(pc->a, made); } pc++;  if (i32_lt_u((uint32_t)made, R32(pc->b))) BRANCH; NEXT; }
 OP(i32_load__u__then__i32_load__u) { uint64_t made; { ADDRESS_U(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); made = (uint32_t)bits; W64(pc->a, made); } pc++; uint64_t other; ADDRESS_U(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
-OP(i32_lt_s__k__then__select__imm) { uint32_t made; { made = i32_lt_s(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint64_t other; uint64_t b = R64(pc->b), c = R64(pc->c); other = (uint32_t)made ? b : c; W64(pc->a, other); NEXT; }
+OP(i32_lt_s__k__then__select__imm) { uint32_t made; { made = i32_lt_s(R32(pc->b), pc->low); W32(pc->a, made); } pc++; uint64_t other; uint64_t b = R64(pc->b), c = R64(pc->c); other = (uint32_t)made ? b : c; W64(pc->a, other); NEXT; }
 OP(i32_lt_u__then__select__imm) { uint32_t made; { made = i32_lt_u(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++; uint64_t other; uint64_t b = R64(pc->b), c = R64(pc->c); other = (uint32_t)made ? b : c; W64(pc->a, other); NEXT; }
-OP(i32_mul__k__then__i32_add__k) { uint32_t made; { made = i32_mul(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
-OP(i32_mul__k__then__i32_add__k__b) { uint32_t made; { made = i32_mul(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint32_t other; other = i32_add((uint32_t)made, (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
-OP(i32_mul__k__then__i32_load8_u__a) { uint32_t made; { made = i32_mul(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint64_t other; ADDRESS_A(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
-OP(i32_mul__k_add__k__then__i32_mul__k_add__k__b) { uint32_t made; { made = i32_add(i32_mul(R32(pc->b), (uint32_t)pc->imm), (uint32_t)(pc->imm >> 32)); W32(pc->a, made); } pc++; uint32_t other; other = i32_add(i32_mul((uint32_t)made, (uint32_t)pc->imm), (uint32_t)(pc->imm >> 32)); W32(pc->a, other); NEXT; }
-OP(i32_mul__k_add__k__then__i32_shr_u__k__b) { uint32_t made; { made = i32_add(i32_mul(R32(pc->b), (uint32_t)pc->imm), (uint32_t)(pc->imm >> 32)); W32(pc->a, made); } pc++; uint32_t other; other = i32_shr_u((uint32_t)made, (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
+OP(i32_mul__k__then__i32_add__k) { uint32_t made; { made = i32_mul(R32(pc->b), pc->low); W32(pc->a, made); } pc++; uint32_t other; other = i32_add(R32(pc->b), pc->low); W32(pc->a, other); NEXT; }
+OP(i32_mul__k__then__i32_add__k__b) { uint32_t made; { made = i32_mul(R32(pc->b), pc->low); W32(pc->a, made); } pc++; uint32_t other; other = i32_add((uint32_t)made, pc->low); W32(pc->a, other); NEXT; }
+OP(i32_mul__k__then__i32_load8_u__a) { uint32_t made; { made = i32_mul(R32(pc->b), pc->low); W32(pc->a, made); } pc++; uint64_t other; ADDRESS_A(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
+OP(i32_mul__k_add__k__then__i32_mul__k_add__k__b) { uint32_t made; { made = i32_add(i32_mul(R32(pc->b), pc->low), pc->high); W32(pc->a, made); } pc++; uint32_t other; other = i32_add(i32_mul((uint32_t)made, pc->low), pc->high); W32(pc->a, other); NEXT; }
+OP(i32_mul__k_add__k__then__i32_shr_u__k__b) { uint32_t made; { made = i32_add(i32_mul(R32(pc->b), pc->low), pc->high); W32(pc->a, made); } pc++; uint32_t other; other = i32_shr_u((uint32_t)made, pc->low); W32(pc->a, other); NEXT; }
 OP(i32_or__then__i32_load8_u__a) { uint32_t made; { made = i32_or(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++; uint64_t other; ADDRESS_A(R32(pc->b), pc->imm, 1) uint8_t bits; memcpy(&bits, place, 1); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
 OP(i32_or__then__i32_xor__b) { uint32_t made; { made = i32_or(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++; uint32_t other; other = i32_xor((uint32_t)made, R32(pc->c)); W32(pc->a, other); NEXT; }
-OP(i32_rem_u__k__then__i32_add__k__b) { uint32_t made; { made = i32_rem_u(R32(pc->b), (uint32_t)pc->imm, &trap); CHECK_TRAP; W32(pc->a, made); } pc++; uint32_t other; other = i32_add((uint32_t)made, (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
-OP(i32_rotl__k__then__i32_rotl__k_xor__c) { uint32_t made; { made = i32_rotl(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint32_t other; uint32_t x = R32(pc->b), y = (uint32_t)(pc->imm), z = (uint32_t)made; other = i32_xor(i32_rotl(x, y), z); W32(pc->a, other); NEXT; }
+OP(i32_rem_u__k__then__i32_add__k__b) { uint32_t made; { made = i32_rem_u(R32(pc->b), pc->low, &trap); CHECK_TRAP; W32(pc->a, made); } pc++; uint32_t other; other = i32_add((uint32_t)made, pc->low); W32(pc->a, other); NEXT; }
+OP(i32_rotl__k__then__i32_rotl__k_xor__c) { uint32_t made; { made = i32_rotl(R32(pc->b), pc->low); W32(pc->a, made); } pc++; uint32_t other; uint32_t x = R32(pc->b), y = (uint32_t)(pc->imm), z = (uint32_t)made; other = i32_xor(i32_rotl(x, y), z); W32(pc->a, other); NEXT; }
 OP(i32_rotl__k_xor__then__i32_and) { uint32_t made; { uint32_t x = R32(pc->b), y = (uint32_t)(pc->imm), z = R32(pc->c); made = i32_xor(i32_rotl(x, y), z); W32(pc->a, made); } pc++; uint32_t other; other = i32_and(R32(pc->b), R32(pc->c)); W32(pc->a, other); NEXT; }
 OP(i32_rotl__k_xor__then__i32_rotl__k_xor__c) { uint32_t made; { uint32_t x = R32(pc->b), y = (uint32_t)(pc->imm), z = R32(pc->c); made = i32_xor(i32_rotl(x, y), z); W32(pc->a, made); } pc++; uint32_t other; uint32_t x = R32(pc->b), y = (uint32_t)(pc->imm), z = (uint32_t)made; other = i32_xor(i32_rotl(x, y), z); W32(pc->a, other); NEXT; }
 OP(i32_rotl__k_xor__then__i32_shr_u__k_xor__c) { uint32_t made; { uint32_t x = R32(pc->b), y = (uint32_t)(pc->imm), z = R32(pc->c); made = i32_xor(i32_rotl(x, y), z); W32(pc->a, made); } pc++; uint32_t other; uint32_t x = R32(pc->b), y = (uint32_t)(pc->imm), z = (uint32_t)made; other = i32_xor(i32_shr_u(x, y), z); W32(pc->a, other); NEXT; }
 OP(i32_rotl__k_xor__then__move) { uint32_t made; { uint32_t x = R32(pc->b), y = (uint32_t)(pc->imm), z = R32(pc->c); made = i32_xor(i32_rotl(x, y), z); W32(pc->a, made); } pc++; uint64_t other; other = R64(pc->b); W64(pc->a, other); NEXT; }
-OP(i32_shl__k__then__i32_div_u__k) { uint32_t made; { made = i32_shl(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint32_t other; other = i32_div_u(R32(pc->b), (uint32_t)pc->imm, &trap); CHECK_TRAP; W32(pc->a, other); NEXT; }
-OP(i32_shl__k__then__i32_or__c) { uint32_t made; { made = i32_shl(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint32_t other; other = i32_or(R32(pc->b), (uint32_t)made); W32(pc->a, other); NEXT; }
-OP(i32_shl__k__then__i32_shr_s__k__b) { uint32_t made; { made = i32_shl(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint32_t other; other = i32_shr_s((uint32_t)made, (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
+OP(i32_shl__k__then__i32_div_u__k) { uint32_t made; { made = i32_shl(R32(pc->b), pc->low); W32(pc->a, made); } pc++; uint32_t other; other = i32_div_u(R32(pc->b), pc->low, &trap); CHECK_TRAP; W32(pc->a, other); NEXT; }
+OP(i32_shl__k__then__i32_or__c) { uint32_t made; { made = i32_shl(R32(pc->b), pc->low); W32(pc->a, made); } pc++; uint32_t other; other = i32_or(R32(pc->b), (uint32_t)made); W32(pc->a, other); NEXT; }
+OP(i32_shl__k__then__i32_shr_s__k__b) { uint32_t made; { made = i32_shl(R32(pc->b), pc->low); W32(pc->a, made); } pc++; uint32_t other; other = i32_shr_s((uint32_t)made, pc->low); W32(pc->a, other); NEXT; }
 OP(i32_shl__k_add__then__i32_load__b) { uint32_t made; { uint32_t x = R32(pc->b), y = (uint32_t)(pc->imm), z = R32(pc->c); made = i32_add(i32_shl(x, y), z); W32(pc->a, made); } pc++; uint64_t other; ADDRESS((uint32_t)made, pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
-OP(i32_shl__k_add__k__then__move) { uint32_t made; { made = i32_add(i32_shl(R32(pc->b), (uint32_t)pc->imm), (uint32_t)(pc->imm >> 32)); W32(pc->a, made); } pc++; uint64_t other; other = R64(pc->b); W64(pc->a, other); NEXT; }
-OP(i32_shr_u__k__then__i32_or__c) { uint32_t made; { made = i32_shr_u(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint32_t other; other = i32_or(R32(pc->b), (uint32_t)made); W32(pc->a, other); NEXT; }
-OP(i32_shr_u__k__then__i32_rem_u__k__b) { uint32_t made; { made = i32_shr_u(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint32_t other; other = i32_rem_u((uint32_t)made, (uint32_t)pc->imm, &trap); CHECK_TRAP; W32(pc->a, other); NEXT; }
-OP(i32_shr_u__k__then__move2) { uint32_t made; { made = i32_shr_u(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++;  fp[pc->a] = R64(pc->b); fp[pc->c] = fp[pc->imm]; NEXT; }
-OP(i32_shr_u__k_and__k__then__i32_add__k__b) { uint32_t made; { made = i32_and(i32_shr_u(R32(pc->b), (uint32_t)pc->imm), (uint32_t)(pc->imm >> 32)); W32(pc->a, made); } pc++; uint32_t other; other = i32_add((uint32_t)made, (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
-OP(i32_shr_u__k_and__k__then__i32_load__a__b) { uint32_t made; { made = i32_and(i32_shr_u(R32(pc->b), (uint32_t)pc->imm), (uint32_t)(pc->imm >> 32)); W32(pc->a, made); } pc++; uint64_t other; ADDRESS_A((uint32_t)made, pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
+OP(i32_shl__k_add__k__then__move) { uint32_t made; { made = i32_add(i32_shl(R32(pc->b), pc->low), pc->high); W32(pc->a, made); } pc++; uint64_t other; other = R64(pc->b); W64(pc->a, other); NEXT; }
+OP(i32_shr_u__k__then__i32_or__c) { uint32_t made; { made = i32_shr_u(R32(pc->b), pc->low); W32(pc->a, made); } pc++; uint32_t other; other = i32_or(R32(pc->b), (uint32_t)made); W32(pc->a, other); NEXT; }
+OP(i32_shr_u__k__then__i32_rem_u__k__b) { uint32_t made; { made = i32_shr_u(R32(pc->b), pc->low); W32(pc->a, made); } pc++; uint32_t other; other = i32_rem_u((uint32_t)made, pc->low, &trap); CHECK_TRAP; W32(pc->a, other); NEXT; }
+OP(i32_shr_u__k__then__move2) { uint32_t made; { made = i32_shr_u(R32(pc->b), pc->low); W32(pc->a, made); } pc++;  fp[pc->a] = R64(pc->b); fp[pc->c] = fp[pc->imm]; NEXT; }
+OP(i32_shr_u__k_and__k__then__i32_add__k__b) { uint32_t made; { made = i32_and(i32_shr_u(R32(pc->b), pc->low), pc->high); W32(pc->a, made); } pc++; uint32_t other; other = i32_add((uint32_t)made, pc->low); W32(pc->a, other); NEXT; }
+OP(i32_shr_u__k_and__k__then__i32_load__a__b) { uint32_t made; { made = i32_and(i32_shr_u(R32(pc->b), pc->low), pc->high); W32(pc->a, made); } pc++; uint64_t other; ADDRESS_A((uint32_t)made, pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
 OP(i32_shr_u__k_xor__then__i32_add__b) { uint32_t made; { uint32_t x = R32(pc->b), y = (uint32_t)(pc->imm), z = R32(pc->c); made = i32_xor(i32_shr_u(x, y), z); W32(pc->a, made); } pc++; uint32_t other; other = i32_add((uint32_t)made, R32(pc->c)); W32(pc->a, other); NEXT; }
 OP(i32_shr_u__k_xor__then__i32_add__c) { uint32_t made; { uint32_t x = R32(pc->b), y = (uint32_t)(pc->imm), z = R32(pc->c); made = i32_xor(i32_shr_u(x, y), z); W32(pc->a, made); } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)made); W32(pc->a, other); NEXT; }
 OP(i32_shr_u__k_xor__then__i32_xor__b) { uint32_t made; { uint32_t x = R32(pc->b), y = (uint32_t)(pc->imm), z = R32(pc->c); made = i32_xor(i32_shr_u(x, y), z); W32(pc->a, made); } pc++; uint32_t other; other = i32_xor((uint32_t)made, R32(pc->c)); W32(pc->a, other); NEXT; }
 OP(i32_shr_u__k_xor__then__i32_xor__c) { uint32_t made; { uint32_t x = R32(pc->b), y = (uint32_t)(pc->imm), z = R32(pc->c); made = i32_xor(i32_shr_u(x, y), z); W32(pc->a, made); } pc++; uint32_t other; other = i32_xor(R32(pc->b), (uint32_t)made); W32(pc->a, other); NEXT; }
-OP(i32_store__then__i32_add__k) {  { ADDRESS(R32(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
+OP(i32_store__then__i32_add__k) {  { ADDRESS(R32(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); } pc++; uint32_t other; other = i32_add(R32(pc->b), pc->low); W32(pc->a, other); NEXT; }
 OP(i32_store__then__i32_load) {  { ADDRESS(R32(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); } pc++; uint64_t other; ADDRESS(R32(pc->b), pc->imm, 4) uint32_t bits; memcpy(&bits, place, 4); other = (uint32_t)bits; W64(pc->a, other); NEXT; }
 OP(i32_store__then__i32_store) {  { ADDRESS(R32(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); } pc++;  ADDRESS(R32(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); NEXT; }
 OP(i32_store__then__i32_store__a) {  { ADDRESS(R32(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); } pc++;  ADDRESS_A(R32(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); NEXT; }
 OP(i32_store__then__jump) {  { ADDRESS(R32(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); } pc++;   JUMP; }
 OP(i32_store__then__move) {  { ADDRESS(R32(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); } pc++; uint64_t other; other = R64(pc->b); W64(pc->a, other); NEXT; }
-OP(i32_store8__then__i32_add__k) {  { ADDRESS(R32(pc->a), pc->imm, 1) uint8_t bits = (uint8_t)R64(pc->b); memcpy(place, &bits, 1); } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
+OP(i32_store8__then__i32_add__k) {  { ADDRESS(R32(pc->a), pc->imm, 1) uint8_t bits = (uint8_t)R64(pc->b); memcpy(place, &bits, 1); } pc++; uint32_t other; other = i32_add(R32(pc->b), pc->low); W32(pc->a, other); NEXT; }
 OP(i32_store8__a__then__i32_add) {  { ADDRESS_A(R32(pc->a), pc->imm, 1) uint8_t bits = (uint8_t)R64(pc->b); memcpy(place, &bits, 1); } pc++; uint32_t other; other = i32_add(R32(pc->b), R32(pc->c)); W32(pc->a, other); NEXT; }
 OP(i32_store__a__then__move2) {  { ADDRESS_A(R32(pc->a), pc->imm, 4) uint32_t bits = (uint32_t)R64(pc->b); memcpy(place, &bits, 4); } pc++;  fp[pc->a] = R64(pc->b); fp[pc->c] = fp[pc->imm]; NEXT; }
 OP(i32_sub__then__return1__a) { uint32_t made; { made = i32_sub(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++;   fp[0] = (uint64_t)made; goto leave; }
-OP(i32_sub__k__then__global_set__a) { uint32_t made; { made = i32_sub(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++;  instance->globals[pc->imm]->value[0] = (uint64_t)made; NEXT; }
+OP(i32_sub__k__then__global_set__a) { uint32_t made; { made = i32_sub(R32(pc->b), pc->low); W32(pc->a, made); } pc++;  instance->globals[pc->imm]->value[0] = (uint64_t)made; NEXT; }
 OP(i32_xor__then__i32_and__b) { uint32_t made; { made = i32_xor(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++; uint32_t other; other = i32_and((uint32_t)made, R32(pc->c)); W32(pc->a, other); NEXT; }
-OP(i32_xor__then__i32_and__k_shl__k__b) { uint32_t made; { made = i32_xor(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++; uint32_t other; other = i32_shl(i32_and((uint32_t)made, (uint32_t)pc->imm), (uint32_t)(pc->imm >> 32)); W32(pc->a, other); NEXT; }
-OP(i32_xor__then__i32_mul__k__b) { uint32_t made; { made = i32_xor(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++; uint32_t other; other = i32_mul((uint32_t)made, (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
-OP(i32_xor__k__then__i32_and__c) { uint32_t made; { made = i32_xor(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, made); } pc++; uint32_t other; other = i32_and(R32(pc->b), (uint32_t)made); W32(pc->a, other); NEXT; }
-OP(move__then__branch_if__i32_gt_u) { uint64_t made; { made = R64(pc->b); W64(pc->a, made); } pc++;  if (i32_gt_u(R32(pc->a), R32(pc->b))) JUMP; NEXT; }
+OP(i32_xor__then__i32_and__k_shl__k__b) { uint32_t made; { made = i32_xor(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++; uint32_t other; other = i32_shl(i32_and((uint32_t)made, pc->low), pc->high); W32(pc->a, other); NEXT; }
+OP(i32_xor__then__i32_mul__k__b) { uint32_t made; { made = i32_xor(R32(pc->b), R32(pc->c)); W32(pc->a, made); } pc++; uint32_t other; other = i32_mul((uint32_t)made, pc->low); W32(pc->a, other); NEXT; }
+OP(i32_xor__k__then__i32_and__c) { uint32_t made; { made = i32_xor(R32(pc->b), pc->low); W32(pc->a, made); } pc++; uint32_t other; other = i32_and(R32(pc->b), (uint32_t)made); W32(pc->a, other); NEXT; }
+OP(move__then__branch_if__i32_gt_u) { uint64_t made; { made = R64(pc->b); W64(pc->a, made); } pc++;  if (i32_gt_u(R32(pc->a), R32(pc->b))) BRANCH; NEXT; }
 OP(move__then__call) { uint64_t made; { made = R64(pc->b); W64(pc->a, made); } pc++;   callee = instance->funcs[pc->imm]; args = fp + pc->a; goto enter; }
-OP(move__then__count_i32_ne) { uint64_t made; { made = R64(pc->b); W64(pc->a, made); } pc++;  uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next); if (i32_ne(next, R32(pc->b))) JUMP; NEXT; }
-OP(move__then__count_i32_ne__k) { uint64_t made; { made = R64(pc->b); W64(pc->a, made); } pc++;  uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next); if (i32_ne(next, (uint32_t)(pc->imm >> 32))) JUMP; NEXT; }
-OP(move__then__i32_add__k) { uint64_t made; { made = R64(pc->b); W64(pc->a, made); } pc++; uint32_t other; other = i32_add(R32(pc->b), (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
-OP(move__then__i32_add__k__b) { uint64_t made; { made = R64(pc->b); W64(pc->a, made); } pc++; uint32_t other; other = i32_add((uint32_t)made, (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
-OP(move__then__i32_rotl__k__b) { uint64_t made; { made = R64(pc->b); W64(pc->a, made); } pc++; uint32_t other; other = i32_rotl((uint32_t)made, (uint32_t)pc->imm); W32(pc->a, other); NEXT; }
+OP(move__then__count_i32_ne) { uint64_t made; { made = R64(pc->b); W64(pc->a, made); } pc++;  uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next); if (i32_ne(next, R32(pc->b))) BRANCH; NEXT; }
+OP(move__then__count_i32_ne__k) { uint64_t made; { made = R64(pc->b); W64(pc->a, made); } pc++;  uint32_t next = R32(pc->a) + (uint32_t)(int32_t)(int16_t)pc->c; W32(pc->a, next); if (i32_ne(next, pc->high)) BRANCH; NEXT; }
+OP(move__then__i32_add__k) { uint64_t made; { made = R64(pc->b); W64(pc->a, made); } pc++; uint32_t other; other = i32_add(R32(pc->b), pc->low); W32(pc->a, other); NEXT; }
+OP(move__then__i32_add__k__b) { uint64_t made; { made = R64(pc->b); W64(pc->a, made); } pc++; uint32_t other; other = i32_add((uint32_t)made, pc->low); W32(pc->a, other); NEXT; }
+OP(move__then__i32_rotl__k__b) { uint64_t made; { made = R64(pc->b); W64(pc->a, made); } pc++; uint32_t other; other = i32_rotl((uint32_t)made, pc->low); W32(pc->a, other); NEXT; }
 OP(move__then__jump) { uint64_t made; { made = R64(pc->b); W64(pc->a, made); } pc++;   JUMP; }
-OP(move2__then__branch_if__i32_le_s) {  { fp[pc->a] = R64(pc->b); fp[pc->c] = fp[pc->imm]; } pc++;  if (i32_le_s(R32(pc->a), R32(pc->b))) JUMP; NEXT; }
+OP(move2__then__branch_if__i32_le_s) {  { fp[pc->a] = R64(pc->b); fp[pc->c] = fp[pc->imm]; } pc++;  if (i32_le_s(R32(pc->a), R32(pc->b))) BRANCH; NEXT; }
 OP(move2__then__call) {  { fp[pc->a] = R64(pc->b); fp[pc->c] = fp[pc->imm]; } pc++;   callee = instance->funcs[pc->imm]; args = fp + pc->a; goto enter; }
 OP(move2__then__jump) {  { fp[pc->a] = R64(pc->b); fp[pc->c] = fp[pc->imm]; } pc++;   JUMP; }
 OP(move2__then__move) {  { fp[pc->a] = R64(pc->b); fp[pc->c] = fp[pc->imm]; } pc++; uint64_t other; other = R64(pc->b); W64(pc->a, other); NEXT; }

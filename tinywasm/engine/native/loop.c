@@ -18,17 +18,15 @@
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
-/* What `budget` counts down between two looks at whether a poll is wanted: jumps, and what takes as long as a
-   jump does. Bulk work counts by its bytes, a host function about as much as it takes at least. Code
-   without jumps counts by its length: what lies behind a jump was perhaps run, and will have been before
-   a jump leads back over it. */
-#define POLL_JUMPS 16384
-#define BYTES_A_JUMP 16
-#define WORDS_A_JUMP_SHIFT 6
-#define HOST_CALL_JUMPS 256
-#define ALLOCATION_JUMPS 8
+/* What `budget` counts down between two looks at whether a poll is wanted: words, and what takes as long. A
+   function counts with its length when it is entered. A jump counts the distance back, and takes off the
+   distance forward, and counts itself, which may be all of a loop. */
+#define POLL_WORDS (1 << 18)
+#define HOST_CALL_WORDS 4096
+#define ALLOCATION_WORDS 128
+#define UNWIND_WORDS 16
 /* A memory grows by a system call. */
-#define GROWTH_JUMPS 256
+#define GROWTH_WORDS 4096
 
 const char *tw_table_digest(void) { return TABLE_DIGEST; }
 
@@ -67,11 +65,13 @@ static uint64_t sign_extended(uint64_t value, unsigned bits) {
 }
 
 /* What calls, collections and backtraces go by. */
-static inline void save(Store *store, Frame frame) {
-    const Code *code = frame.func->code;
-    store->frames[store->depth] = frame;
-    store->top = frame.fp + code->near_slots;
-    if (unlikely(code->window_count)) store->top -= window_base(code, (uint32_t)(frame.pc - code->words));
+static inline void save(Store *store, Frame *frame, Instr *pc, uint64_t *fp) {
+    const Code *code = frame->func->code;
+    frame->pc = pc;
+    frame->fp = fp;
+    store->depth = frame - store->frames;
+    store->top = fp + code->near_slots;
+    if (unlikely(code->window_count)) store->top -= window_base(code, (uint32_t)(pc - code->words));
 }
 
 static inline int fits_stack(Store *store, const uint64_t *end) {
@@ -109,11 +109,33 @@ static const Clause *find_clause(const Code *code, const Instance *instance, uin
 #define DISPATCH goto *labels[pc->op]
 #endif
 #define NEXT do { pc++; DISPATCH; } while (0)
-#define PASS(words) (budget -= 1 - ((int32_t)(words) >> WORDS_A_JUMP_SHIFT))
+/* The compiler takes what is in it for something else than before. */
+#define HIDE(pointer) __asm__ volatile("" : "+r"(pointer))
+/* To the word at `to`. Its address is read from words and structures, one after the other, and nothing of what
+   is there can be done before it is known. Most often it is where the last jump of its kind led: then a
+   prediction, which the processor does not wait for, says so, and `last` is where it goes on. So the compiler may
+   not know that the two are the same. */
+#define GO_TO(to, last) do { \
+        Instr *target_ = (to); \
+        Instr *known_ = last; \
+        Instr *guess_ = last; \
+        HIDE(known_); \
+        HIDE(guess_); \
+        if (unlikely(target_ != known_)) { HIDE(target_); last = guess_ = target_; } \
+        pc = guess_; \
+    } while (0)
+/* By the distance in the word at hand. */
 #define JUMP do { \
-        int32_t distance = (int32_t)pc->imm; \
+        int64_t distance = (int32_t)pc->low; \
+        if (unlikely((budget += distance - 1) < 0)) goto poll_jump; \
         pc += distance; \
-        if (unlikely(PASS(distance) < 0)) goto poll; \
+        DISPATCH; \
+    } while (0)
+/* The same on a condition, as loops go on. */
+#define BRANCH do { \
+        int64_t distance = (int32_t)pc->low; \
+        if (unlikely((budget += distance - 1) < 0)) goto poll_jump; \
+        if (likely(distance < 0)) GO_TO(pc + distance, last_loop); else pc += distance; \
         DISPATCH; \
     } while (0)
 #define FAIL(code) do { trap = (code); goto trapped; } while (0)
@@ -123,25 +145,24 @@ static const Clause *find_clause(const Code *code, const Instance *instance, uin
 
 #define ADDRESS(address, static_offset, width) \
     uint64_t at = (address) + (static_offset); \
-    if (unlikely(at + (width) > memory_size)) goto trap_memory; \
+    if (unlikely(at + ((width) - 1) >= memory_size)) goto trap_memory; \
     uint8_t *place = memory + at;
 
 /* The address wraps at 32 bits before the offset is added. */
 #define ADDRESS_A(address, imm, width) \
-    uint64_t at = (uint64_t)((address) + (uint32_t)((imm) >> 32)) + (uint32_t)(imm); \
-    if (unlikely(at + (width) > memory_size)) goto trap_memory; \
+    uint64_t at = (uint64_t)((address) + pc->high) + pc->low; \
+    if (unlikely(at + ((width) - 1) >= memory_size)) goto trap_memory; \
     uint8_t *place = memory + at;
 
 #define ADDRESS_S(none, imm, width) \
-    if (unlikely((imm) + (width) > memory_size)) goto trap_memory; \
+    if (unlikely((imm) + ((width) - 1) >= memory_size)) goto trap_memory; \
     uint8_t *place = memory + (imm);
 
 #define ADDRESS_U(address, imm, width) \
-    uint64_t at = (address) + (uint32_t)((imm) >> 32); \
-    at = (uint32_t)at; \
+    uint64_t at = (uint32_t)((address) + pc->high); \
     fp[pc->c] = at; \
-    at += (uint32_t)(imm); \
-    if (unlikely(at + (width) > memory_size)) goto trap_memory; \
+    at += pc->low; \
+    if (unlikely(at + ((width) - 1) >= memory_size)) goto trap_memory; \
     uint8_t *place = memory + at;
 
 #define ADDRESS_X(address, static_offset, width) \
@@ -160,18 +181,18 @@ static const Clause *find_clause(const Code *code, const Instance *instance, uin
         memory_size = first ? first->size : 0; \
     } while (0)
 
-#define SAVE save(store, (Frame){pc, fp, func})
+#define SAVE save(store, frame, pc, fp)
 
 /* An instruction that works through so many bytes: at once where they are few, else in pieces. */
 #define BULK(bytes, call) do { \
         uint64_t size_ = (bytes); \
-        if (likely(size_ <= TW_PIECE && (int64_t)(size_ / BYTES_A_JUMP) <= budget)) { \
-            budget -= (int)(size_ / BYTES_A_JUMP); \
+        if (likely(size_ <= TW_PIECE && (int64_t)size_ <= budget)) { \
+            budget -= (int64_t)size_; \
             TRY(call); \
             NEXT; \
         } \
         SAVE; \
-        budget = POLL_JUMPS; \
+        budget = POLL_WORDS; \
         TRY(tw_pause(store)); \
         TRY(call); \
         LOAD_MEMORY; \
@@ -180,10 +201,10 @@ static const Clause *find_clause(const Code *code, const Instance *instance, uin
 
 /* The same for one that allocates, which may collect and scans the frames. */
 #define ALLOCATE(bytes, call) do { \
-        uint64_t jumps_ = ALLOCATION_JUMPS + (bytes) / BYTES_A_JUMP; \
+        uint64_t words_ = ALLOCATION_WORDS + (bytes); \
         SAVE; \
-        if (unlikely((int64_t)jumps_ > budget)) { budget = POLL_JUMPS; TRY(tw_pause(store)); } \
-        else budget -= (int)jumps_; \
+        if (unlikely((int64_t)words_ > budget)) { budget = POLL_WORDS; TRY(tw_pause(store)); } \
+        else budget -= (int64_t)words_; \
         TRY(call); \
         NEXT; \
     } while (0)
@@ -196,14 +217,17 @@ int tw_run(Store *store, Func *func, uint64_t *fp) {
         FOR_EACH_OPCODE(X)
 #undef X
     };
-    /* volatile: what only calls and exceptions use stays in memory, which leaves the registers to the
-       program counter, the frame and the memory's base and size. */
-    const volatile int64_t base_depth = store->depth;
+    /* volatile: what few words use stays in memory, which leaves the registers to the program counter, the
+       frame, the budget and the memory's base and size. */
+    Frame *const volatile base = store->frames + store->depth;
+    Frame *frame = base;
     Instr *pc = NULL;
-    Instance *instance = func->instance;
+    /* Where the last loop and the last function that was called begin: guesses, see `GO_TO`. */
+    Instr *last_loop = NULL, *last_entry = NULL;
+    Instance *volatile instance = func->instance;
     uint8_t *memory;
     uint64_t memory_size;
-    int budget = POLL_JUMPS;
+    int64_t budget = POLL_WORDS;
     int trap = 0;
     Func *callee;
     uint64_t *args;
@@ -216,7 +240,7 @@ int tw_run(Store *store, Func *func, uint64_t *fp) {
         if (status != STATUS_DONE) return status;
     }
     if (!fits_stack(store, fp + func->code->frame_slots)) { store->trap = TRAP_STACK_OVERFLOW; return STATUS_TRAP; }
-    store->depth++;
+    (++frame)->func = func;
     if (func->code->zeros) memset(fp + func->code->param_slots, 0, func->code->zeros * 8);
     pc = func->code->words;
     LOAD_MEMORY;
@@ -225,8 +249,8 @@ int tw_run(Store *store, Func *func, uint64_t *fp) {
 #include "dispatch.h"
 
     /* Profiles. */
-    OP(enter) { func->code->calls++; NEXT; }
-    OP(count) { func->code->own += pc->imm; NEXT; }
+    OP(enter) { frame->func->code->calls++; NEXT; }
+    OP(count) { frame->func->code->own += pc->imm; NEXT; }
     OP(unreachable) FAIL(TRAP_UNREACHABLE);
     OP(move128) { WV(pc->a, RV(pc->b)); NEXT; }
     OP(const128) { memcpy(fp + pc->a, pc + 1, 16); pc++; NEXT; }
@@ -257,16 +281,17 @@ int tw_run(Store *store, Func *func, uint64_t *fp) {
 enter: {
         Code *code = callee->code;
         if (unlikely(!code)) goto enter_slowly;
-        if (unlikely(store->depth >= store->depth_mark || args + code->frame_slots > store->stack_end) &&
-            (!tw_go_deeper(store, args + code->frame_slots) || store->depth >= store->max_depth))
+        if (unlikely(frame >= store->frames_mark || args + code->frame_slots > store->stack_end) &&
+            (!tw_go_deeper(store, args + code->frame_slots) || frame >= store->frames_mark))
             FAIL(TRAP_STACK_OVERFLOW);
-        store->frames[store->depth++] = (Frame){pc, fp, func};
-        func = callee;
+        frame->pc = pc;
+        frame->fp = fp;
+        (++frame)->func = callee;
         fp = args;
         for (uint32_t i = 0; i < code->zeros; i++) fp[code->param_slots + i] = 0;
-        pc = code->words;
+        GO_TO(code->words, last_entry);
         if (unlikely(callee->instance != instance)) { instance = callee->instance; LOAD_MEMORY; }
-        if (unlikely((budget -= code->jumps) < 0)) goto poll;
+        if (unlikely((budget -= code->cost) < 0)) goto poll;
         DISPATCH;
     }
 enter_slowly: {
@@ -281,7 +306,7 @@ enter_slowly: {
         }
         if (!callee->host) goto enter;
         pc++;
-        if (unlikely((budget -= HOST_CALL_JUMPS) < 0 || store->poll_wanted)) goto poll;
+        if (unlikely((budget -= HOST_CALL_WORDS) < 0 || store->poll_wanted)) goto poll;
         DISPATCH;
     }
 
@@ -308,11 +333,11 @@ replace: {
         if (unlikely(!code)) goto replace_slowly;
         if (!fits_stack(store, fp + code->frame_slots)) FAIL(TRAP_STACK_OVERFLOW);
         memmove(fp, args, code->param_slots * 8);
-        func = callee;
+        frame->func = callee;
         for (uint32_t i = 0; i < code->zeros; i++) fp[code->param_slots + i] = 0;
         pc = code->words;
         if (unlikely(callee->instance != instance)) { instance = callee->instance; LOAD_MEMORY; }
-        if (unlikely((budget -= code->jumps) < 0)) goto poll;
+        if (unlikely((budget -= code->cost) < 0)) goto poll;
         DISPATCH;
     }
 replace_slowly: {
@@ -337,25 +362,26 @@ replace_slowly: {
             return status;
         }
         if (!callee->host) goto replace;
-        budget -= HOST_CALL_JUMPS;
+        budget -= HOST_CALL_WORDS;
         goto leave;
     }
 
     OP(return_n) { memmove(fp, fp + pc->a, pc->imm * 8); goto leave; }
 leave: {
-        if (--store->depth == base_depth) {
+        if (--frame == base) {
+            store->depth = frame - store->frames;
             return STATUS_DONE;
         }
-        Frame *frame = &store->frames[store->depth];
         pc = frame->pc;
         fp = frame->fp;
-        func = frame->func;
-        if (unlikely(func->instance != instance)) { instance = func->instance; LOAD_MEMORY; }
+        if (unlikely(frame->func->instance != instance)) { instance = frame->func->instance; LOAD_MEMORY; }
         NEXT;
     }
 
+poll_jump:
+    pc += (int32_t)pc->low;
 poll: {
-        budget = POLL_JUMPS;
+        budget = POLL_WORDS;
         SAVE;
         TRY(tw_look(store));
         LOAD_MEMORY;
@@ -370,7 +396,7 @@ poll: {
         int64_t old = tw_memory_grow(m, R64(pc->a));
         W64(pc->a, m->is64 ? (uint64_t)old : (uint32_t)old);
         LOAD_MEMORY;
-        if (old >= 0) budget -= GROWTH_JUMPS;
+        if (old >= 0) budget -= GROWTH_WORDS;
         NEXT;
     }
     OP(memory_fill) { BULK(R64(pc->a + 2), tw_memory_fill(store, pc->c, instance->memories[pc->imm], fp + pc->a)); }
@@ -557,7 +583,7 @@ poll: {
         SAVE;
         exn = (Exn *)tw_new_exn(store, tag);
         if (!exn) FAIL(store->failure);
-        budget -= ALLOCATION_JUMPS;
+        budget -= ALLOCATION_WORDS;
         memcpy(exn->values, fp + pc->a, tag->type->param_slots * 8);
         goto unwind;
     }
@@ -592,16 +618,17 @@ poll: {
     /* For the access that follows. */
     OP(wide_memory) NEXT;
 unwind: {
-        uint32_t word = (uint32_t)(pc - func->code->words);
-        if (unlikely((budget -= 1 + (int)(func->code->handler_count / 4)) < 0)) {
+        const Code *code = frame->func->code;
+        uint32_t word = (uint32_t)(pc - code->words);
+        if (unlikely((budget -= UNWIND_WORDS + code->handler_count * 4) < 0)) {
             SAVE;
-            budget = POLL_JUMPS;
+            budget = POLL_WORDS;
             TRY(tw_pause(store));
             LOAD_MEMORY;
         }
-        const Clause *clause = find_clause(func->code, instance, word, exn);
+        const Clause *clause = find_clause(code, instance, word, exn);
         if (clause) {
-            fp -= window_base(func->code, word);
+            fp -= window_base(code, word);
             uint64_t *slot = fp + clause->height;
             if (clause->tag >= 0) {
                 memcpy(slot, exn->values, exn->tag->type->param_slots * 8);
@@ -609,21 +636,20 @@ unwind: {
             }
             if (clause->with_ref) *slot = (uintptr_t)exn;
             fp += clause->base;
-            pc = func->code->words + clause->target;
-            if (unlikely(PASS(clause->target - word) < 0)) goto poll;
+            pc = code->words + clause->target;
+            if (unlikely((budget += (int64_t)clause->target - word) < 0)) goto poll;
             DISPATCH;
         }
     }
 unwind_caller: {
-        if (--store->depth == base_depth) {
+        if (--frame == base) {
+            store->depth = frame - store->frames;
             store->thrown = exn;
             return STATUS_THROWN;
         }
-        Frame *frame = &store->frames[store->depth];
         pc = frame->pc;
         fp = frame->fp;
-        func = frame->func;
-        if (func->instance != instance) { instance = func->instance; LOAD_MEMORY; }
+        if (frame->func->instance != instance) { instance = frame->func->instance; LOAD_MEMORY; }
         goto unwind;
     }
 

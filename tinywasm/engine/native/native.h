@@ -14,7 +14,10 @@
 
 typedef struct Instr {
     uint16_t op, a, b, c;
-    uint64_t imm;
+    union {
+        uint64_t imm;
+        struct { uint32_t low, high; };
+    };
 } Instr;
 
 enum object_kind { KIND_FUNC, KIND_STRUCT, KIND_ARRAY, KIND_EXN, KIND_HOST };
@@ -100,8 +103,8 @@ typedef struct Code {
     uint32_t word_count, frame_slots, near_slots, param_slots, zeros, result_slots, handler_count, window_count;
     Handler *handlers;
     Window *windows;
-    /* What entering it counts toward the next look at the interrupt flag. */
-    int32_t jumps;
+    /* What entering it counts toward the next look at the interrupt flag, in words. */
+    int64_t cost;
     /* What a profile counts: calls, and instructions as fuel counts them. */
     uint64_t calls, own;
 } Code;
@@ -177,12 +180,12 @@ enum status { STATUS_DONE, STATUS_TRAP, STATUS_THROWN, STATUS_PYTHON };
    lets it go (`thread_state` is then not NULL), and callbacks and the end of the run take it back. */
 typedef struct Store {
     Budget *budget;
-    /* Borrowed while a call is under way, else NULL. At `stack_end` and `depth_mark` the loop asks
+    /* Borrowed while a call is under way, else NULL. At `stack_end` and `frames_mark` the loop asks
        `tw_go_deeper`. */
     Stack *borrowed;
     uint64_t *stack, *stack_end, *top;
-    Frame *frames;
-    int64_t depth, depth_mark, max_depth, stack_slots;
+    Frame *frames, *frames_mark;
+    int64_t depth, max_depth, stack_slots;
     int64_t fuel;
     int trap;
     uint64_t element; /* the table index of an uninitialized element */

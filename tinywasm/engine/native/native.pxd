@@ -54,7 +54,7 @@ cdef extern from "native.h" nogil:
         uint32_t window_count
         Handler *handlers
         Window *windows
-        int32_t jumps
+        int64_t cost
         uint64_t calls, own
     ctypedef struct Func:
         Object head

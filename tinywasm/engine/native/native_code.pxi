@@ -51,7 +51,7 @@ cdef class NativeCode:
                 clause.tag, clause.with_ref, clause.target, clause.height = tag, with_ref, target, height
                 clause.base = base
         zeros = lowered.zeros + max(0, lowered.frame_slots - lowered.near_slots)
-        self.code.jumps = 1 + zeros // 8 + self.code.word_count // 64
+        self.code.cost = 16 + 2 * zeros + self.code.word_count
         self.code.window_count = len(lowered.windows)
         self.code.windows = <Window *>_room(len(lowered.windows), sizeof(Window))
         for index, (start, base) in enumerate(lowered.windows):

@@ -94,14 +94,14 @@ int tw_borrow_stack(Store *store) {
     store->frames = stack->frames;
     store->stack = store->top = stack->slots;
     store->stack_end = stack->slots + KEPT_SLOTS;
-    store->depth_mark = store->max_depth < KEPT_FRAMES ? store->max_depth : KEPT_FRAMES;
+    store->frames_mark = stack->frames + (store->max_depth < KEPT_FRAMES ? store->max_depth : KEPT_FRAMES);
     return 0;
 }
 
 int tw_go_deeper(Store *store, const uint64_t *end) {
     Stack *stack = store->borrowed;
     store->stack_end = stack->slots + store->stack_slots;
-    store->depth_mark = store->max_depth;
+    store->frames_mark = stack->frames + store->max_depth;
     return end <= store->stack_end;
 }
 
@@ -115,7 +115,7 @@ void tw_return_stack(Store *store) {
         madvise(slots, (uint8_t *)stack->frames + stack->bytes - slots, MADV_DONTNEED);
     }
     store->borrowed = NULL;
-    store->frames = NULL;
+    store->frames = store->frames_mark = NULL;
     store->stack = store->stack_end = store->top = NULL;
     if (idle_count == KEPT_STACKS) { free_stack(stack); return; }
     stack->next = idle;
