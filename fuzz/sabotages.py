@@ -498,7 +498,6 @@ _BIND = {
         ("self.waiting = None", "pass"),
         ("elif not self.ended:", "else:"),
         ("if region >= 0:", "if False:"),
-        ("self.positions.append(position)", "self.positions.append(0)"),
         ("        self.position = position\n", ""),
     ],
     "go_on": [("block.scope = self.block.scope", "pass")],

@@ -454,3 +454,14 @@ def test_a_module_whose_encoding_is_a_view_runs_from_it(engine: str) -> None:
     results = [Raw(engine, decode(source)).call("f") for source in (encoded, memoryview(bytearray(encoded)))]
     assert results[0] == results[1]
     assert results[0][:3] == [int.from_bytes(b"acti", "little"), 0x040302, 4]
+
+
+def test_the_backtrace_of_an_interrupted_loop_leads_into_it(engine: str) -> None:
+    store = store_of(engine)
+    text = '(module (func (export "f") (nop) (loop (nop) (nop) (br 0))))'
+    spin = tinywasm.instantiate(text, store=store).exports["f"]
+    store.set_deadline(0.02)
+    with pytest.raises(Interrupted) as caught:
+        spin()
+    # An engine looks where the loop begins, at its first `nop`, or where it goes back, at `br`.
+    assert [frame.func_offset in (3, 5) for frame in caught.value.frames] == [True]
