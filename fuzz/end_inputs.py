@@ -67,7 +67,8 @@ from wasm_rt.errors import RequestError
 from wasm_rt.monitor import check_environment, read_settings
 from wasm_rt.monitor_link import answer_request, parse_request
 from wasm_rt.sealing import SEGMENT, Label, Sealing
-from wasm_rt.storage_link import StorageError, StorageLink
+from wasm_rt.storage_link import StorageLink
+from wasm_rt.stored import StorageError
 
 _FOLDER = tempfile.TemporaryDirectory(prefix="tinywasm-fuzz-")
 _HERE = Path(_FOLDER.name)

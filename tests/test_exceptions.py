@@ -36,11 +36,10 @@ from wasm_host.admission import TurnedAway
 from wasm_host.edge_calls import Ended, _Refused
 from wasm_host.monitor import MonitorError, NoRoom
 from wasm_host.server import NotOurs
-from wasm_rt.enclave import _Silent, _Stop
-from wasm_rt.errors import CommandFailed, RequestError
-from wasm_rt.monitor_link import MonitorRefused
+from wasm_rt.errors import CommandFailed, MonitorRefused, RequestError
 from wasm_rt.sandbox import _LayerUnavailable
-from wasm_rt.storage_link import StorageError
+from wasm_rt.server import Silent, Stop
+from wasm_rt.stored import StorageError
 
 PACKAGES = ("tinywasm", "schannel", "wasm_client", "wasm_host", "wasm_rt")
 # Never raised themselves.
@@ -108,8 +107,8 @@ EXAMPLES: list[BaseException] = [
     RequestError(ErrorCode.TRAP, "wrong"),
     MonitorRefused("wrong"),
     StorageError("wrong"),
-    _Stop(CloseReason.IDLE),
-    _Silent("wrong"),
+    Stop(CloseReason.IDLE),
+    Silent("wrong"),
     _LayerUnavailable("wrong"),
 ]
 

@@ -9,7 +9,6 @@ waits are polled.
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import mmap
 import select
@@ -21,17 +20,13 @@ from types import FrameType
 
 from schannel.ed25519_sha3 import ED25519_SHA3, SEED_SIZE
 from schannel.endings import CloseReason, Ending
-from schannel.errors import LocalError, RemoteError, Truncated
+from schannel.errors import LocalError
 from schannel.events import (
-    ClientIdentified,
-    Event,
     EvidenceRequired,
-    PeerClosed,
     ReplyReceived,
     RequestReceived,
 )
 from schannel.evidence import HASH_SIZE, Isolation
-from schannel.flow import Limits
 from schannel.handshake import Suite, identity_key
 from schannel.messages import (
     CallRequest,
@@ -60,8 +55,9 @@ from schannel.wire import Buffer
 from . import sandbox
 from .application import VERSION, Application
 from .configuration import Configuration
-from .monitor_link import MonitorLink, MonitorRefused
-from .sealing import IDENTIFIER, Sealing
+from .errors import MonitorRefused
+from .monitor_link import MonitorLink
+from .server import Server, Silent, Stop
 from .storage_link import StorageLink
 
 STOP_SIGNALS = {
@@ -115,23 +111,8 @@ def run(
     return Ending.FAILED
 
 
-class _Stop(Exception):
-    """The session is to end now, in order."""
-
-    def __init__(self, reason: CloseReason) -> None:
-        super().__init__(reason.shown)
-        self.reason = reason
-
-    def __reduce__(self) -> tuple[type[_Stop], tuple[CloseReason]]:
-        return type(self), (self.reason,)
-
-
-class _Silent(TimeoutError):
-    """The client has sent nothing for too long."""
-
-
-class EnclaveServer:
-    """The request loop between the channel's session and the application."""
+class EnclaveServer(Server):
+    """A session over a socket, within the time and the memory that the process may take."""
 
     def __init__(
         self,
@@ -142,23 +123,15 @@ class EnclaveServer:
         isolation: Isolation,
         build: str,
     ) -> None:
+        super().__init__(link, storage, configuration, isolation, build)
         self._channel = channel
-        self._link = link
         self._configuration = configuration
-        receipt_key = identity_key(random_bytes(SEED_SIZE))
-        sealing = Sealing(lambda: link.sealing_key(IDENTIFIER).key, storage, configuration.max_message)
-        self._application = Application(configuration, sealing, receipt_key)
-        claims = EnclaveClaims(configuration.digest(), VERSION, isolation, receipt_key.public, build)
-        self._session = EnclaveSession(claims, limits=Limits(max_message=configuration.max_message))
         self._buffer = bytearray(RECEIVE_SIZE)
         self._view = memoryview(self._buffer)
         # None until the first byte: an enclave may be started long before it has a client.
         self._deadline: float | None = None
         self._stopping: CloseReason | None = None
         self._waiting = False
-        self._refused = False
-        self._admitted = False
-        """Whether the client has the keys and may do something: its time limit is the socket's own."""
 
     def terminate(self, number: int, _frame: FrameType | None) -> None:
         """Signal handler: end the call under way, close the session with the reason, return from `serve`."""
@@ -166,67 +139,7 @@ class EnclaveServer:
         self._application.interrupt(self._stopping.shown)
         # Only while nothing is half done: the loop looks at the flag before it waits again.
         if self._waiting:
-            raise _Stop(self._stopping)
-
-    def serve(self) -> Ending:
-        """Answer requests until the session is over; returns how it ended.
-
-        Raises:
-            MonitorRefused: there is no evidence to show.
-            LocalError, OSError: a mistake or failure of the enclave's own.
-        """
-        try:
-            while not self._receive():
-                pass
-        except _Stop as stop:
-            self._close(stop.reason)
-        except _Silent:
-            self._close(CloseReason.IDLE)
-            return Ending.SILENT
-        except TimeoutError:
-            # It does not read: it would not read a close either.
-            return Ending.SILENT
-        except (Truncated, ConnectionError):
-            return Ending.LEFT
-        except RemoteError as error:
-            self._link.log(f"what came from the client is not valid: {error}")
-            return Ending.BROKEN
-        return Ending.REFUSED if self._refused else Ending.DONE
-
-    def _receive(self) -> bool:
-        """Wait for bytes and deal with them; whether the session is over."""
-        data = self._wait_for_data()
-        if not data:
-            self._session.receive_eof()
-            return True
-        events = self._session.receive_data(data)
-        if self._session.peer_closed:
-            self._refused = PeerClosed(CloseReason.REFUSED) in events
-            # A client that has closed waits for no reply any more, and may not wait for our close either.
-            with contextlib.suppress(OSError):
-                self._flush()
-            return True
-        for event in events:
-            self._handle(event)
-        self._admitted = self._admitted or (self._session.confirmed and self._application.is_of_use)
-        self._flush()
-        return False
-
-    def _handle(self, event: Event) -> None:
-        if isinstance(event, RequestReceived):
-            number, request = event
-            reply = self._answer(request, number)
-            try:
-                self._session.send_reply(number, reply)
-            except LocalError as error:
-                self._session.send_reply(number, ErrorReply(ErrorCode.TOO_LARGE, str(error)))
-            self._flush()
-            self._application.settle()
-        elif isinstance(event, EvidenceRequired):
-            self._session.send_evidence(self._link.attest(event.data))
-            self._application.begin(self._session.handshake_hash)
-        elif isinstance(event, ClientIdentified):
-            self._application.identify(event.public_key)
+            raise Stop(self._stopping)
 
     def _answer(self, request: Request, number: int) -> Reply:
         reserve = _reserve(_RESERVES[-1:] if type(request) in _MAKES_ROOM else _RESERVES)
@@ -241,15 +154,15 @@ class EnclaveServer:
         self._waiting = True
         try:
             if self._stopping:
-                raise _Stop(self._stopping)
+                raise Stop(self._stopping)
             if not self._admitted and not self._ready(select.POLLIN):
-                raise _Stop(CloseReason.TIME) if self._session.confirmed else _Silent(_SILENT)
+                raise Stop(CloseReason.TIME) if self._session.confirmed else Silent(_SILENT)
             if self._deadline is None:
                 self._deadline = time.monotonic() + self._configuration.handshake_ms / 1000
             data = receive_soon(self._channel.fileno(), self._buffer)
             return bytes(self._view[: self._channel.recv_into(self._view)]) if data is None else data
         except BlockingIOError:
-            raise _Silent(_SILENT) from None
+            raise Silent(_SILENT) from None
         finally:
             self._waiting = False
 
@@ -276,11 +189,6 @@ class EnclaveServer:
         poller = select.poll()
         poller.register(self._channel, event)
         return bool(poller.poll(left))
-
-    def _close(self, reason: CloseReason) -> None:
-        with contextlib.suppress(LocalError, OSError):
-            self._session.close(reason)
-            self._flush()
 
 
 def _reserve(sizes: range) -> mmap.mmap | None:

@@ -1,4 +1,4 @@
-"""What the application raises to answer a request with an error."""
+"""What the application raises to answer a request with an error, and what ends an enclave."""
 
 from __future__ import annotations
 
@@ -27,3 +27,7 @@ class CommandFailed(Exception):
 
     def __reduce__(self) -> tuple[type[CommandFailed], tuple[Buffer, bytes]]:
         return type(self), (bytes(self.stdout), self.stderr)
+
+
+class MonitorRefused(Exception):
+    """The monitor did not do what the enclave asked for."""

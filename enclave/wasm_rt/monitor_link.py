@@ -15,6 +15,8 @@ from schannel.layouts import MAX_REPORT_DATA
 from schannel.monitor_keys import SEALING_KEY_SIZE, Monitor, SealingKey
 from schannel.structs import REST, U8, Structure, fixed, one_of, part
 
+from .errors import MonitorRefused
+
 _MAX_ANSWER = 4096
 """Bytes of an answer."""
 
@@ -53,10 +55,6 @@ class KeyResult(Structure, shown="sealing key"):
 
     key: bytes = part(fixed(SEALING_KEY_SIZE))
     signature: bytes = part(fixed(SIGNATURE_SIZE))
-
-
-class MonitorRefused(Exception):
-    """The monitor did not do what the enclave asked for."""
 
 
 class MonitorLink:

@@ -24,7 +24,7 @@ from schannel.structs import U64, Structure, fixed, part
 from schannel.wire import Buffer
 
 from .errors import RequestError
-from .storage_link import StorageError, StorageLink
+from .stored import Storage, StorageError
 
 IDENTIFIER = b"wasm_rt: sealed programs"
 """What the enclave asks the monitor's sealing key for."""
@@ -34,8 +34,6 @@ SEGMENT = (1 << 16) - TAG_SIZE
 
 _SALT_SIZE = 32
 _KEY_SIZE = 32
-_BATCH = 15
-"""Segments that are stored at a time: less than the largest piece."""
 
 
 class SealedHeader(Structure, shown="sealed program", begins=b"TWSEALED\1"):
@@ -71,7 +69,7 @@ class Sealing:
         largest: bytes of the largest program that is opened.
     """
 
-    def __init__(self, secret: Callable[[], bytes], storage: StorageLink, largest: int) -> None:
+    def __init__(self, secret: Callable[[], bytes], storage: Storage, largest: int) -> None:
         self._ask_secret = secret
         self._secret = b""
         self._storage = storage
@@ -143,9 +141,10 @@ class Sealing:
         yield header
         aead = self._aead(header, label)
         batch: list[bytes] = []
+        most = max(1, self._storage.largest // (SEGMENT + TAG_SIZE))
         for index, segment, last in _cut(program):
             batch.append(aead.encrypt(_nonce(index, last), segment, header))
-            if last or len(batch) == _BATCH:
+            if last or len(batch) == most:
                 yield b"".join(batch)
                 batch.clear()
 

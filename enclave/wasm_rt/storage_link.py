@@ -6,25 +6,17 @@ import select
 import socket
 
 from schannel.errors import MessageError
-from schannel.storage import MAX_PIECE, Answer, Operation, Request, Status
+from schannel.storage import Answer, Operation, Request, Status
 from schannel.wire import Buffer
+
+from .stored import Storage, StorageError
 
 _PATIENCE_MS = 10_000
 """How long the host may take for a piece: it can withhold a program, but not hang the enclave for ever."""
 
 
-_REFUSALS = {
-    Status.QUOTA: "the host keeps no more for this client: forget what is not needed",
-    Status.FULL: "the host has no room for more programs",
-}
-
-
-class StorageError(Exception):
-    """The host does not store, or does not answer as it must."""
-
-
-class StorageLink:
-    """Stores and fetches bytes, in pieces of at most `MAX_PIECE`."""
+class StorageLink(Storage):
+    """The socket's end."""
 
     def __init__(self, connection: socket.socket) -> None:
         connection.setblocking(False)
@@ -34,34 +26,10 @@ class StorageLink:
         """The socket's descriptor, to keep it open."""
         return self._connection.fileno()
 
-    def append(self, name: bytes, offset: int, piece: bytes) -> None:
-        """Add to the draft of `name`; StorageError if the host refuses."""
-        self._ask(Operation.APPEND, name, offset, len(piece), piece)
-
-    def keep(self, name: bytes) -> None:
-        """Let the draft take the place of what is stored; StorageError if the host refuses."""
-        self._ask(Operation.KEEP, name, 0, 0)
-
-    def fetch(self, name: bytes, offset: int) -> tuple[bytes, int]:
-        """A piece and the size of all that is stored; nothing and 0 if there is none."""
-        status, total, piece = self._exchange(Operation.FETCH, name, offset, MAX_PIECE)
-        return (b"", 0) if status is Status.MISSING else (piece, total)
-
-    def forget(self, name: bytes) -> bool:
-        """Remove what is stored; whether there was anything. StorageError if the host refuses."""
-        status, _, _ = self._exchange(Operation.FORGET, name, 0, 0)
-        if status not in (Status.DONE, Status.MISSING):
-            raise StorageError("the host cannot remove it")
-        return status is Status.DONE
-
-    def _ask(self, operation: Operation, name: bytes, offset: int, size: int, piece: bytes = b"") -> None:
-        status, _, _ = self._exchange(operation, name, offset, size, piece)
-        if status is not Status.DONE:
-            raise StorageError(_REFUSALS.get(status, "the host cannot store it: its disk is full, or fails"))
-
-    def _exchange(
+    def exchange(
         self, operation: Operation, name: bytes, offset: int, size: int, piece: bytes = b""
     ) -> tuple[Status, int, bytes]:
+        """Ask over the socket."""
         try:
             self._send(Request(operation, name, offset, size).build())
             self._send(piece)

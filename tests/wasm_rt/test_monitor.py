@@ -27,11 +27,11 @@ from tests.processes import environment, put_something_else, run_monitor
 from wasm_host.simulated import START
 from wasm_rt import monitor, monitor_server
 from wasm_rt.device import load_device_key
+from wasm_rt.errors import MonitorRefused
 from wasm_rt.monitor_link import (
     Answer,
     KeyResult,
     MonitorLink,
-    MonitorRefused,
     Operation,
     Request,
     Status,
