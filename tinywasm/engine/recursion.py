@@ -16,7 +16,10 @@ from __future__ import annotations
 
 from types import TracebackType
 
-STACK_SLOTS = 8 << 20
+from tinywasm.runtime.space import RESERVES
+
+# Where all of a stack takes memory, a megabyte has to do.
+STACK_SLOTS = 8 << 20 if RESERVES else 1 << 17
 
 
 def used_up_by_nesting(error: RecursionError, nested: int) -> bool:

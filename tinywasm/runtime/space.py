@@ -11,11 +11,26 @@ from typing import Final, TypeVar
 
 from tinywasm.errors import Trap, TrapCode
 
-# `mmap` names this flag from Python 3.13 on; the number is Linux's.
-FLAGS: Final = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0x4000)
 _MIB = 1 << 20
+_PLAIN = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+# `mmap` names this flag from Python 3.13 on; the number is Linux's.
+_RESERVING = _PLAIN | getattr(mmap, "MAP_NORESERVE", 0x4000)
+
+
+def _reserves() -> bool:
+    try:
+        mmap.mmap(-1, mmap.PAGESIZE, flags=_RESERVING, prot=0).close()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+# Whether address space is to be had without memory. Where it is not, as in an enclave on Keystone, whatever is
+# kept for growth is taken from all else.
+RESERVES: Final = _reserves()
+FLAGS: Final = _RESERVING if RESERVES else _PLAIN
 # What even a memory that needs nearly all leaves to the process.
-_LEFT = 16 * _MIB
+_LEFT = (16 if RESERVES else 2) * _MIB
 # A larger reservation leaves something to the others also where nothing limits the process.
 _LARGE = 1 << 36
 # The room of each memory beyond `_most_apart`.
@@ -115,7 +130,7 @@ def _largest(take: Callable[[int, bool], _Taken | None], least: int, most: int) 
 
 def _sparingly(take: Callable[[int, bool], _Taken | None], size: int, least: int) -> _Taken | None:
     """What `take` gives, if enough is left where something has to be."""
-    if size <= _LARGE and _limit(resource.RLIMIT_AS) is None:
+    if RESERVES and size <= _LARGE and _limit(resource.RLIMIT_AS) is None:
         return take(size, False)
     left = _LEFT if size == least else max(_LEFT, size * (_alive() ** 2 + 1))
     spare = _mapping(left)

@@ -92,6 +92,9 @@ TABLE_DIGEST = tw_table_digest().decode()
 INTERFACE = 14
 
 
+tw_map_flags = space.FLAGS
+
+
 def collect_first_at(uint64_t allocated):
     """New stores collect first when they have allocated this many bytes; 0, for tests, at every allocation."""
     global tw_first_threshold

@@ -230,6 +230,7 @@ void tw_return_stack(Store *store);
 int tw_go_deeper(Store *store, const uint64_t *end);
 uint64_t tw_stack_bytes(const Store *store);
 /* Address space, for which stacks that no store has borrowed give way; NULL where there is none. */
+extern int tw_map_flags; /* how `tw_map` maps */
 void *tw_map(uint64_t size, int protection);
 
 static inline int tw_fits(const Budget *budget, uint64_t bytes) {

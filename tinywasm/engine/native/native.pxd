@@ -132,6 +132,7 @@ cdef extern from "native.h" nogil:
     int tw_go_deeper(Store *store, const uint64_t *end)
     uint64_t tw_stack_bytes(const Store *store)
     int tw_thread_stack_is_low()
+    int tw_map_flags
     void *tw_map(uint64_t size, int protection)
     unsigned long tw_main_thread
     int tw_run(Store *store, Func *func, uint64_t *fp)

@@ -1,8 +1,8 @@
 /* Stacks, which stores borrow while they run: a store that is idle has none.
 
-   A stack is reserved at once and takes memory only where it was used. A few that nobody runs on are kept
-   for the next call, with what they have taken up to a mark; what lies beyond that goes back to the
-   system. Everything here is called with the interpreter lock held. */
+   A stack is reserved at once and, where the system can reserve, takes memory only where it was used. A few
+   that nobody runs on are kept for the next call, with what they have taken up to a mark; what lies beyond
+   that goes back to the system. Everything here is called with the interpreter lock held. */
 
 /* For `pthread_getattr_np`. */
 #ifndef _GNU_SOURCE
@@ -14,6 +14,8 @@
 #include <sys/mman.h>
 
 #include "native.h"
+
+int tw_map_flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
 
 /* How much of an idle stack stays in memory. */
 #define KEPT_SLOTS (UINT64_C(32) << 10)
@@ -39,7 +41,7 @@ static void free_stack(Stack *stack) {
 }
 
 static void *reserve(uint64_t size, int protection) {
-    void *place = mmap(NULL, size, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *place = mmap(NULL, size, protection, tw_map_flags, -1, 0);
     return place == MAP_FAILED ? NULL : place;
 }
 
