@@ -16,7 +16,7 @@ BUILT_FROM := setup.cfg pyproject.toml setup.py $(COMPILED) $(filter-out $(GENER
 	$(foreach folder,$(C_FOLDERS),$(wildcard $(folder)/*.pyx $(folder)/*.pxi $(folder)/*.[ch])))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test quick uncompiled lint spec suite fuzz guided agree sabotage sanitize bench programs riscv riscv-test soak coverage demo-file install clean
+.PHONY: help run test quick uncompiled lint spec suite fuzz guided agree sabotage sanitize bench programs riscv riscv-test soak coverage demo-file wasm-rt install clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
@@ -107,6 +107,11 @@ riscv-test: $(VENV)/test $(VENV)/riscv ## test that machine, from its start to i
 
 demo-file: $(BIN)/python ## build wasm-demo.pyz, one file that starts the server
 	@$(BIN)/python tools/make_demo.py
+
+# docs/keystone.md says what it takes.
+wasm-rt: $(VENV)/test ## build the enclave's application for Keystone, build/keystone/wasm-rt, and what tests run of it
+	@$(BIN)/python -m pip install --disable-pip-version-check -q 'setuptools>=68' 'Cython>=3.0'
+	@$(BIN)/python enclave/keystone/build.py native riscv64
 
 # A prefix of your own, or your user's folders: nothing here asks for privileges.
 install: ## install the commands for this user, or with PREFIX=/some/folder there

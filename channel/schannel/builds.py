@@ -58,6 +58,8 @@ def _difference(name: str, here: Mapping[str, str], there: Mapping[str, str]) ->
         what, why = f"the compiled modules of {package}", "another compiler, or other options"
     elif name == "loader" or name in OUR_PACKAGES:
         what, why = f"the sources of {'the loader' if name == 'loader' else name}", "another release"
+    elif name == "randomness":
+        what, why = "the randomness", "another kind of machine"
     else:
         what, why = f"the package {name}", "another version or build of it"
     if name in here and name in there:

@@ -2,7 +2,8 @@
 
 Hashes, HMAC and randomness come from the standard library, AES-GCM and X25519 from the package
 ``cryptography`` where it is installed and from pycryptodome elsewhere (`PROVIDER` says which), P-384 and the
-arithmetic of edwards25519 from pycryptodome. Failures leave as `DecryptError` or `InvalidKey`, never as a
+arithmetic of edwards25519 from pycryptodome. Where pycryptodome's C code is linked in, all of these come from
+there. Failures leave as `DecryptError` or `InvalidKey`, never as a
 library's own exceptions; only `Aead.decrypt`, which every record passes through, raises its `Aead.INVALID`.
 """
 
@@ -11,26 +12,36 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import sys
 
 from . import extra
 from .dh import DhFunction, DhKey
 from .errors import DecryptError
 
-try:
-    from . import provider_pycryptodome
-    from .provider_pycryptodome import ED25519_ORDER, P384, EdwardsPoint
-except ModuleNotFoundError as error:
-    raise extra.explained(error) from error
+if "_primitives" in sys.builtin_module_names:
+    from .provider_linked import ED25519_ORDER, P384, X25519, Aead, EdwardsPoint
 
-PROVIDER = "cryptography"
-"""The library behind `Aead` and `X25519`."""
+    PROVIDER = "linked"
+    """The library behind `Aead` and `X25519`."""
+else:
+    try:
+        from . import provider_pycryptodome
+        from .provider_pycryptodome import (  # type: ignore[assignment]
+            ED25519_ORDER,
+            P384,
+            EdwardsPoint,
+        )
+    except ModuleNotFoundError as error:
+        raise extra.explained(error) from error
 
-try:
-    from .provider_cryptography import X25519, Aead
-except ImportError:
-    PROVIDER = "pycryptodome"
-    Aead = provider_pycryptodome.Aead  # type: ignore[assignment,misc]
-    X25519 = provider_pycryptodome.X25519
+    try:
+        from .provider_cryptography import X25519, Aead  # type: ignore[assignment]
+
+        PROVIDER = "cryptography"
+    except ImportError:
+        PROVIDER = "pycryptodome"
+        Aead = provider_pycryptodome.Aead  # type: ignore[assignment,misc]
+        X25519 = provider_pycryptodome.X25519
 
 __all__ = [
     "ED25519_ORDER",

@@ -3,13 +3,15 @@
 ====================  ==============================================================================
 ``loader``            first measured file: loads everything else from the measured bytes
 ``zygote``            the warmed-up process that enclaves are forked from
-``enclave``           one enclave: sandbox, channel, request loop
+``server``            the request loop of an enclave, whatever its surroundings
+``enclave``           one enclave as a process: sandbox, sockets, time limits
+``keystone``          one enclave as an application on Keystone: edge calls
 ``application``       answers requests: the only module that knows them all
 ``programs``          the session's modules, run with tinywasm within limits
 ``values``            values and types between the channel and tinywasm
 ``memories``          buffers in a program's memory
 ``files``             the session's file tree
-``sealing``           programs kept in the host's storage, which ``storage_link`` reaches
+``sealing``           programs kept in the host's storage (``stored``), which ``storage_link`` reaches
 ``access``            who may do what
 ``configuration``     limits and rights of an enclave; their digest is in the evidence
 ``sandbox``           the layers of isolation

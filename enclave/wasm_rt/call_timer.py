@@ -13,6 +13,9 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
+available = True
+"""Whether there is a timer: without one, calls end by their fuel alone."""
+
 
 class _Timer:
     """When the timer comes, what runs, and when that has to end; times as `time.monotonic` gives them."""
@@ -28,6 +31,8 @@ _timer = _Timer()
 
 def start(interrupt: Callable[[], None], seconds: float) -> None:
     """Have `interrupt` called, as signal handlers are, after so long, unless `stop` comes first."""
+    if not available:
+        return
     _timer.deadline = time.monotonic() + seconds
     _timer.interrupt = interrupt
     if _timer.deadline < _timer.due:

@@ -25,7 +25,7 @@ def _reserves() -> bool:
     return True
 
 
-# Whether address space is to be had without memory. Where it is not, as in an enclave on Keystone, whatever is
+# Whether address space is to be had without memory. Where it is not, as in an enclave on Keystone, what is
 # kept for growth is taken from all else.
 RESERVES: Final = _reserves()
 FLAGS: Final = _RESERVING if RESERVES else _PLAIN

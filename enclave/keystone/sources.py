@@ -1,0 +1,100 @@
+"""Gets the sources that are linked in: CPython's from Debian, pycryptodome's from PyPI."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+PYTHON = "python3.11"
+PYCRYPTODOME = "pycryptodome==4.4.0"
+"""Of one version: its C code has no stable interface."""
+
+_LISTS = Path("/etc/apt")
+_SECTION = re.compile(r"\n\s*\n")
+
+
+def cpython(folder: Path) -> Path:
+    """CPython's source, with Debian's patches, in a folder of `folder`."""
+    source = folder / PYTHON
+    if source.exists():
+        return source
+    apt = folder / "apt"
+    for part in ("parts", "lists/partial", "cache/archives/partial"):
+        (apt / part).mkdir(parents=True, exist_ok=True)
+    (apt / "parts/sources.sources").write_text("\n\n".join(_source_lists()) + "\n")
+    options = [
+        f"Dir::Etc::SourceParts={apt}/parts",
+        "Dir::Etc::SourceList=/dev/null",
+        f"Dir::State::Lists={apt}/lists",
+        f"Dir::Cache={apt}/cache",
+        "APT::Sandbox::User=",
+    ]
+    arguments = [argument for option in options for argument in ("-o", option)]
+    _run(["apt-get", *arguments, "-qq", "update"], apt)
+    listed = _run(["apt-cache", *arguments, "showsrc", PYTHON], apt)
+    # What a mirror lists newest is not always there yet.
+    for version in sorted(set(re.findall(r"^Version: (.+)$", listed, re.M)), reverse=True):
+        try:
+            _run(["apt-get", *arguments, "-qq", "source", "--download-only", f"{PYTHON}={version}"], apt)
+        except subprocess.CalledProcessError:
+            continue
+        upstream = version.partition(":")[2] or version
+        _run(["dpkg-source", "--extract", f"{PYTHON}_{upstream}.dsc", str(source)], apt)
+        return source
+    raise SystemExit(f"Debian's source package {PYTHON} is not to be had from the sources that apt has here")
+
+
+def _source_lists() -> list[str]:
+    """The machine's own sources, as sources of source packages."""
+    sections = []
+    for file in sorted(_LISTS.glob("sources.list.d/*.sources")):
+        for section in _SECTION.split(file.read_text()):
+            if "debian" in section.lower() and re.search(r"^Types:.*\bdeb\b", section, re.M):
+                sections.append(re.sub(r"^Types:.*$", "Types: deb-src", section, flags=re.M).strip())
+    for file in [_LISTS / "sources.list", *sorted(_LISTS.glob("sources.list.d/*.list"))]:
+        for line in file.read_text().splitlines() if file.exists() else ():
+            if found := re.match(r"deb(?:-src)?\s+(?:\[(.*?)\]\s+)?(\S*debian\S*)\s+(\S+)\s+(.+)", line):
+                options, address, suite, components = found.groups()
+                signed = re.search(r"signed-by=(\S+)", options or "")
+                key = f"\nSigned-By: {signed[1]}" if signed else ""
+                sections.append(
+                    f"Types: deb-src\nURIs: {address}\nSuites: {suite}\nComponents: {components}{key}"
+                )
+    return sections
+
+
+def pycryptodome(folder: Path) -> Path:
+    """The C sources of pycryptodome, in a folder of `folder`."""
+    source = folder / PYCRYPTODOME.replace("==", "-")
+    if not source.exists():
+        _run(
+            [
+                sys.executable,
+                "-m",
+                "pip",
+                "download",
+                "-q",
+                "--no-deps",
+                "--no-binary",
+                ":all:",
+                PYCRYPTODOME,
+            ],
+            folder,
+        )
+        with tarfile.open(f"{source}.tar.gz") as archive:
+            archive.extractall(folder, filter="data")
+    return source / "src"
+
+
+def _run(command: list[str], folder: Path) -> str:
+    """What a command writes; CalledProcessError where it fails."""
+    if shutil.which(command[0]) is None:
+        raise SystemExit(f"{command[0]} is needed to get the sources, and is not installed")
+    environment = {**os.environ, "LC_ALL": "C"}
+    done = subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    return done.stdout

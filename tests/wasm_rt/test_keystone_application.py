@@ -1,0 +1,228 @@
+"""`wasm-rt`, the application for Keystone, without Keystone: what Eyrie answers is all that it may ask for.
+
+`make wasm-rt` builds it. It runs natively under a filter that refuses every other system call (`pipe.c`), and
+under emulation of its processor, where the calls that it makes are compared with a list.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import shutil
+import socket
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schannel.endings import Ending
+from schannel.events import EnclaveVerified, Event
+from schannel.handshake import Suite, identity_key
+from schannel.measurement import measure
+from schannel.policy import Policy
+from schannel.session import ClientSession
+from tests.keystone import APPLICATION, DEVICE_KEY, LOADER, MONITOR, RUNTIME, Machine
+from tests.processes import CALCULATOR, ROOT
+from wasm_client import RequestFailed, Session, connect
+from wasm_host.keystone import KeystoneMonitor
+from wasm_host.keystone_device import Image
+from wasm_host.limits import ServerLimits
+from wasm_host.metrics import Metrics
+from wasm_host.server import Server
+from wasm_host.storage import SealedStore, StoreLimits
+
+BUILT = ROOT / "build" / "keystone"
+IMAGE = Image(LOADER, RUNTIME, APPLICATION, 1 << 20)
+POLICY = Policy(
+    enclave_measurements=frozenset({measure(*IMAGE.files)}),
+    monitor_measurements=frozenset({MONITOR.monitor_hash}),
+    real_devices=frozenset({DEVICE_KEY.public}),
+)
+KEY = identity_key(b"\7" * 32)
+
+ANSWERED = frozenset((
+    "brk", "clock_gettime", "exit", "exit_group", "getpid", "getrandom", "mmap", "mprotect", "munmap",
+    "rt_sigaction", "rt_sigprocmask", "set_tid_address", "uname",
+))  # fmt: skip
+"""The calls of Linux' that Eyrie answers (runtime/call/syscall.c, with LINUX_SYSCALL)."""
+
+DONE_WITHOUT = frozenset((
+    "close", "fcntl", "fstat", "gettid", "ioctl", "lseek", "madvise", "newfstatat", "openat", "prlimit64",
+    "readlinkat", "rseq", "set_robust_list", "sysinfo",
+))  # fmt: skip
+"""What libc and Python ask for, and go on without: Eyrie returns -1, as the filter does."""
+
+
+def built(name: str) -> str:
+    """A file of `make wasm-rt`'s."""
+    if not (BUILT / name).exists():
+        pytest.skip(f"build/keystone/{name} is not built: `make wasm-rt` does it, where the compilers are")
+    return str(BUILT / name)
+
+
+@contextlib.asynccontextmanager
+async def serving(command: list[str], folder: Path) -> AsyncIterator[tuple[str, Machine]]:
+    machine = Machine(command)
+    monitor = KeystoneMonitor(IMAGE, b'{"max_call_depth": 1000}', 60.0, machine)
+    listener = socket.create_server(("127.0.0.1", 0))
+    store = SealedStore(folder / "sealed", StoreLimits())
+    server = Server(monitor, store, ServerLimits(pool=0, grace=10.0), Metrics())
+    await server.listen(listener)
+    try:
+        yield "{}:{}".format(*listener.getsockname()), machine
+    finally:
+        await asyncio.wait_for(server.close(), 30)
+        await asyncio.wait_for(monitor.close(), 30)
+    machine.assert_clean()
+
+
+def run(command: list[str], folder: Path, *clients: Callable[[str], Any]) -> None:
+    """Have clients, one after the other, use a host whose enclaves run that command."""
+
+    async def main() -> None:
+        async with serving(command, folder) as (address, _):
+            for client in clients:
+                await asyncio.to_thread(client, address)
+
+    asyncio.run(main())
+
+
+def add(session: Session) -> None:
+    session.deploy(CALCULATOR.read_bytes())
+    assert session.call("add", 1, 1) == 2
+
+
+class TestNative:
+    """Under the filter."""
+
+    def test_session_with_evidence_that_verifies(self, tmp_path: Path) -> None:
+        def client(address: str) -> None:
+            with connect(address, POLICY, key=KEY) as session:
+                assert not session.verified.simulated
+                add(session)
+                receipt, _ = session.receipt().verify(POLICY)
+                assert receipt.function == "add"
+
+        run([built("wasm-rt-native")], tmp_path, client)
+
+    @pytest.mark.parametrize("suite", Suite)
+    def test_handshake_of_every_suite(self, tmp_path: Path, suite: Suite) -> None:
+        def client(address: str) -> None:
+            host, _, port = address.partition(":")
+            session = ClientSession(POLICY, suite=suite)
+            with socket.create_connection((host, int(port)), 60) as channel:
+                events: list[Event] = []
+                while not events:
+                    channel.sendall(session.data_to_send())
+                    events = session.receive_data(channel.recv(1 << 16))
+                session.close()
+                channel.sendall(session.data_to_send())
+            assert isinstance(events[0], EnclaveVerified)
+
+        run([built("wasm-rt-native")], tmp_path, client)
+
+    def test_wasi_program(self, tmp_path: Path) -> None:
+        program = (ROOT / "tests/wasi_programs/words.wasm").read_bytes()
+
+        def client(address: str) -> None:
+            with connect(address, POLICY) as session:
+                session.deploy(program)
+                result = session.run(stdin=b"one two two\n")
+                # As many words as differ.
+                assert result.exit_code == 2
+                assert bytes(result.stdout).startswith(b"   2 two\n   1 one\n")
+
+        run([built("wasm-rt-native")], tmp_path, client)
+
+    def test_program_that_is_kept_for_the_next_enclave(self, tmp_path: Path) -> None:
+        # Longer than what goes through one edge call.
+        program = CALCULATOR.read_bytes() + b"\n;;" + b"x" * 200_000
+
+        def keep(address: str) -> None:
+            with connect(address, POLICY, key=KEY) as session:
+                session.seal(program, "kept")
+
+        def restore(address: str) -> None:
+            with connect(address, POLICY, key=KEY) as session:
+                session.restore("kept")
+                assert session.call("add", 1, 1) == 2
+
+        run([built("wasm-rt-native")], tmp_path, keep, restore)
+
+    def test_limits_are_fuel(self, tmp_path: Path) -> None:
+        def client(address: str) -> None:
+            with connect(address, POLICY) as session:
+                session.deploy(b'(module (func (export "spin") (loop (br 0))))')
+                with pytest.raises(RequestFailed, match="all fuel consumed"):
+                    session.call("spin", fuel=1_000_000)
+
+        run([built("wasm-rt-native")], tmp_path, client)
+
+    def test_memory_that_grows(self, tmp_path: Path) -> None:
+        grow = b"""(module (memory 1) (func (export "grow") (param i32) (result i32)
+            (memory.grow (local.get 0)))
+            (func (export "store") (i32.store (i32.const 0x1ffffc) (i32.const 1))))"""
+
+        def client(address: str) -> None:
+            with connect(address, POLICY) as session:
+                session.deploy(grow)
+                assert session.call("grow", 31) == 1
+                session.call("store")
+
+        run([built("wasm-rt-native")], tmp_path, client)
+
+    def test_evidence_says_what_the_randomness_is(self, tmp_path: Path) -> None:
+        def client(address: str) -> None:
+            with connect(address, POLICY) as session:
+                assert b"randomness=sealing-key+monitor+host+cycles" in session.verified.evidence
+
+        run([built("wasm-rt-native")], tmp_path, client)
+
+    def test_two_enclaves_have_no_key_in_common(self, tmp_path: Path) -> None:
+        keys = set()
+
+        def client(address: str) -> None:
+            with connect(address, POLICY) as session:
+                keys.add(session.verified.receipt_key)
+
+        run([built("wasm-rt-native")], tmp_path, client, client)
+        assert len(keys) == 2
+
+
+@pytest.mark.slow
+class TestEmulated:
+    """On its own processor, as QEMU emulates it."""
+
+    @pytest.fixture
+    def emulator(self) -> str:
+        found = shutil.which("qemu-riscv64-static") or shutil.which("qemu-riscv64")
+        if found is None:
+            pytest.skip("QEMU's user emulation of riscv64 is not installed")
+        return found
+
+    def test_calls_are_those_that_eyrie_answers(self, tmp_path: Path, emulator: str) -> None:
+        def client(address: str) -> None:
+            with connect(address, POLICY) as session:
+                add(session)
+
+        log = tmp_path / "calls"
+        # There is no file of that zone, which would be read.
+        options = ["-strace", "-D", str(log), "-E", "TZ=UTC0"]
+        run([emulator, *options, built("wasm-rt-emulated")], tmp_path, client)
+        lines = re.findall(r"^\d+ (\w+)\((.*?)(?: = (.*))?$", log.read_text(), re.M)
+        calls = {name for name, _, _ in lines} - {"read", "write"}
+        assert calls <= ANSWERED | DONE_WITHOUT
+        given = [arguments for name, arguments, result in lines if name == "mmap" and result.startswith("0x")]
+        assert given and all("MAP_PRIVATE|MAP_ANONYMOUS,-1,0" in arguments for arguments in given)
+        used = {arguments.partition(",")[0] for name, arguments, _ in lines if name in ("read", "write")}
+        assert used == {"3"}
+
+    def test_application_without_eyrie_ends(self, emulator: str) -> None:
+        async def main() -> int | None:
+            process = await asyncio.create_subprocess_exec(emulator, built("wasm-rt"))
+            return await asyncio.wait_for(process.wait(), 60)
+
+        # There is no sealing key, so there is no randomness.
+        assert asyncio.run(main()) == Ending.FAILED
