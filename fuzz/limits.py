@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import struct
 import subprocess
 import sys
@@ -28,6 +29,12 @@ class Outcome:
     detail: str
     seconds: float
     memory: int
+
+
+def address_space() -> int:
+    """How many bytes of it this process has. On Linux only."""
+    with open("/proc/self/statm", encoding="ascii") as pages:
+        return int(pages.read().split()[0]) * resource.getpagesize()
 
 
 class Examiner:

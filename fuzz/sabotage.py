@@ -29,6 +29,7 @@ from types import ModuleType
 from typing import Any
 
 from fuzz import engines, generator, generator_shapes, shape_runs
+from fuzz.limits import address_space
 from fuzz.sabotages import SABOTAGES, Sabotage
 from fuzz.shape_bodies import SUBJECTS
 from fuzz.small_windows import small_windows
@@ -191,7 +192,7 @@ def found_by(cases: Sequence[Case | GeneratedCase], sabotage: Sabotage | None) -
 
 def _attempt(cases: Sequence[Case | GeneratedCase], sabotage: Sabotage | None) -> str:
     # Beyond what the process that this one was forked from has.
-    most = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + BYTES
+    most = address_space() + BYTES
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGVTALRM, signal.SIG_DFL)

@@ -19,23 +19,7 @@ from tinywasm.validation import validate
 pytest.importorskip("wasmtime", reason="wasmtime has no wheel for every system")
 import wasmtime
 
-# What wasmtime knows beyond WebAssembly 3.0 and our two proposals would be a disagreement.
-_OFF = ("wasm_component_model", "wasm_stack_switching", "wasm_threads")
-_ON = (
-    "wasm_bulk_memory",
-    "wasm_custom_page_sizes",
-    "wasm_exceptions",
-    "wasm_function_references",
-    "wasm_gc",
-    "wasm_memory64",
-    "wasm_multi_memory",
-    "wasm_multi_value",
-    "wasm_reference_types",
-    "wasm_relaxed_simd",
-    "wasm_simd",
-    "wasm_tail_call",
-    "wasm_wide_arithmetic",
-)
+from fuzz.wasmtime_oracle import ENGINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +40,6 @@ EXPLAINED = [
 ]
 
 
-def _engine() -> wasmtime.Engine:
-    config = wasmtime.Config()
-    for feature in _ON:
-        setattr(config, feature, True)
-    for feature in _OFF:
-        setattr(config, feature, False)
-    return wasmtime.Engine(config)
-
-
-_ENGINE = _engine()
-
-
 def _ours(data: bytes) -> str:
     """Our error, or nothing where we accept."""
     try:
@@ -79,7 +51,7 @@ def _ours(data: bytes) -> str:
 
 def _theirs(data: bytes) -> str:
     try:
-        wasmtime.Module.validate(_ENGINE, data)
+        wasmtime.Module.validate(ENGINE, data)
     except wasmtime.WasmtimeError as error:
         return str(error)
     return ""

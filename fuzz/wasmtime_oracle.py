@@ -6,7 +6,7 @@ import wasmtime
 
 from tinywasm.errors import Trap, TrapCode, WasmException
 
-_FEATURES = (
+_ON = (
     "wasm_bulk_memory",
     "wasm_custom_page_sizes",
     "wasm_exceptions",
@@ -24,6 +24,8 @@ _FEATURES = (
     # The deterministic profile, which is ours: a computed NaN is the canonical one.
     "cranelift_nan_canonicalization",
 )
+# What wasmtime knows beyond WebAssembly 3.0 and our two proposals would be a disagreement.
+_OFF = ("wasm_component_model", "wasm_stack_switching", "wasm_threads")
 # Their words for a trap; the first that is found decides.
 _WORDS = {
     "unreachable": TrapCode.UNREACHABLE,
@@ -45,8 +47,10 @@ _WORDS = {
 
 def _engine() -> wasmtime.Engine:
     config = wasmtime.Config()
-    for feature in _FEATURES:
+    for feature in _ON:
         setattr(config, feature, True)
+    for feature in _OFF:
+        setattr(config, feature, False)
     config.cranelift_opt_level = "none"
     return wasmtime.Engine(config)
 

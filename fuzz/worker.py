@@ -16,6 +16,7 @@ import sys
 import traceback
 from typing import IO
 
+from fuzz.limits import address_space
 from tinywasm import binary, text
 from tinywasm.errors import WasmError
 from tinywasm.instructions import Feature
@@ -32,15 +33,10 @@ def _peak() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _address_space() -> int:
-    with open("/proc/self/statm", encoding="ascii") as pages:
-        return int(pages.read().split()[0]) * resource.getpagesize()
-
-
 def _limit() -> None:
     signal.setitimer(signal.ITIMER_PROF, _KILL_SECONDS)
     if sys.platform == "linux":
-        top = _address_space() + _KILL_BYTES
+        top = address_space() + _KILL_BYTES
         resource.setrlimit(resource.RLIMIT_AS, (top, top))
 
 
