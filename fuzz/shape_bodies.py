@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
+from functools import partial
 from random import Random
 from typing import TypeVar
 
@@ -20,6 +21,7 @@ from fuzz import shape_objects as objects
 from fuzz import shape_words as words
 from fuzz.shape_types import (
     CALLEES,
+    FIELDS,
     GLOBALS,
     NUMBERS,
     PARAMS,
@@ -70,10 +72,12 @@ for _number, _callee in enumerate(CALLEES):
     if len(_callee.results) > 1:
         for _type in _callee.results:
             _CALLEES.setdefault((_type,), []).append(_number)
-# One function each is about one of these: instructions, words of the native engine, and long ones.
+# One function each is about one of these: instructions, words of the native engine, long ones, fields of
+# structures, and the call of a constant that is null.
 Subject = Instruction | str
-_ROW, _WAY = "a row of operands", "a long way"
-SUBJECTS: list[Subject] = [*_NUMERIC, *_ACCESS, *words.WORDS, _ROW, _WAY]
+_ROW, _WAY, _NULL = "a row of operands", "a long way", "a null callee"
+_FIELDS = {f"field {n}": n for n in range(len(FIELDS))}
+SUBJECTS: list[Subject] = [*_NUMERIC, *_ACCESS, *words.WORDS, _ROW, _WAY, _NULL, *_FIELDS]
 
 
 def _rows(names: str) -> list[Instruction]:
@@ -190,8 +194,8 @@ class Body:
         self.left = 14
         for type in below:
             self.operand(type)
-        if subject in _LENGTHS:
-            _LENGTHS[subject](self)
+        if subject in _OTHERS:
+            _OTHERS[subject](self)
         elif isinstance(subject, str):
             words.word(self, subject)
         else:
@@ -705,6 +709,18 @@ class Body:
         self.pop(len(callee.params))
         self.stack += callee.results
 
+    def call_null(self) -> None:
+        number = int(self.random() * len(CALLEES))
+        callee = CALLEES[number]
+        for type in callee.params:
+            self.operand(type)
+        type_index = self.types.function(callee.params, callee.results)
+        self.code += op("ref.null") + write_signed(type_index) + op("call_ref") + unsigned(type_index)
+        self.pop(len(callee.params))
+        self.stack += callee.results
+        for _ in callee.results:
+            self.consume()
+
     def callee(self, number: int, type_index: int) -> None:
         """A reference to a function, sometimes in a local of its own, seldom null."""
         choice = self.random()
@@ -730,7 +746,12 @@ class Body:
         objects.test(self)
 
 
-_LENGTHS: dict[Subject, Callable[[Body], None]] = {_ROW: Body.row_of_operands, _WAY: Body.long_way}
+_OTHERS: dict[Subject, Callable[[Body], None]] = {
+    _ROW: Body.row_of_operands,
+    _WAY: Body.long_way,
+    _NULL: Body.call_null,
+    **{name: partial(objects.set_field, field=n) for name, n in _FIELDS.items()},
+}
 _STATEMENTS: list[Callable[[Body], None]] = [
     *[Body.store] * 5, *[Body.set_some] * 3, *[Body.discard] * 2, *[Body.void_block] * 5, Body.void_call,
     *[Body.values] * 3, *[Body.chain] * 5, *control.STATEMENTS, *objects.STATEMENTS,

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING
 from fuzz.shape_accesses import address, pick_memory
 from fuzz.shape_types import ARRAYS, CALLEES, FIELDS, GLOBALS, REF_ARRAYS, REF_STRUCT, STRUCT, SUBSTRUCT, op
 from tinywasm.instructions import BY_NAME
+from tinywasm.leb128 import write_signed
 from tinywasm.types import (
     ANYREF,
     EXNREF,
     EXTERNREF,
+    F32,
+    F64,
     FUNCREF,
     I32,
     I64,
+    V128,
     AbstractHeap,
     HeapType,
     PackedType,
@@ -321,6 +325,50 @@ def _struct_set(b: Body) -> None:
         b.emit(_get("struct", b, FIELDS[field]), STRUCT, field)
         b.stack[-1] = _operand_type(FIELDS[field])
         b.consume()
+
+
+# What says of two operands of a type whether they differ; floats are compared by their bits.
+_DIFFER: dict[ValType, tuple[str, ...]] = {
+    I32: ("i32.ne",),
+    I64: ("i64.ne",),
+    F32: ("i32.ne",),
+    F64: ("i64.ne",),
+    V128: ("v128.xor", "v128.any_true"),
+    REF_STRUCT: ("ref.eq", "i32.eqz"),
+}
+_BITS: dict[ValType, str] = {F32: "i32.reinterpret_f32", F64: "i64.reinterpret_f64"}
+
+
+def set_field(b: Body, field: int) -> None:
+    """A field of a structure in a global gets an operand, with a trap where it does not hold that then."""
+    storage, structures = FIELDS[field], GLOBALS.index(REF_STRUCT)
+    packed = isinstance(storage, PackedType)
+    type = _operand_type(storage)
+    value, bits = b.local_of(type), op(_BITS[type]) if type in _BITS else b""
+    b.emit("struct.new_default", STRUCT)
+    b.emit("global.set", structures)
+    b.operand(type)
+    if packed:
+        # More than fits.
+        b.code += op("i32.const") + write_signed(0x12345) + op("i32.or")
+    elif type is V128:
+        # Both halves, where the operand was zero.
+        b.code += op("v128.not")
+    b.emit("local.set", value)
+    b.emit("global.get", structures)
+    b.emit("local.get", value)
+    b.emit("struct.set", STRUCT, field)
+    b.emit("local.get", value)
+    b.code += bits
+    if isinstance(storage, PackedType):
+        b.code += op("i32.const") + write_signed((1 << storage.value) - 1) + op("i32.and")
+    b.emit("global.get", structures)
+    b.emit("struct.get_u" if packed else "struct.get", STRUCT, field)
+    b.code += bits
+    for name in _DIFFER[type]:
+        b.code += op(name)
+    b.code += op("if") + b"\x40" + op("unreachable") + op("end")
+    b.pop(1)
 
 
 def _array_set(b: Body) -> None:
