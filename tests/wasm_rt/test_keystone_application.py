@@ -208,16 +208,17 @@ class TestEmulated:
                 add(session)
 
         log = tmp_path / "calls"
-        # There is no file of that zone, which would be read.
-        options = ["-strace", "-D", str(log), "-E", "TZ=UTC0"]
+        options = ["-strace", "-D", str(log)]
         run([emulator, *options, built("wasm-rt-emulated")], tmp_path, client)
         lines = re.findall(r"^\d+ (\w+)\((.*?)(?: = (.*))?$", log.read_text(), re.M)
         calls = {name for name, _, _ in lines} - {"read", "write"}
         assert calls <= ANSWERED | DONE_WITHOUT
         given = [arguments for name, arguments, result in lines if name == "mmap" and result.startswith("0x")]
         assert given and all("MAP_PRIVATE|MAP_ANONYMOUS,-1,0" in arguments for arguments in given)
+        # Here there are files to open, which there are not on Keystone.
+        opened = {result for name, _, result in lines if name == "openat" and result.isdecimal()}
         used = {arguments.partition(",")[0] for name, arguments, _ in lines if name in ("read", "write")}
-        assert used == {"3"}
+        assert used - opened == {"3"}
 
     def test_application_without_eyrie_ends(self, emulator: str) -> None:
         async def main() -> int | None:
