@@ -37,15 +37,21 @@ def is_stale(name: str) -> bool:
     """Whether the module of that name is an extension, and was built from other sources than there are."""
     package, _, module = name.rpartition(".")
     found = importlib.util.find_spec(package)
-    for folder in (found and found.submodule_search_locations) or ():
-        stem = os.path.join(folder, module)
-        # What Cython reads is not installed.
-        if any(os.path.exists(stem + suffix) for suffix in (".pyx", ".pxd")):
-            return any(_differs(stem + suffix) for suffix in EXTENSION_SUFFIXES)
-    return False
+    folders = (found and found.submodule_search_locations) or ()
+    return any(
+        is_stale_file(os.path.join(folder, module + suffix))
+        for folder in folders
+        for suffix in EXTENSION_SUFFIXES
+    )
 
 
-def _differs(built: str) -> bool:
+def is_stale_file(built: str) -> bool:
+    """The same of an extension's file, which need not be there."""
+    folder, file_name = os.path.split(built)
+    stem = os.path.join(folder, file_name.partition(".")[0])
+    # What Cython reads is not installed.
+    if not any(os.path.exists(stem + suffix) for suffix in (".pyx", ".pxd")):
+        return False
     try:
         with open(built, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             start = content.find(_MARK)
@@ -54,7 +60,7 @@ def _differs(built: str) -> bool:
         return False
     try:
         names = found.decode().partition(" of ")[2].split()
-        return start < 0 or record(os.path.dirname(built), names) != found
+        return start < 0 or record(folder, names) != found
     except FileNotFoundError:
         return True
 

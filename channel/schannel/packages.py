@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from importlib.machinery import EXTENSION_SUFFIXES
 
 from .errors import LocalError
+from .extensions import is_stale_file
 
 RUNTIME_PACKAGES = ("tinywasm",)
 APPLICATION_PACKAGES = ("schannel", "wasm_rt")
@@ -67,7 +68,8 @@ def read_packages(folders: Mapping[str, str | os.PathLike[str]]) -> dict[str, di
 def package_entries(name: str, folder: str | os.PathLike[str]) -> dict[str, bytes]:
     """The files of a package that Python can import, under their archive names.
 
-    Compiled extensions for other interpreters, caches and data are left out.
+    Compiled extensions for other interpreters or from other sources than lie beside them, caches and data are
+    left out.
 
     Raises:
         LocalError: the folder holds no such files, or a symbolic link.
@@ -78,6 +80,10 @@ def package_entries(name: str, folder: str | os.PathLike[str]) -> dict[str, byte
     if not entries:
         raise LocalError(f"package {name} has no files in {folder}")
     return entries
+
+
+def _is_stale(path: str) -> bool:
+    return path.endswith(tuple(EXTENSION_SUFFIXES)) and is_stale_file(path)
 
 
 def _content(path: str | os.PathLike[str]) -> bytes:
@@ -99,5 +105,5 @@ def _files(folder: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
                 )
             if entry.is_dir():
                 folders.append((f"{prefix}{entry.name}/", entry.path))
-            elif entry.name.endswith(_SUFFIXES) and entry.is_file():
+            elif entry.name.endswith(_SUFFIXES) and entry.is_file() and not _is_stale(entry.path):
                 yield prefix + entry.name, entry.path

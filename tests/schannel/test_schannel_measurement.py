@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from schannel.errors import LocalError
+from schannel.extensions import record
 from schannel.measurement import (
     EnclaveImage,
     build_image,
@@ -52,7 +53,7 @@ def folders(tmp_path: Path) -> dict[str, Path]:
             "__init__.py": "raise SystemExit",
             "engine/x.py": "1",
             native: "elf",
-            "loop.pyx": "source",
+            "loop.c": "source",
         },
         "wasm_rt": {"__init__.py": "raise SystemExit", "loader.py": "load"},
         "schannel": {
@@ -117,6 +118,19 @@ def test_image_holds_what_python_can_import(folders: dict[str, Path]) -> None:
     python_only = _built(folders, native=False)
     assert native not in _names(python_only.runtime)
     assert fast not in _names(python_only.application)
+
+
+def test_an_image_holds_no_extension_of_other_sources(tmp_path: Path) -> None:
+    """An enclave has no sources to compare it with, and would fail at what has changed since."""
+    package = tmp_path / "quick"
+    package.mkdir()
+    (package / "quick.pyx").write_text("answer = 41")
+    (package / "quick.py").write_text("answer = 42")
+    built = f"quick{EXTENSION_SUFFIXES[0]}"
+    (package / built).write_bytes(b"code" + record(str(package), ["quick.pyx"]) + b"\0 code")
+    assert set(package_entries("quick", package)) == {"quick/quick.py", f"quick/{built}"}
+    (package / "quick.pyx").write_text("answer = 42")
+    assert set(package_entries("quick", package)) == {"quick/quick.py"}
 
 
 def test_any_change_gives_another_measurement(folders: dict[str, Path]) -> None:
