@@ -1,8 +1,8 @@
 """Byte layouts as classes, each field declared once, read and written by construct.
 
 They are for what is not in a call's way: evidence, receipts, sealed programs, and how the host speaks to its
-monitor, its storage and its devices. The
-messages of a session have codecs of their own (`schannel.wire`), which are an order of magnitude quicker.
+monitor, its storage and its devices. The messages of a session have codecs of their own (`schannel.wire`),
+which are an order of magnitude quicker.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
 from enum import IntEnum, IntFlag
-from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, dataclass_transform
 
 from .errors import LocalError, MessageError
 from .extra import explained
-from .wire import Buffer
+
+if TYPE_CHECKING:
+    from .wire import Buffer
 
 try:
     import construct
