@@ -210,5 +210,5 @@ def test_as_many_nest_in_a_stack_of_256_kib(kind: str, engine: str) -> None:
 @pytest.mark.parametrize("kib", [64, 96, 128])
 def test_the_native_engine_takes_no_call_that_a_small_stack_has_no_room_for(kib: int) -> None:
     entered, frames = in_thread(kib << 10, lambda: depth([Shape(kind="host")], "native", 10_000, 10_000))
-    # A call takes more than 1 KiB, and glibc may give a thread the stack of an ended one, up to 4 times as large.
+    # A call takes more than 1 KiB. glibc may give a thread the stack of an ended one, up to 4 times as large.
     assert 8 <= entered == frames < 4 * kib
