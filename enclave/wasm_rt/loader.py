@@ -38,7 +38,7 @@ else:
 _DEPENDENCIES_ENTRY = "DEPENDENCIES"
 
 _LOADER = "wasm_rt/loader.py"
-_READING = ("schannel/__init__.py", "schannel/errors.py", "schannel/packages.py")
+_READING = tuple(f"schannel/{name}.py" for name in ("__init__", "errors", "extensions", "packages"))
 """The files that read all others."""
 
 _LIBRARY_PATHS = "Crypto.Util._file_system"
