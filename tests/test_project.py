@@ -161,6 +161,24 @@ def test_other_missing_modules_are_not_blamed_on_the_extra() -> None:
     assert "No module named 'nowhere'" in _bare("-c", code).stderr
 
 
+@pytest.mark.parametrize("module", ["wasm_host", "wasm_client"])
+def test_ctrl_c_while_a_command_is_imported_is_no_traceback(module: str) -> None:
+    code = f"""
+import os, runpy, signal, sys
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "{module}.cli":
+            os.kill(os.getpid(), signal.SIGINT)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Interrupting())
+runpy.run_module({module!r}, run_name="__main__")
+"""
+    done = _bare("-c", code)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 @pytest.mark.parametrize(
     "module", ["wasm_rt.enclave", "wasm_rt.monitor_server", "wasm_rt.replay", "schannel.session"]
 )

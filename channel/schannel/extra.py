@@ -19,12 +19,14 @@ PACKAGES = {
 """The packages by the names under which they are imported, with those of their distributions."""
 
 EXIT_NOT_INSTALLED = 2
+_EXIT_INTERRUPTED = 130
 
 
 def start(program: str, command: Callable[[], int]) -> int:
     """Run a command and return its exit status.
 
-    Where it fails to import a package of the extra, that is one line on standard error.
+    Where it fails to import a package of the extra, that is one line on standard error. Ctrl-C ends the
+    command silently while it imports what it needs, with status 130.
     """
     try:
         return command()
@@ -33,6 +35,8 @@ def start(program: str, command: Callable[[], int]) -> int:
             raise
         print(f"{program}: {explained(error)}", file=sys.stderr)
         return EXIT_NOT_INSTALLED
+    except KeyboardInterrupt:
+        return _EXIT_INTERRUPTED
 
 
 def require(package: str) -> None:

@@ -278,6 +278,16 @@ def test_a_reader_that_leaves_early_gets_no_traceback(folder: Path) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize("command", ["--help", "--version", "run --help", "inspect calculator.wat"])
+def test_output_that_does_not_fit_is_told(folder: Path, command: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "tinywasm", *command.split()],
+            stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, cwd=folder, env=ENVIRONMENT,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "tinywasm: No space left on device\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "status"), [("add 1 2", 0), ("divmod 1 0", 134), ("nosuch", 1)], ids=["good", "trap", "bad"]
 )

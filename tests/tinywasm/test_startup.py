@@ -80,3 +80,25 @@ def test_running_a_program_loads_nothing_for_values_versions_and_reports(program
     unwanted = {"tinywasm.cli.value_text", "tinywasm.wast", "importlib.metadata", "json", "platform"}
     assert not after("run", str(program)) & (unwanted | {"tinywasm.text"})
     assert "tinywasm.cli.value_text" in after("run", str(program), "--invoke", "one")
+
+
+@pytest.mark.parametrize("module", ["tinywasm.cli.inspection", "tinywasm.cli.features"])
+def test_ctrl_c_while_a_command_is_loaded_is_no_traceback(program: Path, module: str) -> None:
+    code = f"""
+import os, signal, sys
+from tinywasm.cli import main
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Interrupting())
+sys.exit(main())
+"""
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code, "inspect", str(program)],
+        env=ENVIRONMENT, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

@@ -24,21 +24,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     A program's own for `run`. Otherwise 1 after an error and 134 after a trap, both told on the standard
     error stream, 2 for wrong usage, 130 after Ctrl-C.
     """
-    _open_streams()
-    if arguments is None:
-        # The process ends with this command, so the collector need not look through everything once more.
-        atexit.register(gc.freeze)
-    options = _parse(sys.argv[1:] if arguments is None else list(arguments))
     try:
+        _open_streams()
+        if arguments is None:
+            # The process ends with this command: the collector need not look through everything again.
+            atexit.register(gc.freeze)
+        try:
+            options = _parse(sys.argv[1:] if arguments is None else list(arguments))
+        finally:
+            # Help and the version leave here, and may not fit either.
+            sys.stdout.flush()
         status: int = options.command(options)
         sys.stdout.flush()
         return status
     except BrokenPipeError:
-        # Whoever read our output has left. Python flushes once more at exit; let that go nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read our output has left.
+        _flush_or_drop()
         return 1
     except (WasmError, OSError, ValueError, OverflowError, MemoryError) as error:
         print("\n".join(failure(error)), file=sys.stderr)
+        _flush_or_drop()
         return TRAPPED if isinstance(error, Trap | WasmException) else 1
     except KeyboardInterrupt:
         return 130
@@ -55,6 +60,14 @@ def _open_streams() -> None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _flush_or_drop() -> None:
+    """What cannot be written goes nowhere: Python tries once more at exit, and would show its own error."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parse(words: list[str]) -> argparse.Namespace:
