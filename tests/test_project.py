@@ -81,6 +81,7 @@ def test_the_host_imports_nothing_of_the_channel_but_framing() -> None:
         "schannel.endings",
         "schannel.extensions",
         "schannel.extra",
+        "schannel.keystone_files",
         "schannel.packages",
         "schannel.regular_files",
         "schannel.release",

@@ -11,6 +11,7 @@ from pathlib import Path
 from schannel.errors import EvidenceError, PolicyError
 from schannel.events import EnclaveVerified
 from schannel.evidence import RAW_SIZE, Report
+from schannel.keystone_files import read_enclave_files
 from schannel.measurement import EnclaveImage, installed_image
 from schannel.policy import verify_saved_evidence
 from schannel.simulation import monitor_measurement
@@ -83,13 +84,14 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         TrustOptions.add(parser)
         parser.add_argument("--json", action="store_true", help="print JSON")
     measure = _command(
-        commands, "measure", _measure, "print what this installation's enclave and monitor measure"
-    )
+        commands, "measure", _measure,
+        "print what this installation's enclave and monitor measure, or the files of an enclave on Keystone",
+    )  # fmt: skip
     for option, part in (("-l", "loader"), ("-r", "runtime"), ("-e", "application")):
         name = "eapp" if part == "application" else part
         measure.add_argument(
             option, f"--{name}", dest=part, type=Path, metavar="FILE",
-            help=f"the enclave's {part}, in place of the installation's; for Keystone, give all three",
+            help=f"the {part} of an enclave on Keystone, which is made of all three",
         )  # fmt: skip
     keygen = commands.add_parser("keygen", help="make a key for this client")
     keygen.add_argument(
@@ -210,13 +212,13 @@ def _forget(options: argparse.Namespace) -> int:
 
 
 def _measure(options: argparse.Namespace) -> int:
-    paths: dict[str, Path | None] = {name: getattr(options, name) for name in EnclaveImage._fields}
-    given = {name: read_file(path) for name, path in paths.items() if path is not None}
-    if len(given) == len(paths):
-        print(f'[enclave]\nmeasurements = ["{EnclaveImage(**given).measurement().hex()}"]')
+    paths = (options.loader, options.runtime, options.application)
+    if any(path is not None for path in paths):
+        image = EnclaveImage(*read_enclave_files(*paths))
+        print(f'[enclave]\nmeasurements = ["{image.measurement().hex()}"]')
         return 0
     installed = installed_image()
-    print(f'[enclave]\nmeasurements = ["{installed._replace(**given).measurement().hex()}"]\n')
+    print(f'[enclave]\nmeasurements = ["{installed.measurement().hex()}"]\n')
     print(f'[monitor]\nmeasurements = ["{monitor_measurement(installed).hex()}"]')
     return 0
 

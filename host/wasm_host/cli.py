@@ -171,8 +171,12 @@ def _seconds(text: str) -> float:
 
 def _file(text: str) -> Path:
     path = Path(text)
-    if not path.is_file():
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a directory")
+    if not path.exists():
         raise argparse.ArgumentTypeError(f"there is no file {text}")
+    if not path.is_file():
+        raise argparse.ArgumentTypeError(f"{text} is not a regular file")
     return path
 
 

@@ -66,11 +66,20 @@ def test_bad_address(address: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "is not HOST:PORT" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("option", ["-l", "-r", "-e"])
-def test_missing_file(option: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        cli.main([option, "/nowhere"])
-    assert "there is no file /nowhere" in capsys.readouterr().err
+@pytest.mark.parametrize("option", ["-l", "-r", "-e", "--configuration"])
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/nowhere", "there is no file /nowhere"),
+        ("/", "/ is a directory"),
+        ("/dev/null", "/dev/null is not a regular file"),
+    ],
+)
+def test_missing_file(option: str, path: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main([option, path])
+    assert caught.value.code == 2
+    assert words in capsys.readouterr().err
 
 
 def test_policy_text_is_a_policy() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import os
+import re
 import socket
 import struct
 import sys
@@ -22,8 +24,9 @@ from schannel import edge, storage
 from schannel.ed25519_sha3 import ED25519_SHA3
 from schannel.edge import AnswerHead, Call, CallStatus, Event, Happening, Head
 from schannel.endings import CloseReason
-from schannel.errors import PolicyFileError
+from schannel.errors import LocalError, PolicyFileError
 from schannel.handshake import identity_key
+from schannel.keystone_files import LARGEST_FILES, check_program
 from schannel.measurement import measure
 from schannel.monitor_keys import Monitor
 from schannel.policy import Policy
@@ -37,7 +40,7 @@ from wasm_host import keystone
 from wasm_host.edge_calls import MAX_LINES, EdgeCalls, Ended
 from wasm_host.keystone import KeystoneMonitor
 from wasm_host.keystone_device import PAGE, SHARED_SIZE, Image, KeystoneEnclave, Request
-from wasm_host.keystone_files import _check_program, read_image
+from wasm_host.keystone_files import read_image
 from wasm_host.limits import ServerLimits
 from wasm_host.metrics import Metrics
 from wasm_host.monitor import EnclaveFiles, MonitorError, NoRoom, Stop
@@ -542,14 +545,36 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-DYNAMIC = (
-    ELF[:32]
-    + struct.pack("<Q", 64)
-    + ELF[40:54]
-    + struct.pack("<HH", 56, 1)
-    + ELF[58:]
-    + struct.pack("<I", 3)
-)
+def program(
+    *segments: tuple[int, int, int], start: int = 64, count: int | None = None, size: int = 56
+) -> bytes:
+    """A program of 1000 bytes with segments of these kinds, offsets and sizes in the file."""
+    headers = [struct.pack("<2I6Q", kind, 0, offset, 0, 0, held, held, 1) for kind, offset, held in segments]
+    counts = struct.pack("<2H", size, len(segments) if count is None else count)
+    head = ELF[:32] + struct.pack("<Q", start) + ELF[40:54] + counts + ELF[58:]
+    return (head + b"".join(headers)).ljust(1000, b"\0")
+
+
+WHOLE = program((1, 0, 500), (1, 500, 500), (1, 1 << 40, 0), (0x6474E551, 0, 0))
+"""Up to the file's last byte; a segment of zeros has nothing in the file, wherever it says that is."""
+
+
+def options(files: EnclaveFiles) -> list[str]:
+    """The commands' options for these files."""
+    paths = {"-l": files.loader, "-r": files.runtime, "-e": files.application}
+    return [word for option, path in paths.items() if path is not None for word in (option, str(path))]
+
+
+def both_refuse(files: EnclaveFiles, capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line with which host and client refuse to measure these files."""
+    assert client_cli.main(["measure", *options(files)]) == 1
+    client = capsys.readouterr()
+    assert host_cli.main(["measure", "--device", "keystone", *options(files)]) == 1
+    host = capsys.readouterr()
+    line = client.err.removeprefix("wasm-client: ")
+    assert host.err == f"wasm-host: {line}" and line.count("\n") == 1
+    assert client.out == host.out == ""
+    return line.strip()
 
 
 class TestFiles:
@@ -570,30 +595,92 @@ class TestFiles:
             ("application", b"\x7fELF", "the application .* is no ELF file"),
             ("application", ELF[:18] + b"\x3e\0" + ELF[20:], "the application .* is not for 64-bit RISC-V"),
             ("runtime", ELF[:4] + b"\1" + ELF[5:], "the runtime .* is not for 64-bit RISC-V"),
-            ("application", DYNAMIC, "the application .* is linked dynamically"),
+            ("application", program((3, 0, 10)), "the application .* is linked dynamically"),
+            ("application", b"", "the application .* is no ELF file"),
+            ("runtime", WHOLE[:57], "the runtime .* is no ELF file"),
+            ("runtime", WHOLE[:100], "the runtime .* is cut short: it ends before its program headers do"),
+            ("application", WHOLE[:-1], "the application .* is cut short: it ends within a segment"),
+            ("runtime", program((1, 2**64 - 1, 2)), "is cut short: it ends within a segment"),
+            ("runtime", program(start=2**64 - 1, count=1), "is cut short: it ends before its program"),
+            ("runtime", program((1, 0, 10), size=32), "has program headers of 32 bytes, not 56"),
         ],
     )
     def test_files_of_something_else(
-        self, files: EnclaveFiles, name: str, content: bytes, words: str
+        self, files: EnclaveFiles, name: str, content: bytes, words: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
         getattr(files, name).write_bytes(content)
         with pytest.raises(MonitorError, match=words):
             read_image(files, 0)
+        assert re.search(words, both_refuse(files, capsys))
+
+    def test_whole_program(self, files: EnclaveFiles) -> None:
+        assert files.application is not None
+        files.application.write_bytes(WHOLE)
+        assert read_image(files, 0).application == WHOLE
+
+    @pytest.mark.parametrize("name", ["loader", "runtime", "application"])
+    def test_file_that_no_enclave_could_hold(
+        self, files: EnclaveFiles, name: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """It is not read: there is not that much memory."""
+        path = getattr(files, name)
+        os.truncate(path, 40 << 30)
+        line = both_refuse(files, capsys)
+        assert line.startswith(
+            f"{path} is too large: the three files of an enclave may have 512 MiB together"
+        )
+
+    def test_files_that_are_too_large_together(self, files: EnclaveFiles) -> None:
+        for path in (files.loader, files.application):
+            assert path is not None
+            os.truncate(path, LARGEST_FILES // 2)
+        with pytest.raises(MonitorError, match="application is too large"):
+            read_image(files, 0)
+
+    @pytest.mark.parametrize(
+        ("path", "words"),
+        [("/", "is a directory"), ("/dev/null", "not a regular file"), ("/dev/zero", "not a regular file")],
+    )
+    def test_what_is_no_file(
+        self, files: EnclaveFiles, path: str, words: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        given = replace(files, application=Path(path))
+        with pytest.raises(MonitorError, match=f"^cannot read {path}: {words}$"):
+            read_image(given, 0)
+        assert client_cli.main(["measure", *options(given)]) == 1
+        assert capsys.readouterr() == ("", f"wasm-client: cannot read {path}: {words}\n")
+
+    def test_file_by_way_of_a_link(self, files: EnclaveFiles, tmp_path: Path) -> None:
+        link = tmp_path / "link"
+        link.symlink_to("application")
+        assert read_image(replace(files, application=link), 0).application == APPLICATION
 
     @given(st.binary(max_size=200))
     def test_heads_that_lie(self, tail: bytes) -> None:
         """Whatever the rest of a head says, it is looked at within the file."""
-        with contextlib.suppress(MonitorError):
-            _check_program(ELF[:20] + tail, "it")
+        with contextlib.suppress(LocalError):
+            check_program(ELF[:20] + tail, "it")
 
-    def test_files_that_are_not_given(self, files: EnclaveFiles) -> None:
-        with pytest.raises(MonitorError, match=r"not given: -r$"):
-            read_image(replace(files, runtime=None), 0)
+    @pytest.mark.parametrize(
+        ("missing", "words"),
+        [
+            (("runtime",), "not given: -r"),
+            (("loader", "application"), "not given: -l, -e"),
+            (("runtime", "application"), "not given: -r, -e"),
+        ],
+    )
+    def test_files_that_are_not_given(
+        self, files: EnclaveFiles, missing: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        given = replace(files, **dict.fromkeys(missing))
+        with pytest.raises(MonitorError, match=f"{words}$"):
+            read_image(given, 0)
+        assert both_refuse(given, capsys).endswith(words)
 
     def test_both_ends_measure_the_same(
         self, files: EnclaveFiles, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        given = ["-l", str(files.loader), "-r", str(files.runtime), "-e", str(files.application)]
+        given = options(files)
         assert client_cli.main(["measure", *given]) == 0
         assert MEASUREMENT.hex() in capsys.readouterr().out
         assert host_cli.main(["measure", "--device", "keystone", *given]) == 0
@@ -606,7 +693,7 @@ class TestFiles:
         assert Policy.from_toml(text).enclave_measurements == {MEASUREMENT}
 
     def test_command_without_a_device(self, files: EnclaveFiles, capsys: pytest.CaptureFixture[str]) -> None:
-        given = ["-l", str(files.loader), "-r", str(files.runtime), "-e", str(files.application)]
+        given = options(files)
         for arguments, words in (
             (given, "there is no /dev/keystone_enclave"),
             ([], "not given: -l, -r, -e"),

@@ -202,6 +202,7 @@ def test_host_loads_neither_runtime_nor_cryptography(tmp_path: object) -> None:
                 "endings",
                 "extensions",
                 "extra",
+                "keystone_files",
                 "packages",
                 "regular_files",
                 "release",
