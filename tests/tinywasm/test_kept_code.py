@@ -174,6 +174,16 @@ def test_the_python_engine_neither_keeps_code_nor_minds_it() -> None:
 # Forged files
 
 
+def rejoined(artifact: bytes, code: dict[int, bytes]) -> bytes:
+    """A serialized module with changes in its code, and the digest that belongs to it."""
+    lines = artifact.split(b"\n", 5)
+    body = bytearray(lines[5])
+    for place, content in code.items():
+        body[place : place + len(content)] = content
+    whole = lines[4] + b"\n" + body
+    return b"\n".join([*lines[:3], hashlib.sha256(whole).hexdigest().encode(), whole])
+
+
 def edited(
     *, engine: str = "", maker: str = "", size: str = "", code: dict[int, bytes] | None = None
 ) -> bytes:
@@ -181,11 +191,7 @@ def edited(
     lines = serialized().split(b"\n", 5)
     old_engine, old_maker, old_size = lines[4].decode().split()
     about = f"{engine or old_engine} {maker or old_maker} {size or old_size}"
-    body = bytearray(lines[5])
-    for place, content in (code or {}).items():
-        body[place : place + len(content)] = content
-    whole = about.encode() + b"\n" + body
-    return b"\n".join([*lines[:3], hashlib.sha256(whole).hexdigest().encode(), whole])
+    return rejoined(b"\n".join([*lines[:4], about.encode(), lines[5]]), code or {})
 
 
 def test_code_of_another_maker_or_engine_is_made_anew(lowered: Lowered) -> None:
@@ -252,3 +258,28 @@ def test_what_lies_on_the_stack_is_not_shown(lowered: Lowered) -> None:
     _, exports = loaded(edited(code={head: struct.pack("<HHHHQ", OPCODES["return1"], 9, 0, 0, 0)}))
     assert exports.sum(4) == 10
     assert lowered.indices == [1]
+
+
+def test_a_tail_call_gives_no_results_that_its_callee_has_not_written(lowered: Lowered) -> None:
+    """They would be what a call of another instance left on the stack."""
+    engine = Engine(Config(engine="native"))
+    count = 12
+    forged = Module(
+        engine,
+        f"""(module (func $nothing)
+          (func $results (result {"i64 " * count}) {"(i64.const 1) " * count})
+          (func (export "f") (result {"i64 " * count}) (return_call $results)))""",
+    ).serialize()
+    (third,) = struct.unpack_from("<Q", forged.split(b"\n", 5)[5], 16)
+    module = Module.deserialize(engine, rejoined(forged, {third + 8 * 4 + 8: struct.pack("<Q", 0)}))
+    victim = Module(
+        engine,
+        """(module (memory 1) (data (i32.const 0) "SECRETPW")
+          (func (export "f") (local i64 i64 i64 i64 i64 i64) (local.set 4 (i64.load (i32.const 0)))))""",
+    )
+    store = Store(engine)
+    first, second = (Instance(store, each, []).exports(store)["f"] for each in (victim, module))
+    first(store)
+    lowered.indices.clear()
+    assert second(store) == [1] * count
+    assert lowered.indices == [2]

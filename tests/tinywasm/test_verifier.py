@@ -29,6 +29,7 @@ MODULE = """
       (type $taking (func (param externref)))
       (func $numbers (type $number) (local.get 0))
       (func $references (type $taking))
+      (func $float (param i64) (result f64) (f64.const 0))
       (memory 1)
       (table $calls 1 funcref)
       (table $others 1 externref)
@@ -119,6 +120,8 @@ PASSES = {
         word("br_table", 0, immediate=1), word("jump", immediate=2), word("jump", immediate=1), RETURN
     ),
     "a call": code(word("call", 0, immediate=0), RETURN),
+    "a tail call": code(word("return_call", 0, immediate=0)),
+    "a tail call through a table": code(word("return_call_indirect", 0, 1, immediate=0)),
     "two words in one": code(word("fuel__then__move", immediate=2), word("move", 1, 0), RETURN),
     "two words in one and a third": code(
         word("move2__then__move2", 1, 0, 2, 0), word("move2__then__jump", 1, 0, 2, 0), JUMP_TO_NEXT, RETURN
@@ -196,6 +199,14 @@ BROKEN = [
     (
         "another number of results than the function has",
         code(word("wide_leave", 0, 2), word("return0")),
+    ),
+    ("a tail call to a function with other results", code(word("return_call", 0, immediate=1))),
+    ("a tail call to a function with other results", code(word("return_call", 0, immediate=2))),
+    ("a tail call to a function with other results", code(word("return_call_indirect", 0, 1, immediate=4))),
+    ("a tail call to a function with other results", code(word("return_call_ref", 0, 1, immediate=4))),
+    (
+        "a tail call to a function with other results",
+        code(word("wide_leave", 0, 1), word("return_call", 0, immediate=1)),
     ),
     ("a branch out of the code", code(word("jump", immediate=1))),
     ("a branch out of the code", code(word("jump", immediate=-1 & 0xFFFF_FFFF))),
@@ -275,8 +286,8 @@ BROKEN = [
     ("a flag that is neither 0 nor 1", code(RETURN, handlers=[[0, 1, [[-1, 2, 0, 0, 0]]]])),
     ("a value of neither one slot nor two", code(word("wide_get", 0, c=3), RETURN)),
     ("a packed field of neither 8 nor 16 bits", code(word("struct_get_s", c=7, immediate=1 * HIGH), RETURN)),
-    ("a function that the module does not have", code(word("call", immediate=2), RETURN)),
-    ("a function that the module does not have", code(word("ref_func", immediate=2), RETURN)),
+    ("a function that the module does not have", code(word("call", immediate=3), RETURN)),
+    ("a function that the module does not have", code(word("ref_func", immediate=3), RETURN)),
     ("a global that the module does not have", code(word("global_get", 0, immediate=3), RETURN)),
     ("an immutable global that is set", code(word("global_set", 0, immediate=0), RETURN)),
     ("a memory that the module does not have", code(word("memory_size", 0, immediate=1), RETURN)),
@@ -492,6 +503,9 @@ OPEN = {
     "a wide frame": PASSES["far locals"],
     "windows": PASSES["windows"],
     "references": code(word("ref_func", 1), RETURN),
+    "a frame larger than any": code(
+        word("move", 60, 0), word("return1", 60), frame=0xFFFF_FFFF, near=0xFFFF_FFFF
+    ),
 }
 
 

@@ -226,7 +226,7 @@ static int run(Flow *f) {
 }
 
 int tw_closed(const Code *code, const Scope *scope) {
-    Flow f = {.code = code, .scope = scope, .parts = (code->near_slots + TW_ABOVE) / 64 + 1};
+    Flow f = {.code = code, .scope = scope, .parts = ((uint64_t)code->near_slots + TW_ABOVE) / 64 + 1};
     if (((uint64_t)f.parts + code->handler_count) * code->word_count > MOST_WORK) return 0;
     f.targets = calloc(code->word_count, sizeof *f.targets);
     int closed = f.targets && find_targets(&f) && run(&f);

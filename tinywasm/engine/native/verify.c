@@ -51,7 +51,14 @@ static const char *of_kind(const Scope *scope, uint64_t index, int kind, const T
     return NULL;
 }
 
-static const char *check_call(Verifier *v, const TypeInfo *type, uint64_t *slots) {
+static int is_tail_call(int op) {
+    return op == OP_return_call || op == OP_return_call_indirect || op == OP_return_call_ref;
+}
+
+static const char *check_call(Verifier *v, const Instr *instr, const TypeInfo *type, uint64_t *slots) {
+    /* The caller reads the function's own results, which the callee of a tail call leaves for it. */
+    RULE(!is_tail_call(instr->op) || strcmp(type->results, v->type->results) == 0,
+         "a tail call to a function with other results");
     *slots = argument_slots(type);
     if (type->references) v->references |= TAKES_OTHERS;
     return NULL;
@@ -100,7 +107,7 @@ static const char *check_table_call(Verifier *v, const Instr *instr, uint64_t *s
     KEEP(of_kind(v->scope, (uint32_t)instr->imm, KIND_FUNC, &type));
     RULE(table < v->scope->table_count, "a table that the module does not have");
     RULE(v->scope->calls[table], "a call through a table without functions");
-    return check_call(v, type, slots);
+    return check_call(v, instr, type, slots);
 }
 
 static const char *check_global(Verifier *v, uint64_t index, int set) {
@@ -151,8 +158,7 @@ static const char *check_leaving(Verifier *v, const Instr *instr) {
     RULE(instr->imm == (uint64_t)v->far + v->base, "another start of the frame");
     RULE(v->at + 1 < v->code->word_count, "the code may be run off its end");
     int op = instr[1].op;
-    RULE(op == OP_return0 || op == OP_return_call || op == OP_return_call_indirect || op == OP_return_call_ref,
-         "a frame that is left for what is no return");
+    RULE(op == OP_return0 || is_tail_call(op), "a frame that is left for what is no return");
     RULE(op != OP_return0 || instr->b == v->code->result_slots, "another number of results than the function has");
     v->marks[v->at + 1] = MARK_BEHIND;
     return NULL;
@@ -188,7 +194,7 @@ static const char *check_immediate(Verifier *v, const Instr *instr, const struct
     case IMMEDIATE_FUEL: RULE(imm <= INT64_MAX, "fuel that is given"); return NULL;
     case IMMEDIATE_FUNCTION:
         RULE(imm < scope->func_count, "a function that the module does not have");
-        return check_call(v, scope->funcs[imm], slots);
+        return check_call(v, instr, scope->funcs[imm], slots);
     case IMMEDIATE_GLOBAL: return check_global(v, imm, 0);
     case IMMEDIATE_GLOBAL_SET: return check_global(v, imm, 1);
     case IMMEDIATE_MEMORY: case IMMEDIATE_FAR_MEMORY:
@@ -203,10 +209,10 @@ static const char *check_immediate(Verifier *v, const Instr *instr, const struct
     case IMMEDIATE_ELEM_TABLE: return check_indices(imm, scope->elem_count, scope->table_count);
     case IMMEDIATE_TAG:
         RULE(imm < scope->tag_count, "a tag that the module does not have");
-        return check_call(v, scope->tags[imm], slots);
+        return check_call(v, instr, scope->tags[imm], slots);
     case IMMEDIATE_SIGNATURE:
         KEEP(of_kind(scope, imm, KIND_FUNC, &type));
-        return check_call(v, type, slots);
+        return check_call(v, instr, type, slots);
     case IMMEDIATE_SIGNATURE_TABLE: return check_table_call(v, instr, slots);
     case IMMEDIATE_RESULTS: case IMMEDIATE_NO_RESULT: case IMMEDIATE_ONE_RESULT: {
         *slots = word->immediate == IMMEDIATE_RESULTS ? imm : word->immediate == IMMEDIATE_ONE_RESULT;
