@@ -66,9 +66,11 @@ def call(number: int, content: bytes = b"", room: int = ROOM) -> bytes:
 class Stored:
     """Kept programs, over STORE."""
 
+    largest = ROOM // 2
+
     def append(self, name: bytes, offset: int, piece: bytes) -> None:
-        for start in range(0, len(piece), ROOM // 2):
-            part = piece[start : start + ROOM // 2]
+        for start in range(0, len(piece), self.largest):
+            part = piece[start : start + self.largest]
             self._ask(storage.Operation.APPEND, name, offset + start, len(part), part)
 
     def keep(self, name: bytes) -> None:
