@@ -99,10 +99,12 @@ programs: $(VENV)/test ## run programs of Go, C++ and Yosys here and on wasmtime
 # What Debian has to bring is asked for before anything is built.
 riscv: | $(BIN)/python ## start the confidential runtime in a RISC-V machine that QEMU emulates
 	@$(BIN)/python -m riscv.needs
-	@$(MAKE) --no-print-directory $(VENV)/riscv
+	@$(MAKE) --no-print-directory --silent $(VENV)/riscv
 	@$(BIN)/python -c "$(call RUN_MAIN,riscv.__main__)"
 
-riscv-test: $(VENV)/test $(VENV)/riscv ## test that machine, from its start to its end
+riscv-test: | $(BIN)/python ## test that machine, from its start to its end
+	@$(BIN)/python -m riscv.needs
+	@$(MAKE) --no-print-directory --silent $(VENV)/test $(VENV)/riscv
 	@$(BIN)/pytest -q --timeout 0 riscv
 
 demo-file: $(BIN)/python ## build wasm-demo.pyz, one file that starts the server

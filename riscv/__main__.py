@@ -15,7 +15,7 @@ from . import needs
 from .cache import locked
 from .errors import RiscvError
 from .image import Image, build
-from .machine import LOOPBACK, Machine, free_port, running
+from .machine import Machine, running
 from .parts import ROOT, Workshop
 from .ssh import HOST, write_config
 
@@ -24,6 +24,9 @@ PROGRAM = ROOT / "examples" / "calculator.wat"
 _PORT, _SSH_PORT = 3333, 2222
 _FIRST_TIMEOUT = 300.0
 """Seconds for the first session to begin, which are enough on a machine that is busy."""
+
+_END_TIMEOUT = 1.0
+"""Seconds for the machine to end after the session with it, where it has taken that along."""
 
 _FREE_SPACE = 2 << 30
 """Bytes that a build from nothing takes at most; a twentieth of that stays."""
@@ -34,10 +37,12 @@ def main() -> int:
     try:
         needs.check()
         image = prepare()
-        with running(image, FOLDER, _chosen_port(_PORT), _chosen_port(_SSH_PORT)) as machine:
+        with running(image, FOLDER, _PORT, _SSH_PORT, say) as machine:
             say(f"Starting a RISC-V machine in QEMU; its console goes to {_shown(machine.console)}")
             machine.wait_until_ready(say)
-            return guarded(lambda: _use(machine, image))
+            status = guarded(lambda: _use(machine, image))
+            machine.check_end(patience=_END_TIMEOUT if status else 0)
+            return status
     except RiscvError as error:
         print(f"riscv: {error}", file=sys.stderr)
     except OSError as error:
@@ -56,13 +61,6 @@ def prepare() -> Image:
                 f"building the image takes {_FREE_SPACE >> 30} GiB in {FOLDER}: so much is not free"
             )
         return build(Workshop(FOLDER, FOLDER / "build.log", say))
-
-
-def _chosen_port(preferred: int) -> int:
-    port = free_port(preferred)
-    if port != preferred:
-        say(f"{LOOPBACK}:{preferred} is taken: {port} is used")
-    return port
 
 
 def show_ways_in(machine: Machine, image: Image) -> None:

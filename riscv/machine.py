@@ -74,6 +74,14 @@ class Machine:
                 told = now
             time.sleep(_LOOK)
 
+    def check_end(self, patience: float) -> None:
+        """RiscvError where it has ended already, or does so in so many seconds."""
+        try:
+            self.process.wait(patience)
+        except subprocess.TimeoutExpired:
+            return
+        raise RiscvError(f"the machine has ended by itself: see {self.console} and {self.log}")
+
     def _written(self) -> str:
         return self.console.read_text(errors="replace")
 
@@ -88,18 +96,21 @@ class Machine:
 
 
 @contextmanager
-def running(image: Image, folder: Path, port: int, ssh_port: int) -> Iterator[Machine]:
+def running(
+    image: Image, folder: Path, port: int, ssh_port: int, say: Callable[[str], None]
+) -> Iterator[Machine]:
     """Start a machine whose host is reached at a port of the loopback; at the end nothing of it is left.
 
+    Where one of the ports is taken, another one is used, and `say` gets a line.
+
     Raises:
-        RiscvError: it does not start, a port is taken, or there is too little memory.
+        RiscvError: it does not start, one runs already, or there is too little memory.
     """
-    _check_memory()
-    with (
-        locked(folder / "machine.lock", _refuse),
-        _qemu(image, folder, port, ssh_port) as machine,
-    ):
-        yield machine
+    with locked(folder / "machine.lock", _refuse):
+        _check_memory()
+        ports = _chosen_port(port, say), _chosen_port(ssh_port, say)
+        with _qemu(image, folder, *ports) as machine:
+            yield machine
 
 
 def _refuse() -> None:
@@ -137,6 +148,13 @@ def _check_memory() -> None:
         if available < MEMORY + _OVERHEAD:
             needed = MEMORY + _OVERHEAD
             raise RiscvError(f"the machine needs {needed} MiB of memory, and {available} MiB are available")
+
+
+def _chosen_port(preferred: int, say: Callable[[str], None]) -> int:
+    port = free_port(preferred)
+    if port != preferred:
+        say(f"{LOOPBACK}:{preferred} is taken: {port} is used")
+    return port
 
 
 def is_free(port: int) -> bool:

@@ -103,6 +103,7 @@ def machine() -> Iterator[Running]:
         terminal.sendline("add 1 1")
         terminal.expect(pexpect.EOF)
         assert "wasm-client: " in terminal.before
+        assert "riscv: the machine has ended by itself: see " in terminal.before
     finally:
         terminal.close(force=True)
         log.close()

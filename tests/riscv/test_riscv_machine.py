@@ -21,6 +21,7 @@ from riscv.machine import Machine, free_port, running
 from riscv.processes import run, run_together
 from tests.processes import ROOT, alive, descendants, wait_until
 from tests.riscv.conftest import Command
+from wasm_client import ClientError
 
 # The console's file is what `-serial file:` names.
 FIND_CONSOLE = 'for each; do case "$each" in file:*) console="${each#file:}";; esac; done\n'
@@ -32,21 +33,24 @@ def image(tmp_path: Path) -> Image:
     return Image(tmp_path / "kernel", tmp_path / "initrd", tmp_path / "policy.toml", tmp_path)
 
 
+def ignore(line: str) -> None:
+    """What is said is not looked at."""
+
+
 def started(image: Image, folder: Path) -> Machine:
-    with running(image, folder, 3333, 2222) as found:
-        found.wait_until_ready(lambda line: None)
+    with running(image, folder, 3333, 2222, ignore) as found:
+        found.wait_until_ready(ignore)
         assert found.process.poll() is None
     return found
 
 
 def test_a_machine_that_is_ready_and_ended(command: Command, image: Image, tmp_path: Path) -> None:
     command("qemu-system-riscv64", READY)
-    with running(image, tmp_path, 3333, 2222) as found:
-        found.wait_until_ready(lambda line: None)
+    with running(image, tmp_path, 3333, 2222, ignore) as found:
+        found.wait_until_ready(ignore)
         wait_until(lambda: len(descendants(found.process.pid)) == 1, 20, "what the machine started")
         below = {found.process.pid, *descendants(found.process.pid)}
         assert alive(below) == below
-        assert found.address == "127.0.0.1:3333"
     assert not alive(below)
 
 
@@ -99,7 +103,7 @@ def test_one_that_does_not_get_ready(
     said: list[str] = []
     with (
         pytest.raises(RiscvError, match=r"does not answer after 0 s: .*/console\.log says how far it got"),
-        running(image, tmp_path, 3333, 2222) as found,
+        running(image, tmp_path, 3333, 2222, ignore) as found,
     ):
         found.wait_until_ready(said.append)
     assert found.process.returncode == -signal.SIGTERM
@@ -114,19 +118,27 @@ def test_too_little_memory(image: Image, tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_second_machine(command: Command, image: Image, tmp_path: Path) -> None:
     command("qemu-system-riscv64", READY)
-    with (
-        running(image, tmp_path, 3333, 2222),
-        pytest.raises(RiscvError, match="the machine runs already, in another terminal"),
-    ):
-        started(image, tmp_path)
+    said: list[str] = []
+    with running(image, tmp_path, 3333, 2222, ignore), socket.create_server(("127.0.0.1", 0)) as listener:
+        taken = listener.getsockname()[1]
+        with (
+            pytest.raises(RiscvError, match="the machine runs already, in another terminal"),
+            running(image, tmp_path, taken, taken, said.append),
+        ):
+            pass
+    assert not said
 
 
-def test_a_port_that_is_taken() -> None:
+def test_a_port_that_is_taken(command: Command, image: Image, tmp_path: Path) -> None:
+    command("qemu-system-riscv64", READY)
+    said: list[str] = []
+    free = free_port(2222)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         taken = listener.getsockname()[1]
-        other = free_port(taken)
-        assert other not in (0, taken)
-        assert free_port(other) == other
+        with running(image, tmp_path, taken, free, said.append) as found:
+            assert found.port not in (0, taken)
+            assert (found.address, found.ssh_port) == (f"127.0.0.1:{found.port}", free)
+    assert said == [f"127.0.0.1:{taken} is taken: {found.port} is used"]
 
 
 def test_nothing_is_left_when_we_are_killed(command: Command, tmp_path: Path) -> None:
@@ -136,7 +148,7 @@ from pathlib import Path
 from riscv.image import Image
 from riscv.machine import running
 here = Path({str(tmp_path)!r})
-with running(Image(here, here, here, here), here, 3333, 2222) as machine:
+with running(Image(here, here, here, here), here, 3333, 2222, print) as machine:
     machine.wait_until_ready(print)
 """
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
@@ -192,3 +204,40 @@ def test_failures_are_a_line(
     monkeypatch.setattr("riscv.needs.check", fail)
     assert command_line.main() == status
     assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize(
+    ("ends", "lost", "status"),
+    [(True, True, 1), (True, False, 1), (False, True, 1), (False, False, 0)],
+    ids=["under a call", "before the prompt's end", "no end, a call that fails", "no end"],
+)
+def test_a_machine_that_ends_by_itself(
+    command: Command,
+    image: Image,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    ends: bool,
+    lost: bool,
+    status: int,
+) -> None:
+    def use(found: Machine, _: Image) -> int:
+        if ends:
+            os.killpg(found.process.pid, signal.SIGKILL)
+        if lost:
+            raise ClientError("the connection to the enclave is lost")
+        if ends:
+            found.process.wait()
+        return 0
+
+    command("qemu-system-riscv64", READY)
+    monkeypatch.setattr("riscv.needs.check", lambda: None)
+    for name, value in {"FOLDER": tmp_path, "prepare": lambda: image, "_use": use}.items():
+        monkeypatch.setattr(command_line, name, value)
+    monkeypatch.setattr(command_line, "_END_TIMEOUT", 30.0 if ends else 0.1)
+    assert command_line.main() == status
+    files = f"{tmp_path}/console.log and {tmp_path}/qemu.log"
+    assert capsys.readouterr().err.splitlines() == [
+        *(["wasm-client: the connection to the enclave is lost"] if lost else []),
+        *([f"riscv: the machine has ended by itself: see {files}"] if ends else []),
+    ]

@@ -15,6 +15,7 @@ from riscv import cpio, debian, needs
 from riscv.cache import kept, locked
 from riscv.cross import Python, compile_extensions
 from riscv.errors import RiscvError
+from tests.processes import ROOT
 from tests.riscv.conftest import Command
 
 
@@ -148,6 +149,29 @@ class TestNeeds:
         assert not {"mmdebstrap", "gcc-riscv64-linux-gnu", "qemu-user", "qemu-user-static"} & {
             *needs.missing_packages()
         }
+
+    @pytest.mark.parametrize("target", ["riscv", "riscv-test"])
+    @pytest.mark.parametrize("missing", [True, False], ids=["missing", "there"])
+    def test_make_asks_first_and_says_nothing_of_its_own(
+        self, tmp_path: Path, target: str, missing: bool
+    ) -> None:
+        (tmp_path / "bin").mkdir()
+        for name in ("python", "pytest"):
+            asks = '[ "$2" = riscv.needs ] && exit 1' if missing else ":"
+            (tmp_path / "bin" / name).write_text(f'#!/bin/sh\necho {name} "$1" "$2"; {asks}\n:\n')
+            (tmp_path / "bin" / name).chmod(0o755)
+        if not missing:
+            for built in ("confidential", "test", "riscv"):
+                (tmp_path / built).touch()
+        command = ["make", "--no-print-directory", f"VENV={tmp_path}", target]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        asked, *others = done.stdout.splitlines()
+        assert asked == "python -m riscv.needs"
+        if missing:
+            assert (done.returncode != 0, others) == (True, [])
+        else:
+            assert (done.returncode, done.stderr) == (0, "")
+            assert [line.split()[0] for line in others] == ["pytest" if target == "riscv-test" else "python"]
 
 
 DEB822 = """\
