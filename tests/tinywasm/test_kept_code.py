@@ -219,6 +219,25 @@ def test_a_forged_place_of_code_is_not_believed(offset: int, lowered: Lowered) -
     assert lowered.indices == [1]
 
 
+@pytest.mark.parametrize("places", [(0, 0, 0, 0), (1, 0, 2, 3), (0, 1, 0, 2)])
+def test_no_two_functions_are_given_the_same_code(places: tuple[int, ...], lowered: Lowered) -> None:
+    offsets = struct.unpack_from("<4Q", serialized().split(b"\n", 5)[5])
+    forged = struct.pack("<4Q", *(offsets[place] for place in places))
+    _, exports = loaded(edited(code={0: forged}))
+    assert (exports.sum(4), exports.read(8), exports.caught(21), exports.vector()) == (10, 42, 42, 4)
+    assert lowered.indices == [1, 2, 3, 4]
+
+
+def test_code_that_reaches_into_the_next_is_made_anew(lowered: Lowered) -> None:
+    first, second = struct.unpack_from("<2Q", serialized().split(b"\n", 5)[5])
+    _, exports = loaded(edited(code={8: struct.pack("<Q", second - 1)}))
+    assert exports.sum(4) == 10
+    assert lowered.indices == [1]
+    _, exports = loaded(edited(code={8: struct.pack("<Q", first + 1)}))
+    assert exports.sum(4) == 10
+    assert lowered.indices == [1, 1]
+
+
 # But for the frame's, which may be larger than it has to: the stack holds it, or does not.
 @pytest.mark.parametrize("field", [0, 2, 3, 4, 5, 6, 7])
 @pytest.mark.parametrize("number", [0xFFFF_FFFF, 0x7FFF_FFFF, 1 << 20])

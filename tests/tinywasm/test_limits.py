@@ -175,6 +175,28 @@ def test_a_deadline_ends_the_shortest_loops(store: Store, name: str) -> None:
         e.f(1)
 
 
+def test_a_deadline_holds_where_handlers_have_many_clauses(store: Store) -> None:
+    """So few rounds that but for the clauses nobody would look at the clock."""
+    e = exports(
+        store,
+        f"""(module (tag $e) (tag $other)
+          (func (export "f") (param i32) (local exnref)
+            (block $thrown (result exnref)
+              (try_table (catch_all_ref $thrown) (throw $e))
+              (unreachable))
+            (local.set 1)
+            (loop $again
+              (block $other
+                (block $here
+                  (try_table {"(catch $other $other)" * 20_000} (catch_all $here) (throw_ref (local.get 1))))
+                (br_if $again (local.tee 0 (i32.sub (local.get 0) (i32.const 1))))))))""",
+    )
+    e.f(1)
+    store.set_deadline(0.01)
+    with pytest.raises(Interrupted):
+        e.f(4000)
+
+
 CTRL_C = """
 import os, signal, sys, threading, time
 import tinywasm

@@ -1,5 +1,6 @@
 """What the compiled loop offers to `backend`; the objects share the names of their twins in `runtime`."""
 
+from array import array
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -99,7 +100,7 @@ class NativeTag:
 
 class NativeModule:
     codes: dict[tuple[int, bool], NativeCode]
-    kept: memoryview | None
+    kept: tuple[memoryview, array[int]] | None
     scope: NativeScope
     def __init__(self, context: Context) -> None: ...
 

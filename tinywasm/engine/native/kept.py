@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import struct
 from array import array
+from bisect import bisect_right
 from contextlib import suppress
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 from tinywasm.engine.native import _loop
@@ -84,8 +86,16 @@ def _packed(code: RegisterCode) -> bytes:
 
 
 def unpack(context: Context, packed: memoryview) -> None:
-    """Have the module take its code from what `pack` gave, or what somebody forged."""
-    shared(context).kept = packed
+    """Have the module take its code from what `pack` gave, or what somebody forged.
+
+    None of it where the places are out of order: a small file could name one large record for every function.
+    """
+    count = len(context.funcs) - context.imported_funcs
+    if len(packed) < count * _OFFSET.size:
+        return
+    starts = array("Q", filter(None, packed[: count * _OFFSET.size].cast("Q")))
+    if all(start < following for start, following in pairwise(starts)):
+        shared(context).kept = packed, starts
 
 
 def shared(context: Context) -> Any:
@@ -100,14 +110,17 @@ def shared(context: Context) -> Any:
 def taken(context: Context, index: int) -> Any:
     """The `_loop.NativeCode` of a function of the module, where good code is kept, else None."""
     module = shared(context)
-    number = index - context.imported_funcs
-    if module.kept is None or number >= len(module.kept) // 8:
+    if module.kept is None:
         return None
-    (offset,) = _OFFSET.unpack_from(module.kept, number * 8)
-    if offset == 0:
+    packed, starts = module.kept
+    (start,) = _OFFSET.unpack_from(packed, (index - context.imported_funcs) * _OFFSET.size)
+    if start == 0:
         return None
+    after = bisect_right(starts, start)
+    # No record reaches into the next.
+    end = starts[after] if after < len(starts) else len(packed)
     try:
-        code = _unpacked(module.kept, offset)
+        code = _unpacked(packed[:end], start)
         made = _loop.NativeCode(code, module.scope, context.funcs[index], f"function {index}")
     except (struct.error, OverflowError, ValueError, InternalError):
         return None

@@ -78,13 +78,16 @@ static inline int fits_stack(Store *store, const uint64_t *end) {
     return likely(end <= store->stack_end) || tw_go_deeper(store, end);
 }
 
-/* The clause of `code` that takes `exn` thrown at `word`, or NULL. */
-static const Clause *find_clause(const Code *code, const Instance *instance, uint32_t word, const Exn *exn) {
+/* The clause of `code` that takes `exn` thrown at `word`, or NULL; `walked` counts those that were looked at. */
+static const Clause *find_clause(
+    const Code *code, const Instance *instance, uint32_t word, const Exn *exn, int64_t *walked
+) {
     for (uint32_t i = 0; i < code->handler_count; i++) {
         const Handler *handler = &code->handlers[i];
         if (word < handler->start || word >= handler->end) continue;
         for (uint32_t j = 0; j < handler->count; j++) {
             const Clause *clause = &handler->clauses[j];
+            ++*walked;
             if (clause->tag < 0 || instance->tags[clause->tag] == exn->tag) return clause;
         }
     }
@@ -300,7 +303,12 @@ enter_slowly: {
         int status = callee->host ? store->call_host(store, callee, args) : store->prepare(store, callee);
         LOAD_MEMORY;
         if (unlikely(status != STATUS_DONE)) {
-            if (status == STATUS_THROWN) { exn = store->thrown; store->thrown = NULL; goto unwind; }
+            if (status == STATUS_THROWN) {
+                exn = store->thrown;
+                store->thrown = NULL;
+                budget -= HOST_CALL_WORDS;
+                goto unwind;
+            }
             if (status == STATUS_TRAP) FAIL(store->trap);
             return status;
         }
@@ -356,6 +364,7 @@ replace_slowly: {
                 /* The frame is gone as far as handlers are concerned. */
                 exn = store->thrown;
                 store->thrown = NULL;
+                budget -= HOST_CALL_WORDS;
                 goto unwind_caller;
             }
             if (status == STATUS_TRAP) FAIL(store->trap);
@@ -626,7 +635,9 @@ unwind: {
             TRY(tw_pause(store));
             LOAD_MEMORY;
         }
-        const Clause *clause = find_clause(code, instance, word, exn);
+        int64_t walked = 0;
+        const Clause *clause = find_clause(code, instance, word, exn, &walked);
+        budget -= walked;
         if (clause) {
             fp -= window_base(code, word);
             uint64_t *slot = fp + clause->height;
