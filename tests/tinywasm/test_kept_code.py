@@ -132,6 +132,25 @@ def test_code_that_cleans_up_after_an_exception_is_taken(lowered: Lowered) -> No
     assert not lowered.indices
 
 
+@pytest.mark.parametrize(("clauses", "made_anew"), [(10, []), (3_000, [1])], ids=["few", "many"])
+def test_code_in_which_too_much_may_be_caught_is_made_anew(
+    clauses: int, made_anew: list[int], lowered: Lowered
+) -> None:
+    """Any of the calls may throw to any of the clauses: following all that is for a bounded time only."""
+    text = f"""
+        (module
+          (tag $tag)
+          (func $nothing)
+          (func (export "run")
+            (block $here
+              (try_table {"(catch $tag $here) " * clauses} {"(call $nothing) " * 3_000}))))"""
+    engine = Engine(Config(engine="native"))
+    store = Store(engine)
+    module = Module.deserialize(engine, Module(engine, text).serialize())
+    Instance(store, module, []).exports(store)["run"](store)
+    assert lowered.indices == made_anew
+
+
 def test_code_with_fuel_is_made_anew(lowered: Lowered) -> None:
     store, exports = loaded(serialized(), Config(engine="native", consume_fuel=True))
     assert exports.sum(4) == 10

@@ -28,6 +28,8 @@ typedef struct Flow {
     uint32_t parts;
     uint64_t *states, *now, *thrown;
     uint8_t *reached;
+    /* Parts that were taken to clauses: any word may throw to all of them. */
+    uint64_t work;
     int live, changed, open;
 } Flow;
 
@@ -97,6 +99,7 @@ static void throws(Flow *f, uint32_t at, uint64_t above) {
         if (at < handler->start || at >= handler->end) continue;
         for (uint32_t j = 0; j < handler->count; j++) {
             const Clause *clause = &handler->clauses[j];
+            if ((f->work += f->parts) > MOST_WORK) { f->open = 1; return; }
             uint64_t values = clause->tag >= 0 ? f->scope->tags[clause->tag]->param_slots : 0;
             memcpy(f->thrown, f->now, f->parts * 16);
             cut(f, f->thrown, above);
