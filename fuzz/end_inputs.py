@@ -82,6 +82,8 @@ _LOOP = asyncio.new_event_loop()
 class _Stored:
     """A host's storage that holds one thing."""
 
+    largest = SEGMENT
+
     def __init__(self, content: bytes = b"") -> None:
         self.content = content
 

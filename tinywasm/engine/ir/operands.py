@@ -75,25 +75,25 @@ class Operands:
         return found
 
     def emit(self, row: int, result: int, a: int, b: int, c: int, immediate: int, second: int) -> None:
-        if _INTERPRETED:
-            # One tuple is what Python is quickest with.
-            self.code += (row, self.position, self.height, result, a, b, c, immediate, second)
-            self.size += STRIDE
+        if not _INTERPRETED:  # pragma: no cover
+            start = self.size
+            self.size = start + STRIDE
+            if self.size > len(self.code):
+                self.code = doubled(self.code)
+            code = self.code
+            code[start] = row
+            code[start + 1] = self.position
+            code[start + 2] = self.height
+            code[start + 3] = result
+            code[start + 4] = a
+            code[start + 5] = b
+            code[start + 6] = c
+            code[start + 7] = immediate
+            code[start + 8] = second
             return
-        start = self.size  # pragma: no cover
-        self.size = start + STRIDE
-        if self.size > len(self.code):
-            self.code = doubled(self.code)
-        code = self.code
-        code[start] = row
-        code[start + 1] = self.position
-        code[start + 2] = self.height
-        code[start + 3] = result
-        code[start + 4] = a
-        code[start + 5] = b
-        code[start + 6] = c
-        code[start + 7] = immediate
-        code[start + 8] = second
+        # One tuple is what Python is quickest with.
+        self.code += (row, self.position, self.height, result, a, b, c, immediate, second)
+        self.size += STRIDE
 
     def withdraw(self, place: int) -> tuple[Any, ...]:
         """Take back the record that made the operand which was just taken, if it is the last one.
