@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from random import Random
 
+from fuzz.child import words_of
 from fuzz.engines import PLENTY, difference, load, run
 from fuzz.generator import Generated, generate
 from fuzz.small_windows import small_windows
@@ -68,16 +69,7 @@ def check_seed(seed: int) -> None:
 def check_piece(seeds: range) -> tuple[int, str]:
     """Check modules in a process of their own: how many agree, and in words how the next one does not."""
     shared = mmap.mmap(-1, 8)
-    reader, writer = os.pipe()
-    child = os.fork()
-    if not child:
-        os.close(reader)
-        os.write(writer, _attempt(seeds, shared).encode()[:4096])
-        os._exit(0)
-    os.close(writer)
-    with open(reader, "rb") as pipe:
-        words = pipe.read().decode(errors="replace")
-    _, status = os.waitpid(child, 0)
+    words, status = words_of(lambda: _attempt(seeds, shared))
     (done,) = struct.unpack("q", shared)
     if os.WIFSIGNALED(status):
         words = f"ended by {signal.Signals(os.WTERMSIG(status)).name}"

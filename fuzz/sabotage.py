@@ -29,6 +29,7 @@ from types import ModuleType
 from typing import Any
 
 from fuzz import engines, generator, generator_shapes, shape_runs
+from fuzz.child import words_of
 from fuzz.limits import address_space
 from fuzz.sabotages import SABOTAGES, Sabotage
 from fuzz.shape_bodies import SUBJECTS
@@ -175,16 +176,7 @@ def _module(name: str) -> ModuleType:
 
 def found_by(cases: Sequence[Case | GeneratedCase], sabotage: Sabotage | None) -> str:
     """How a sabotage is found, in a process of its own: in words, or nothing if it is not."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if not child:
-        os.close(reader)
-        os.write(writer, _attempt(cases, sabotage).encode()[:4096])
-        os._exit(0)
-    os.close(writer)
-    with open(reader, "rb") as pipe:
-        words = pipe.read().decode(errors="replace")
-    _, status = os.waitpid(child, 0)
+    words, status = words_of(lambda: _attempt(cases, sabotage))
     if os.WIFSIGNALED(status):
         return f"ended by {signal.Signals(os.WTERMSIG(status)).name}"
     return words
