@@ -78,10 +78,10 @@ def run(seed: int, counts: Counter[str]) -> None:
 def load(rng: Random, shapes: Shapes, engine: Engine, artifact: bytes) -> shape_runs.Run:
     """An instance of a forged module. Raises `WasmError` where that is refused."""
     module = Module.deserialize(engine, forged(rng, artifact))
-    packed = kept.shared(module.context).kept
+    found = kept.shared(module.context).kept
     # This begins with what the module's instances share.
     instance = shape_runs.Run(shapes, module, shape_runs.Way("native"))
-    kept.unpack(module.context, packed)
+    kept.shared(module.context).kept = found
     return instance
 
 
