@@ -12,14 +12,13 @@ from wasm_client.operations import DEFAULT_MODULE
 from wasm_client.trust import read_policy
 
 from . import needs
-from .cache import locked
+from .cache import FOLDER, ROOT, locked
 from .errors import RiscvError
 from .image import Image, build
 from .machine import Machine, running
-from .parts import ROOT, Workshop
+from .parts import Workshop
 from .ssh import HOST, write_config
 
-FOLDER = ROOT / "build" / "riscv"
 PROGRAM = ROOT / "examples" / "calculator.wat"
 _PORT, _SSH_PORT = 3333, 2222
 _FIRST_TIMEOUT = 300.0
@@ -36,13 +35,8 @@ def main() -> int:
     """Run it; returns the exit status."""
     try:
         needs.check()
-        image = prepare()
-        with running(image, FOLDER, _PORT, _SSH_PORT, say) as machine:
-            say(f"Starting a RISC-V machine in QEMU; its console goes to {_shown(machine.console)}")
-            machine.wait_until_ready(say)
-            status = guarded(lambda: _use(machine, image))
-            machine.check_end(patience=_END_TIMEOUT if status else 0)
-            return status
+        with needs.alone(FOLDER):
+            return _run(prepare())
     except RiscvError as error:
         print(f"riscv: {error}", file=sys.stderr)
     except OSError as error:
@@ -51,6 +45,15 @@ def main() -> int:
         print("riscv: interrupted", file=sys.stderr)
         return 130
     return 1
+
+
+def _run(image: Image) -> int:
+    with running(image, FOLDER, _PORT, _SSH_PORT, say) as machine:
+        say(f"Starting a RISC-V machine in QEMU; its console goes to {_shown(machine.console)}")
+        machine.wait_until_ready(say)
+        status = guarded(lambda: _use(machine, image))
+        machine.check_end(patience=_END_TIMEOUT if status else 0)
+        return status
 
 
 def prepare() -> Image:

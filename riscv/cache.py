@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "build" / "riscv"
+
 
 @contextmanager
 def locked(path: Path, busy: Callable[[], None]) -> Iterator[None]:

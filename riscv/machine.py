@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from .cache import locked
 from .errors import RiscvError
 from .image import Image
 from .needs import FIRMWARE, QEMU
@@ -104,17 +103,12 @@ def running(
     Where one of the ports is taken, another one is used, and `say` gets a line.
 
     Raises:
-        RiscvError: it does not start, one runs already, or there is too little memory.
+        RiscvError: it does not start, or there is too little memory.
     """
-    with locked(folder / "machine.lock", _refuse):
-        _check_memory()
-        ports = _chosen_port(port, say), _chosen_port(ssh_port, say)
-        with _qemu(image, folder, *ports) as machine:
-            yield machine
-
-
-def _refuse() -> None:
-    raise RiscvError("the machine runs already, in another terminal: it ends with the prompt there")
+    _check_memory()
+    ports = _chosen_port(port, say), _chosen_port(ssh_port, say)
+    with _qemu(image, folder, *ports) as machine:
+        yield machine
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What the machine must have installed, and which packages of Debian bring it."""
+"""What is asked before anything is built: Debian's packages, and that no machine runs already."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+from .cache import FOLDER, locked
 from .errors import RiscvError
 
 FIRMWARE = Path("/usr/lib/riscv64-linux-gnu/opensbi/generic/fw_jump.bin")
@@ -62,15 +64,28 @@ def check() -> None:
         raise RiscvError(f"packages are missing: sudo apt-get install {' '.join(missing)}")
 
 
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Nobody else has a machine of `folder` meanwhile; RiscvError where somebody has one now."""
+    with locked(folder / "machine.lock", _refuse):
+        yield
+
+
+def _refuse() -> None:
+    raise RiscvError("the machine runs already, in another terminal: it ends with the prompt there")
+
+
 def emulator() -> str:
     """The command that runs a program of the guest's."""
     return next(filter(None, map(shutil.which, EMULATORS)))
 
 
 def main() -> int:
-    """Say what is missing; returns 1 if anything is."""
+    """Say what stands in the way; returns 1 if anything does."""
     try:
         check()
+        with alone(FOLDER):
+            pass
     except RiscvError as error:
         print(f"riscv: {error}", file=sys.stderr)
         return 1

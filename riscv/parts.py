@@ -13,12 +13,11 @@ from pathlib import Path
 from schannel.packages import OUR_PACKAGES, package_folder
 
 from . import cpio, debian
-from .cache import kept
+from .cache import ROOT, kept
 from .cross import Python, compile_extensions
 from .needs import emulator
 from .processes import run
 
-ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = (*OUR_PACKAGES, "wasm_host")
 """Those of our packages that the guest has."""
 

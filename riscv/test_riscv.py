@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from riscv import needs
+from riscv.cache import ROOT
 from riscv.machine import START_TIMEOUT
-from riscv.parts import ROOT
 from schannel.policy import Policy
 from tests.processes import alive, descendants, wait_until
 from wasm_client import NotVerified, connect

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from riscv import __main__ as command_line
-from riscv import machine
+from riscv import machine, needs
 from riscv.errors import RiscvError
 from riscv.image import Image
 from riscv.machine import Machine, free_port, running
@@ -117,17 +117,18 @@ def test_too_little_memory(image: Image, tmp_path: Path, monkeypatch: pytest.Mon
         started(image, tmp_path)
 
 
-def test_a_second_machine(command: Command, image: Image, tmp_path: Path) -> None:
-    command("qemu-system-riscv64", READY)
-    said: list[str] = []
-    with running(image, tmp_path, 3333, 2222, ignore), socket.create_server(("127.0.0.1", 0)) as listener:
-        taken = listener.getsockname()[1]
-        with (
-            pytest.raises(RiscvError, match="the machine runs already, in another terminal"),
-            running(image, tmp_path, taken, taken, said.append),
-        ):
-            pass
-    assert not said
+def test_a_second_machine_is_refused_before_anything_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("riscv.needs.check", lambda: None)
+    monkeypatch.setattr("riscv.needs.FOLDER", tmp_path)
+    monkeypatch.setattr(command_line, "FOLDER", tmp_path)
+    monkeypatch.setattr(command_line, "prepare", lambda: pytest.fail("it was built"))
+    with needs.alone(tmp_path):
+        assert (needs.main(), command_line.main()) == (1, 1)
+    line = "riscv: the machine runs already, in another terminal: it ends with the prompt there\n"
+    assert capsys.readouterr().err == 2 * line
+    assert needs.main() == 0
 
 
 def test_a_port_that_is_taken(command: Command, image: Image, tmp_path: Path) -> None:
