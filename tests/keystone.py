@@ -26,6 +26,7 @@ from typing import NoReturn
 from schannel.ed25519_sha3 import ED25519_SHA3
 from schannel.measurement import measure
 from schannel.monitor_keys import Monitor
+from tests.edge_application import ATTEST, OCALL, SEALING_KEY
 from tests.processes import FOLDERS
 from wasm_host.keystone_device import DEVICE, PAGE, CreateArguments, Request, RunArguments, Stopped
 
@@ -39,7 +40,6 @@ ELF = struct.pack(
 
 LOADER, RUNTIME, APPLICATION = b"\x13\0\0\0" * 1500, ELF + b"runtime" * 900, ELF + b"application" * 20
 
-_OCALL, _ATTEST, _SEALING_KEY = 1001, 1003, 1004
 _QUESTION, _ANSWER, _HEAD = struct.Struct("<4Q"), struct.Struct("<qQ"), struct.Struct("<6Q")
 _TICK_MS = 10
 _DRAM = 0x8000_0000
@@ -333,14 +333,14 @@ class Machine:
             if asked is None:
                 return Stopped.DONE, process.end() % (1 << 64)
             kind, number, content = asked
-            if kind == _ATTEST:
+            if kind == ATTEST:
                 raw = self.monitor.attest(enclave.hash, content).to_raw()
                 # Eyrie copies what else is in its buffer.
                 process.answer(0, raw + b"\xa5" * (2048 - len(raw)))
-            elif kind == _SEALING_KEY:
+            elif kind == SEALING_KEY:
                 sealing = self.monitor.sealing_key(enclave.hash, content)
                 process.answer(0, sealing.key + sealing.signature)
-            elif kind != _OCALL or len(content) > len(enclave.shared) - _HEAD.size:
+            elif kind != OCALL or len(content) > len(enclave.shared) - _HEAD.size:
                 process.answer(1)
             else:
                 self._call(enclave, number, content)

@@ -16,21 +16,18 @@ import sys
 
 from . import extra
 from .dh import DhFunction, DhKey
+from .edwards import ED25519_ORDER
 from .errors import DecryptError
 
 if "_primitives" in sys.builtin_module_names:
-    from .provider_linked import ED25519_ORDER, P384, X25519, Aead, EdwardsPoint
+    from .provider_linked import P384, X25519, Aead, EdwardsPoint
 
     PROVIDER = "linked"
     """The library behind `Aead` and `X25519`."""
 else:
     try:
         from . import provider_pycryptodome
-        from .provider_pycryptodome import (  # type: ignore[assignment]
-            ED25519_ORDER,
-            P384,
-            EdwardsPoint,
-        )
+        from .provider_pycryptodome import P384, EdwardsPoint  # type: ignore[assignment]
     except ModuleNotFoundError as error:
         raise extra.explained(error) from error
 

@@ -12,11 +12,8 @@ from typing import ClassVar
 import _primitives
 
 from .dh import DhFunction
-from .errors import InvalidKey
+from .edwards import Point
 from .wire import Buffer
-
-ED25519_ORDER = 2**252 + 27742317777372353535851937790883648493
-"""L, the order of the base point (RFC 8032, section 5.1)."""
 
 _SIZE = 32
 _FIELD = 2**255 - 19
@@ -125,8 +122,8 @@ P384 = DhFunction(
 """NIST P-384: public keys as uncompressed points, the secret is the 48-byte x coordinate (SP 800-56A)."""
 
 
-class EdwardsPoint:
-    """A point of edwards25519 (RFC 8032, section 5.1), as its big-endian coordinates."""
+class EdwardsPoint(Point):
+    """A point of edwards25519, as its big-endian coordinates."""
 
     __slots__ = ("_point",)
 
@@ -134,26 +131,8 @@ class EdwardsPoint:
         self._point = point
 
     @classmethod
-    def base_multiple(cls, scalar: int) -> EdwardsPoint:
-        """`scalar` times the base point."""
-        return cls(_primitives.edwards_decode(_BASE_POINT)) * (scalar % ED25519_ORDER)
-
-    @classmethod
-    def decode(cls, encoded: bytes) -> EdwardsPoint:
-        """A point from its canonical 32-byte encoding (RFC 8032, section 5.1.3).
-
-        Raises:
-            InvalidKey: wrong length, not on the curve, or another encoding than the canonical one.
-        """
-        if len(encoded) != _SIZE:
-            raise InvalidKey(f"a point of edwards25519 has {_SIZE} bytes, not {len(encoded)}")
-        try:
-            point = cls(_primitives.edwards_decode(bytes(encoded)))
-        except ValueError as error:
-            raise InvalidKey("not a point of edwards25519") from error
-        if point.encode() != encoded:
-            raise InvalidKey("not the canonical encoding of a point of edwards25519")
-        return point
+    def _read(cls, encoded: bytes) -> EdwardsPoint:
+        return cls(_primitives.edwards_decode(encoded))
 
     def encode(self) -> bytes:
         """The canonical 32-byte encoding (RFC 8032, section 5.1.2)."""
@@ -169,11 +148,3 @@ class EdwardsPoint:
         x, y = other._point[:_SIZE], other._point[_SIZE:]
         negated = (-int.from_bytes(x, "big") % _FIELD).to_bytes(_SIZE, "big") + y
         return EdwardsPoint(_primitives.edwards_add(self._point, negated))
-
-    def is_low_order(self) -> bool:
-        """Whether the order divides 8, the cofactor."""
-        return (self * 8).encode() == _IDENTITY
-
-
-_IDENTITY = (1).to_bytes(_SIZE, "little")
-_BASE_POINT = bytes.fromhex("58" + "66" * 31)

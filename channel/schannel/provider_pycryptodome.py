@@ -12,14 +12,10 @@ from Crypto.PublicKey.ECC import EccKey
 from Crypto.Signature import eddsa
 
 from .dh import DhFunction
-from .errors import InvalidKey
+from .edwards import Point
 from .wire import Buffer
 
-ED25519_ORDER = 2**252 + 27742317777372353535851937790883648493
-"""L, the order of the base point (RFC 8032, section 5.1)."""
-
 _TAG_SIZE = 16
-_EDWARDS_SIZE = 32
 _UNCOMPRESSED = 0x04
 """First byte of an uncompressed point (SEC 1, section 2.3.3)."""
 
@@ -88,8 +84,8 @@ P384 = DhFunction(
 """NIST P-384: public keys as uncompressed points, the secret is the 48-byte x coordinate (SP 800-56A)."""
 
 
-class EdwardsPoint:
-    """A point of edwards25519 (RFC 8032, section 5.1)."""
+class EdwardsPoint(Point):
+    """A point of edwards25519, as the library has it."""
 
     __slots__ = ("_point",)
 
@@ -97,26 +93,8 @@ class EdwardsPoint:
         self._point = point
 
     @classmethod
-    def base_multiple(cls, scalar: int) -> EdwardsPoint:
-        """`scalar` times the base point."""
-        return cls(eddsa.import_public_key(_BASE_POINT).pointQ * (scalar % ED25519_ORDER))
-
-    @classmethod
-    def decode(cls, encoded: bytes) -> EdwardsPoint:
-        """A point from its canonical 32-byte encoding (RFC 8032, section 5.1.3).
-
-        Raises:
-            InvalidKey: wrong length, not on the curve, or another encoding than the canonical one.
-        """
-        if len(encoded) != _EDWARDS_SIZE:
-            raise InvalidKey(f"a point of edwards25519 has {_EDWARDS_SIZE} bytes, not {len(encoded)}")
-        try:
-            point = cls(eddsa.import_public_key(encoded).pointQ)
-        except ValueError as error:
-            raise InvalidKey("not a point of edwards25519") from error
-        if point.encode() != encoded:
-            raise InvalidKey("not the canonical encoding of a point of edwards25519")
-        return point
+    def _read(cls, encoded: bytes) -> EdwardsPoint:
+        return cls(eddsa.import_public_key(encoded).pointQ)
 
     def encode(self) -> bytes:
         """The canonical 32-byte encoding (RFC 8032, section 5.1.2)."""
@@ -128,11 +106,3 @@ class EdwardsPoint:
 
     def __sub__(self, other: EdwardsPoint) -> EdwardsPoint:
         return EdwardsPoint(self._point + -other._point)
-
-    def is_low_order(self) -> bool:
-        """Whether the order divides 8, the cofactor."""
-        return (self * 8).encode() == _IDENTITY
-
-
-_IDENTITY = (1).to_bytes(32, "little")
-_BASE_POINT = bytes.fromhex("58" + "66" * 31)

@@ -1,10 +1,8 @@
-/* Eyrie's calls (Keystone, runtime/include/call/syscall_nums.h). */
+/* Eyrie's calls. */
 
 #include <unistd.h>
 
 #include "edge.h"
-
-enum { OCALL = 1001, ATTEST = 1003, SEALING_KEY = 1004, EXIT = 1101 };
 
 static long eyrie(long number, long first, long second, long third, long fourth, long fifth) {
     register long a0 __asm__("a0") = first;
@@ -20,18 +18,18 @@ static long eyrie(long number, long first, long second, long third, long fourth,
 void edge_start(void) {}
 
 long edge_ocall(unsigned long number, const void *request, size_t size, void *answer, size_t room) {
-    return eyrie(OCALL, (long)number, (long)request, (long)size, (long)answer, (long)room);
+    return eyrie(EYRIE_OCALL, (long)number, (long)request, (long)size, (long)answer, (long)room);
 }
 
 long edge_attest(void *report, const void *data, size_t size) {
-    return eyrie(ATTEST, (long)report, (long)data, (long)size, 0, 0);
+    return eyrie(EYRIE_ATTEST, (long)report, (long)data, (long)size, 0, 0);
 }
 
 long edge_sealing_key(void *key, const void *identifier, size_t size) {
-    return eyrie(SEALING_KEY, (long)key, EDGE_KEY_SIZE, (long)identifier, (long)size, 0);
+    return eyrie(EYRIE_SEALING_KEY, (long)key, EDGE_KEY_SIZE, (long)identifier, (long)size, 0);
 }
 
 _Noreturn void edge_exit(int status) {
-    eyrie(EXIT, status, 0, 0, 0, 0);
+    eyrie(EYRIE_EXIT, status, 0, 0, 0, 0);
     _exit(status); /* where there is no Eyrie */
 }

@@ -11,7 +11,6 @@
 #include "edge.h"
 
 #define OTHER_END 3
-enum { OCALL = 1001, ATTEST = 1003, SEALING_KEY = 1004 };
 
 typedef struct { uint64_t kind, number, size, room; } Question;
 typedef struct { int64_t status; uint64_t size; } Answer;
@@ -115,15 +114,15 @@ static long ask(uint64_t kind, uint64_t number, const void *data, size_t size, v
 }
 
 long edge_ocall(unsigned long number, const void *request, size_t size, void *answer, size_t room) {
-    return ask(OCALL, number, request, size, answer, room);
+    return ask(EYRIE_OCALL, number, request, size, answer, room);
 }
 
 long edge_attest(void *report, const void *data, size_t size) {
-    return ask(ATTEST, 0, data, size, report, EDGE_REPORT_ROOM);
+    return ask(EYRIE_ATTEST, 0, data, size, report, EDGE_REPORT_ROOM);
 }
 
 long edge_sealing_key(void *key, const void *identifier, size_t size) {
-    return ask(SEALING_KEY, 0, identifier, size, key, EDGE_KEY_SIZE);
+    return ask(EYRIE_SEALING_KEY, 0, identifier, size, key, EDGE_KEY_SIZE);
 }
 
 _Noreturn void edge_exit(int status) { _exit(status); }
