@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import re
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ import pytest
 from schannel.endings import Ending
 from schannel.measurement import canonical_archive, installed_image
 from schannel.messages import ErrorCode
-from tests.processes import Host, host, signal_process, wait_until
+from tests.processes import Host, environment, host, signal_process, wait_until
 from wasm_client import ClientError, ConnectionLost, RequestFailed, Session, connect, connect_async
 from wasm_client.keys import generate_key
 from wasm_rt.loader import unpacked
@@ -171,6 +172,22 @@ def test_limits_of_a_client(
             exceed(session)
         assert caught.value.code is code
         assert session.call("one") == 1, "the session goes on"
+
+
+def test_program_above_the_limit_is_refused_while_it_is_sent(tmp_path: Path) -> None:
+    configuration = tmp_path / "configuration.toml"
+    configuration.write_text("max_message = 100000")
+    program = tmp_path / "large.wasm"
+    with program.open("wb") as file:
+        file.truncate(50 << 20)
+    with host(tmp_path / "state", "--configuration", str(configuration)) as running:
+        done = subprocess.run(
+            [sys.executable, "-m", "wasm_client", "-c", running.address, "--allow-simulation", "-p", program],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+            env=environment(running.state),
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert re.search(rf"^wasm-client: {program}: .*100000 bytes", done.stderr, re.M), done.stderr
 
 
 def test_fuel_of_a_session(tmp_path: Path) -> None:

@@ -337,6 +337,10 @@ def test_receipts_are_verified_and_replayed(running: Host, folder: Path) -> None
     assert b"had done before what is not here" in gap.stderr and gap.returncode == 1
     other = client(running, folder, "verify-receipt", "one", *trust, "--replay", "-p", "strings.wat")
     assert other.returncode == 1
+    with (folder / "huge").open("wb") as file:
+        file.truncate(10 << 30)
+    huge = client(running, folder, "verify-receipt", "one", *trust, "--replay", "-p", "huge")
+    assert huge.stderr == b"wasm-client: cannot read huge: larger than 1,073,741,824 bytes\n"
     top = json.loads((folder / "one").read_text())
     for field, item in (
         ("request", [2, "00" * 20]),

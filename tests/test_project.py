@@ -85,6 +85,7 @@ def test_the_host_imports_nothing_of_the_channel_but_framing() -> None:
         "schannel.packages",
         "schannel.regular_files",
         "schannel.release",
+        "schannel.whole_files",
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from os import PathLike, fspath
+from os import PathLike
 
 from tinywasm import artifact, binary
 from tinywasm import engine as engines
@@ -31,6 +31,7 @@ from tinywasm.types import (
 )
 from tinywasm.unique import Unique
 from tinywasm.validation import Context, validate
+from tinywasm.whole_files import read_whole
 
 
 def is_binary(source: bytes | bytearray | memoryview) -> bool:
@@ -101,7 +102,7 @@ class Module(Unique):
     @classmethod
     def from_file(cls, engine: Engine, path: str | PathLike[str]) -> Module:
         """From a file in either format. Raises as the constructor, and `OSError`."""
-        return cls(engine, _content(path))
+        return cls(engine, read_whole(path))
 
     @classmethod
     def validate(cls, engine: Engine, wasm: bytes | bytearray | str) -> None:
@@ -172,12 +173,7 @@ class Module(Unique):
     @classmethod
     def deserialize_file(cls, engine: Engine, path: str | PathLike[str]) -> Module:
         """As `deserialize`, from a file. Raises `OSError` too."""
-        return cls.deserialize(engine, _content(path))
-
-
-def _content(path: str | PathLike[str]) -> bytes:
-    with open(fspath(path), "rb") as file:
-        return file.read()
+        return cls.deserialize(engine, read_whole(path))
 
 
 def wat2wasm(wat: str | bytes) -> bytes:

@@ -24,12 +24,13 @@ that program can sign what they like.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from os import PathLike, fspath
+from os import PathLike
 from typing import Any
 
 from .errors import EvidenceError, PolicyError, PolicyFileError
 from .events import EnclaveVerified
 from .evidence import HASH_SIZE, Claims, Isolation, Report
+from .whole_files import LARGEST_TEXT, read_whole
 from .wire import Buffer
 
 KEYSTONE_TEST_DEVICE_KEY = bytes.fromhex("0faad4ff01178583baa588966f7c1ff32564dd17d7dc2b46cb50a84a69270b4c")
@@ -96,8 +97,7 @@ class Policy:
     def from_file(cls, path: str | PathLike[str]) -> Policy:
         """A policy from a file; raises OSError as well."""
         try:
-            with open(fspath(path), encoding="utf-8") as file:
-                return cls.from_toml(file.read())
+            return cls.from_toml(read_whole(path, LARGEST_TEXT).decode())
         except UnicodeDecodeError as error:
             raise PolicyFileError("the policy is not UTF-8 text") from error
 

@@ -8,7 +8,6 @@ import io
 import json
 import mmap
 import os
-import shutil
 import stat
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from schannel.errors import LocalError
 from schannel.messages import RunResult
 from schannel.policy import Policy
 from schannel.release import installed_version
+from schannel.whole_files import LARGEST
 from schannel.wire import Buffer
 
 from . import commands, kept, prompt
@@ -40,6 +40,8 @@ from .values import printable
 _PROGRAM = "wasm-client"
 _COMMANDS = ("attest", "verify", "verify-receipt", "measure", "keygen", "forget")
 _MAX_EXIT_STATUS = 255
+_INPUT = "standard input"
+_PIECE = 1 << 16
 EXIT_INTERRUPTED = 130
 """After Ctrl-C: 128 and the number of SIGINT, as shells have it."""
 
@@ -159,7 +161,7 @@ def _send(session: Session, job: Job, known: KeptPrograms | None, name: str, pat
 def _content(path: Path) -> Iterator[Buffer]:
     """A file's bytes."""
     try:
-        with path.open("rb") as file, _mapped(file) as content:
+        with path.open("rb") as file, _mapped(file, str(path)) as content:
             yield content
     except OSError as error:
         raise ClientError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
@@ -173,35 +175,36 @@ def _standard_input() -> Iterator[Buffer]:
         return
     source = sys.stdin.buffer
     if stat.S_ISREG(os.fstat(source.fileno()).st_mode):
-        with _mapped(source) as content:
+        with _mapped(source, _INPUT) as content:
             yield content
         return
     # A request says how long it is before the first byte goes out, and a pipe does not know.
     with tempfile.TemporaryFile() as file:
-        shutil.copyfileobj(source, file)
+        while file.tell() <= LARGEST and (piece := source.read(_PIECE)):
+            file.write(piece)
         file.seek(0)
-        with _mapped(file) as content:
+        with _mapped(file, _INPUT) as content:
             yield content
 
 
 @contextmanager
-def _mapped(file: BinaryIO) -> Iterator[Buffer]:
+def _mapped(file: BinaryIO, name: str) -> Iterator[Buffer]:
     """A file's bytes from where it stands to its end, mapped rather than read: they may be many."""
     start, size = file.tell(), os.fstat(file.fileno()).st_size
     if start >= size:
         yield b""
         return
+    if size - start > LARGEST:
+        raise ClientError(f"{name} is larger than {LARGEST:,} bytes")
+    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    view = memoryview(mapped)[start:]
     try:
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-            view = memoryview(mapped)[start:]
-            try:
-                yield view
-            finally:
-                # What is under way may still refer to it after a failure; then it goes with the process.
-                with contextlib.suppress(BufferError):
-                    view.release()
-    except BufferError:
-        pass
+        yield view
+    finally:
+        # What is under way may still refer to it after a failure; then it goes with the process.
+        with contextlib.suppress(BufferError):
+            view.release()
+            mapped.close()
 
 
 def _get(session: Session, name: str, path: Path) -> None:
@@ -219,7 +222,7 @@ def _get(session: Session, name: str, path: Path) -> None:
 def _run_command(session: Session, job: Job, module: str) -> int:
     environment = dict(job.environment)
     try:
-        with _standard_input() as stdin, bar("standard input", len(stdin)) as progress:
+        with _standard_input() as stdin, bar(_INPUT, len(stdin)) as progress:
             result = session.run(
                 job.arguments, stdin=stdin, environment=environment, module=module, progress=progress
             )

@@ -15,6 +15,7 @@ from schannel.keystone_files import read_enclave_files
 from schannel.measurement import EnclaveImage, installed_image
 from schannel.policy import verify_saved_evidence
 from schannel.simulation import monitor_measurement
+from schannel.whole_files import LARGEST, LARGEST_TEXT, read_whole
 
 from .builds import explained
 from .errors import ClientError, NotVerified
@@ -116,10 +117,10 @@ def _named(text: str) -> tuple[str, Path]:
     return (name, Path(path)) if equals else ("main", Path(text))
 
 
-def read_file(path: Path) -> bytes:
-    """A file's content; ClientError if it cannot be read."""
+def read_file(path: Path, most: int) -> bytes:
+    """A file's content of at most `most` bytes; ClientError if it cannot be read, or has more."""
     try:
-        return path.read_bytes()
+        return read_whole(path, most)
     except OSError as error:
         raise ClientError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
 
@@ -138,7 +139,7 @@ def _attest(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    content = read_file(options.file)
+    content = read_file(options.file, LARGEST_TEXT)
     try:
         report = (
             Report.from_json(content.decode("ascii", "replace"))
@@ -165,7 +166,7 @@ def _verify_receipt(options: argparse.Namespace) -> int:
     if options.replay:
         if not options.program:
             raise ClientError("--replay needs the session's programs: give them with --program")
-        programs = {name: read_file(path) for name, path in options.program}
+        programs = {name: read_file(path, LARGEST) for name, path in options.program}
         replay(programs, [files[index] for index in order], [receipts[index] for index in order])
     for index in order:
         _show_receipt(files[index], *checked[index], replayed=options.replay, as_json=options.json)

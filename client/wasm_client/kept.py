@@ -12,6 +12,7 @@ from typing import Any, TextIO
 from schannel.events import EnclaveVerified
 from schannel.layouts import DIGEST_SIZE
 from schannel.messages import ErrorCode
+from schannel.whole_files import LARGEST, read_whole
 
 from .errors import ClientError, RequestFailed
 from .operations import DEFAULT_MODULE
@@ -97,7 +98,7 @@ class KeptPrograms:
 
     def _read(self) -> dict[str, Any]:
         try:
-            top = json.loads(self._path.read_text(encoding="utf-8"))
+            top = json.loads(read_whole(self._path, LARGEST))
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, RecursionError) as error:

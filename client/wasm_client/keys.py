@@ -8,6 +8,7 @@ from pathlib import Path
 
 from schannel.ed25519_sha3 import SEED_SIZE, SigningKey
 from schannel.handshake import identity_key
+from schannel.regular_files import read_hexadecimal
 
 from .errors import ClientError
 from .places import key_path
@@ -36,16 +37,14 @@ def load_key(path: Path) -> SigningKey:
         ClientError: it cannot be read, others may read it too, or it holds no key.
     """
     try:
-        with path.open(encoding="ascii") as file:
+        with path.open("rb") as file:
             if os.fstat(file.fileno()).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
                 raise ClientError(f"{path} must be readable for its owner only (chmod 600)")
-            seed = bytes.fromhex(file.read())
+            seed = read_hexadecimal(file, SEED_SIZE)
     except OSError as error:
         raise ClientError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
     except ValueError as error:
         raise ClientError(f"{path} holds no client key") from error
-    if len(seed) != SEED_SIZE:
-        raise ClientError(f"{path} holds no client key")
     return identity_key(seed)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from schannel.messages import ErrorCode, ExportInfo
 from schannel.types import kind_name
+from schannel.whole_files import LARGEST, read_whole
 
 from .errors import ArgumentError, RequestFailed
 from .kept import NO_KEY, KeptPrograms, forget
@@ -287,7 +288,7 @@ def _read_file(path: str) -> bytes:
         if Path(path).exists() and not Path(path).is_file():
             # A device may have no end.
             raise _CannotUse(f"cannot read {path}: not a file")
-        return Path(path).read_bytes()
+        return read_whole(path, LARGEST)
     except (OSError, ValueError) as error:
         reason = (getattr(error, "strerror", None) or str(error)).lower()
         raise _CannotUse(f"cannot read {path}: {reason}") from error

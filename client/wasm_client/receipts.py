@@ -29,6 +29,7 @@ from schannel.messages import (
 )
 from schannel.policy import Policy, verify_saved_evidence
 from schannel.receipts import RUN_FUNCTION, Receipt, SignedReceipt, message_digest, outcome, verify_receipt
+from schannel.whole_files import LARGEST, read_whole
 
 from .builds import explained
 from .errors import ClientError, NotVerified
@@ -213,6 +214,6 @@ def unpack(item: Any) -> Message:
 def read_receipt(path: Path) -> ReceiptFile:
     """A receipt's file; NotGenuine if it is none, OSError as well."""
     try:
-        return ReceiptFile.from_json(path.read_text(encoding="utf-8"))
+        return ReceiptFile.from_json(read_whole(path, LARGEST).decode())
     except UnicodeDecodeError as error:
         raise NotGenuine("this file holds no receipt") from error

@@ -30,6 +30,7 @@ from schannel.measurement import (
     python_tag,
 )
 from schannel.packages import OUR_PACKAGES
+from schannel.whole_files import LARGEST, LARGEST_TEXT, read_whole
 
 from .loader import give_files
 from .process import die_with_parent, leave_no_core
@@ -101,17 +102,12 @@ def read_settings(path: str | os.PathLike[str] | None) -> dict[str, Any]:
     from .configuration import Configuration
 
     try:
-        settings = tomllib.loads(_read(path).decode())
+        settings = tomllib.loads(read_whole(path, LARGEST_TEXT).decode())
     except (OSError, ValueError, RecursionError) as error:
         raise LocalError(f"the configuration {path} cannot be used: {error}") from error
     # The enclave reads it again for itself; this is for the operator, who gets to see the error.
     Configuration.from_mapping(settings)
     return settings
-
-
-def _read(path: str | os.PathLike[str]) -> bytes:
-    with open(path, "rb") as file:
-        return file.read()
 
 
 def _boot(
@@ -121,7 +117,7 @@ def _boot(
     theirs = packages.keys() - set(OUR_PACKAGES)
     archives = {name: canonical_archive(packages[name]) for name in theirs}
     image = installed = build_image(packages, dependencies=archives)
-    if given := {name: _read(options[name]) for name in installed._fields if name in options}:
+    if given := {name: read_whole(options[name], LARGEST) for name in installed._fields if name in options}:
         image = installed._replace(**given)
         check_environment(image, installed)
     # Before the device key is read: what enclaves are forked from never had it.

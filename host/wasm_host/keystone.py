@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from schannel.endings import CloseReason
+from schannel.whole_files import LARGEST_TEXT, read_whole
 
 from .edge_calls import EdgeCalls, Ended
 from .keystone_device import DEVICE, Driver, Image, KeystoneEnclave, LinuxDriver, open_device
@@ -276,6 +277,6 @@ def _settings(path: Path | None) -> bytes:
     if path is None:
         return b"{}"
     try:
-        return json.dumps(tomllib.loads(path.read_text())).encode()
+        return json.dumps(tomllib.loads(read_whole(path, LARGEST_TEXT).decode())).encode()
     except (OSError, ValueError, RecursionError, TypeError) as error:
         raise MonitorError(f"the configuration {path} cannot be used: {error}") from error

@@ -48,6 +48,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "calculator.wasm").write_bytes(b"\0asm\1\0\0\0")
     (tmp_path / "nothing.wasm").write_bytes(b"")
     (tmp_path / "empty").mkdir()
+    with (tmp_path / "huge").open("wb") as huge:
+        huge.truncate(10 << 30)
     return tmp_path
 
 
@@ -100,6 +102,13 @@ def test_modules(command: str, output: str, capsys: pytest.CaptureFixture[str]) 
         ("wast missing.wast", "missing.wast: no such file"),
         ("wast empty", "no .wast files in empty"),
         ("run - --invoke add 1 2", "-: No such file or directory"),
+        ("run huge", "huge: Larger than 1,073,741,824 bytes"),
+        ("validate huge", "huge: Larger than 1,073,741,824 bytes"),
+        ("inspect huge", "huge: Larger than 1,073,741,824 bytes"),
+        ("objdump huge", "huge: Larger than 1,073,741,824 bytes"),
+        ("wat2wasm huge", "huge: Larger than 1,073,741,824 bytes"),
+        ("wasm2wat huge", "huge: Larger than 1,073,741,824 bytes"),
+        ("wast huge", "huge: Larger than 1,073,741,824 bytes"),
         ("wat2wasm calculator.wasm", "calculator.wasm: is in the binary format already"),
         ("wat2wasm calculator.wat -o /dev/full", "tinywasm: No space left on device"),
         ("inspect nothing.wasm", "nothing.wasm: unexpected end"),

@@ -186,6 +186,26 @@ class TestCommand:
         line = run_cli(capsys, "-p", "/nowhere.wat", "--policy", str(path))
         assert line == "cannot read /nowhere.wat: no such file"
 
+    @pytest.mark.parametrize(
+        ("command", "most"),
+        [
+            ("verify-receipt x --policy FILE", "4,194,304"),
+            ("verify FILE", "4,194,304"),
+            ("verify-receipt FILE", "1,073,741,824"),
+        ],
+    )
+    def test_files_without_end(
+        self, command: str, most: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        huge, policy = tmp_path / "huge", tmp_path / "policy.toml"
+        with huge.open("wb") as file:
+            file.truncate(10 << 30)
+        policy.touch()
+        options = [] if "--policy" in command else ["--policy", str(policy)]
+        for path in (huge, *([Path("/dev/zero")] if most == "4,194,304" else [])):
+            line = run_cli(capsys, *command.replace("FILE", str(path)).split(), *options)
+            assert line == f"cannot read {path}: larger than {most} bytes"
+
     @pytest.mark.parametrize("name", ["empty.wat", "."])
     def test_program_that_is_none(
         self, name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path

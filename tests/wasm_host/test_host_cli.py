@@ -145,6 +145,16 @@ def test_files_of_something_else(tmp_path: Path) -> None:
     assert done.stderr == "wasm-host: the runtime file is not one that this release makes\n"
 
 
+@pytest.mark.parametrize(("option", "most"), [("-r", "1,073,741,824"), ("--configuration", "4,194,304")])
+def test_files_that_are_too_large(option: str, most: str, tmp_path: Path) -> None:
+    huge = tmp_path / "huge"
+    with huge.open("wb") as file:
+        file.truncate(10 << 30)
+    done = wasm_host(tmp_path, "measure", option, str(huge))
+    assert done.returncode == cli.EXIT_FAILED
+    assert f"arger than {most} bytes" in done.stderr and done.stderr.count("\n") == 1
+
+
 def test_host_ends_when_the_monitor_does(tmp_path: Path) -> None:
     with host(tmp_path) as started:
         below = descendants(started.process.pid)

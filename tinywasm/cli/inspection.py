@@ -26,6 +26,7 @@ from tinywasm.types import (
     TableType,
     TagType,
 )
+from tinywasm.whole_files import read_whole
 
 _KINDS: dict[type, str] = {
     DefinedType: "func",
@@ -73,7 +74,7 @@ def intermediate_form(path: Path) -> Iterator[str]:
 
     Raises as `describe` does, and `StackExhausted` for a function that no engine holds.
     """
-    syntax, _ = read_module(path.read_bytes(), ALL_FEATURES.features)
+    syntax, _ = read_module(read_whole(path), ALL_FEATURES.features)
     module = Module.from_decoded(Engine(ALL_FEATURES), syntax)
     for index, function in enumerate(syntax.functions, module.context.imported_funcs):
         name = syntax.names.functions.get(index)
@@ -86,7 +87,7 @@ def describe(path: Path) -> dict[str, Any]:
 
     Raises `DecodeError`, `ParseError`, `ValidationError`, or `OSError` for a file that cannot be read.
     """
-    data = path.read_bytes()
+    data = read_whole(path)
     kind = "binary" if is_binary(data) else "text"
     # The text format has no sections; those that it stands for are shown.
     given, source = read_module(data, ALL_FEATURES.features)

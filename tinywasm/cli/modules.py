@@ -22,6 +22,7 @@ from tinywasm.cli.output import as_json, printable
 from tinywasm.config import Engine
 from tinywasm.errors import DecodeError, ParseError, ValidationError, WasmError
 from tinywasm.module import Module, read_module
+from tinywasm.whole_files import read_whole
 
 _PLACES = ("line", "column", "offset")
 
@@ -87,7 +88,7 @@ def _refusal(error: WasmError) -> dict[str, Any]:
 
 
 def _wat2wasm(options: argparse.Namespace) -> int:
-    content = options.file.read_bytes()
+    content = read_whole(options.file)
     if content.startswith(MAGIC):
         raise ValueError(f"{options.file}: is in the binary format already")
     with refusals_of(options.file):
@@ -100,7 +101,7 @@ def _wat2wasm(options: argparse.Namespace) -> int:
 
 def _wasm2wat(options: argparse.Namespace) -> int:
     with refusals_of(options.file):
-        module, _ = read_module(options.file.read_bytes(), ALL_FEATURES.features)
+        module, _ = read_module(read_whole(options.file), ALL_FEATURES.features)
         printed = text.print_module(module)
     # The text format is UTF-8 wherever it goes.
     if options.output:

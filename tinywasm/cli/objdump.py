@@ -17,6 +17,7 @@ from tinywasm.module import is_binary, read_module
 from tinywasm.syntax import DataSegment, DecodedModule, ElementSegment
 from tinywasm.text import Disassembly
 from tinywasm.text.disassembly import Listed
+from tinywasm.whole_files import read_whole
 
 # Bytes of an instruction that stand in one line.
 _CODE_BYTES = 8
@@ -37,7 +38,7 @@ def add_parsers(commands: Subparsers) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    data = options.file.read_bytes()
+    data = read_whole(options.file)
     with refusals_of(options.file):
         try:
             module, source = read_module(data, ALL_FEATURES.features)

@@ -13,6 +13,7 @@ from tinywasm.instructions import Feature
 from tinywasm.wast.report import FileReport
 from tinywasm.wast.runner import count_commands, run_script
 from tinywasm.wast.suite import config_for, scripts, unsupported
+from tinywasm.whole_files import read_whole
 
 
 def add_parsers(commands: Subparsers) -> None:
@@ -55,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _run_one(path: Path, options: argparse.Namespace) -> FileReport:
-    text = path.read_bytes()
+    text = read_whole(path)
     reason = unsupported(path)
     if reason:
         return count_commands(text, str(path), reason)

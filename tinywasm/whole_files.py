@@ -1,0 +1,25 @@
+"""Reads modules and scripts from files of which nobody knows how long they are, or whether they end."""
+
+from __future__ import annotations
+
+import errno
+from os import PathLike, fspath, fstat
+
+LARGEST = 1 << 30
+"""Bytes of a module, as in browsers (WebAssembly JavaScript Interface, section 9, implementation limits)."""
+
+_PIECE = 1 << 20
+
+
+def read_whole(path: str | PathLike[str]) -> bytes:
+    """A file's content. Raises `OSError` where it cannot be read, or has more than `LARGEST` bytes."""
+    pieces = []
+    with open(fspath(path), "rb", buffering=0) as file:
+        size = fstat(file.fileno()).st_size
+        left = LARGEST if size <= LARGEST else -1
+        while left >= 0 and (piece := file.read(min(max(size, _PIECE), left) + 1)):
+            pieces.append(piece)
+            left -= len(piece)
+    if left < 0:
+        raise OSError(errno.EFBIG, f"Larger than {LARGEST:,} bytes", fspath(path))
+    return b"".join(pieces)
