@@ -148,7 +148,9 @@ def _die_with_parent() -> None:
 def _close_others(keep: frozenset[int]) -> None:
     start = 0
     for descriptor in sorted(keep):
-        os.closerange(start, descriptor)
+        # Python takes none below 0 for all.
+        if start < descriptor:
+            os.closerange(start, descriptor)
         start = descriptor + 1
     # Python would not mind closed standard streams, but a later descriptor must not become one of them.
     for descriptor in range(3):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import json
 import mmap
 import os
@@ -378,6 +379,27 @@ def test_descriptors_that_are_not_kept_are_closed() -> None:
         number = file.fileno()
         assert attempt(lambda: os.close(number), locked=False) == "done"
         assert attempt(lambda: os.close(number), locked=True) == "OSError"
+
+
+@pytest.mark.parametrize("first", [0, 1, 3])
+def test_descriptors_that_are_kept_stay_open(first: int) -> None:
+    """The lowest ones and neighbours as well, whatever lies below them."""
+    receiver, sender = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            kept = [*range(first, first + 3), 9, 10]
+            copy = fcntl.fcntl(sender, fcntl.F_DUPFD, 20)
+            ends = [socket.socket(fileno=os.dup2(copy, number)) for number in kept]
+            sandbox.lock_down(DATA_LIMIT, kept)
+            for end in ends:
+                end.send(bytes([end.fileno()]))
+        finally:
+            os._exit(0)
+    sender.close()
+    with receiver:
+        assert [*receiver.makefile("rb").read()] == [*range(first, first + 3), 9, 10]
+    os.waitpid(pid, 0)
 
 
 def test_namespaces() -> None:
