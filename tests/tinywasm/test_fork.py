@@ -20,9 +20,9 @@ TEXT = '''
   (import "h" "wait" (func $wait))
   (memory (export "m") 1) (data (i32.const 0) "bytes")
   (global (export "g") (mut i32) (i32.const 7))
-  (func (export "spin") (loop (br 0)))
+  (func $spin (export "spin") (loop (i32.store8 (i32.const 100) (i32.const 1)) (br 0)))
   (func (export "wait") (result i32) (call $wait) (i32.const 1))
-  (func (export "wait_and_spin") (call $wait) (loop (br 0)))
+  (func (export "wait_and_spin") (call $wait) (call $spin))
   (func (export "one") (result i32) (i32.const 1)))'''
 
 def make(wait=lambda: None):
@@ -178,7 +178,8 @@ def test_a_call_that_forks_goes_on_in_both(engine: str, thread: str) -> None:
 
 CTRL_C = """
 def press():
-    time.sleep(0.2)
+    # In a memory of the child's, which no other process writes to.
+    until(lambda: e.m[100])
     os.kill(os.getpid(), signal.SIGINT)
 
 def interrupted(spin):

@@ -194,9 +194,9 @@ code = '(module (global (mut i32) (i32.const 0)) (func (export "f")' + sets + ")
 # The stack of a call is kept for the next one.
 tinywasm.instantiate('(module (func (export "f")))', store=Store(engine)).exports.f()
 for source in (segments, code):
-    module, endings = Module(engine, source), set()
+    module, endings, room = Module(engine, source), set(), 0
     # From one that ends at once to one that is enough.
-    for room in range(0, 4 * MIB, MIB // 4):
+    while 0 not in endings:
         child = os.fork()
         if child == 0:
             limit(resource.RLIMIT_AS, space() + room)
@@ -208,6 +208,7 @@ for source in (segments, code):
                 os._exit(1)
             os._exit(0)
         endings.add(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        room += MIB // 4
     print(endings)
 """
 
