@@ -6,10 +6,11 @@ BIN := $(VENV)/bin
 LOG := $(VENV)/install.log
 SUITE := spec-tests/spec spec-tests/testsuite
 GENERATED := tinywasm/engine/native/_loop.c tinywasm/engine/native/select.c tinywasm/engine/ir/build.c \
-	tinywasm/engine/ir/operands.c tinywasm/validation/_bodies.c channel/schannel/_fast.c \
+	tinywasm/engine/ir/operands.c tinywasm/binary/columns.c tinywasm/validation/_bodies.c channel/schannel/_fast.c \
 	channel/schannel/_transport.c host/wasm_host/_pump.c
 # Compiled as they are: their types stand beside them.
-COMPILED := $(wildcard tinywasm/engine/*/*.pxd) $(wildcard $(patsubst %.pxd,%.py,$(wildcard tinywasm/engine/*/*.pxd)))
+TYPED := $(wildcard tinywasm/engine/*/*.pxd tinywasm/binary/*.pxd)
+COMPILED := $(TYPED) $(wildcard $(TYPED:.pxd=.py))
 C_FOLDERS := tinywasm/engine/native tinywasm/validation channel/schannel host/wasm_host
 # An extension that was built from others is not used, so it is built again where one has changed.
 BUILT_FROM := setup.cfg pyproject.toml setup.py $(COMPILED) $(filter-out $(GENERATED), \

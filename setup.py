@@ -10,7 +10,7 @@ from setuptools import Extension, setup
 
 # The compiler heeds the last level that it is given, and CFLAGS come before what stands here.
 OPTIMIZE = [] if "-O" in os.environ.get("CFLAGS", "") else ["-O2"]
-GENERATED = {"_loop.c", "_bodies.c", "build.c", "operands.c", "select.c"}
+GENERATED = {"_loop.c", "_bodies.c", "build.c", "columns.c", "operands.c", "select.c"}
 
 record = runpy.run_path("tinywasm/extensions.py")["record"]
 
@@ -43,6 +43,7 @@ def beside(folder: str, *patterns: str) -> list[str]:
 VALIDATION = "tinywasm/validation"
 NATIVE = "tinywasm/engine/native"
 IR = "tinywasm/engine/ir"
+BINARY = "tinywasm/binary"
 
 try:
     from Cython.Build import cythonize
@@ -72,6 +73,7 @@ else:
                     "-fno-code-hoisting",
                 ],
             ),
+            extension("tinywasm.binary.columns", BINARY, ["columns.py", "columns.pxd"]),
             extension("tinywasm.engine.native.select", NATIVE, ["select.py", "select.pxd"]),
             extension("tinywasm.engine.ir.operands", IR, ["operands.py", "operands.pxd"]),
             extension("tinywasm.engine.ir.build", IR, ["build.py", "build.pxd", "operands.pxd"]),

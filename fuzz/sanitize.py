@@ -35,6 +35,7 @@ EXTENSIONS = (
     "tinywasm.engine.native.select",
     "tinywasm.engine.ir.build",
     "tinywasm.engine.ir.operands",
+    "tinywasm.binary.columns",
     "tinywasm.validation._bodies",
     "schannel._fast",
     "schannel._transport",

@@ -11,13 +11,13 @@ from tinywasm.codec import read_instruction
 from tinywasm.engine import Backend
 from tinywasm.errors import LinkError
 from tinywasm.garbage import uncollected
-from tinywasm.interruption import STEPS, obeying, watched
+from tinywasm.interruption import STEPS, look, obeying, watched
 from tinywasm.module import Module, import_types
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.module_instance import ModuleInstance
 from tinywasm.runtime.storage import Extern
 from tinywasm.runtime.store import Store
-from tinywasm.syntax import ElementSegment, Expr, Import, ImportDesc
+from tinywasm.syntax import DataSegment, DataSegments, ElementSegment, Expr, Import, ImportDesc
 from tinywasm.types import (
     ExternType,
     GlobalType,
@@ -188,7 +188,7 @@ def _allocate(backend: Backend, instance: ModuleInstance, module: Module) -> lis
         for segment, type in watched(zip(syntax.elems, context.elems, strict=True))
     ]
     if syntax.datas or elems:
-        instance.set_segments([segment.init for segment in syntax.datas], elems)
+        instance.set_segments(syntax.datas, elems)
     return elems
 
 
@@ -224,9 +224,22 @@ def _run_segments(backend: Backend, instance: ModuleInstance, elems: Sequence[Se
             table.init(offset, references, 0, len(references))
         if segment.mode != "passive":
             instance.drop_elem(index)
-    for index, data in enumerate(watched(instance.syntax.datas)):
-        if data.offset is not None:
-            memory = instance.memories[data.memory]
-            offset = _constant(backend, instance, data.offset, memory.type.address)
-            memory.init(offset, data.init, 0, len(data.init))
-            instance.drop_data(index)
+    datas = instance.syntax.datas
+    if not isinstance(datas, DataSegments):
+        for index, data in enumerate(watched(datas)):
+            _run_data(backend, instance, index, data)
+        return
+    for first, last in datas.runs(STEPS):
+        look()
+        if first in datas.others:
+            _run_data(backend, instance, first, datas.others[first])
+        else:
+            instance.run_datas(datas, first, last)
+
+
+def _run_data(backend: Backend, instance: ModuleInstance, index: int, data: DataSegment) -> None:
+    if data.offset is not None:
+        memory = instance.memories[data.memory]
+        offset = _constant(backend, instance, data.offset, memory.type.address)
+        memory.init(offset, data.init, 0, len(data.init))
+        instance.drop_data(index)

@@ -6,9 +6,10 @@ module; `matching.canonicalise` closes them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Union
+from typing import Any, Union, overload
 
 from tinywasm.types import GlobalType, MemoryType, RecGroup, RefType, SubType, TableType, TagType, ValType
 
@@ -25,7 +26,7 @@ def _brief(item: Any) -> str:
 def _abridged(value: object) -> str:
     if isinstance(value, bytes | bytearray | memoryview):
         return f"<{len(value)} bytes>"
-    if isinstance(value, list | tuple | dict):
+    if isinstance(value, list | tuple | dict | DataSegments):
         return f"<{len(value)} items>"
     text = repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
@@ -137,6 +138,69 @@ class DataSegment:
     offset: Expr | None = None
 
 
+class DataSegments(Sequence[DataSegment]):
+    """The data segments of a binary module: there may be 100,000, and most are never asked for.
+
+    `places` has four numbers for each that an `i32.const` puts into the first memory: the address, where that
+    constant begins in `code`, and where the contents begin and end. Any other is in `others`, by its index.
+    """
+
+    __slots__ = ("code", "others", "places")
+
+    def __init__(self, code: bytes) -> None:
+        self.code = code
+        self.places = array("q")
+        self.others: dict[int, DataSegment] = {}
+
+    def __len__(self) -> int:
+        return len(self.places) // 4
+
+    @overload
+    def __getitem__(self, index: int) -> DataSegment: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[DataSegment]: ...
+    def __getitem__(self, index: int | slice) -> DataSegment | list[DataSegment]:
+        number = range(len(self))[index]
+        if isinstance(number, range):
+            return [self[each] for each in number]
+        other = self.others.get(number)
+        if other is not None:
+            return other
+        address, constant, start, end = self.places[4 * number : 4 * number + 4]
+        after = constant + 1
+        while self.code[after] & 0x80:
+            after += 1
+        return DataSegment(self.code[start:end], 0, Expr(self.code, constant, after + 2, None, address))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    def add(self, other: DataSegment) -> None:
+        """Append one that is kept as it is."""
+        self.others[len(self)] = other
+        self.places.extend((0, 0, 0, 0))
+
+    def contents(self) -> list[bytes]:
+        """Of each segment."""
+        ends = zip(self.places[2::4], self.places[3::4], strict=True)
+        found = [self.code[start:end] for start, end in ends]
+        for index, other in self.others.items():
+            found[index] = other.init
+        return found
+
+    def runs(self, most: int) -> Iterator[tuple[int, int]]:
+        """Ranges of indices, first and behind the last: up to `most` of `places`, or one of `others`."""
+        first = 0
+        for index in (*self.others, len(self)):
+            while first < index:
+                last = min(first + most, index)
+                yield first, last
+                first = last
+            if index < len(self):
+                yield index, index + 1
+                first = index + 1
+
+
 @dataclass(slots=True, repr=False)
 class CustomSection:
     """`after` is the id of the non-custom section before it, 0 when it is the first (section 5.5.2)."""
@@ -184,7 +248,7 @@ class DecodedModule:
     start: int | None = None
     elems: list[ElementSegment] = field(default_factory=list)
     data_count: int | None = None
-    datas: list[DataSegment] = field(default_factory=list)
+    datas: Sequence[DataSegment] = field(default_factory=list)
     customs: list[CustomSection] = field(default_factory=list)
     branch_hints: dict[int, list[tuple[int, int]]] = field(default_factory=dict, compare=False)
     _names: Names | Callable[[], Names] = field(default_factory=Names, compare=False)

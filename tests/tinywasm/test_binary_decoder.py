@@ -249,6 +249,19 @@ def test_a_data_segment_has_an_offset_and_a_size_of_any_length(encoded: bytes, s
         assert (segment.init, segment.memory) == (init[:size], 0)
 
 
+@pytest.mark.parametrize("number", (3, 600))
+def test_data_segments_are_a_sequence_whatever_their_forms(number: int) -> None:
+    encoded, segments = zip(*DATAS * number, strict=True)
+    count = write_unsigned(len(segments))
+    content = count + b"".join(bytes.fromhex(each) for each in encoded)
+    datas = decode(HEADER + b"\x0b" + write_unsigned(len(content)) + content).datas
+    assert len(datas) == len(segments) and datas == list(segments)
+    assert (datas[0], datas[-1], datas[1:4]) == (segments[0], segments[-1], list(segments[1:4]))
+    assert datas != list(segments[1:])
+    with pytest.raises(IndexError):
+        datas[len(datas)]
+
+
 def test_functions_share_their_locals_and_no_others() -> None:
     runs = ["00", "01 02 7f", "01 02 7f", "02 02 7f 01 7e", "01 82 00 7f", "00"]
     bodies = [bytes.fromhex(run + "0b") for run in runs]

@@ -11,11 +11,24 @@ from greenlet import getcurrent, greenlet
 
 import tinywasm
 from tests.engines import ENGINES
-from tinywasm import Config, Engine, Instance, LinkError, Module, Store, Trap, TrapCode, WasmError, raw
+from tinywasm import (
+    Config,
+    Engine,
+    Instance,
+    LinkError,
+    Module,
+    Store,
+    Trap,
+    TrapCode,
+    WasmError,
+    raw,
+    wat2wasm,
+)
 from tinywasm.engine import backend
 from tinywasm.instantiation import instantiate_with
 from tinywasm.matching import define
 from tinywasm.runtime import storage
+from tinywasm.runtime.func import FuncInstance
 from tinywasm.types import FUNCREF, I32, FuncType, GlobalType, Limits, MemoryType, TableType, TagType
 
 
@@ -100,6 +113,49 @@ def test_what_another_engine_made_is_refused(store: Store, kind: str) -> None:
 def test_a_function_of_another_store_is_refused(store: Store) -> None:
     with pytest.raises(LinkError, match="a function of another store"):
         importing(store, Store(store.engine), "func")
+
+
+SEGMENTS = [
+    *(f'(data (i32.const {4 * index}) "{index:04}")' for index in range(700)),
+    '(data $kept "kept")',
+    '(data (memory 0) (global.get 0) "glob")',
+    '(data (memory 1) (i32.const 8) "next")',
+    '(data (i32.const 4) "over")',
+]
+
+
+def _written(store: Store, *more: str) -> tuple[bytes, bytes, Any]:
+    """What the active ones of these segments left in two memories, and what went wrong."""
+    memories = [made(store, "Memory"), made(store, "Memory")]
+    imports = [*memories, backend(store).glob(GlobalType(I32, False), 60000)]
+    wanted = '(import "m" "0" (memory 1 3)) (import "m" "1" (memory 1 3)) (import "m" "2" (global i32))'
+    taken = '(func (export "take") (memory.init $kept (i32.const 61000) (i32.const 0) (i32.const 4)))'
+    module = Module(store.engine, wat2wasm(f"(module {wanted} {''.join([*SEGMENTS, *more])} {taken})"))
+    caught: Any = None
+    try:
+        instance = instantiate_with(store, module, imports)
+        take = instance.exports["take"]
+        assert isinstance(take, FuncInstance)
+        backend(store).call(take, [])
+    except Trap as trap:
+        caught = trap.trap_code
+    return bytes(memories[0].data), bytes(memories[1].data), caught
+
+
+def test_active_segments_of_all_forms_are_written_in_order(store: Store) -> None:
+    first, second, caught = _written(store)
+    numbers = "".join(f"{index:04}" for index in range(700)).encode()
+    assert caught is None and first[: len(numbers)] == numbers[:4] + b"over" + numbers[8:]
+    assert (first[60000:60004], first[61000:61004], second[8:12]) == (b"glob", b"kept", b"next")
+    assert (sum(map(bool, first)), sum(map(bool, second))) == (len(numbers) + 8, 4)
+
+
+@pytest.mark.parametrize("address", (65535, 65537, -1))
+def test_a_segment_out_of_bounds_ends_it_where_it_is(store: Store, address: int) -> None:
+    past = f'(data (i32.const {address}) "ab")'
+    first, _, caught = _written(store, '(data (i32.const 0) "then")', past, '(data (i32.const 0) "late")')
+    assert caught is TrapCode.MEMORY_OUT_OF_BOUNDS
+    assert (first[:8], first[-1:]) == (b"thenover", b"\0")
 
 
 # Each element is a million bytes that only the segment holds.

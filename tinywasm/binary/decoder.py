@@ -6,6 +6,7 @@ reference interpreter they may run past their section's end; the size is compare
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Collection
 from contextlib import suppress
 from functools import partial
@@ -45,14 +46,17 @@ from tinywasm.codec import (
     read_valtype,
     read_vector,
 )
+from tinywasm.compiled import prefer_sources
 from tinywasm.errors import DecodeError
 from tinywasm.instructions import Feature, Role
 from tinywasm.interruption import STEPS, look
 from tinywasm.leb128 import read_signed, read_u32, read_unsigned
+from tinywasm.loading import loading
 from tinywasm.syntax import (
     EXTERN_KINDS,
     CustomSection,
     DataSegment,
+    DataSegments,
     DecodedModule,
     ElementSegment,
     Export,
@@ -177,7 +181,7 @@ class _Decoder:
                 count, pos = self._items(module.functions, self._read_code, pos)
             case Section.DATA:
                 self.data_pos = pos
-                count, pos = self._items(module.datas, read_data, pos)
+                count, pos = self._datas(pos)
         # A section without content is not written again, so nothing can be placed after it.
         if count:
             self.content_before = section
@@ -187,6 +191,21 @@ class _Decoder:
         items, pos = read_vector(read, self.data, pos)
         into.extend(items)
         return len(items), pos
+
+    def _datas(self, pos: int) -> tuple[int, int]:
+        with loading:
+            from tinywasm.binary.columns import read_datas
+        count, pos = read_count(self.data, pos)
+        datas = self.module.datas = DataSegments(self.data)
+        found = array("q", bytes(8 * 4 * min(count, STEPS)))
+        while len(datas) < count:
+            look()
+            pos, number = read_datas(self.data, pos, found, min(count - len(datas), STEPS))
+            datas.places += found[: 4 * number]
+            if number < STEPS and len(datas) < count:
+                other, pos = read_data(self.data, pos)
+                datas.add(other)
+        return count, pos
 
     def _custom(self, start: int, end: int) -> None:
         name, pos = read_name(self.data, start)
@@ -504,9 +523,6 @@ def _missing_end(data: bytes, pos: int, end: int) -> DecodeError:
 
 def read_data(data: bytes, pos: int) -> tuple[DataSegment, int]:
     """Section 5.5.14."""
-    usual = _read_literal_data(data, pos)
-    if usual is not None:
-        return usual
     kind, after = read_u32(data, pos)
     if kind > 2:
         raise DecodeError("malformed data segment kind", pos)
@@ -519,38 +535,4 @@ def read_data(data: bytes, pos: int) -> tuple[DataSegment, int]:
     return DataSegment(init, memory, offset), pos
 
 
-def _read_literal_data(data: bytes, pos: int) -> tuple[DataSegment, int] | None:
-    """A segment for the first memory at an `i32.const`, None for any other, and for a malformed one.
-
-    A module may have 100,000 of them, so the two integers are read here, where they have four bytes at most.
-    """
-    try:
-        if data[pos] != 0 or data[pos + 1] != _I32_CONST:
-            return None
-        at = pos + 2
-        byte = data[at]
-        number, bits = byte & 0x7F, 7
-        while byte > 0x7F and bits < 28:
-            at += 1
-            byte = data[at]
-            number |= (byte & 0x7F) << bits
-            bits += 7
-        if byte > 0x7F or data[at + 1] != _EXPR_END:
-            return None
-        if byte & 0x40:
-            number -= 1 << bits
-        offset = Expr(data, pos + 1, at + 2, None, number & 0xFFFF_FFFF)
-        at += 2
-        byte = data[at]
-        size, bits = byte & 0x7F, 7
-        while byte > 0x7F and bits < 28:
-            at += 1
-            byte = data[at]
-            size |= (byte & 0x7F) << bits
-            bits += 7
-    except IndexError:
-        return None
-    end = at + 1 + size
-    if byte > 0x7F or end > len(data):
-        return None
-    return DataSegment(data[at + 1 : end], 0, offset), end
+prefer_sources("tinywasm.binary.columns")

@@ -5,7 +5,7 @@ Each registers itself in `IMPLEMENTATIONS`, and nothing outside of this package 
 
 from __future__ import annotations
 
-from tinywasm.engine.compiled import prefer_sources
+from tinywasm.compiled import prefer_sources
 from tinywasm.engine.interface import Backend, Implementation
 from tinywasm.engine.native import IMPLEMENTATION as NATIVE
 from tinywasm.engine.python import IMPLEMENTATION as PYTHON

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 from tinywasm.interruption import watched
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.storage import Extern, Global, Memory, Table, Tag
 from tinywasm.runtime.store import Store
-from tinywasm.syntax import DecodedModule
+from tinywasm.syntax import DataSegment, DataSegments, DecodedModule
 from tinywasm.validation.context import Context
 
 _SPACES = {"func": "funcs", "table": "tables", "memory": "memories", "global": "globals", "tag": "tags"}
@@ -69,8 +70,15 @@ class ModuleInstance(ABC):
             setattr(self, _SPACES[extern.kind], [extern])
 
     @abstractmethod
-    def set_segments(self, datas: list[bytes], elems: list[list[Any]]) -> None:
+    def set_segments(self, datas: Sequence[DataSegment], elems: list[list[Any]]) -> None:
         """Give the segments, once; element segments as raw references."""
+
+    @abstractmethod
+    def run_datas(self, datas: DataSegments, first: int, last: int) -> None:
+        """Write the segments of these numbers, none of `others`, to the first memory, and drop them.
+
+        Raises `Trap` at one that is out of bounds; those before it stay written.
+        """
 
     @abstractmethod
     def drop_data(self, index: int) -> None:

@@ -57,7 +57,8 @@ class ModuleParser:
         self.types = TypeParser(cursor, self.scope.types, self.scope.names)
         self.code = CodeParser(cursor, self.scope, self.types)
         self.customs = CustomSections(cursor)
-        self.module = DecodedModule()
+        self.datas: list[DataSegment] = []
+        self.module = DecodedModule(datas=self.datas)
         self.module.names = self.scope.names
         self._fields: list[_Field] = []
         self._imported_functions = 0
@@ -340,7 +341,7 @@ class ModuleParser:
         cursor.close()
         pages = -(-len(data) // page_size)
         self.module.memories.append(MemoryType(Limits(pages, pages), address, page_size))
-        self.module.datas.append(DataSegment(data, index, _zero(address)))
+        self.datas.append(DataSegment(data, index, _zero(address)))
 
     def _global(self, index: int) -> None:
         if self._header("global", index):
@@ -432,7 +433,7 @@ class ModuleParser:
             offset = self._offset()
         data = cursor.strings()
         cursor.close()
-        self.module.datas.append(DataSegment(data, memory, offset))
+        self.datas.append(DataSegment(data, memory, offset))
 
 
 _DEFINE: dict[str, Callable[[ModuleParser, int], None]] = {

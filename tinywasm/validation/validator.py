@@ -11,6 +11,7 @@ from tinywasm.interruption import watched
 from tinywasm.matching import canonicalise, close_ref, close_value, matches_composite, matches_ref
 from tinywasm.syntax import (
     DataSegment,
+    DataSegments,
     DecodedModule,
     ElementSegment,
     Export,
@@ -69,7 +70,7 @@ class _Validator:
         self._count_imports()
         self._declarations()
         self._each("element segment", module.elems, self._elem)
-        self._each("data segment", module.datas, self._data)
+        self._datas()
         self._exports()
         self._each("start", [] if module.start is None else [module.start], self._start)
         self._bodies()
@@ -243,15 +244,22 @@ class _Validator:
             raise ValidationError(f"unknown function {index}")
         self.context.refs.add(index)
 
+    def _datas(self) -> None:
+        datas, memories = self.module.datas, self.context.memories
+        if not isinstance(datas, DataSegments) or not memories or memories[0].address is not I32:
+            self._each("data segment", datas, self._data)
+            return
+        # The rest are as they should be.
+        for index, other in watched(datas.others.items()):
+            self._each("data segment", (other,), self._data, index)
+
     def _data(self, data: DataSegment) -> None:
         if data.offset is None:
             return
         memories = self.context.memories
         if data.memory >= len(memories):
             raise ValidationError(f"unknown memory {data.memory}")
-        address = memories[data.memory].address
-        if data.offset.number is None or address is not I32:
-            validate_const(self.body, data.offset, address)
+        validate_const(self.body, data.offset, memories[data.memory].address)
 
     # Exports and start
 

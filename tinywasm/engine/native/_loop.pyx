@@ -63,6 +63,7 @@ from tinywasm.runtime import space
 from tinywasm.runtime.calls import in_use, out_of_order
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.heap import I31
+from tinywasm.syntax import DataSegments
 from tinywasm.types import (
     F32,
     F64,

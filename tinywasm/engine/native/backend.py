@@ -16,7 +16,7 @@ from tinywasm.runtime.module_instance import ModuleInstance
 from tinywasm.runtime.profile import Profile
 from tinywasm.runtime.storage import Extern, Global, Memory, Table, Tag
 from tinywasm.runtime.store import Store
-from tinywasm.syntax import DecodedModule, Expr
+from tinywasm.syntax import DataSegment, DataSegments, DecodedModule, Expr
 from tinywasm.types import FuncType, GlobalType, MemoryType, TableType, TagType, ValType
 from tinywasm.validation import Context
 
@@ -37,8 +37,11 @@ class NativeModuleInstance(ModuleInstance):
         super().add(extern)
         self.native.add(extern)
 
-    def set_segments(self, datas: list[bytes], elems: list[list[Any]]) -> None:
+    def set_segments(self, datas: Sequence[DataSegment], elems: list[list[Any]]) -> None:
         self.native.set_segments(datas, elems)
+
+    def run_datas(self, datas: DataSegments, first: int, last: int) -> None:
+        self.native.run_datas(datas.places, first, last)
 
     def drop_data(self, index: int) -> None:
         self.native.drop_data(index)

@@ -97,19 +97,51 @@ cdef class NativeInstance:
     def set_segments(self, datas, elems):
         """The data segments' bytes and the element segments' raw references, once."""
         cdef uint64_t index
-        self.contents = tuple(datas)
         self.c.datas = <Segment *>_room(len(datas), sizeof(Segment))
         self.c.elems = <Segment *>_room(len(elems), sizeof(Segment))
         self.c.data_count = len(datas)
-        for index, data in enumerate(datas):
-            self.c.datas[index].bytes = _contents(data)
-            self.c.datas[index].length = len(data)
+        if isinstance(datas, DataSegments):
+            self._set_places(datas)
+        else:
+            self.contents = tuple([data.init for data in datas])
+            for index, data in enumerate(self.contents):
+                self._set_data(index, data)
         self.c.elem_count = len(elems)
         for index, elem in enumerate(elems):
             self.c.elems[index].refs = <uint64_t *>_room(len(elem), 8)
             for place, value in enumerate(watched(elem)):
                 self.c.elems[index].refs[<uint64_t>place] = self.store.from_python(value)
                 self.c.elems[index].length = place + 1
+
+    cdef int _set_data(self, uint64_t index, data) except -1:
+        self.c.datas[index].bytes = _contents(data)
+        self.c.datas[index].length = len(data)
+        return 0
+
+    cdef int _set_places(self, datas) except -1:
+        cdef const uint8_t *code = _contents(datas.code)
+        cdef const int64_t[::1] places = datas.places
+        cdef uint64_t index, count = len(datas), size = len(datas.code)
+        self.contents = (datas.code, *[other.init for other in datas.others.values()])
+        for index in range(count):
+            if not 0 <= places[4 * index + 2] <= places[4 * index + 3] <= <int64_t>size:
+                raise IndexError("a data segment outside of its module")
+            self.c.datas[index].bytes = code + places[4 * index + 2]
+            self.c.datas[index].length = places[4 * index + 3] - places[4 * index + 2]
+        for index, other in datas.others.items():
+            self._set_data(index, other.init)
+        return 0
+
+    def run_datas(self, const int64_t[::1] places, uint64_t first, uint64_t last):
+        cdef Segment *data
+        cdef Memory *memory = self.c.memories[0]
+        cdef uint64_t address
+        for index in range(first, min(last, self.c.data_count, <uint64_t>places.shape[0] // 4)):
+            data, address = &self.c.datas[index], places[4 * index]
+            if address > memory.size or data.length > memory.size - address:
+                raise Trap(TrapCode.MEMORY_OUT_OF_BOUNDS)
+            memcpy(memory.base + address, data.bytes, data.length)
+            data.length = 0
 
     def drop_data(self, uint64_t index):
         self.c.datas[index].length = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from tinywasm.errors import LinkError
@@ -13,7 +14,7 @@ from tinywasm.runtime.module_instance import ModuleInstance
 from tinywasm.runtime.storage import Extern
 from tinywasm.runtime.store import Store
 from tinywasm.runtime.table import TableInstance
-from tinywasm.syntax import DecodedModule
+from tinywasm.syntax import DataSegment, DataSegments, DecodedModule
 from tinywasm.validation import Context
 
 _OURS = (GlobalInstance, MemoryInstance, TableInstance, TagInstance)
@@ -40,8 +41,16 @@ class PythonModuleInstance(ModuleInstance):
             raise LinkError(f"incompatible import: a {extern.kind} that another engine made")
         super().add(extern)
 
-    def set_segments(self, datas: list[bytes], elems: list[list[Any]]) -> None:
-        self.datas, self.elems = datas, list(elems)
+    def set_segments(self, datas: Sequence[DataSegment], elems: list[list[Any]]) -> None:
+        self.datas = datas.contents() if isinstance(datas, DataSegments) else [data.init for data in datas]
+        self.elems = list(elems)
+
+    def run_datas(self, datas: DataSegments, first: int, last: int) -> None:
+        memory = self.memories[0]
+        for number, address in enumerate(datas.places[4 * first : 4 * last : 4], first):
+            data = self.datas[number]
+            memory.init(address, data, 0, len(data))
+            self.datas[number] = b""
 
     def drop_data(self, index: int) -> None:
         self.datas[index] = b""
