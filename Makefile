@@ -97,11 +97,11 @@ programs: $(VENV)/test ## run programs of Go, C++ and Yosys here and on wasmtime
 	done
 	@$(BIN)/python -m programs
 
-# What Debian has to bring is asked for before anything is built.
+# What Debian has to bring is asked for before anything is built. KEYSTONE_BUILD_DIR is the user's to give.
 riscv: | $(BIN)/python ## start the confidential runtime in a RISC-V machine that QEMU emulates
 	@$(BIN)/python -m riscv.needs
 	@$(MAKE) --no-print-directory --silent $(VENV)/riscv
-	@$(BIN)/python -c "$(call RUN_MAIN,riscv.__main__)"
+	@$(BIN)/python -c "$(call RUN_MAIN,riscv.__main__)" $(if $(KEYSTONE_BUILD_DIR),--keystone '$(KEYSTONE_BUILD_DIR)')
 
 riscv-test: | $(BIN)/python ## test that machine, from its start to its end
 	@$(BIN)/python -m riscv.needs

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from wasm_client import connect
@@ -11,7 +14,7 @@ from wasm_client.cli import Job, guarded, run
 from wasm_client.operations import DEFAULT_MODULE
 from wasm_client.trust import read_policy
 
-from . import needs
+from . import keystone, keystone_build, needs
 from .cache import FOLDER, ROOT, locked
 from .errors import RiscvError
 from .image import Image, build
@@ -31,12 +34,17 @@ _FREE_SPACE = 2 << 30
 """Bytes that a build from nothing takes at most; a twentieth of that stays."""
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run it; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="riscv", description=__doc__)
+    parser.add_argument(
+        "--keystone", type=Path, metavar="FOLDER", help="a build of Keystone, to run enclaves on"
+    )
+    options = parser.parse_args(arguments)
     try:
         needs.check()
         with needs.alone(FOLDER):
-            return _run(prepare())
+            return _run(prepare(options.keystone))
     except RiscvError as error:
         print(f"riscv: {error}", file=sys.stderr)
     except OSError as error:
@@ -56,14 +64,25 @@ def _run(image: Image) -> int:
         return status
 
 
-def prepare() -> Image:
-    """The image, built where it is not kept; RiscvError or OSError where that fails."""
+def prepare(keystone_folder: Path | None = None) -> Image:
+    """The image, built where it is not kept, with a Keystone of the user's where a folder is given.
+
+    Raises:
+        RiscvError: a command failed, or a file of Keystone's is missing, or of no use.
+        OSError: the disk is full, or not to be written.
+    """
+    files = None if keystone_folder is None else keystone_build.find(keystone_folder.expanduser())
     with locked(FOLDER / "build.lock", lambda: say("Another run builds the image: waiting for it")):
         if not any(FOLDER.glob("base-*")) and shutil.disk_usage(FOLDER).free < _FREE_SPACE:
             raise RiscvError(
                 f"building the image takes {_FREE_SPACE >> 30} GiB in {FOLDER}: so much is not free"
             )
-        return build(Workshop(FOLDER, FOLDER / "build.log", say))
+        shop = Workshop(FOLDER, FOLDER / "build.log", say)
+        image = build(shop)
+        if files is not None:
+            image = keystone.added(shop, image, files, keystone.build_application(shop))
+        # Where it is found again, for those who type its name.
+        return replace(image, policy=Path(shutil.copyfile(image.policy, FOLDER / "policy.toml")))
 
 
 def show_ways_in(machine: Machine, image: Image) -> None:

@@ -18,6 +18,7 @@ from wasm_rt.configuration import Configuration
 from wasm_rt.device import load_device_key
 
 from . import cpio
+from .needs import FIRMWARE
 from .parts import BASE_ARCHIVE, PACKAGES, Parts, Workshop, compile_bytecode, make_parts
 from .ssh import AUTHORIZED_KEYS, HOST_KEY, make_keys
 
@@ -39,12 +40,17 @@ _CONSOLE = cpio.Entry("dev/console", stat.S_IFCHR | 0o600, device=(5, 1))
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """What QEMU boots, the client's policy, and the folder of the ssh keys."""
+    """What QEMU boots, the client's policy, and the folder of the ssh keys.
+
+    `key_block` is what Keystone's boot ROM would leave in memory, where the firmware is Keystone's.
+    """
 
     kernel: Path
     initrd: Path
     policy: Path
     keys: Path
+    firmware: Path = FIRMWARE
+    key_block: Path | None = None
 
 
 def build(shop: Workshop) -> Image:
@@ -71,9 +77,12 @@ def build(shop: Workshop) -> Image:
         lambda path: _assemble(path, parts, packages, keys, state, device),
     )
     (kernel,) = (parts.kernel / "boot").iterdir()
-    # Where it is found again, for those who type its name.
-    policy = Path(shutil.copyfile(image / "policy.toml", shop.folder / "policy.toml"))
-    return Image(kernel, image / "initrd", policy, keys)
+    return Image(kernel, image / "initrd", image / "policy.toml", keys)
+
+
+def guest_configuration() -> Configuration:
+    """What the host in the machine tells its enclaves."""
+    return Configuration.from_mapping(tomllib.loads((GUEST_FILES / _CONFIGURATION).read_text()))
 
 
 def _package_files() -> Iterator[bytes]:
@@ -152,13 +161,12 @@ def _policy(packages: Path, version: str, device: bytes) -> str:
     contents = read_packages({name: packages / name for name in (*OUR_PACKAGES, *DEPENDENCIES)})
     dependencies = {name: canonical_archive(contents[name]) for name in DEPENDENCIES}
     image = build_image(contents, dependencies=dependencies, python=f"cpython-{version}")
-    configuration = Configuration.from_mapping(tomllib.loads((GUEST_FILES / _CONFIGURATION).read_text()))
     layers = ", ".join(f'"{layer}"' for layer in _LAYERS.names())
     return f"""\
 # The device below is simulated: it protects nothing from the owner of the machine that QEMU runs on.
 [enclave]
 measurements = ["{image.measurement().hex()}"]
-configurations = ["{configuration.digest().hex()}"]
+configurations = ["{guest_configuration().digest().hex()}"]
 required_isolation = [{layers}]
 
 [monitor]

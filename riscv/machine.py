@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .errors import RiscvError
 from .image import Image
-from .needs import FIRMWARE, QEMU
+from .needs import QEMU
 from .processes import last_line, start, stop
 
 LOOPBACK = "127.0.0.1"
@@ -23,6 +23,12 @@ MEMORY = 1024
 
 _HOST_PORT, _SSH_PORT = 3333, 22
 """Ports in the guest."""
+
+_KEY_BLOCK = 0x801FF000
+"""Where Keystone's firmware looks for its keys (``sm/plat/generic``)."""
+
+_ENCLAVE_MEMORY = 256
+"""Mebibytes that Linux keeps in one piece for Keystone's enclaves."""
 
 _OVERHEAD = 256
 """Mebibytes that QEMU needs itself."""
@@ -89,7 +95,7 @@ class Machine:
         written = self._written()
         if not written:
             return f"QEMU does not start: {last_line(self.log)} ({self.log} has all of it)"
-        said = re.findall(r"^wasm-host: .*|Kernel panic.*", written, re.MULTILINE)
+        said = re.findall(r"^(?:wasm-host|riscv): .*|Kernel panic.*", written, re.MULTILINE)
         reason = said[-1].strip() if said else "it does not say why"
         return f"the machine ended while it started: {reason} ({self.console} has all of it)"
 
@@ -120,8 +126,8 @@ def _qemu(image: Image, folder: Path, port: int, ssh_port: int) -> Iterator[Mach
         # One processor: two would wait for each other at each change of a page table, and emulated ones long.
         *(QEMU, "-machine", "virt", "-m", f"{MEMORY}M", "-smp", "1"),
         *("-display", "none", "-monitor", "none", "-no-reboot", "-serial", f"file:{console}"),
-        *("-bios", str(FIRMWARE), "-kernel", str(image.kernel), "-initrd", str(image.initrd)),
-        *("-append", "console=ttyS0 quiet panic=-1"),
+        *("-bios", str(image.firmware), "-kernel", str(image.kernel), "-initrd", str(image.initrd)),
+        *_keystone(image.key_block),
         # The guest is reached, and reaches nobody.
         *("-netdev", f"user,id=net,restrict=on,{forwards}"),
         *("-device", "virtio-net-pci,netdev=net,romfile=", "-device", "virtio-rng-pci"),
@@ -133,6 +139,18 @@ def _qemu(image: Image, folder: Path, port: int, ssh_port: int) -> Iterator[Mach
         yield Machine(process, port, ssh_port, console, log)
     finally:
         stop(process)
+
+
+def _keystone(key_block: Path | None) -> list[str]:
+    parameters = "console=ttyS0 quiet panic=-1"
+    if key_block is None:
+        return ["-append", parameters]
+    loaded = f"loader,file={str(key_block).replace(',', ',,')},addr={_KEY_BLOCK:#x},force-raw=on"
+    # Keystone's monitor does not know the timer of Sstc: an enclave would never be interrupted.
+    return [
+        *("-cpu", "rv64,sstc=off", "-device", loaded),
+        *("-append", f"{parameters} cma={_ENCLAVE_MEMORY}M"),
+    ]
 
 
 def _check_memory() -> None:

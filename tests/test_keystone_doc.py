@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from riscv.keystone_build import ENCLAVE, MACHINE
 from schannel.edge import AnswerHead, Call, Happening, Head
 from schannel.measurement import measure
 from tests.keystone import APPLICATION, LOADER, RUNTIME
@@ -58,3 +59,10 @@ def test_numbers_of_calls_and_events() -> None:
 def test_sizes_of_heads() -> None:
     assert f"Eyrie writes requests at offset\n{Head.sizeof()};" in TEXT
     assert f"with its own head of {AnswerHead.sizeof()} bytes" in TEXT
+
+
+def test_files_of_a_build() -> None:
+    table = re.findall(r"^\| (`.*`) \| `([^`]*)` \|", TEXT, re.MULTILINE)
+    assert table == [
+        (", ".join(f"`{name}`" for name in names), place) for names, place in (*MACHINE, ENCLAVE)
+    ]

@@ -123,9 +123,9 @@ def test_a_second_machine_is_refused_before_anything_is_built(
     monkeypatch.setattr("riscv.needs.check", lambda: None)
     monkeypatch.setattr("riscv.needs.FOLDER", tmp_path)
     monkeypatch.setattr(command_line, "FOLDER", tmp_path)
-    monkeypatch.setattr(command_line, "prepare", lambda: pytest.fail("it was built"))
+    monkeypatch.setattr(command_line, "prepare", lambda _: pytest.fail("it was built"))
     with needs.alone(tmp_path):
-        assert (needs.main(), command_line.main()) == (1, 1)
+        assert (needs.main(), command_line.main([])) == (1, 1)
     line = "riscv: the machine runs already, in another terminal: it ends with the prompt there\n"
     assert capsys.readouterr().err == 2 * line
     assert needs.main() == 0
@@ -204,7 +204,7 @@ def test_failures_are_a_line(
         raise failure
 
     monkeypatch.setattr("riscv.needs.check", fail)
-    assert command_line.main() == status
+    assert command_line.main([]) == status
     assert capsys.readouterr().err == said
 
 
@@ -234,10 +234,10 @@ def test_a_machine_that_ends_by_itself(
 
     command("qemu-system-riscv64", READY)
     monkeypatch.setattr("riscv.needs.check", lambda: None)
-    for name, value in {"FOLDER": tmp_path, "prepare": lambda: image, "_use": use}.items():
+    for name, value in {"FOLDER": tmp_path, "prepare": lambda _: image, "_use": use}.items():
         monkeypatch.setattr(command_line, name, value)
     monkeypatch.setattr(command_line, "_END_TIMEOUT", 30.0 if ends else 0.1)
-    assert command_line.main() == status
+    assert command_line.main([]) == status
     files = f"{tmp_path}/console.log and {tmp_path}/qemu.log"
     assert capsys.readouterr().err.splitlines() == [
         *(["wasm-client: the connection to the enclave is lost"] if lost else []),

@@ -173,6 +173,22 @@ class TestNeeds:
             assert (done.returncode, done.stderr) == (0, "")
             assert [line.split()[0] for line in others] == ["pytest" if target == "riscv-test" else "python"]
 
+    def test_make_hands_over_the_folder_of_a_keystone(self, tmp_path: Path) -> None:
+        (tmp_path / "bin").mkdir()
+        (tmp_path / "bin" / "python").write_text('#!/bin/sh\necho "$3" "$4"\n')
+        (tmp_path / "bin" / "python").chmod(0o755)
+        for built in ("confidential", "riscv"):
+            (tmp_path / built).touch()
+        command = [
+            "make",
+            "--no-print-directory",
+            f"VENV={tmp_path}",
+            "riscv",
+            "KEYSTONE_BUILD_DIR=/a folder",
+        ]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert (done.stdout.split("\n")[-2], done.stderr) == ("--keystone /a folder", "")
+
 
 DEB822 = """\
 Types: deb
