@@ -108,8 +108,10 @@ riscv-test: | $(BIN)/python ## test that machine, from its start to its end
 	@$(MAKE) --no-print-directory --silent $(VENV)/test $(VENV)/riscv
 	@$(BIN)/pytest -q --timeout 0 riscv
 
-demo-file: $(BIN)/python ## build wasm-demo.pyz, one file that starts the server
-	@$(BIN)/python tools/make_demo.py
+# DEVICE=keystone, and KEYSTONE_BUILD_DIR with it, are the user's to give.
+demo-file: | $(BIN)/python ## build wasm-demo.pyz, one file that starts the server; with DEVICE=keystone wasm-demo.ke
+	@$(if $(DEVICE),$(MAKE) --no-print-directory --silent $(VENV)/riscv)
+	@$(BIN)/python tools/make_demo.py $(if $(DEVICE),--device '$(DEVICE)' $(if $(KEYSTONE_BUILD_DIR),--keystone '$(KEYSTONE_BUILD_DIR)'))
 
 # docs/keystone.md says what it takes.
 wasm-rt: $(VENV)/test ## build the enclave's application for Keystone, build/keystone/wasm-rt, and what tests run of it
@@ -121,7 +123,7 @@ install: ## install the commands for this user, or with PREFIX=/some/folder ther
 	$(PYTHON) -m pip install $(if $(PREFIX),--prefix "$(PREFIX)",--user) '.[confidential]'
 
 clean: ## remove .venv and whatever was built
-	rm -rf $(VENV) build dist wasm-demo.pyz $(GENERATED) *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) build dist wasm-demo.pyz wasm-demo.ke $(GENERATED) *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find tinywasm channel host -name '*.so' -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

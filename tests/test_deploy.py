@@ -135,11 +135,14 @@ def _instructions(name: str) -> list[str]:
     return re.findall(rf"^{name} (.*)$", CONTAINERFILE, re.MULTILINE)
 
 
-def test_readme() -> None:
+def test_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("loader.bin", "eyrie-rt"):
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
     text = (DEPLOY / "README.md").read_text()
     lines = re.findall(r"^    (python3 .*)$", text, re.MULTILINE)
     for _, program, *arguments in (shlex.split(line, comments=True) for line in lines):
-        assert program == "wasm-demo.pyz"
+        assert program in ("wasm-demo.pyz", "wasm-demo.ke")
         if arguments[0] == "client":
             wasm_client.cli._parser().parse_args(arguments[1:])
         else:

@@ -1,18 +1,25 @@
 """Builds wasm-demo.pyz: all packages in one file that any Python 3.11 or later runs.
 
 The file holds no compiled code, so it runs on every Linux; what it needs besides Python is pycryptodome and
-construct, and for the client prompt_toolkit and rich. The same sources give the same bytes.
+construct, and for the client prompt_toolkit and rich. wasm-demo.ke is the same for a RISC-V machine with
+Keystone, with the files that enclaves are made of there. The same sources give the same bytes.
 """
 
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from riscv.errors import RiscvError  # noqa: E402
+from riscv.keystone_build import APPLICATION, BUILD_APPLICATION, find_runtime  # noqa: E402
+
 PACKAGES = {
     "tinywasm": ROOT / "tinywasm",
     "schannel": ROOT / "channel" / "schannel",
@@ -38,6 +45,7 @@ from pathlib import Path
 ENCLAVE = {"Crypto": "pycryptodome", "construct": "construct"}
 NEEDED = {"wasm_host": ENCLAVE,
           "wasm_client": {**ENCLAVE, "prompt_toolkit": "prompt_toolkit", "rich": "rich"}}
+ENCLAVE_FILES = {"-l": "loader.bin", "-r": "eyrie-rt", "-e": "wasm-rt"}
 
 
 def unpack(archive):
@@ -59,6 +67,13 @@ def unpack(archive):
     return folder
 
 
+def enclave_options(folder):
+    """The host's options where this file has what enclaves on Keystone are made of."""
+    files = {option: folder / "keystone" / name for option, name in ENCLAVE_FILES.items()}
+    given = [word for option, path in files.items() if path.exists() for word in (option, str(path))]
+    return ["--device", "keystone", *given] if given else []
+
+
 def main():
     if sys.version_info < (3, 11):
         sys.exit("wasm-demo: Python 3.11 or later is needed")
@@ -67,20 +82,22 @@ def main():
     missing = [package for module, package in NEEDED[program].items() if find_spec(module) is None]
     if missing:
         sys.exit(f"wasm-demo: not installed: {', '.join(missing)} (pip install {' '.join(missing)})")
-    os.environ["PYTHONPATH"] = str(unpack(Path(sys.argv[0]).resolve()))
-    os.execv(sys.executable, [sys.executable, "-m", program, *sys.argv[1 + client:]])
+    folder = unpack(Path(sys.argv[0]).resolve())
+    os.environ["PYTHONPATH"] = str(folder)
+    options = [] if client else enclave_options(folder)
+    os.execv(sys.executable, [sys.executable, "-m", program, *options, *sys.argv[1 + client:]])
 
 
 main()
 '''
 
 
-def build(target: Path) -> None:
-    """Write the file."""
+def build(target: Path, enclave: Mapping[str, Path] | None = None) -> None:
+    """Write the file, with the files of `enclave` under these names."""
     with target.open("wb") as file:
         file.write(_SHEBANG)
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, content in sorted(_entries()):
+            for name, content in sorted(_entries(enclave or {})):
                 # Without a time: the same sources give the same bytes.
                 entry = zipfile.ZipInfo(name)
                 entry.compress_type = zipfile.ZIP_DEFLATED
@@ -89,20 +106,47 @@ def build(target: Path) -> None:
     target.chmod(0o755)
 
 
-def _entries() -> Iterator[tuple[str, bytes]]:
+def _entries(enclave: Mapping[str, Path]) -> Iterator[tuple[str, bytes]]:
     yield "__main__.py", MAIN.encode()
     for package, folder in PACKAGES.items():
         for path in folder.rglob("*"):
             if path.suffix in _SUFFIXES and path.is_file():
                 yield f"{package}/{path.relative_to(folder).as_posix()}", path.read_bytes()
+    for name, path in enclave.items():
+        yield f"keystone/{name}", path.read_bytes()
+
+
+def enclave_files(keystone: Path | None) -> dict[str, Path]:
+    """What enclaves on Keystone are made of: the application, built here, and what a build of Keystone has.
+
+    Raises:
+        RiscvError: that build lacks a file.
+        SystemExit: the application does not build.
+    """
+    files = dict(zip(("eyrie-rt", "loader.bin"), find_runtime(keystone), strict=True)) if keystone else {}
+    if subprocess.run([sys.executable, *map(str, BUILD_APPLICATION)]).returncode:
+        raise SystemExit(1)
+    return {**files, "wasm-rt": APPLICATION}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build the file where the first argument says."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("target", nargs="?", type=Path, default=ROOT / "wasm-demo.pyz")
-    target = parser.parse_args(arguments).target
-    build(target)
+    parser.add_argument("target", nargs="?", type=Path)
+    parser.add_argument("--device", choices=("simulated", "keystone"), default="simulated")
+    parser.add_argument(
+        "--keystone", type=Path, metavar="FOLDER", help="a build of Keystone, to pack its files"
+    )
+    options = parser.parse_args(arguments)
+    enclave: dict[str, Path] = {}
+    if options.device == "keystone":
+        try:
+            enclave = enclave_files(options.keystone)
+        except RiscvError as error:
+            print(f"make_demo: {error}", file=sys.stderr)
+            return 1
+    target = options.target or ROOT / ("wasm-demo.ke" if enclave else "wasm-demo.pyz")
+    build(target, enclave)
     print(f"{target}: {target.stat().st_size} bytes; it needs Python 3.11 or later and pycryptodome")
     return 0
 

@@ -10,8 +10,10 @@ from pathlib import Path
 import make_demo
 import pytest
 
+from schannel.measurement import measure
 from schannel.policy import Policy
-from tests.processes import CALCULATOR, read_line, stop
+from tests.keystone import APPLICATION, DEVICE_KEY, LOADER, MONITOR, RUNTIME
+from tests.processes import CALCULATOR, ROOT, read_line, stop
 from wasm_client import connect
 
 
@@ -70,3 +72,105 @@ def test_it_tells_what_it_needs(pyz: Path, tmp_path: Path) -> None:
     needed = ["pycryptodome", "construct"]
     told = f"wasm-demo: not installed: {', '.join(needed)} (pip install {' '.join(needed)})\n"
     assert done.stderr == told
+
+
+@pytest.fixture
+def keystone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A build of Keystone, and an application that is built in no time."""
+    build, application = tmp_path / "build.py", tmp_path / "wasm-rt"
+    build.write_text(f"open({str(application)!r}, 'wb').write({APPLICATION!r})")
+    monkeypatch.setattr(make_demo, "BUILD_APPLICATION", (build, "riscv64"))
+    monkeypatch.setattr(make_demo, "APPLICATION", application)
+    folder = tmp_path / "keystone"
+    folder.mkdir()
+    (folder / "eyrie-rt").write_bytes(RUNTIME)
+    (folder / "loader.bin").write_bytes(LOADER)
+    return folder
+
+
+# The host in the file, with a double in the place of the machine's driver.
+DOUBLE = f"""\
+#!{sys.executable}
+import os, sys
+assert sys.argv[1:3] == ["-m", "wasm_host"]
+sys.path.append({str(ROOT)!r})
+import wasm_host.keystone
+from tests.keystone import Machine
+assert wasm_host.__file__.startswith(os.environ["PYTHONPATH"] + "/")
+command = [{sys.executable!r}, {str(ROOT / "tests" / "edge_application.py")!r}, "serve"]
+wasm_host.keystone.LinuxDriver = lambda: Machine(command)
+from wasm_host.cli import main
+sys.exit(main(sys.argv[3:]))
+"""
+WITH_DOUBLE = """\
+import runpy, sys
+sys.executable = sys.argv[1]
+del sys.argv[:2]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the double's applications are Linux processes")
+class TestKeystone:
+    @pytest.fixture
+    def ke(self, keystone: Path, tmp_path: Path) -> Path:
+        target = tmp_path / "wasm-demo.ke"
+        assert make_demo.main(["--device", "keystone", "--keystone", str(keystone), str(target)]) == 0
+        return target
+
+    def test_it_serves(self, ke: Path, tmp_path: Path) -> None:
+        """A session with an enclave that is made of the files in it."""
+        double = tmp_path / "double"
+        double.write_text(DOUBLE)
+        double.chmod(0o755)
+        policy = Policy(
+            enclave_measurements=frozenset({measure(LOADER, RUNTIME, APPLICATION)}),
+            monitor_measurements=frozenset({MONITOR.monitor_hash}),
+            real_devices=frozenset({DEVICE_KEY.public}),
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-c", WITH_DOUBLE, str(double), str(ke), "-a", "127.0.0.1:0"],
+            stdout=subprocess.PIPE, text=True, cwd=tmp_path, env=_environment(tmp_path),
+        )  # fmt: skip
+        try:
+            address = read_line(process).split()[-1]
+            with connect(address, policy) as session:
+                session.deploy(CALCULATOR.read_bytes())
+                assert session.call("add", 1, 1) == 2
+        finally:
+            stop(process)
+
+    def test_it_measures_its_files(self, ke: Path, tmp_path: Path) -> None:
+        assert measure(LOADER, RUNTIME, APPLICATION).hex() in self._run(ke, tmp_path, "measure").stdout
+
+    def test_where_there_is_no_keystone(self, ke: Path, tmp_path: Path) -> None:
+        done = self._run(ke, tmp_path, "-a", "127.0.0.1:0")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith("wasm-host: there is no /dev/keystone_enclave")
+
+    def test_without_a_build_the_files_are_given_when_it_starts(self, keystone: Path, tmp_path: Path) -> None:
+        target = tmp_path / "alone.ke"
+        assert make_demo.main(["--device", "keystone", str(target)]) == 0
+        done = self._run(target, tmp_path, "measure")
+        assert "not given: -l, -r" in done.stderr
+        files = ["-l", str(keystone / "loader.bin"), "-r", str(keystone / "eyrie-rt")]
+        done = self._run(target, tmp_path, *files, "measure")
+        assert measure(LOADER, RUNTIME, APPLICATION).hex() in done.stdout, done.stderr
+
+    def test_it_is_the_client_too(self, ke: Path, tmp_path: Path) -> None:
+        assert self._run(ke, tmp_path, "client", "-V").stdout.startswith("wasm-client ")
+
+    def test_a_build_that_lacks_a_file(
+        self, keystone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (keystone / "loader.bin").unlink()
+        arguments = ["--device", "keystone", "--keystone", str(keystone), str(tmp_path / "none.ke")]
+        assert make_demo.main(arguments) == 1
+        assert capsys.readouterr().err.startswith(f"make_demo: {keystone} lacks eyrie-rt with loader.bin")
+        assert not (tmp_path / "wasm-rt").exists() and not (tmp_path / "none.ke").exists()
+
+    def _run(self, file: Path, tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, str(file), *arguments],
+            capture_output=True, text=True, timeout=120, env=_environment(tmp_path),
+        )  # fmt: skip
