@@ -110,7 +110,7 @@ riscv-test: | $(BIN)/python ## test that machine, from its start to its end
 
 # DEVICE=keystone, and KEYSTONE_BUILD_DIR with it, are the user's to give.
 demo-file: | $(BIN)/python ## build wasm-demo.pyz, one file that starts the server; with DEVICE=keystone wasm-demo.ke
-	@$(if $(DEVICE),$(MAKE) --no-print-directory --silent $(VENV)/riscv)
+	@$(if $(filter keystone,$(DEVICE)),$(MAKE) --no-print-directory --silent $(VENV)/riscv)
 	@$(BIN)/python tools/make_demo.py $(if $(DEVICE),--device '$(DEVICE)' $(if $(KEYSTONE_BUILD_DIR),--keystone '$(KEYSTONE_BUILD_DIR)'))
 
 # docs/keystone.md says what it takes.

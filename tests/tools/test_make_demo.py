@@ -169,6 +169,26 @@ class TestKeystone:
         assert capsys.readouterr().err.startswith(f"make_demo: {keystone} lacks eyrie-rt with loader.bin")
         assert not (tmp_path / "wasm-rt").exists() and not (tmp_path / "none.ke").exists()
 
+    @pytest.mark.parametrize(
+        ("given", "passed"),
+        [
+            ([], ""),
+            (["DEVICE=keystone"], "--device keystone"),
+            (["DEVICE=keystone", "KEYSTONE_BUILD_DIR=/a folder"], "--device keystone --keystone /a folder"),
+            (["KEYSTONE_BUILD_DIR=/a folder"], ""),
+        ],
+        ids=["plain", "without a build", "with one", "a build for nothing"],
+    )
+    def test_what_make_passes(self, tmp_path: Path, given: list[str], passed: str) -> None:
+        (tmp_path / "bin").mkdir()
+        (tmp_path / "bin" / "python").write_text('#!/bin/sh\nshift; echo "$*"\n')
+        (tmp_path / "bin" / "python").chmod(0o755)
+        for built in ("confidential", "riscv"):
+            (tmp_path / built).touch()
+        command = ["make", "--no-print-directory", f"VENV={tmp_path}", "demo-file", *given]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert (done.returncode, done.stdout, done.stderr) == (0, f"{passed}\n", "")
+
     def _run(self, file: Path, tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, str(file), *arguments],
