@@ -53,7 +53,7 @@ def build(folder: Path) -> None:
     """A copy of the package in `folder`, with a loop that counts."""
     for name in ("tinywasm", "channel/schannel", "host/wasm_host", "benchmarks", _WASI):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("*.so", "_*.c"))
-    for name in ("setup.py", "pyproject.toml"):
+    for name in ("setup.py", "setup.cfg", "pyproject.toml"):
         shutil.copy(ROOT / name, folder)
     command = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
     subprocess.run(command, cwd=folder, env={**os.environ, "CFLAGS": "-DCOUNT_PAIRS"}, check=True)
