@@ -336,6 +336,9 @@ def in_thread(work: Callable[[], Any]) -> asyncio.Future[Any]:
     return asyncio.ensure_future(asyncio.to_thread(work))
 
 
+CLOSED = "closed the connection before an enclave answered"
+
+
 class TestSessions:
     def test_a_whole_one(self, tmp_path: Path) -> None:
         key = identity_key(b"\7" * 32)
@@ -436,6 +439,30 @@ class TestSessions:
                 assert metrics.refused == {"busy": 1}
 
         run(main())
+
+    @pytest.mark.parametrize(
+        ("kind", "machine", "told", "logged"),
+        [
+            ("serve", {"fail": (Request.CREATE, 0, errno.ENOTTY)}, CLOSED, "of another version"),
+            ("serve", {"pages": 100}, "busy: no enclave is free", "no 1108 KiB of contiguous memory now"),
+            ("crash", {}, CLOSED, "are loader, runtime and application of one build?"),
+        ],
+    )
+    def test_enclave_that_cannot_be(
+        self, tmp_path: Path, kind: str, machine: dict[str, Any], told: str, logged: str,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:  # fmt: skip
+        """The client is told at once, the operator why, and nothing is left."""
+
+        async def main() -> None:
+            async with serving(kind, tmp_path, Machine(**machine)) as (_, address, made, _):
+                with pytest.raises(CannotConnect, match=told):
+                    await in_thread(lambda: connect(address, POLICY))
+                await until(lambda: not made.alive)
+
+        run(main())
+        lines = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+        assert sum(logged in line for line in lines) == 1
 
     def test_curious_application(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         """Linux' calls, and calls that there are not, are refused with a line each."""
