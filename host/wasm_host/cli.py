@@ -235,7 +235,6 @@ async def _serve(
         monitor = _start(device, files, limits, options.free_memory)
         try:
             identity = await monitor.ready()
-            log_event(logging.INFO, "device", f"device: {device.value}", device=device.value)
             for name, why in identity.missing:
                 shown = f"enclaves run without {name}: {why}"
                 log_event(logging.WARNING, "isolation_missing", shown, layer=name)
@@ -244,6 +243,7 @@ async def _serve(
             server = Server(monitor, store, limits, metrics, identity.data_limit)
             stop = _heed_signals(server)
             await server.listen(listener)
+            _tell_device(device)
             host, port = listener.getsockname()[:2]
             print(f"{_PROGRAM}: listening on {host}:{port}", flush=True)
             async with contextlib.AsyncExitStack() as showing:
@@ -255,6 +255,14 @@ async def _serve(
         finally:
             await monitor.close()
     return 0
+
+
+def _tell_device(device: Device) -> None:
+    level, shown = logging.INFO, f"device: {device.value}"
+    if device is Device.SIMULATED:
+        level = logging.WARNING
+        shown += ": enclaves protect nothing from the owner of this machine"
+    log_event(level, "device", shown, device=device.value)
 
 
 def _store_limits(limits: ServerLimits) -> StoreLimits:

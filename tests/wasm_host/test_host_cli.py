@@ -211,6 +211,12 @@ def test_metrics_logs_and_draining(tmp_path: Path) -> None:
         ]
 
 
+def test_host_says_that_its_enclaves_are_simulated(tmp_path: Path) -> None:
+    with host(tmp_path) as started:
+        log = started.log.read_text()
+    assert "wasm-host: device: simulated: enclaves protect nothing from the owner of this machine\n" in log
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_second_signal_ends_at_once(tmp_path: Path, number: signal.Signals) -> None:
     with host(tmp_path, "--max-drain", "600") as started:
