@@ -17,7 +17,8 @@ LARGEST_FILES = 512 << 20
 """Bytes that the three files may have together: contiguous memory of the enclave has to hold them."""
 
 _MAGIC, _64_BITS, _LITTLE_ENDIAN, _RISC_V = b"\x7fELF", 2, 1, 243
-_LOADED, _INTERPRETER = 1, 3
+LOADED, _INTERPRETER = 1, 3
+"""Kinds of segments."""
 
 
 class ElfHeader(Structure, shown="ELF header"):
@@ -97,7 +98,7 @@ def check_program(content: bytes, what: str) -> None:
             raise LocalError(f"{what} is linked dynamically: an enclave takes static programs only")
         # One without bytes in the file, as of zeros only, may name any place.
         within = not segment.file_size or segment.offset + segment.file_size <= len(content)
-        if segment.kind == _LOADED and not within:
+        if segment.kind == LOADED and not within:
             raise LocalError(f"{what} is cut short: it ends within a segment")
 
 

@@ -33,6 +33,9 @@ OURS = ("main.c", "edge.c", "random.c", "primitives.c")
 LINKED = ("_edge", "_primitives")
 """The modules in those that Python can import."""
 
+SMALL_POOLS = "-DWITH_PYMALLOC_RADIX_TREE=0"
+"""CPython's allocator takes 4 KiB for objects of a size, not 16, and has no tree of what is where."""
+
 SMALL = ("-Os", "-ffunction-sections", "-fdata-sections", "-DNDEBUG")
 PYCRYPTODOME_OPTIONS = (
     "-DHAVE_STDINT_H", "-DHAVE_POSIX_MEMALIGN", "-DHAVE_UINT128", "-DSYS_BITS=64", "-DPYCRYPTO_LITTLE_ENDIAN",
@@ -94,7 +97,11 @@ def build_python(machine: Machine, source: Path) -> Path:
         "--disable-shared", "--without-ensurepip", "--disable-test-modules", "--without-doc-strings",
         "--disable-ipv6", "LDFLAGS=-static", "LINKFORSHARED= ", *machine.configure,
     ]  # fmt: skip
-    tools = {"CC": shlex.join(machine.compiler), "CFLAGS": " ".join(SMALL), "AR": f"{machine.prefix}ar"}
+    tools = {
+        "CC": shlex.join(machine.compiler),
+        "CFLAGS": " ".join((*SMALL, SMALL_POOLS)),
+        "AR": f"{machine.prefix}ar",
+    }
     tools |= {"RANLIB": f"{machine.prefix}ranlib", "READELF": f"{machine.prefix}readelf"}
     if not _is(folder / "configured", f"{options} {tools}"):
         print(f"building Python for {machine.name}, which takes a few minutes", flush=True)
@@ -128,7 +135,9 @@ def freeze(python: Path, source: Path, compiled: Iterable[str]) -> None:
     (BUILD / "frozen/construct").unlink(missing_ok=True)
     (BUILD / "frozen/construct").symlink_to(site / "construct")
     path = [BUILD / "frozen", HERE, *(PROJECT / part for part in ("", "channel", "enclave")), source / "Lib"]
-    run([python / "python", "-I", HERE / "freeze.py", BUILD / "frozen", *path, "--", *LINKED, *compiled])
+    # Where in its line code stands is not for an enclave to tell.
+    command = [python / "python", "-I", "-X", "no_debug_ranges", HERE / "freeze.py"]
+    run([*command, BUILD / "frozen", *path, "--", *LINKED, *compiled])
 
 
 def description() -> str:

@@ -5,11 +5,14 @@ Run by the Python that is linked in, built for this machine: bytecode is for one
 
 from __future__ import annotations
 
+import _imp
+import ast
 import marshal
 import re
 import sys
 from modulefinder import ModuleFinder
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 ROOTS = ("boot", "wasm_rt.keystone", "encodings.ascii", "encodings.utf_8")
@@ -20,6 +23,9 @@ ABSENT = (
     "getpass", "gettext", "gzip", "importlib.metadata", "importlib.resources", "locale", "logging", "lzma",
     "multiprocessing", "pwd", "pydoc", "queue", "random", "runpy", "shutil", "site", "socket", "ssl",
     "subprocess", "sysconfig", "tempfile", "tomllib", "unittest", "urllib", "zipfile", "zlib",
+    # What some module would ask for that nobody asks.
+    "_strptime", "_threading_local", "calendar", "doctest", "encodings.mbcs", "importlib.readers",
+    "linecache", "ntpath", "pkgutil", "plistlib", "timeit", "tokenize", "tracemalloc",
     # What construct has for other formats, and pickle where it was compiled.
     "arrow", "cloudpickle", "cryptography", "lz4", "numpy", "ruamel", "_pickle",
     # Other providers and engines, and what is for people.
@@ -27,21 +33,32 @@ ABSENT = (
     "tinywasm.engine.python.backend", "tinywasm.wasi.host", "tinywasm.wast",
 )  # fmt: skip
 
+ANNOTATED = "wasm_rt.application"
+"""Which request each of its methods takes is read from their types."""
+
+EMPTY = ("pdb", "pickle", "traceback")
+"""What is imported, and never used."""
+
+STAND_INS = {
+    file.stem.removeprefix("no_"): file for file in (Path(__file__).parent / "stand_ins").glob("no_*.py")
+}
+"""What stands in the place of modules of which little is used."""
 
 _IMPORT = re.compile(r"^ *((?:from [\w.]+ )?import (?:\([^)]*\)|[\w., ]+)$)", re.M)
 
 
 def modules(path: list[str], linked: list[str], imports: Path) -> dict[str, tuple[Path, bool]]:
-    """The files of all that is imported, and whether each is a package's."""
-    finder = ModuleFinder(path, excludes=[*ABSENT, *linked])
+    """The files of what is imported and Python has not frozen, and whether each is a package's."""
+    finder = ModuleFinder(path, excludes=[*ABSENT, *EMPTY, *STAND_INS, *linked])
     finder.run_script(str(imports))
     for root in ROOTS:
         finder.import_hook(root)
     found: dict[str, Any] = finder.modules
+    theirs = frozenset(vars(_imp)["_frozen_module_names"]())
     return {
         name: (Path(module.__file__), module.__path__ is not None)
         for name, module in found.items()
-        if module.__file__ and name != "__main__"
+        if module.__file__ and name != "__main__" and name not in theirs
     }
 
 
@@ -54,15 +71,39 @@ def write_imports(file: Path, path: list[str], linked: list[str]) -> None:
     file.write_text("\n".join(sorted(set(found))))
 
 
+class Unannotated(ast.NodeTransformer):
+    """Takes away the types of arguments and results, which take memory; those of fields are used."""
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        """Of a function, and those within."""
+        node.returns = None
+        return self.generic_visit(node)
+
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        """Of an argument."""
+        node.annotation = None
+        return node
+
+
+def compiled(source: bytes, name: str) -> CodeType:
+    """The code of a module, without docstrings, assertions and the types of functions."""
+    tree = ast.parse(source)
+    if name != ANNOTATED:
+        tree = Unannotated().visit(tree)
+    return compile(tree, f"<{name}>", "exec", dont_inherit=True, optimize=2)
+
+
 def main(folder: Path, path: list[str], linked: list[str]) -> None:
     """Write `frozen.bin` and `linked.c` into a folder."""
     blob, rows = bytearray(), []
     imports = folder / "imports.py"
     write_imports(imports, path, linked)
     found = modules(path, linked, imports)
-    for name, (file, package) in sorted(found.items()):
-        code = compile(file.read_bytes(), f"<{name}>", "exec", dont_inherit=True, optimize=2)
-        content = marshal.dumps(code)
+    sources = {name: (file.read_bytes(), package) for name, (file, package) in found.items()}
+    sources |= dict.fromkeys(EMPTY, (b"", False))
+    sources |= {name: (file.read_bytes(), False) for name, file in STAND_INS.items()}
+    for name, (source, package) in sorted(sources.items()):
+        content = marshal.dumps(compiled(source, name))
         rows.append(f'    {{"{name}", linked_blob + {len(blob)}, {len(content)}, {int(package)}, NULL}},')
         blob += content
     (folder / "frozen.bin").write_bytes(blob)
@@ -84,7 +125,7 @@ def main(folder: Path, path: list[str], linked: list[str]) -> None:
         "",
     ]
     (folder / "linked.c").write_text("\n".join(lines))
-    print(len(found), "modules,", len(blob), "bytes")
+    print(len(sources), "modules,", len(blob), "bytes")
 
 
 if __name__ == "__main__":

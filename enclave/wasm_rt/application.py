@@ -6,7 +6,6 @@ the session, but for the channel's own errors.
 
 from __future__ import annotations
 
-import difflib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
@@ -348,6 +347,9 @@ def _exported_function(programs: Programs, program: Program, name: str) -> FuncI
     functions = {key: item for key, item in exports.items() if isinstance(item, FuncInstance)}
     if name in functions:
         return functions[name]
+    # Loaded for whoever mistypes a name.
+    import difflib
+
     # A program chooses how many names it has, and how long they are: comparing takes time.
     candidates = [key for key in islice(functions, _COMPARED) if len(key) <= _COMPARABLE]
     near = difflib.get_close_matches(name[:_COMPARABLE], candidates, 1)

@@ -20,6 +20,7 @@ import pytest
 from schannel.endings import Ending
 from schannel.events import EnclaveVerified, Event
 from schannel.handshake import Suite, identity_key
+from schannel.keystone_files import LOADED, ElfHeader, ProgramHeader
 from schannel.measurement import measure
 from schannel.policy import Policy
 from schannel.session import ClientSession
@@ -53,6 +54,30 @@ DONE_WITHOUT = frozenset((
     "readlinkat", "rseq", "set_robust_list", "sysinfo",
 ))  # fmt: skip
 """What libc and Python ask for, and go on without: Eyrie returns -1, as the filter does."""
+
+
+LARGEST = 24 << 20
+"""Bytes of enclave memory that the application may take for a small program."""
+
+
+def enclave_memory(program: Path, calls: list[tuple[str, str, str]]) -> int:
+    """Bytes that an application takes on Eyrie, which maps all at once: its file, zeros beside it, heap."""
+    content = program.read_bytes()
+    head = ElfHeader.parse(content[: ElfHeader.sizeof()])
+    zeros = 0
+    for number in range(head.program_header_count):
+        start = head.program_headers + number * head.program_header_size
+        segment = ProgramHeader.parse(content[start : start + ProgramHeader.sizeof()])
+        if segment.kind == LOADED:
+            zeros += segment.memory_size - segment.file_size
+    most = now = 0
+    for name, arguments, result in calls:
+        if (name, result) == ("munmap", "0"):
+            now -= int(arguments.split(",")[1].rstrip(")"))
+        elif name == "mmap" and result.startswith("0x"):
+            now += int(arguments.split(",")[1])
+        most = max(most, now)
+    return len(content) + zeros + most
 
 
 def built(name: str) -> str:
@@ -219,6 +244,8 @@ class TestEmulated:
         opened = {result for name, _, result in lines if name == "openat" and result.isdecimal()}
         used = {arguments.partition(",")[0] for name, arguments, _ in lines if name in ("read", "write")}
         assert used - opened == {"3"}
+
+        assert enclave_memory(Path(built("wasm-rt")), lines) < LARGEST
 
     def test_application_without_eyrie_ends(self, emulator: str) -> None:
         async def main() -> int | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import re
 import struct
-from decimal import Decimal
 
 _DIGITS, _HEX = r"[0-9]++(?:_[0-9]++)*+", r"[0-9A-Fa-f]++(?:_[0-9A-Fa-f]++)*+"
 _INTEGER = re.compile(rf"([+-]?)(?:0x({_HEX})|({_DIGITS}))")
@@ -145,6 +144,9 @@ def _is_half_way(value: float) -> bool:
 
 
 def _compare_decimal(text: str, value: float) -> int:
+    # Few numbers are so near to the middle between two: whoever has none does without it.
+    from decimal import Decimal
+
     exact, rounded = Decimal(text), Decimal(value)
     return (exact > rounded) - (exact < rounded)
 
