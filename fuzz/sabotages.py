@@ -36,6 +36,7 @@ _OPERANDS = {
     "reach": [("if height > len(self.places):", "if False:")],
     "pop": [("if place & WIDE:", "if False:")],
     "cut": [("if self.settled > height:", "if False:")],
+    "unsettle": [("self.settled = self.height", "pass"), ("if self.own > self.height:", "if False:")],
     "settle": [
         ("| (place & WIDE)", ""),
         ("if place & 3:", "if place & 3 == LOCAL:"),
@@ -62,18 +63,28 @@ _OPERANDS = {
         ("self.position = self.code[start + 1]", "pass"),
         ("del code[start:]", "pass"),
     ],
+    "settle_row": [
+        ("while height > self.own:", "while height > self.own + 1:"),
+        ("self.own = self.settled = self.height", "self.own = self.settled = self.height + 1"),
+    ],
+    "push_row": [("known = self.own == self.height", "known = True")],
     "take": [("places.reverse()", "pass")],
+    "take_row": [("self.settle_row()", "pass"), ("self.height - extent", "self.height - 1")],
+    "list_row": [
+        ("(width == 2) << 2", "0"),
+        ("height += width", "height += 1"),
+        ("(taken, left)", "(taken,)"),
+    ],
+    "widths": [("if V128 in types else", "if False else")],
 }
 _BUILD = {
     "": [
         ("bytes([_local(type)]) * count", "bytes([_local(type)])"),
         ("self.carried = params if shape == LOOP else results", "self.carried = results"),
-        ("self.extent = sum(self.carried)", "self.extent = len(self.carried)"),
     ],
-    "widths": [("if V128 in types else", "if False else")],
     "_local": [("LOCAL | WIDE", "LOCAL")],
     "build": [
-        ("-1, (), results)", "-1, (), results[:1])"),
+        ("-1, (), results,", "-1, (), results[:1],"),
         ("self.begin(self.new_block(), True)", "self.begin(self.new_block(), False)"),
         ("        self.charge()\n", ""),
     ],
@@ -99,12 +110,24 @@ _BUILD = {
     ],
     "charge": [("self.fuel = 0", "pass")],
     "reset": [("self.cut(label.height)", "pass")],
-    "in_place": [("return False", "return True"), ("here += width", "here += 1")],
+    "in_place": [
+        ("return False", "return True"),
+        ("here += width", "here += 1"),
+        ("self.settle_row()", "pass"),
+        ("return here == height", "return True"),
+    ],
     "branch": [
-        ("self.height, self.settled = height, settled", "pass"),
+        ("self.height, self.settled, self.own = height, settled, own", "pass"),
         ("if self.places[here - 1] != target:", "if self.places[here - 1] & 7 != target & 7:"),
         ("label.targeted = True", "pass"),
         ("height += width", "height += 1"),
+    ],
+    "branch_in_row": [
+        ("self.height = label.height", "pass"),
+        ("self.height = height", "pass"),
+        ("label.targeted = True", "pass"),
+        ("here << NUMBER", "here + 1 << NUMBER"),
+        ("label.extent, 0", "label.extent - 1, 0"),
     ],
     "edge": [("or not self.in_place(label)", ""), ("label.targeted = True", "pass")],
     "branch_when": [
@@ -165,12 +188,24 @@ _BUILD = {
         ("2 if type is V128 else 1", "1"),
         ("second = self.leb() if", "second = self.leb() * 0 if"),
     ],
-    "block_widths": [("return widths(signature.params), widths(signature.results)", "return (), ()")],
+    "call_in_row": [
+        ("self.dead = True", "pass"),
+        ("self.take_row(taken)", "self.cut(self.height - taken)"),
+        ("| len(results) << 32", ""),
+        ("self.push_row(results)", "self.push_row(params)"),
+    ],
+    "layout": [("sum(params), sum(results)", "len(params), len(results)")],
+    "block_layout": [
+        ("return self.layout(signature)", "return (), (), 0, 0"),
+        ("((), (2,), 0, 2) if block is V128 else", ""),
+    ],
     "open": [
         ("self.settle_top(len(params))", "pass"),
         ("self.settle_locals(NOWHERE)", "pass"),
-        ("self.height - sum(params)", "self.height - len(params)"),
-        ("self.region, params, results)", "-1, params, results)"),
+        ("self.height - taken", "self.height - len(params)"),
+        ("taken if shape == LOOP else left", "left"),
+        ("self.own = max(self.own, height)", "pass"),
+        ("self.region, params, results,", "-1, params, results,"),
         ("self.begin(label.target, True)", "self.begin(label.target, False)"),
         (
             "label.otherwise, 0)\n            self.begin(self.new_block(), True)",
@@ -201,6 +236,7 @@ _BUILD = {
         ("self.reset(label, label.results)", "pass"),
         ("self.begin(label.target, True)", "self.begin(label.target, False)"),
         ("self.begin(label.target, False)", "pass"),
+        ("if label.own < label.height:", "if False:"),
     ],
     "close_function": [
         ("if not self.dead:", "if False:"),
@@ -222,9 +258,14 @@ _BUILD_RARE = {
     "_check": [("b.immediate(row, OBJECT, 0) if", "b.immediate(row, OBJECT, 0) * 0 if")],
     "_leave": [("b.dead = True", "pass")],
     "_many": [
-        ("count += second", "pass"),
+        ("        count = second\n", "        pass\n"),
+        ("~_take_row", "_take_row"),
         ("b.height << NUMBER", "b.height + 1 << NUMBER"),
         ("b.dead = instruction.role is Role.LEAVES", "pass"),
+    ],
+    "_take_row": [
+        ("2 if composite.field.storage is V128 else 1", "1"),
+        ("if extent < count * width:", "if not extent:"),
     ],
 }
 _SELECT = {
@@ -295,6 +336,11 @@ _SELECT = {
     "row": [
         ("        if self.deep:\n            self.shift(self.window(self.here))", ""),
         ("slot += 1 + (place >> 2 & 1)", "slot += 1"),
+        ("if first < 0:", "if False:"),
+    ],
+    "behind": [
+        ("slot += 1 + (self.operands[index] >> 2 & 1)", "slot += 1"),
+        ("(last >> 3) + 1 + (last >> 2 & 1)", "(last >> 3) + 1"),
     ],
     "find_entries": [("self.first + self.code[start + BASE]", "self.first")],
     "shift": [
@@ -309,6 +355,11 @@ _SELECT = {
         ("True, code[start + 7]", "False, code[start + 7]"),
     ],
     "move_record": [("if 0 <= slot <= 0xFFFF:", "if True:"), ("1 + (result >> 2 & 1)", "1")],
+    "move_row": [
+        ("first - result >> 3", "first - result >> 4"),
+        ("count * _UP", "(count - 1) * _UP"),
+        ("self.seen(result)", "self.seen(first)"),
+    ],
     "begin": [
         ("if self.deep:", "if False:"),
         ("self.ended = False", "pass"),
@@ -443,7 +494,6 @@ _RARE = {
     "_array_get": [('== "array.get_s"', '== ""'), ("b.slot(record.b, 1)", "b.slot(record.b, 0)")],
     "_array_set": [("b.slot(record.c, 2)", "b.slot(record.c, 1)")],
     "_call": [
-        ("behind += 1 + (b.lists[index] >> 2 & 1)", "behind += 1"),
         ("b.locals.far + b.base", "b.locals.far"),
         ("b.locals.far + b.base", "b.base"),
         ("record.c & 3 == CONSTANT or", ""),
@@ -485,8 +535,11 @@ _BIND = {
         ("memories[second], immediate & _M64, to", "memories[0], immediate & _M64, to"),
         ("memories[second], immediate & _M64, a", "memories[0], immediate & _M64, a"),
     ],
+    "in_row": [("places[start + count - 1] >> form.NUMBER == count - 1", "True")],
+    "__iter__": [("base + (place", "(place"), ("self.start + self.count", "self.start + self.count - 1")],
+    "listed": [("~first + start", "~first"), ("        first += start\n", "")],
     "regions": [
-        ("height += width", "height += 1"),
+        ("accumulate(widths, initial=0)", "range(len(widths))"),
         ("if region.parent >= 0 else None", "if False else None"),
         ("clause.reference, self.block_of", "False, self.block_of"),
     ],
@@ -530,10 +583,11 @@ _BIND = {
         ("second & 0xFFFFFFFF", "0"),
         ("TAIL_CALL if tail else CALL", "CALL"),
         ("        place = b.spare\n", "        pass\n"),
-        ("block.results = b.all_at(lists[behind : behind + (second >> 32)])", "block.results = []"),
+        ("block.results = b.listed(first, count, second >> 32, base)", "block.results = []"),
         ("b.go_on(block.next)", "b.open(block.next)"),
     ],
     "_instruction": [("b.position = record[form.POSITION]", "pass")],
+    "_move_row": [("b.at(record[form.A])", "b.at(record[form.RESULT])")],
     "_branch_if": [("row == form.BRANCH_IF,", "True,")],
     "_branch_table": [("tuple(blocks[:-1]), blocks[-1]", "tuple(blocks), blocks[0]")],
     "_branch_null": [("row == form.BRANCH_NULL,", "True,")],

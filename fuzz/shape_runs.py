@@ -38,7 +38,8 @@ class Way:
 
     `windows` is about how many slots a window has, 0 for as many as there are; `near` how many slots of
     locals are near, None for as many as there are; `unsettled` how many operands may stand for locals when
-    one changes, None for as many as usual. `profiled` code counts calls and instructions.
+    one changes, `singly` how many values an instruction takes along that are in no row, None for as many as
+    usual. `profiled` code counts calls and instructions.
     """
 
     engine: str
@@ -46,6 +47,7 @@ class Way:
     windows: int = 0
     near: int | None = None
     unsettled: int | None = None
+    singly: int | None = None
     profiled: bool = False
 
     def __str__(self) -> str:
@@ -53,6 +55,7 @@ class Way:
         words.append(f"windows of {self.windows}" if self.windows else "")
         words.append(f"{self.near} near slots" if self.near is not None else "")
         words.append(f"{self.unsettled} unsettled operands" if self.unsettled is not None else "")
+        words.append(f"{self.singly} values in no row" if self.singly is not None else "")
         return ", ".join(filter(None, words))
 
 
@@ -66,6 +69,8 @@ def lowered(way: Way) -> Iterator[None]:
             stack.enter_context(patch.object(frame, "NEAR_SLOTS", way.near))
         if way.unsettled is not None:
             stack.enter_context(patch.object(form, "UNSETTLED", way.unsettled))
+        if way.singly is not None:
+            stack.enter_context(patch.object(form, "SINGLY", way.singly))
         yield
 
 
@@ -167,22 +172,29 @@ def ways(seed: int) -> list[Way]:
     """How the module of a seed is run; all have to do the same as the first."""
     rng = Random(f"ways {seed}")
     profiled = seed % 16 == 1
+    few = Random(f"rows {seed}")
     found = [
         Way("python", metered=True, profiled=profiled),
         Way("native", metered=True),
         Way("native"),
-        Way("native", metered=rng.random() < 0.5, windows=rng.choice((1, 2, rng.randrange(3, 60)))),
+        Way(
+            "native",
+            metered=rng.random() < 0.5,
+            windows=rng.choice((1, 2, rng.randrange(3, 60))),
+            singly=few.choice((None, 1, 1, 2)),
+        ),
         Way(
             "native",
             metered=rng.random() < 0.5,
             near=rng.choice((0, 5, rng.randrange(6, 24))),
             unsettled=rng.choice((None, 0, rng.randrange(12))),
+            singly=few.choice((1, 2, 3)),
         ),
     ]
     if seed % 8 == 0:
         windows = rng.choice((1, rng.randrange(2, 60)))
         found.append(Way("native", metered=True, windows=windows, near=rng.randrange(20)))
-        found.append(Way("python"))
+        found.append(Way("python", singly=few.choice((1, 1, 2))))
     if profiled:
         found += [Way("native", profiled=True), Way("python", metered=True)]
     return found

@@ -16,8 +16,9 @@ pytestmark = pytest.mark.skipif(not native_available, reason="the native engine 
 # What the shapes do not reach of the lowering, with the reason.
 UNREACHED = {
     # A million locals or operands: tests/tinywasm/test_limits.py and test_windows.py.
-    "tinywasm/engine/ir/build.py: raise StackExhausted",
-    "tinywasm/engine/ir/operands.py: raise StackExhausted",
+    'tinywasm/engine/ir/build.py: raise too_large(name, MAX_LOCALS, "locals")',
+    'tinywasm/engine/ir/operands.py: raise too_large(self.name, MAX_OPERANDS, "operands at the same time")',
+    "tinywasm/engine/ir/operands.py: return Trap(",
     # Thousands of instructions without a loop, hundreds of labels in a table: test_interruption.py.
     "tinywasm/engine/python/bind.py: self.step(steps.poll, self.instance.store.backend)",
     "tinywasm/engine/ir/rare.py: look()",

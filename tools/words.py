@@ -36,6 +36,7 @@ IMMEDIATES = (
     "any",  # a number of which each will do
     "slot",  # a slot that is read
     "slots",  # two slots that are read, the first in the lowest 16 bits
+    "row",  # how far above slot a others begin, in the lower half, and in the upper how many are moved
     "offset",  # of an access in a memory with 32-bit addresses
     "address",  # the sum of two numbers of 32 bits
     "lane2",
@@ -133,6 +134,7 @@ HAND = {
     "return_call_ref": _call(True, "signature", flow="never", references=True),
     "unreachable": Word(flow="never"),
     "move128": Word(WRITE2, READ2),
+    "move_row": Word(VARIES, immediate="row"),
     "const128": Word(WRITE2, flow="data"),
     "select128": Word(WRITE2, READ2, READ2, "slot"),
     "global_get128": Word(WRITE2, immediate="global"),

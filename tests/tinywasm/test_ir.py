@@ -111,6 +111,65 @@ def test_values_of_branches_are_moved_to_their_label() -> None:
     ]
 
 
+NINE = "i32 " * 9
+ROW = f"""(module (type $nine (func (param {NINE}) (result {NINE})))
+    (func (param i32) (result {NINE})
+      (i32.const 1) (block (result {NINE}) (i32.const 2) {"(local.get 0)" * 9} (call 1)
+        (br_if 0 (local.get 0)) (br_if 1 (local.get 0)) (br 1)) (return))
+    (func (type $nine) unreachable))"""
+
+
+def test_many_values_lie_in_a_row_which_is_moved_at_once() -> None:
+    (code, locals), _ = forms(text.parse_module(ROW))
+    check(code, locals)
+    found = [line.split(": ", 1)[-1] if line.startswith(" ") else line for line in lines(code)]
+    nine = [f"t{n}" for n in range(2, 11)]
+    assert found == [
+        "block 1: fuel 15",
+        *(f"{place} = move l0" for place in reversed(nine)),
+        "t1 = move i32:0x2",
+        f"{', '.join(nine)} = call {' '.join(nine)} 1",
+        "branch_unless l0 -> block 3",
+        "block 4:",
+        "t1 = move_row t2 9",
+        "jump -> block 2",
+        "block 3: fuel 2",
+        "branch_unless l0 -> block 5",
+        "block 6:",
+        "t0 = move_row t2 9",
+        "jump -> block 0",
+        "block 5: fuel 1",
+        "t0 = move_row t2 9",
+        "jump -> block 0",
+        "block 2: fuel 1",
+        "t0 = move i32:0x1",
+        "t0 = move_row t1 9",
+        "jump -> block 0",
+        "block 0:",
+        "return " + " ".join(f"t{n}" for n in range(9)),
+    ]
+
+
+@pytest.mark.parametrize(
+    "field,value,message",
+    [
+        (form.A, 3 << 3, "moves t11, which is not there"),
+        (form.A, 1 << 3, "moves a row from t1 to t1"),
+        (form.RESULT, 2 << 3, "moves a row from t2 to t2"),
+        (form.IMMEDIATE, 10, "moves t11, which is not there"),
+        (form.IMMEDIATE, 8, "moves t9, which is not there|reads t8"),
+    ],
+)
+def test_the_checker_finds_damage_in_a_row(field: int, value: int, message: str) -> None:
+    (code, locals), _ = forms(text.parse_module(ROW))
+    integers = array("q", code.code)
+    for number, record in enumerate(code.records()):
+        if record.row == form.MOVE_ROW and record.a == 2 << 3:
+            integers[number * form.STRIDE + field] = value
+    with pytest.raises(Fault, match=message):
+        check(replace(code, code=integers), locals)
+
+
 def test_dead_code_leaves_nothing() -> None:
     assert shown("""(module (func (result i32) (return (i32.const 1))
         (block (result i32) (loop (br 0)) (i32.const 2)) (if (then unreachable)) unreachable))""") == [

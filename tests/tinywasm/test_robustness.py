@@ -112,31 +112,6 @@ def test_a_recursion_with_many_operands_exhausts_the_stack_not_the_memory(engine
     assert usage.memory < 300 * MIB
 
 
-# A few bytes each, which bring a thousand values from where they are to elsewhere.
-VALUES = "(local.get 0)" * 1000
-MANY_VALUES = {
-    "br_if": f"(i32.const 0) (block (type $many) {VALUES} {'(br_if 0 (local.get 0))' * 4000}) return",
-    "br_table": f"""
-        (i32.const 0) {"(block (type $many)" * 4000} {VALUES}
-        (br_table {" ".join(map(str, range(4000)))} (local.get 0)) {")" * 4000} return""",
-    "return": f"{VALUES} {'(br_if 0 (local.get 0))' * 4000}",
-    "call": f"{'(block (call $many) (br 0))' * 4000} {VALUES}",
-}
-
-
-@pytest.mark.parametrize("kind", MANY_VALUES)
-def test_a_function_that_moves_many_values_exhausts_the_stack_not_the_memory(kind: str) -> None:
-    results = f"(result {'i32 ' * 1000})"
-    source = f"""
-    (module
-      (type $many (func {results}))
-      (func $many (type $many) {"(i32.const 1)" * 1000})
-      (func (export "run") (param i32) {results} {MANY_VALUES[kind]}))"""
-    usage = run(source, "run", 0, engine="native")
-    assert usage.ending == "StackExhausted: call stack exhausted"
-    assert usage.memory < 600 * MIB
-
-
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_table_of_many_branches(engine: str) -> None:
     source = f"""

@@ -113,6 +113,9 @@ ZEROS = data(bytes(16))
 
 PASSES = {
     "a return": code(RETURN),
+    "a row up to the last slot": code(word("move_row", 0, immediate=SLOTS - 4 | 4 * HIGH), RETURN),
+    "all slots": code(word("move_row", 0, immediate=SLOTS * HIGH), RETURN),
+    "a row of nothing": code(word("move_row", SLOTS - 1), RETURN),
     "the last slot": code(word("move", SLOTS - 1, 0), RETURN),
     "a loop": code(word("branch_if", 0, immediate=0), RETURN),
     "data": code(word("const128", 2), ZEROS, RETURN),
@@ -154,6 +157,17 @@ BROKEN = [
     ("a slot beyond the frame", code(word("move", SLOTS, 0), RETURN)),
     ("a slot beyond the frame", code(word("move", 0, SLOTS), RETURN)),
     ("a slot beyond the frame", code(word("move128", SLOTS - 1, 0), RETURN)),
+    ("a slot beyond the frame", code(word("move_row", SLOTS - 3, immediate=4 * HIGH), RETURN)),
+    ("a slot beyond the frame", code(word("move_row", 0, immediate=SLOTS - 3 | 4 * HIGH), RETURN)),
+    ("a slot beyond the frame", code(word("move_row", 0, immediate=HIGH - 1 | HIGH), RETURN)),
+    ("a slot beyond the frame", code(word("move_row", 0, immediate=HIGH * (HIGH - 1)), RETURN)),
+    (
+        "a slot beyond the frame",
+        deep(
+            word("wide_shift", immediate=16),
+            word("move_row", 0, immediate=SLOTS - 19 | 4 * HIGH),
+        ),
+    ),
     ("a slot beyond the frame", code(word("move2", 0, 0, SLOTS), RETURN)),
     ("a slot beyond the frame", code(word("move2", 0, 0, 0, SLOTS), RETURN)),
     ("a slot beyond the frame", code(word("i64_add128", 0, 0, 0, SLOTS << 16), RETURN)),
@@ -394,6 +408,10 @@ def test_every_pair_is_held_to_its_second_word() -> None:
 CLOSED = {
     "parameters and locals": code(word("i64_add", 2, 0, 1), word("return1", 2), zeros=1),
     "what was written": code(word("move", 5, 0), word("return1", 5)),
+    "a row": code(word("move2", 5, 0, 6, 0), word("move_row", 2, immediate=3 | 2 * HIGH), word("return1", 3)),
+    "what overlaps": code(
+        word("move2", 2, 0, 3, 0), word("move_row", 1, immediate=1 | 2 * HIGH), word("return1", 2)
+    ),
     "results of a call": code(word("move", 5, 0), word("call", 5, immediate=0), word("return1", 5)),
     "written on both ways": code(
         word("branch_if", 0, immediate=3),
@@ -439,6 +457,7 @@ CLOSED_EXCEPTIONS = {
     "behind what the tag brings": caught(word("throw_ref", 7), tag=0),
     "in a local": caught(word("move", 1, 5), word("throw_ref", 1)),
     "in one of two that are moved": caught(word("move2", 1, 0, 2, 5), word("throw_ref", 2)),
+    "in a row": caught(word("move", 4, 0), word("move_row", 2, immediate=2 | 2 * HIGH), word("throw_ref", 3)),
     "moved twice": caught(word("move2", 1, 5, 2, 1), word("throw_ref", 2)),
     "below a call": caught(word("move", 1, 5), word("move", 2, 0), word("call", 2), word("throw_ref", 1)),
     "none": code(word("throw_ref", 1), zeros=1),
@@ -471,6 +490,7 @@ OPEN_EXCEPTIONS = {
 OPEN = {
     "never written": code(word("return1", 1)),
     "the upper half of a vector": code(word("const", 2), word("move128", 4, 2), RETURN),
+    "one of a row": code(word("move", 5, 0), word("move_row", 2, immediate=3 | 2 * HIGH), RETURN),
     "the operand in the immediate": code(word("move2", 1, 0, 2, 3), RETURN),
     "above a call": code(
         word("move", 6, 0), word("move", 5, 0), word("call", 5, immediate=0), word("return1", 6)

@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
 def intermediate_form(path: Path) -> Iterator[str]:
     """What the engines are given of each function, a line for each record.
 
-    Raises as `describe` does, and `StackExhausted` for a function that no engine holds.
+    Raises as `describe` does, and `Trap` for a function that no engine holds.
     """
     syntax, _ = read_module(read_whole(path), ALL_FEATURES.features)
     module = Module.from_decoded(Engine(ALL_FEATURES), syntax)

@@ -3,7 +3,7 @@
 cimport cython
 from tinywasm.engine.ir.operands cimport Operands
 
-cdef int BLOCK, BRANCH_IF, BRANCH_UNLESS, CONSTANT, JUMP, LOCAL, NOWHERE, RETURN, STRIDE, WIDE
+cdef int BLOCK, BRANCH_IF, BRANCH_UNLESS, CONSTANT, JUMP, LOCAL, MOVE_ROW, NOWHERE, NUMBER, RETURN, STRIDE, WIDE
 cdef int CONST_F32, CONST_I32, CONST_I64, CONST_V128, CONST_NULL
 cdef int LOCAL_GET, LOCAL_SET, LOCAL_TEE, CONST, UNARY, BINARY, LOAD, STORE, PLAIN, LOOP, WHEN, TRY, BR_IF, BR, CALL
 cdef int DROP, NOTHING, RETURNS, OTHER, PREFIX, END, OTHERWISE
@@ -17,7 +17,7 @@ cdef int _EMPTY
 
 @cython.final
 cdef class Label:
-    cdef long shape, height, target, region, extent, otherwise
+    cdef long shape, height, target, region, extent, otherwise, own
     cdef bint targeted
     cdef tuple params, results, carried
 
@@ -31,6 +31,7 @@ cdef class Builder(Operands):
     cdef long long memory
     cdef public list objects, labels
     cdef list regions, constants, kinds, known
+    cdef dict layouts
     cdef public bint dead
 
     @cython.locals(end=long)
@@ -52,9 +53,13 @@ cdef class Builder(Operands):
     @cython.locals(width=long)
     cdef reset(self, Label label, tuple widths)
     @cython.locals(height=long, here=long, width=long)
-    cdef bint in_place(self, Label label)
-    @cython.locals(first=long, height=long, settled=long, here=long, width=long, target="long long")
+    cdef bint in_place(self, Label label) except -1
+    @cython.locals(height=long, settled=long, own=long, here=long, width=long, target="long long")
     cpdef branch(self, Label label)
+    @cython.locals(height=long, here=long)
+    cdef branch_in_row(self, Label label)
+    @cython.locals(first=long, count=long)
+    cdef leave(self, Label label)
     cpdef long edge(self, Label label)
     @cython.locals(label=Label, following=long, target=long)
     cpdef branch_when(self, int operation, long depth, long long place, long second)
@@ -81,9 +86,12 @@ cdef class Builder(Operands):
     cdef rare(self, long code)
     @cython.locals(immediate="long long", second="long long", first=long, count=long, place="long long")
     cdef call(self, int row)
+    @cython.locals(params=tuple, results=tuple, taken=long, left=long, first=long)
+    cdef call_in_row(self, int row, long long place, long long immediate, long long second, object signature)
+    cdef tuple layout(self, object signature)
     @cython.locals(byte=long)
-    cdef tuple block_widths(self)
-    @cython.locals(condition="long long", height=long, label=Label, position=long)
+    cdef tuple block_layout(self)
+    @cython.locals(condition="long long", height=long, extent=long, taken=long, left=long, label=Label, position=long)
     cdef open(self, int shape)
     @cython.locals(label=Label)
     cdef tuple clauses(self)

@@ -12,7 +12,6 @@ conditional branch, and the end of a block that some branch targets.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from tinywasm.codec import READ, BlockType
@@ -30,18 +29,17 @@ from tinywasm.engine.ir.form import (
     JUMP,
     LOCAL,
     MAX_LOCALS,
-    MAX_RECORDS,
     MOVE,
+    MOVE_ROW,
     NOWHERE,
-    RECORDS_A_BYTE,
+    NUMBER,
     RETURN,
-    STRIDE,
     WIDE,
     Clause,
     Form,
     Region,
 )
-from tinywasm.engine.ir.operands import Operands, integers
+from tinywasm.engine.ir.operands import Operands, integers, too_large, widths
 from tinywasm.engine.ir.rare import RARE
 from tinywasm.engine.ir.rows import (
     AS_FIRST,
@@ -75,7 +73,6 @@ from tinywasm.engine.ir.rows import (
     VARIES,
     WHEN,
 )
-from tinywasm.errors import StackExhausted
 from tinywasm.instructions import TABLE
 from tinywasm.interruption import STEPS, look
 from tinywasm.syntax import Expr, Function
@@ -87,29 +84,26 @@ _ONES, _SIGN = (1 << 64) - 1, 1 << 63
 _EMPTY = 0x40
 
 
-def widths(types: Sequence[ValType]) -> tuple[int, ...]:
-    """How many heights each type takes."""
-    return tuple(2 if type is V128 else 1 for type in types) if V128 in types else (1,) * len(types)
-
-
 def build(context: Context, index: int, function: Function) -> Form:
     """The intermediate form of a function of the module that `context` describes.
 
-    Raises `StackExhausted` where its locals, operands or records are more than an engine holds.
+    Raises `Trap`, of the code `ALLOCATION_TOO_LARGE`, where it has more locals or operands than an engine
+    holds.
     """
     signature = context.funcs[index].composite
     assert isinstance(signature, FuncType)
+    name = f"function {index}"
     if sum(count for count, _ in function.locals) > MAX_LOCALS:
-        raise StackExhausted
+        raise too_large(name, MAX_LOCALS, "locals")
     locals = bytearray(_local(type) for type in signature.params)
     for count, type in function.locals:
         locals += bytes([_local(type)]) * count
-    return Builder(context, function.body, locals).build(widths(signature.results))
+    return Builder(context, function.body, locals, name).build(widths(signature.results))
 
 
 def build_expression(context: Context, expr: Expr, type: ValType) -> Form:
     """The intermediate form of a constant expression, as a function that returns its value."""
-    return Builder(context, expr, bytearray()).build(widths((type,)))
+    return Builder(context, expr, bytearray(), "a constant expression").build(widths((type,)))
 
 
 def _local(type: ValType) -> int:
@@ -136,11 +130,11 @@ class Label:
     """A control frame; `height` is that of the operands below its parameters.
 
     `carried` are the widths of what a branch takes along to the block `target`, `extent` their sum;
-    `otherwise` is the block of an arm that has not begun, or -1.
+    `otherwise` is the block of an arm that has not begun, or -1; `own` is what `Operands.own` was outside.
     """
 
     __slots__ = (
-        "carried", "extent", "height", "otherwise", "params", "region", "results", "shape", "target",
+        "carried", "extent", "height", "otherwise", "own", "params", "region", "results", "shape", "target",
         "targeted",
     )  # fmt: skip
 
@@ -152,6 +146,7 @@ class Label:
         region: int,
         params: tuple[int, ...],
         results: tuple[int, ...],
+        extent: int,
     ) -> None:
         self.shape = shape
         self.height = height
@@ -160,7 +155,8 @@ class Label:
         self.params = params
         self.results = results
         self.carried = params if shape == LOOP else results
-        self.extent = sum(self.carried) if self.carried else 0
+        self.extent = extent
+        self.own = 0
         self.otherwise = -1
         self.targeted = False
 
@@ -171,11 +167,11 @@ class Builder(Operands):
     # A class with more than thirty attributes is slow without.
     __slots__ = (
         "blocks", "bytes", "constants", "context", "data", "dead", "end", "fuel", "head", "kinds", "known",
-        "labels", "locals", "memory", "next", "objects", "pos", "region", "regions", "skipped",
+        "labels", "layouts", "locals", "memory", "next", "objects", "pos", "region", "regions", "skipped",
     )  # fmt: skip
 
-    def __init__(self, context: Context, body: Expr, locals: bytearray) -> None:
-        super().__init__(STRIDE * (MAX_RECORDS + RECORDS_A_BYTE * (body.end - body.start)))
+    def __init__(self, context: Context, body: Expr, locals: bytearray, name: str) -> None:
+        super().__init__(name)
         self.context = context
         self.bytes = body.code
         self.data = body.code
@@ -197,18 +193,18 @@ class Builder(Operands):
         # Where the instruction is that `following` found last.
         self.next = 0
         self.labels: list[Label] = []
+        # See `layout`, by the identity of the type.
+        self.layouts: dict[int, tuple[tuple[int, ...], tuple[int, ...], int, int]] = {}
         self.dead = False
         self.skipped = 0
         self.memory = 0
 
     def build(self, results: tuple[int, ...]) -> Form:
         """The form of a function with results of these widths."""
-        self.labels.append(Label(RETURNS, 0, self.new_block(), -1, (), results))
+        self.labels.append(Label(RETURNS, 0, self.new_block(), -1, (), results, sum(results)))
         self.begin(self.new_block(), True)
         while self.pos < self.end:
             look()
-            if self.size > self.most:
-                raise StackExhausted
             end = min(self.pos + STEPS, self.end)
             while self.pos < end:
                 if self.dead:
@@ -330,14 +326,16 @@ class Builder(Operands):
     def reset(self, label: Label, widths: tuple[int, ...]) -> None:
         """The operands as they are at the label, with its parameters or results in their temporaries."""
         self.cut(label.height)
-        for width in widths:
-            self.push_result(width)
+        self.push_row(widths)
 
     # Branches
 
     def in_place(self, label: Label) -> bool:
         """Whether what a branch takes along is where the label's block wants it."""
         height, here = label.height, self.height - label.extent
+        if label.extent > self.singly:
+            self.settle_row()
+            return here == height
         for width in label.carried:
             here += width
             if self.places[here - 1] != (height << 3 | (width == 2) << 2):
@@ -347,11 +345,13 @@ class Builder(Operands):
 
     def branch(self, label: Label) -> None:
         """An unconditional branch from here; the operands stay as they are, for other branches."""
+        if label.extent > self.singly:
+            self.branch_in_row(label)
+            return
         if label.shape == RETURNS:
-            height, settled = self.height, self.settled
-            first = self.take(len(label.carried))
-            self.emit(RETURN, NOWHERE, first, len(label.carried), 0, 0, 0)
-            self.height, self.settled = height, settled
+            height, settled, own = self.height, self.settled, self.own
+            self.leave(label)
+            self.height, self.settled, self.own = height, settled, own
             return
         height, here = label.height, self.height - label.extent
         for width in label.carried:
@@ -363,9 +363,28 @@ class Builder(Operands):
         label.targeted = True
         self.emit(JUMP, NOWHERE, 0, 0, 0, label.target, 0)
 
+    def branch_in_row(self, label: Label) -> None:
+        """The same with many values; the function's end is a label like any other for them."""
+        if not self.in_place(label):
+            height, here = self.height, self.height - label.extent
+            self.height = label.height
+            self.emit(MOVE_ROW, label.height << NUMBER, here << NUMBER, 0, 0, label.extent, 0)
+            self.height = height
+        label.targeted = True
+        self.emit(JUMP, NOWHERE, 0, 0, 0, label.target, 0)
+
+    def leave(self, label: Label) -> None:
+        """Return from the function, whose label this is, with what is on top."""
+        count = len(label.results)
+        first = self.take(count)
+        self.emit(RETURN, NOWHERE, first, count, 0, 0, 0)
+
     def edge(self, label: Label) -> int:
-        """The block that a branch may go to at once, or -1 where something has to be done on the way."""
-        if label.shape == RETURNS or not self.in_place(label):
+        """The block that a branch may go to at once, or -1 where something has to be done on the way.
+
+        Many values are settled, which is done here for both ways that the code may go.
+        """
+        if (label.shape == RETURNS and label.extent <= self.singly) or not self.in_place(label):
             return -1
         label.targeted = True
         return label.target
@@ -500,7 +519,7 @@ class Builder(Operands):
             height -= 1
         self.height = height
         if self.settled > height:
-            self.settled = height
+            self.unsettle()
         result = height << 3 | WIDE_RESULT[row]
         self.emit(row, result, a, 0, 0, immediate, second)
         self.made = self.size
@@ -522,7 +541,7 @@ class Builder(Operands):
             height -= 1
         self.height = height
         if self.settled > height:
-            self.settled = height
+            self.unsettle()
         wide = WIDE_RESULT[row]
         if wide == NOWHERE:
             self.emit(row, NOWHERE, a, b, 0, immediate, second)
@@ -630,6 +649,9 @@ class Builder(Operands):
         signature: FuncType = types[immediate].composite
         results = signature.results
         count = len(signature.params)
+        if count > self.singly or len(results) > self.singly:
+            self.call_in_row(row, place, immediate, second, signature)
+            return
         first = self.take(count)
         if LEAVES[row]:
             self.emit(row, NOWHERE, first, count, place, immediate, second)
@@ -641,25 +663,45 @@ class Builder(Operands):
         for type in results:
             self.lists.append(self.push_result(2 if type is V128 else 1))
 
+    def call_in_row(self, row: int, place: int, immediate: int, second: int, signature: FuncType) -> None:
+        """The same with many arguments or results."""
+        params, results, taken, left = self.layout(signature)
+        first, _ = self.rows.get(id(signature)) or self.list_row(id(signature), params, results)
+        self.take_row(taken)
+        if LEAVES[row]:
+            self.emit(row, NOWHERE, ~first, len(params), place, immediate, second)
+            self.dead = True
+            self.highest = max(self.highest, self.height + left)
+            return
+        self.emit(row, NOWHERE, ~first, len(params), place, immediate, second | len(results) << 32)
+        self.push_row(results)
+
+    def layout(self, signature: FuncType) -> tuple[tuple[int, ...], tuple[int, ...], int, int]:
+        """The widths of parameters and results, and the sums of both. A body may ask often for very many."""
+        found = self.layouts.get(id(signature))
+        if found is None:
+            params, results = widths(signature.params), widths(signature.results)
+            found = self.layouts[id(signature)] = params, results, sum(params), sum(results)
+        return found
+
     # Structured control
 
-    def block_widths(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The widths of parameters and results, of the block type that comes next."""
+    def block_layout(self) -> tuple[tuple[int, ...], tuple[int, ...], int, int]:
+        """The layout of the block type that comes next."""
         byte = self.data[self.pos]
         if byte == _EMPTY:
             self.pos += 1
-            return (), ()
+            return (), (), 0, 0
         block: BlockType
         block, self.pos = READ["block"](self.bytes, self.pos)
         if not isinstance(block, int):
-            assert block is not None
-            return (), widths((block,))
+            return ((), (2,), 0, 2) if block is V128 else ((), (1,), 0, 1)
         signature = self.context.types[block].composite
         assert isinstance(signature, FuncType)
-        return widths(signature.params), widths(signature.results)
+        return self.layout(signature)
 
     def open(self, shape: int) -> None:
-        params, results = self.block_widths()
+        params, results, taken, left = self.block_layout()
         clauses = self.clauses() if shape == TRY else ()
         position = self.position
         condition, made = 0, ()
@@ -675,8 +717,11 @@ class Builder(Operands):
             row, result, a, b, c, immediate, second = made
             self.emit(row, result, a, b, c, immediate, second)
         self.position = position
-        height = self.height - sum(params) if params else self.height
-        label = Label(shape, height, self.new_block(), self.region, params, results)
+        height = self.height - taken
+        extent = taken if shape == LOOP else left
+        label = Label(shape, height, self.new_block(), self.region, params, results, extent)
+        label.own = self.own
+        self.own = max(self.own, height)
         self.labels.append(label)
         if shape == LOOP:
             self.begin(label.target, True)
@@ -727,13 +772,16 @@ class Builder(Operands):
             self.begin(label.target, True)
         elif label.shape == TRY and not self.dead:
             self.begin(label.target, False)
+        if label.own < label.height:
+            # What lies below belongs to the label around.
+            self.own = label.own
 
     def close_function(self, label: Label) -> None:
         self.labels.append(label)
         if not self.dead:
             self.branch(label)
         if label.targeted:
-            # A clause brings its values here.
+            # A clause brings its values here, or a branch with many.
             self.reset(label, label.results)
             self.begin(label.target, False)
-            self.branch(label)
+            self.leave(label)

@@ -82,6 +82,9 @@ class _Checker:
             if record.row == form.BLOCK:
                 yield record.immediate, state
                 return
+            if record.row == form.MOVE_ROW:
+                state = self.move_row(record, state)
+                continue
             self.read(record, state)
             for place in results(self.code, record):
                 self.write(record, place, state)
@@ -124,6 +127,24 @@ class _Checker:
             else:
                 self.need(number < len(self.code.constants), record, f"reads constant {number}")
         self.lie(record)
+
+    def move_row(self, record: Record, state: State) -> State:
+        """What is there when a row of temporaries has been moved down."""
+        first, to, count = record.a >> form.NUMBER, record.result >> form.NUMBER, record.immediate
+        self.need(0 <= to < first, record, f"moves a row from t{first} to t{to}")
+        moved, height = {}, first
+        while height < first + count:
+            self.need(height in state, record, f"moves t{height}, which is not there")
+            moved[height - first + to] = state[height]
+            height += 2 if state[height] else 1
+        self.need(height == first + count, record, f"moves a part of t{height - 2}")
+        behind = first + count
+        kept = {
+            number: wide
+            for number, wide in state.items()
+            if number + wide < to or to + count <= number < first or number >= behind
+        }
+        return kept | moved
 
     def lie(self, record: Record) -> None:
         """Operands that are taken are in their own temporaries or may be brought there."""

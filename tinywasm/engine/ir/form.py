@@ -13,6 +13,10 @@ A vector is wide, and takes two heights. An operand of the stack is a temporary 
 Branches have no values of their own: before a branch, moves bring them to the heights at which its label
 wants them, which makes the values of a label the parameters of its block. What a block finds below them is
 as it was where its label was opened.
+
+Where a branch, a call or another instruction takes along more than `SINGLY` values, these lie in a row: each
+is in its own temporary, where it was brought once, however many take it along. So what is made of a body is
+in proportion to its length.
 """
 
 from __future__ import annotations
@@ -23,13 +27,11 @@ from typing import Any, NamedTuple
 
 from tinywasm.instructions import TABLE
 
-# A function with more locals than this, or with more operands at a time, is refused as stack exhaustion.
+# A function with more locals than this, or with more operands at a time, is refused when it is called.
 MAX_LOCALS = 1_000_000
 MAX_OPERANDS = 1_000_000
-# So is one whose form has more records or more entries in `lists` than this, and eight for each byte of its
-# body: two bytes may be a branch that moves a thousand values.
-MAX_RECORDS = 2_000_000
-RECORDS_A_BYTE = 8
+# Up to so many values that an instruction takes along are moved, or named, one by one.
+SINGLY = 8
 # Where more operands than this may stand for locals, all are moved to temporaries when a local changes.
 UNSETTLED = 64
 
@@ -58,12 +60,14 @@ JUMP, BRANCH_IF, BRANCH_UNLESS = range(BLOCK + 2, BLOCK + 5)
 BRANCH_NULL, BRANCH_NON_NULL, BRANCH_CAST, BRANCH_CAST_FAIL = range(BLOCK + 5, BLOCK + 9)
 # to one of the SECOND blocks from `lists[IMMEDIATE]` on, the last of which is the default;
 BRANCH_TABLE = BLOCK + 9
-# from the function, with the B operands from `lists[A]` on.
+# from the function, with the B operands from `lists[A]` on;
 RETURN = BLOCK + 10
+# what lies in the temporaries of IMMEDIATE heights from A on, to as many from RESULT on, which is below A.
+MOVE_ROW = BLOCK + 11
 NAMES = [
     *(row.name for row in TABLE),
     *("block", "move", "jump", "branch_if", "branch_unless", "branch_null", "branch_non_null"),
-    *("branch_cast", "branch_cast_fail", "branch_table", "return"),
+    *("branch_cast", "branch_cast_fail", "branch_table", "return", "move_row"),
 ]
 INVERSE = {
     BRANCH_IF: BRANCH_UNLESS,
@@ -140,7 +144,8 @@ class Form:
         return map(Record._make, self.rows())
 
 
-# Instructions whose operands are in `lists`, from A on, B of them.
+# Instructions whose operands are in `lists`, from A on, B of them. Where A is negative they lie in a row that
+# begins at BASE, and in `lists` are from ~A on their places in a row that begins at 0, for all such records.
 LISTED = [row.takes.repeated is not None or row.takes.fixed > 3 or row.leaves.fixed > 1 for row in TABLE]
 # Calls: the operand that says which function is C; the places of their results follow the arguments, and
 # SECOND has their number above 32 bits.
@@ -158,15 +163,22 @@ def operands(code: Form, record: Record) -> list[int]:
     row = TABLE[record.row]
     if not LISTED[record.row]:
         return [record.a, record.b, record.c][: row.takes.fixed]
-    listed = list(code.lists[record.a : record.a + record.b])
+    listed = _listed(code, record, 0, record.b)
     return [*listed, record.c] if CALLS[record.row] and row.takes.fixed else listed
+
+
+def _listed(code: Form, record: Record, start: int, count: int) -> list[int]:
+    """Places in `lists`, from `start` behind the record's first one on."""
+    in_row = record.a < 0
+    start += ~record.a if in_row else record.a
+    base = record.base << NUMBER if in_row else 0
+    return [base + place for place in code.lists[start : start + count]]
 
 
 def results(code: Form, record: Record) -> list[int]:
     """The places that a record writes, in order."""
     if record.row < BLOCK and CALLS[record.row]:
-        first = record.a + record.b
-        return list(code.lists[first : first + (record.second >> 32)])
+        return _listed(code, record, record.b, record.second >> 32)
     if record.result == NOWHERE:
         return []
     more = TABLE[record.row].leaves.fixed if record.row < BLOCK else 1

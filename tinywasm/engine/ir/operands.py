@@ -10,7 +10,8 @@ from typing import Any
 
 from tinywasm.engine.ir import form
 from tinywasm.engine.ir.form import LOCAL, MAX_OPERANDS, MOVE, NOWHERE, STRIDE, WIDE
-from tinywasm.errors import StackExhausted
+from tinywasm.errors import Trap, TrapCode
+from tinywasm.types import V128, StorageType
 
 _ONES = (1 << 64) - 1
 
@@ -43,6 +44,20 @@ def doubled(room: Any) -> Any:
     return room * 2
 
 
+def widths(types: Sequence[StorageType]) -> tuple[int, ...]:
+    """How many heights each type takes."""
+    return tuple(2 if type is V128 else 1 for type in types) if V128 in types else (1,) * len(types)
+
+
+def too_large(name: str, limit: int, what: str) -> Trap:
+    """What to raise for a function that no engine holds, of so many of `what`."""
+    return Trap(
+        TrapCode.ALLOCATION_TOO_LARGE,
+        f"{TrapCode.ALLOCATION_TOO_LARGE.value}: {name} has more than {limit:,} {what},"
+        " the most that an engine holds",
+    )
+
+
 class Operands:
     """Records so far, and where the operands are that the instructions so far have left.
 
@@ -50,15 +65,18 @@ class Operands:
     """
 
     __slots__ = (
-        "code", "height", "highest", "lists", "made", "most", "places", "position", "settled", "size",
+        "code", "height", "highest", "lists", "made", "name", "own", "places", "position", "rows", "settled",
+        "singly", "size",
     )  # fmt: skip
 
-    def __init__(self, most: int) -> None:
-        """For at most so many integers in `code` and in `lists`."""
+    def __init__(self, name: str) -> None:
+        """For what errors call by that name."""
+        self.name = name
         self.code = zeros(0 if _INTERPRETED else 64 * STRIDE)
         self.size = 0
-        self.most = most
         self.lists: list[int] = []
+        # Where places in rows begin in `lists`, and how many heights the operands take, by what has such.
+        self.rows: dict[Any, tuple[int, int]] = {}
         self.position = 0
         # The size when the last record made an operand: it may have another place for its result while there
         # are no more.
@@ -68,6 +86,10 @@ class Operands:
         self.highest = 0
         # No operand up to this height stands for a local.
         self.settled = 0
+        # Of the operands that belong to the innermost label, each up to this height is in its own temporary.
+        # Never more than `settled`, nor less than where they begin.
+        self.own = 0
+        self.singly = form.SINGLY
 
     def records(self) -> Sequence[int]:
         """The records without the room behind them."""
@@ -123,7 +145,7 @@ class Operands:
         """There are operands up to here, and were not so far."""
         self.highest = height
         if height > MAX_OPERANDS:
-            raise StackExhausted
+            raise too_large(self.name, MAX_OPERANDS, "operands at the same time")
         if height > len(self.places):
             self.places = doubled(self.places)
 
@@ -141,14 +163,20 @@ class Operands:
             height -= 1
         self.height = height
         if self.settled > height:
-            self.settled = height
+            self.unsettle()
         return place
+
+    def unsettle(self) -> None:
+        """What was known of operands that are not there any more is not known of those that follow."""
+        self.settled = self.height
+        if self.own > self.height:
+            self.own = self.height
 
     def cut(self, height: int) -> None:
         """Take what lies above a height."""
         self.height = height
         if self.settled > height:
-            self.settled = height
+            self.unsettle()
 
     def settle(self, height: int) -> int:
         """Move the operand that reaches up to a height to its temporary; where that is."""
@@ -161,9 +189,27 @@ class Operands:
         return height
 
     def settle_top(self, count: int) -> None:
+        if count > self.singly:
+            self.settle_row()
+            return
         height = self.height
         for _ in range(count):
             height = self.settle(height)
+
+    def settle_row(self) -> None:
+        """Move all operands of the innermost label to their own temporaries. Each is looked at once."""
+        height = self.height
+        while height > self.own:
+            height = self.settle(height)
+        self.own = self.settled = self.height
+
+    def push_row(self, widths: tuple[int, ...]) -> None:
+        """New operands of these widths in temporaries of their own."""
+        known = self.own == self.height
+        for width in widths:
+            self.push_result(width)
+        if known:
+            self.own = self.settled = self.height
 
     def settle_locals(self, which: int) -> None:
         """Move what stands for a local, or for any if it is `NOWHERE`.
@@ -193,11 +239,24 @@ class Operands:
 
     def take(self, count: int) -> int:
         """Take operands into `lists`, in order; where they begin there."""
-        if STRIDE * len(self.lists) > self.most:
-            raise StackExhausted
         places = []
         for _ in range(count):
             places.append(self.pop())
         places.reverse()
         self.lists += places
         return len(self.lists) - count
+
+    def take_row(self, extent: int) -> None:
+        """Take the operands of so many heights, in their own temporaries."""
+        self.settle_row()
+        self.cut(self.height - extent)
+
+    def list_row(self, key: Any, taken: tuple[int, ...], left: tuple[int, ...] = ()) -> tuple[int, int]:
+        """Put into `lists` the places of operands and results of these widths, in rows that begin at 0."""
+        found = self.rows[key] = len(self.lists), sum(taken)
+        for row in (taken, left):
+            height = 0
+            for width in row:
+                self.lists.append(height << 3 | (width == 2) << 2)
+                height += width
+        return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tinywasm.codec import READ, Cast
@@ -16,9 +16,11 @@ from tinywasm.engine.ir.form import (
     NUMBER,
     STRIDE,
 )
+from tinywasm.engine.ir.operands import widths
 from tinywasm.engine.ir.rows import FIRST_KIND, NONE, OBJECT, OTHER, SECOND_KIND, SHAPES
 from tinywasm.instructions import TABLE, Role
 from tinywasm.interruption import STEPS, look
+from tinywasm.types import V128, ArrayType, CompositeType, StorageType, StructType
 
 
 def _branch_table(b: Any, row: int) -> None:
@@ -83,19 +85,43 @@ def _many(b: Any, row: int) -> None:
     immediate = b.immediate(row, FIRST_KIND[row], 0) if FIRST_KIND[row] != NONE else 0
     second = b.immediate(row, SECOND_KIND[row], 1) if SECOND_KIND[row] != NONE else 0
     count = instruction.takes.fixed
+    composite: Any = None
     repeated = instruction.takes.repeated
-    if repeated == "count":
-        count += second
-    elif repeated is not None:
-        types = b.context.tags if repeated == "tag" else b.context.types
-        composite = types[immediate].composite
-        count += len(composite.fields if repeated == "field" else composite.params)
-    first = b.take(count)
+    if repeated is not None:
+        composite = (b.context.tags if repeated == "tag" else b.context.types)[immediate].composite
+        count = second
+        if repeated != "count":
+            count = len(composite.fields if repeated == "field" else composite.params)
+    in_row = repeated is not None and count > b.singly
+    first = ~_take_row(b, composite, count) if in_row else b.take(count)
     result = b.height << NUMBER if instruction.leaves.fixed else NOWHERE
     b.emit(row, result, first, count, 0, immediate, second)
     for _ in range(instruction.leaves.fixed):
         b.push_result(1)
     b.dead = instruction.role is Role.LEAVES
+
+
+def _take_row(b: Any, composite: CompositeType, count: int) -> int:
+    """Take the many operands that an object or an exception is made of; where their places are in `lists`."""
+    if isinstance(composite, ArrayType):
+        # Arrays of all lengths have the beginning of one list.
+        width = 2 if composite.field.storage is V128 else 1
+        first, extent = b.rows.get(width, (0, 0))
+        if extent < count * width:
+            first, _ = b.list_row(width, (width,) * (2 * count))
+        b.take_row(count * width)
+        return int(first)
+    found = b.rows.get(id(composite))
+    if found is None:
+        types: Sequence[StorageType]
+        if isinstance(composite, StructType):
+            types = [field.storage for field in composite.fields]
+        else:
+            types = composite.params
+        found = b.list_row(id(composite), widths(types))
+    first, extent = found
+    b.take_row(extent)
+    return int(first)
 
 
 _BY_NAME: dict[str, Callable[[Any, int], None]] = {

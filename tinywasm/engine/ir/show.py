@@ -35,6 +35,8 @@ def lines(code: Form) -> Iterator[str]:
         words = [form.NAMES[row], *(place(code, each) for each in operands(code, record))]
         if row in _BRANCHES:
             words.append(f"-> block {record.immediate}")
+        elif row == form.MOVE_ROW:
+            words.append(str(record.immediate))
         elif row == form.BRANCH_TABLE:
             first = record.immediate
             targets = code.lists[first : first + record.second]

@@ -28,7 +28,7 @@ typedef struct Flow {
     uint32_t parts;
     uint64_t *states, *now, *thrown;
     uint8_t *reached;
-    /* Parts that were taken to clauses: any word may throw to all of them. */
+    /* Parts that were taken to clauses, to all of which any word may throw, and slots that were moved in rows. */
     uint64_t work;
     int live, changed, open;
 } Flow;
@@ -136,6 +136,13 @@ static void move(Flow *f, uint64_t to, uint64_t from) {
     put(f, f->now, to, 1, kind);
 }
 
+/* From lower slots to higher ones: the row is moved down, and may overlap. */
+static void move_row(Flow *f, const Instr *instr) {
+    uint64_t distance = instr->imm & UINT32_MAX, count = instr->imm >> 32;
+    if ((f->work += count) > MOST_WORK) { f->open = 1; return; }
+    for (uint64_t slot = instr->a; slot < instr->a + count; slot++) move(f, slot, slot + distance);
+}
+
 static void read_and_write(Flow *f, const Instr *instr, const struct word *word) {
     uint64_t all = word->immediate == IMMEDIATE_RESULTS ? instr->imm : 1;
     uint64_t slots[3] = {instr->a, instr->b, instr->c};
@@ -156,6 +163,7 @@ static void touch(Flow *f, uint32_t at, const Instr *instr, const struct word *w
         move(f, instr->a, instr->b);
         move(f, instr->c, instr->imm);
         break;
+    case OP_move_row: move_row(f, instr); break;
     case OP_throw_ref: throw_again(f, at, instr); break;
     default:
         if (is_call(word)) call(f, at, instr, word); else read_and_write(f, instr, word);

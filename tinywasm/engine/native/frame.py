@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tinywasm.engine.ir.build import widths
+from tinywasm.engine.ir.operands import widths
 from tinywasm.types import V128, ValType
 
 # What the 16 bits of a word's fields reach, with some room for what an instruction needs beside its operands.

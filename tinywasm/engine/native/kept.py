@@ -20,7 +20,7 @@ from typing import Any
 from tinywasm.engine.native import _loop
 from tinywasm.engine.native.digest import DIGEST
 from tinywasm.engine.native.frame import RegisterCode
-from tinywasm.errors import InternalError, StackExhausted
+from tinywasm.errors import InternalError, Trap, TrapCode
 from tinywasm.loading import loading
 from tinywasm.syntax import DecodedModule
 from tinywasm.validation import Context
@@ -64,7 +64,10 @@ def pack(context: Context, syntax: DecodedModule) -> bytes:
         index = context.imported_funcs + number
         try:
             code = lower(context, index, function, metered=False)
-        except StackExhausted:
+        except Trap as trap:
+            if trap.code is not TrapCode.ALLOCATION_TOO_LARGE:
+                raise
+            # No engine holds it.
             continue
         if _loop.NativeCode(code, scope, context.funcs[index], f"function {index}").closed(scope):
             offsets[number] = end

@@ -256,6 +256,11 @@ int tw_run(Store *store, Func *func, uint64_t *fp) {
     OP(count) { frame->func->code->own += pc->imm; NEXT; }
     OP(unreachable) FAIL(TRAP_UNREACHABLE);
     OP(move128) { WV(pc->a, RV(pc->b)); NEXT; }
+    OP(move_row) {
+        memmove(fp + pc->a, fp + pc->a + pc->low, (uint64_t)pc->high * 8);
+        budget -= pc->high;
+        NEXT;
+    }
     OP(const128) { memcpy(fp + pc->a, pc + 1, 16); pc++; NEXT; }
     OP(select128) { WV(pc->a, R32(pc->imm) ? RV(pc->b) : RV(pc->c)); NEXT; }
     OP(global_get128) { memcpy(fp + pc->a, instance->globals[pc->imm]->value, 16); NEXT; }

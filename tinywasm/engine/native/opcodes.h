@@ -17,7 +17,7 @@
    Opcodes without an instruction of their own (move, fuel, count ...) are listed in `HAND` of tools/words.py
    and `_SIMPLE` of the tool. */
 
-#define TABLE_DIGEST "8ed4cce494522ef4"
+#define TABLE_DIGEST "6ce133de537264f6"
 #define FOR_EACH_OPCODE(X) \
     X(enter) \
     X(count) \
@@ -29,6 +29,7 @@
     X(return_call_ref) \
     X(unreachable) \
     X(move128) \
+    X(move_row) \
     X(const128) \
     X(select128) \
     X(global_get128) \

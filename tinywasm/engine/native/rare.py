@@ -134,9 +134,7 @@ def _array_set(b: Any, record: Record) -> None:
 def _call(b: Any, record: Record) -> None:
     """A call; the arguments are the callee's first slots, and the operand that names it is behind them."""
     instruction = TABLE[record.row]
-    behind = b.here
-    for index in range(record.a, record.a + record.b):
-        behind += 1 + (b.lists[index] >> 2 & 1)
+    behind = b.behind(record.a, record.b)
     tail = instruction.role is Role.LEAVES
     far = b.locals.far + b.base
     named = instruction.takes.fixed == 1

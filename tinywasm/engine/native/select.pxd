@@ -3,7 +3,7 @@
 cimport cython
 
 cdef int BASE, BLOCK, BRANCH_CAST, BRANCH_CAST_FAIL, BRANCH_IF, BRANCH_NON_NULL, BRANCH_NULL, BRANCH_TABLE
-cdef int BRANCH_UNLESS, CONST_V128, CONSTANT, JUMP, LOCAL, MOVE, RETURN, STRIDE, TEMPORARY, NOWHERE
+cdef int BRANCH_UNLESS, CONST_V128, CONSTANT, JUMP, LOCAL, MOVE, MOVE_ROW, RETURN, STRIDE, TEMPORARY, NOWHERE
 cdef int STEPS, NONE, COUNT, UNARY, BINARY, TERNARY, LOAD, STORE, ONE, TWO, ROW
 cdef int ALIVE, ALWAYS, BOTH_HALVES, HALF, HALVES, RIGHT, SINGLE, STEP, SUM
 cdef int A1, A2, B1, B2, C1, C2, F1, I1, I2, S1
@@ -13,7 +13,7 @@ cdef short[::1] FOUND
 cdef long long _HALF, _SIGN, _UP
 cdef long SCRATCH, LATER, ABOVE, FAR_MEMORY
 cdef int _CONST, _OF_CONSTANT, _CONST128, _MOVED, _MOVED128, _WIDE_GET, _WIDE_SET, _WIDE_SHIFT
-cdef int _WIDE_MEMORY, _WIDE_LEAVE, _JUMP, _BR_TABLE, _WHEN, _UNLESS, _REF_TEST, _WITH_SHUFFLE
+cdef int _WIDE_MEMORY, _WIDE_LEAVE, _JUMP, _BR_TABLE, _WHEN, _UNLESS, _REF_TEST, _MOVED_ROW, _WITH_SHUFFLE
 cdef int _FUEL, _COUNTS, _RETURN0, _RETURN1, _RETURN_N, _GLOBAL_GET128
 
 @cython.final
@@ -56,12 +56,15 @@ cdef class Selector:
     cpdef move(self, long long slot, long long place)
     @cython.locals(slot="long long", index=long, place="long long")
     cpdef long long row(self, long first, long count)
+    @cython.locals(slot="long long", index=long, last="long long")
+    cpdef long long behind(self, long first, long count)
     cpdef long window(self, long slot)
     cdef shift(self, long base)
     @cython.locals(row=int)
     cdef record(self, long start)
     @cython.locals(slot="long long")
     cpdef move_record(self, long long result, long long place)
+    cdef move_row(self, long long result, long long first, long long count)
     @cython.locals(code="const long long[::1]")
     cdef begin(self, long start)
     cdef branch(self, unsigned long long opcode, unsigned long long slot, long long block)

@@ -22,7 +22,8 @@ from array import array
 from collections.abc import Sequence
 from typing import Any
 
-from tinywasm.engine.ir import build, form, operands
+from tinywasm.engine.ir import form, operands
+from tinywasm.engine.ir.build import build, build_expression
 from tinywasm.engine.ir.form import (
     BASE,
     BLOCK,
@@ -38,6 +39,7 @@ from tinywasm.engine.ir.form import (
     JUMP,
     LOCAL,
     MOVE,
+    MOVE_ROW,
     NOWHERE,
     RETURN,
     STRIDE,
@@ -111,9 +113,9 @@ def lower(
     """The register code of a function of the module that `context` describes.
 
     `metered` code pays with fuel; `profiled` code counts its calls and instructions.
-    Raises `StackExhausted` where its locals or operands cannot be held.
+    Raises as `build` does.
     """
-    code = build.build(context, index, function)
+    code = build(context, index, function)
     signature = context.funcs[index].composite
     assert isinstance(signature, FuncType)
     return select(context, code, signature, function.locals, metered, profiled)
@@ -121,7 +123,7 @@ def lower(
 
 def lower_constant(context: Context, expr: Expr, type: ValType) -> RegisterCode:
     """Lower a constant expression of type `type` as a function without parameters."""
-    code = build.build_expression(context, expr, type)
+    code = build_expression(context, expr, type)
     return select(context, code, FuncType((), (type,)), (), False, False)
 
 
@@ -135,7 +137,7 @@ def select(
 ) -> RegisterCode:
     """The register code of a function in the intermediate form."""
     return Selector(context, code, Locals(signature.params, declared), metered, profiled).run(
-        sum(build.widths(signature.results))
+        sum(operands.widths(signature.results))
     )
 
 
@@ -145,7 +147,7 @@ _OF_CONSTANT = FIRSTS[_CONST]
 _WIDE_GET, _WIDE_SET, _WIDE_SHIFT = OPCODES["wide_get"], OPCODES["wide_set"], OPCODES["wide_shift"]
 _WIDE_MEMORY, _WIDE_LEAVE = OPCODES["wide_memory"], OPCODES["wide_leave"]
 _JUMP, _BR_TABLE, _WHEN, _UNLESS = (OPCODES[n] for n in ("jump", "br_table", "branch_if", "branch_unless"))
-_REF_TEST = OPCODES["ref_test"]
+_REF_TEST, _MOVED_ROW = OPCODES["ref_test"], OPCODES["move_row"]
 # C does not say what the shift of a negative number is: it is multiplied by `_UP` instead.
 _HALF, _SIGN, _UP = (1 << 32) - 1, 1 << 31, 1 << 32
 _FUEL, _COUNTS, _GLOBAL_GET128 = OPCODES["fuel"], OPCODES["count"], OPCODES["global_get128"]
@@ -376,6 +378,8 @@ class Selector:
 
     def row(self, first: int, count: int) -> int:
         """Bring operands into their own slots, one behind the other; the slot of the first."""
+        if first < 0:
+            return self.here - self.base
         slot = self.here
         for index in range(first, first + count):
             place = self.operands[index]
@@ -386,6 +390,17 @@ class Selector:
         if self.deep:
             self.shift(self.window(self.here))
         return self.here - self.base
+
+    def behind(self, first: int, count: int) -> int:
+        """The slot behind those that operands have in a row."""
+        slot = self.here
+        if first >= 0:
+            for index in range(first, first + count):
+                slot += 1 + (self.operands[index] >> 2 & 1)
+        elif count:
+            last = self.operands[~first + count - 1]
+            slot += (last >> 3) + 1 + (last >> 2 & 1)
+        return slot
 
     # Windows
 
@@ -433,6 +448,8 @@ class Selector:
             self.leave(code[start + 4], code[start + 5])
         elif row == BRANCH_TABLE:
             self.branch_table(code[start + 4], code[start + 7], code[start + 8])
+        elif row == MOVE_ROW:
+            self.move_row(code[start + 3], code[start + 4], code[start + 7])
         else:
             self.branch_reference(row, start)
         if self.owed is not None:
@@ -446,6 +463,10 @@ class Selector:
             self.move(slot, place)
         else:
             self.emit(_WIDE_SET, self.slot(place, 0), 0, 1 + (result >> 2 & 1), slot)
+
+    def move_row(self, result: int, first: int, count: int) -> None:
+        """Move what lies in slots from where `first` is on. The frame pointer is near the lowest of all."""
+        self.emit(_MOVED_ROW, self.seen(result), 0, 0, (first - result >> 3) + count * _UP)
 
     def begin(self, start: int) -> None:
         """A block begins: its counters, and what belongs to where."""

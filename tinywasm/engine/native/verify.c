@@ -180,6 +180,9 @@ static const char *check_immediate(Verifier *v, const Instr *instr, const struct
     case IMMEDIATE_ANY: case IMMEDIATE_DISTANCE: return NULL;
     case IMMEDIATE_SLOT: return check_slots(v, imm, 1);
     case IMMEDIATE_SLOTS: KEEP(check_slots(v, imm & 0xFFFF, 1)); return check_slots(v, imm >> 16, 1);
+    case IMMEDIATE_ROW:
+        *slots = imm >> 32;
+        return check_slots(v, instr->a + (imm & UINT32_MAX), *slots);
     case IMMEDIATE_OFFSET: RULE(imm <= UINT32_MAX, "an offset of more than 32 bits"); return NULL;
     case IMMEDIATE_ADDRESS: RULE(imm <= 2 * (uint64_t)UINT32_MAX, "an address of more than 33 bits"); return NULL;
     case IMMEDIATE_LANE2: RULE(imm < 2, "a lane that vectors do not have"); return NULL;

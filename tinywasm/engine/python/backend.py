@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from tinywasm.engine.backtrace import add_frames
-from tinywasm.engine.ir.build import widths
+from tinywasm.engine.ir.operands import widths
 from tinywasm.engine.python.bind import (
     CALL,
     GOTO,
@@ -301,7 +301,8 @@ def _returned(frame: list[Any], block: Block, results: Sequence[Any]) -> Block:
     """Give a caller its results; the block where it goes on."""
     places = block.results
     if len(places) == 1:
-        (frame[places[0]],) = results
+        (place,) = places
+        (frame[place],) = results
     else:
         for place, result in zip(places, results, strict=True):
             frame[place] = result

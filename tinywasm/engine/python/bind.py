@@ -7,9 +7,9 @@ which end in one exit whose targets are blocks. `backend` runs the result.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import accumulate, islice
 from typing import Any
 
 from tinywasm.engine.ir import form
@@ -83,8 +83,8 @@ class Block:
     below: int
     kept: int
     place: int
-    operands: Sequence[int]
-    results: Sequence[int]
+    operands: Places
+    results: Places
     top: int
     next: Block
     target: Block
@@ -97,7 +97,7 @@ class Scope:
     A clause is (tag or None for all, whether the exception goes along, target, places of the values).
     """
 
-    clauses: list[tuple[Tag | None, bool, Block, list[int]]]
+    clauses: list[tuple[Tag | None, bool, Block, Places]]
     parent: Scope | None
 
 
@@ -127,7 +127,7 @@ def default_value(storage: StorageType) -> Any:
 
 
 def bind(func: FuncInstance) -> Code:
-    """Make a Wasm function ready. Raises `StackExhausted` where its locals or operands cannot be held."""
+    """Make a Wasm function ready. Raises as `build` does."""
     definition, instance = func.definition, func.module
     assert definition is not None and instance is not None
     code = build(instance.context, func.index, definition)
@@ -140,6 +140,39 @@ def bind(func: FuncInstance) -> Code:
 def bind_constant(instance: ModuleInstance, expr: Expr, type: ValType) -> Code:
     """Make a constant expression ready."""
     return Binder(instance, None, build_expression(instance.context, expr, type), []).run()
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Where in the frame temporaries of several widths are that lie in a row.
+
+    `places` has them from `start` on, `count` of them, as of a row that begins at 0. This one begins at
+    `base`.
+    """
+
+    places: Sequence[int]
+    start: int
+    count: int
+    base: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[int]:
+        base = self.base
+        places = self.places[self.start : self.start + self.count]
+        return iter([base + (place >> form.NUMBER) for place in places])
+
+
+# Where values are: only what is not in a row has a list of its own.
+Places = Sequence[int] | Row
+
+
+def in_row(places: Sequence[int], start: int, count: int, base: int) -> Places:
+    """Where temporaries in a row are; see `Row`."""
+    if count == 0 or places[start + count - 1] >> form.NUMBER == count - 1:
+        return range(base, base + count)
+    return Row(places, start, count, base)
 
 
 class Binder:
@@ -224,13 +257,15 @@ class Binder:
 
     def regions(self) -> list[Scope]:
         scopes: list[Scope] = []
+        # By the identity of widths: many clauses may bring the same.
+        rows: dict[int, list[int]] = {}
         for region in self.form.regions:
             clauses = []
             for clause in region.clauses:
-                places, height = [], clause.height
-                for width in clause.widths:
-                    places.append(height)
-                    height += width
+                widths = clause.widths
+                if id(widths) not in rows:
+                    rows[id(widths)] = [height << form.NUMBER for height in accumulate(widths, initial=0)]
+                places = in_row(rows[id(widths)], 0, len(widths), clause.height)
                 tag = None if clause.tag is None else self.instance.tags[clause.tag]
                 clauses.append((tag, clause.reference, self.block_of(clause.block), places))
             scopes.append(Scope(clauses, scopes[region.parent] if region.parent >= 0 else None))
@@ -243,6 +278,13 @@ class Binder:
     def all_at(self, places: Sequence[int]) -> Sequence[int]:
         bases = self.bases
         return [bases[place & 3] + (place >> 3) for place in places] if places else ()
+
+    def listed(self, first: int, start: int, count: int, base: int) -> Places:
+        """Where operands or results are that `lists` has, from `start` behind the record's first one on."""
+        if first < 0:
+            return in_row(self.form.lists, ~first + start, count, base)
+        first += start
+        return self.all_at(self.form.lists[first : first + count])
 
     # Blocks
 
@@ -556,7 +598,11 @@ def _on_frame(b: Binder, row: Instruction, record: form.Record) -> None:
 
 def _on_stack(b: Binder, row: Instruction, record: form.Record) -> None:
     step, bound = _ON_STACK[row.name]
-    operands = b.all_at(form.operands(b.form, record))
+    operands: Places
+    if form.LISTED[row.ordinal]:
+        operands = b.listed(record.a, 0, record.b, record.base)
+    else:
+        operands = b.all_at(form.operands(b.form, record))
     results = b.all_at(form.results(b.form, record))
     imm = step, bound(b, b.immediates(row, record)), operands
     if results:
@@ -636,7 +682,7 @@ _IN_TABLE = {row.ordinal for row in TABLE if row.name in ("call_indirect", "retu
 def _call(b: Binder, record: _Row) -> None:
     """A call: the function is known, or at the spare place."""
     row, position, base, _, first, count, c, index, second = record
-    lists, place, callee = b.form.lists, c, None
+    place, callee = c, None
     if row in _OF_FUNCTION:
         callee = b.funcs[index]
     elif row in _IN_TABLE:
@@ -646,15 +692,14 @@ def _call(b: Binder, record: _Row) -> None:
         place = b.spare
     else:
         place = b.at(c)
-    behind = first + count
     tail = TABLE[row].role is Role.LEAVES
     block = b.leave(TAIL_CALL if tail else CALL, position)
-    block.arg, block.place, block.operands = callee, place, b.all_at(lists[first:behind])
+    block.arg, block.place, block.operands = callee, place, b.listed(first, 0, count, base)
     block.top = b.form.slots
     if not tail:
         block.below = b.form.slots - b.form.heights + base
         block.kept = base if b.besides - base > MAX_NEEDLESS else -1
-        block.results = b.all_at(lists[behind : behind + (second >> 32)])
+        block.results = b.listed(first, count, second >> 32, base)
         block.next = Block(b.func)
         b.go_on(block.next)
 
@@ -669,6 +714,11 @@ def _jump(b: Binder, record: _Row) -> None:
 def _branch_if(b: Binder, record: _Row) -> None:
     row, position, _, _, a, _, _, number, _ = record
     b.branch(b.at(a), row == form.BRANCH_IF, number, position)
+
+
+def _move_row(b: Binder, record: _Row) -> None:
+    b.position = record[form.POSITION]
+    b.step(steps.move_row, b.at(record[form.RESULT]), b.at(record[form.A]), record[form.IMMEDIATE])
 
 
 def _return(b: Binder, record: _Row) -> None:
@@ -701,6 +751,7 @@ _GLOBALS: dict[str, _Bind] = {"global.get": _global_get, "global.set": _global_s
 _STRUCTURE: dict[int, _Bind] = {
     form.JUMP: _jump,
     form.RETURN: _return,
+    form.MOVE_ROW: _move_row,
     form.BRANCH_TABLE: _branch_table,
     **dict.fromkeys((form.BRANCH_IF, form.BRANCH_UNLESS), _branch_if),
     **dict.fromkeys((form.BRANCH_NULL, form.BRANCH_NON_NULL), _branch_null),

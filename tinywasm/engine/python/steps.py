@@ -92,6 +92,12 @@ def move(frame: Frame, imm: tuple[Step, int, int]) -> None:
     frame[imm[1]] = frame[imm[2]]
 
 
+def move_row(frame: Frame, imm: tuple[Step, int, int, int]) -> None:
+    """To the first place, from the second on, so many."""
+    _, to, first, count = imm
+    frame[to : to + count] = frame[first : first + count]
+
+
 def select(frame: Frame, imm: tuple[Step, int, int, int, int]) -> None:
     _, result, first, second, condition = imm
     frame[result] = frame[first] if frame[condition] else frame[second]
