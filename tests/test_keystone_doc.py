@@ -54,6 +54,8 @@ def test_numbers_of_calls_and_events() -> None:
     table = re.findall(r"^\| (\d+) \| ([A-Z]+) \|", TEXT, re.MULTILINE)
     expected = [(str(int(member)), member.name) for kind in (Call, Happening) for member in kind]
     assert table == expected
+    in_c = re.findall(r"\bCALL_(\w+) = (\d+)", (ROOT / "enclave/keystone/edge.h").read_text())
+    assert in_c == [(Call.LOG.name, str(int(Call.LOG)))]
 
 
 def test_sizes_of_heads() -> None:

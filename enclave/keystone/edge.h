@@ -9,6 +9,9 @@
 /* Keystone, runtime/include/call/syscall_nums.h */
 enum { EYRIE_OCALL = 1001, EYRIE_ATTEST = 1003, EYRIE_SEALING_KEY = 1004, EYRIE_EXIT = 1101 };
 
+/* schannel/edge.py */
+enum { CALL_LOG = 5 };
+
 #define EDGE_REPORT_ROOM 2048 /* Eyrie always writes so much */
 #define EDGE_REPORT_SIZE 1352
 #define EDGE_REPORT_DATA 1024
