@@ -9,7 +9,7 @@ within `STACK_SLOTS`; besides, they are no more than `Config.max_call_depth`.
 
 Calls from Python that nest, by way of host functions, are no more than `Config.max_nested_calls`. They take
 some of Python's stack and of the thread's, which may end sooner: Python's ends with `RecursionError`, and
-before the thread's does the native engine takes no further call.
+before the thread's does no further call is taken.
 """
 
 from __future__ import annotations

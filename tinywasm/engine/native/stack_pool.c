@@ -125,8 +125,12 @@ void tw_return_stack(Store *store) {
     idle_count++;
 }
 
-/* What is left to Python, the lowering and the host function when no further call is taken. */
-#define LEFT_BYTES (UINT64_C(64) << 10)
+/* What is left to Python, the lowering and the host function when no further call is taken; the python engine
+   has the same in `thread_stack.py`. */
+static uintptr_t left_bytes(size_t size) {
+    const size_t least = 16 << 10, most = 64 << 10;
+    return size / 4 < least ? least : size / 4 > most ? most : size / 4;
+}
 
 int tw_thread_stack_is_low(void) {
 #ifdef __linux__
@@ -143,7 +147,7 @@ int tw_thread_stack_is_low(void) {
         }
         start = (uintptr_t)address;
         end = start + size + 1;
-        low = start + guard + (size / 4 < LEFT_BYTES ? size / 4 : LEFT_BYTES);
+        low = start + guard + left_bytes(size);
     }
     /* A library may have put this on another stack, of which nothing is known. */
     return here >= start && here < low;

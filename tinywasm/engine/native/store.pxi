@@ -48,10 +48,6 @@ cdef uint64_t _most(limit):
     return UINT64_MAX if limit is None else min(limit, UINT64_MAX)
 
 
-# So many calls of this engine fit into any thread's stack.
-cdef Py_ssize_t NESTED_FREELY = 8
-
-
 cdef struct Call:
     uint64_t *base
     int64_t depth, reached
@@ -78,7 +74,7 @@ cdef class NativeStore:
     cdef object pending
     cdef object backend
     cdef Call *calls
-    cdef Py_ssize_t nested, room, freely, most_nested
+    cdef Py_ssize_t nested, room, most_nested
     cdef uint64_t running, forks
     cdef bint metered
 
@@ -97,7 +93,6 @@ cdef class NativeStore:
         self.c.max_depth = config.max_call_depth
         self.c.stack_slots = STACK_SLOTS
         self.most_nested = config.max_nested_calls
-        self.freely = min(self.most_nested, NESTED_FREELY)
         self.c.python = <void *>self
         self.c.release = _release_gil
         self.c.acquire = _acquire_gil
@@ -435,9 +430,10 @@ cdef class NativeStore:
         """Prepare the run of `func` in a call that has begun; where its arguments go, the call's base."""
         cdef uint64_t *base
         cdef uint64_t *end
-        if number >= self.freely and func.python != NULL:
-            if self.running_calls() > self.most_nested or tw_thread_stack_is_low():
-                raise StackExhausted
+        if func.python != NULL and (
+            tw_thread_stack_is_low() or number >= self.most_nested and self.running_calls() > self.most_nested
+        ):
+            raise StackExhausted
         if self.c.poll_wanted and func.python != NULL:
             self.poll()
         if self.c.stack == NULL and tw_borrow_stack(&self.c) != 0:

@@ -26,6 +26,7 @@ from tinywasm.engine.python.bind import (
     bind_constant,
 )
 from tinywasm.engine.python.module_instance import PythonModuleInstance
+from tinywasm.engine.python.thread_stack import thread_stack_is_low
 from tinywasm.engine.recursion import STACK_SLOTS, used_up_by_nesting
 from tinywasm.errors import StackExhausted, Trap, TrapCode, WasmException
 from tinywasm.interruption import obeying
@@ -130,7 +131,7 @@ class PythonBackend:
             if func.host is not None:
                 call.caller = caller
                 return list(func.host(*args))
-            if self.calls.more_than(self.config.max_nested_calls):
+            if self.calls.more_than(self.config.max_nested_calls) or thread_stack_is_low():
                 raise StackExhausted
             if self.poll_wanted:
                 self.poll()
