@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -458,10 +459,20 @@ def test_a_module_whose_encoding_is_a_view_runs_from_it(engine: str) -> None:
 
 def test_the_backtrace_of_an_interrupted_loop_leads_into_it(engine: str) -> None:
     store = store_of(engine)
-    text = '(module (func (export "f") (nop) (loop (nop) (nop) (br 0))))'
-    spin = tinywasm.instantiate(text, store=store).exports["f"]
-    store.set_deadline(0.02)
+    text = """
+        (module (memory (export "m") 1)
+          (func (export "f") (i32.store8 (i32.const 0) (i32.const 1)) (loop (nop) (nop) (br 0))))"""
+    e = tinywasm.instantiate(text, store=store).exports
+
+    def interrupt() -> None:
+        while not e.m[0]:
+            time.sleep(0.001)
+        store.interrupt()
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
     with pytest.raises(Interrupted) as caught:
-        spin()
+        e.f()
+    thread.join()
     # An engine looks where the loop begins, at its first `nop`, or where it goes back, at `br`.
-    assert [frame.func_offset in (3, 5) for frame in caught.value.frames] == [True]
+    assert [frame.func_offset in (9, 11) for frame in caught.value.frames] == [True]
