@@ -6,7 +6,8 @@ Writes `engine/native/opcodes.py` (names and numbers for the lowering), `dispatc
 numeric operator with its register and constant forms, comparisons melted into branches, and all loads and
 stores; and `words.h` (for the verifier): what the fields of each word are. The rest of the opcodes, listed
 in HAND, have their arms in `loop.c`. `digest.py` and the built loop have a digest of the table; the engine
-refuses a loop built from another one. `trap.h` and `heap_kind.h` number what Python has enumerations of.
+refuses a loop built from another one. `trap.h` and `heap_kind.h` number what Python has enumerations of;
+`validation/rule_names.h` lists the rules that the quick look at bodies has for open signatures.
 """
 
 from __future__ import annotations
@@ -755,6 +756,15 @@ def heaps_source() -> str:
     )
 
 
+def rules_source() -> str:
+    """Rules of validation that instructions have whose signature is open, in the order of the table."""
+    names = dict.fromkeys(row.name.replace(".", "_") for row in TABLE if row.rule)
+    lines = _head("Instructions whose signature is open, each with a rule.")
+    return "\n".join(
+        [*lines, "#define FOR_EACH_RULE(X) \\", " \\\n".join(f"    X({name})" for name in names), ""]
+    )
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -770,6 +780,7 @@ def main() -> int:
         "words.h": words_source,
         "trap.h": traps_source,
         "heap_kind.h": heaps_source,
+        "../../validation/rule_names.h": rules_source,
     }
     for name, make in outputs.items():
         path, text = NATIVE / name, make()

@@ -503,12 +503,17 @@ static bool apply(body *b, const struct row *row, uint32_t first, uint32_t secon
     case RULE_global_set: return m->globals[first].mutable && pop(b, m->globals[first].content);
     case RULE_drop: return pop_any(b, &ignored);
     case RULE_select: return rule_select(b, row->immediates[0] == IMMEDIATE_NONE ? BOT : first);
-    default: break;
+    case RULE_table_get: case RULE_table_set: case RULE_table_grow: case RULE_table_fill:
+        return one_table(b, rule, &m->tables[first]);
+    case RULE_table_copy: case RULE_table_init: case RULE_memory_copy:
+        return two_places(b, rule, first, second);
+    case RULE_unreachable: case RULE_block: case RULE_loop: case RULE_if: case RULE_else: case RULE_end:
+    case RULE_br: case RULE_br_if: case RULE_br_table: case RULE_return: case RULE_call:
+    case RULE_call_indirect: case RULE_call_ref: case RULE_return_call: case RULE_return_call_indirect:
+    case RULE_return_call_ref: case RULE_try_table: case RULE_throw: case RULE_throw_ref:
+        return control(b, rule, first, second);
+    default: return reference(b, rule, first, second);
     }
-    if (rule <= RULE_throw_ref) return control(b, rule, first, second);
-    if (rule <= RULE_table_fill) return one_table(b, rule, &m->tables[first]);
-    if (rule <= RULE_memory_copy) return two_places(b, rule, first, second);
-    return reference(b, rule, first, second);
 }
 
 static bool find_row(body *b, const struct row **row) {

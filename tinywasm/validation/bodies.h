@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "rule_names.h"
+
 /* A value type is a heap type (or number type) shifted left, or'ed with NON_NULL for such references.
  * Number types and abstract heap types are their byte of the binary format (section 5.3), a defined
  * type is DEFINED plus the least index of its definition in the module. */
@@ -45,20 +47,6 @@ enum {
     X(memarg1) X(memarg2) X(memarg4) X(memarg8) X(memarg16) X(lane2) X(lane4) X(lane8) X(lane16) \
     X(i32) X(i64) X(f32) X(f64) X(v128) X(shuffle) X(heap) X(ref) X(refnull) X(types) X(catches) \
     X(field) X(count) X(cast)
-
-/* In groups: control, variables, tables and memories, references. */
-#define FOR_EACH_RULE(X) \
-    X(unreachable) X(block) X(loop) X(if) X(else) X(end) X(br) X(br_if) X(br_table) X(return) \
-    X(call) X(call_indirect) X(call_ref) X(return_call) X(return_call_indirect) X(return_call_ref) \
-    X(try_table) X(throw) X(throw_ref) X(drop) X(select) \
-    X(local_get) X(local_set) X(local_tee) X(global_get) X(global_set) \
-    X(table_get) X(table_set) X(table_grow) X(table_fill) X(table_copy) X(table_init) X(memory_copy) \
-    X(ref_null) X(ref_is_null) X(ref_func) X(ref_as_non_null) X(br_on_null) X(br_on_non_null) \
-    X(ref_test) X(ref_cast) X(br_on_cast) X(br_on_cast_fail) \
-    X(struct_new) X(struct_new_default) X(struct_get) X(struct_get_s) X(struct_get_u) X(struct_set) \
-    X(array_new) X(array_new_default) X(array_new_fixed) X(array_get) X(array_get_s) X(array_get_u) \
-    X(array_set) X(array_fill) X(array_copy) X(array_new_data) X(array_new_elem) X(array_init_data) \
-    X(array_init_elem) X(any_convert_extern) X(extern_convert_any)
 
 enum immediate {
     IMMEDIATE_NONE,
@@ -170,6 +158,8 @@ bool accept_body(struct body *body);
 
 /* Names in the order of their enums, without the first ones, which have none. */
 extern const char *const immediate_names[], *const rule_names[];
-enum { IMMEDIATE_COUNT = IMMEDIATE_cast, RULE_COUNT = RULE_extern_convert_any - RULE_CLOSED };
+#define X(name) + 1
+enum { IMMEDIATE_COUNT = 0 FOR_EACH_IMMEDIATE(X), RULE_COUNT = 0 FOR_EACH_RULE(X) };
+#undef X
 
 #endif
