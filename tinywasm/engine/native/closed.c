@@ -14,6 +14,8 @@
 #include "verify.h"
 #include "words.h"
 
+/* Rounds until nothing changes, and parts of states that clauses may take up. The largest functions of large
+   programs go beyond: they are made anew from their bodies. */
 #define MOST_ROUNDS 32
 #define MOST_WORK (UINT64_C(1) << 22)
 

@@ -8,7 +8,9 @@ nothing else lies: so whatever is brought there on the way cannot take the place
 
 Words are selected one record after the other. By a pattern a record may take the word before it along, if
 that made nothing but one of its operands: temporaries are used once. `barrier` is where words may no longer
-be taken back, since a branch leads behind them or they belong together.
+be taken back, since a branch leads behind them or they belong together. After a word that never goes on to
+the next one, as a jump, `ended` holds: what comes is entered by branches only, so nothing moves the frame
+pointer for it.
 
 Bodies whose slots do not fit into 16 bits are seen through windows: the frame pointer moves to `base`
 slots above the frame's first, so that the operands at hand are near it, and everything else is fetched
