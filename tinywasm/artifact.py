@@ -7,17 +7,17 @@ is decoded and validated as any other, and an engine verifies its code.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 
 from tinywasm.errors import WasmError
 from tinywasm.instructions import Feature
 from tinywasm.loading import loading
+from tinywasm.records import record
 from tinywasm.version import VERSION
 
 _MAGIC = b"tinywasm module"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Code:
     """What an engine made of a module, and which version of the engine: only that reads it."""
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import dataclass, field, replace
 from operator import index
 from typing import Any, Protocol
 from weakref import WeakSet
 
 from tinywasm.instructions import Feature
+from tinywasm.records import field, record, replace
 from tinywasm.unique import Unique
 
 # All of WebAssembly 3.0 is always there, so these names of wasmtime-py's can only be confirmed.
@@ -30,7 +30,7 @@ _MOST = {
 _SPELLED = {"wasm_wide_arithmetic": "wide_arithmetic", "wasm_custom_page_sizes": "custom_page_sizes"}
 
 
-@dataclass(slots=True)
+@record()
 class Config:
     """Options of an engine, as arguments or attributes.
 
@@ -77,7 +77,7 @@ class Config:
                 raise ValueError("wasm_threads cannot be switched on: threads are not supported")
         else:
             name = _SPELLED.get(name, name)
-            object.__setattr__(self, name, _checked(name, value) if name in self.__slots__ else value)
+            object.__setattr__(self, name, _checked(name, value) if name in self.__match_args__ else value)
 
     @property
     def features(self) -> frozenset[Feature]:

@@ -10,8 +10,9 @@ import copy
 import copyreg
 import enum
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from tinywasm.records import record
 
 
 class WasmError(Exception):
@@ -117,7 +118,7 @@ FINER_WORDINGS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Frame:
     """One activation in a trap's backtrace.
 

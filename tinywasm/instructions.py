@@ -26,9 +26,9 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 
+from tinywasm.records import record
 from tinywasm.types import (
     ARRAYREF,
     EQREF,
@@ -65,7 +65,7 @@ class Role(enum.Enum):
 PLAIN, OPENS, DIVIDES, CLOSES, BRANCHES, LEAVES = Role
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Arity:
     """How many operands: `fixed` ones, and below them those that `repeated` stands for, if anything does."""
 
@@ -85,7 +85,7 @@ class AddressType(ValType):
 AT = AddressType()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(frozen=True, eq=False)
 class Instruction:
     """One row of the table.
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
 from typing import Any, Union, overload
 
+from tinywasm.records import field, record
 from tinywasm.types import GlobalType, MemoryType, RecGroup, RefType, SubType, TableType, TagType, ValType
 
 # Characters of a part that are shown.
@@ -19,7 +19,7 @@ _SHOWN = 60
 
 def _brief(item: Any) -> str:
     """A representation whose length does not grow with the module."""
-    shown = (f"{each.name}={_abridged(getattr(item, each.name))}" for each in fields(item))
+    shown = (f"{name}={_abridged(getattr(item, name))}" for name in item.__match_args__)
     return f"{type(item).__name__}({', '.join(shown)})"
 
 
@@ -32,7 +32,7 @@ def _abridged(value: object) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@record(eq=False, repr=False)
 class Expr:
     """An encoded expression: `code[start:end]`, its final `end` opcode included.
 
@@ -48,6 +48,21 @@ class Expr:
     lines: Sequence[tuple[int, int]] | None = None
     number: int | None = None
 
+    # Written out, like that of functions: a module may have 100,000 of both.
+    def __init__(
+        self,
+        code: bytes,
+        start: int,
+        end: int,
+        lines: Sequence[tuple[int, int]] | None = None,
+        number: int | None = None,
+    ) -> None:
+        self.code = code
+        self.start = start
+        self.end = end
+        self.lines = lines
+        self.number = number
+
     @property
     def bytes(self) -> bytes:
         return self.code[self.start : self.end]
@@ -59,7 +74,7 @@ class Expr:
         return hash(self.bytes)
 
 
-@dataclass(slots=True, repr=False)
+@record(repr=False)
 class Function:
     """A function defined in the module.
 
@@ -71,8 +86,13 @@ class Function:
     locals: Sequence[tuple[int, ValType]]
     body: Expr
 
+    def __init__(self, type: int, locals: Sequence[tuple[int, ValType]], body: Expr) -> None:
+        self.type = type
+        self.locals = locals
+        self.body = body
 
-@dataclass(slots=True)
+
+@record()
 class FuncImport:
     """`type` is the index of a function type."""
 
@@ -82,7 +102,7 @@ class FuncImport:
 ImportDesc = Union[FuncImport, TableType, MemoryType, GlobalType, TagType]  # noqa: UP007
 
 
-@dataclass(slots=True, repr=False)
+@record(repr=False)
 class Import:
     module: str
     name: str
@@ -92,7 +112,7 @@ class Import:
 EXTERN_KINDS = ("func", "table", "memory", "global", "tag")
 
 
-@dataclass(slots=True, repr=False)
+@record(repr=False)
 class Export:
     """`kind` is one of EXTERN_KINDS."""
 
@@ -101,7 +121,7 @@ class Export:
     index: int
 
 
-@dataclass(slots=True, repr=False)
+@record(repr=False)
 class Table:
     """`init` is the initial element, or None for the default of a nullable element type."""
 
@@ -109,13 +129,13 @@ class Table:
     init: Expr | None = None
 
 
-@dataclass(slots=True, repr=False)
+@record(repr=False)
 class Global:
     type: GlobalType
     init: Expr
 
 
-@dataclass(slots=True, repr=False)
+@record(repr=False)
 class ElementSegment:
     """`mode` is "active", "passive" or "declarative"; `table` and `offset` belong to active ones.
 
@@ -129,7 +149,7 @@ class ElementSegment:
     offset: Expr | None = None
 
 
-@dataclass(slots=True, repr=False)
+@record(repr=False)
 class DataSegment:
     """`offset` None means passive."""
 
@@ -201,7 +221,7 @@ class DataSegments(Sequence[DataSegment]):
                 first = index + 1
 
 
-@dataclass(slots=True, repr=False)
+@record(repr=False)
 class CustomSection:
     """`after` is the id of the non-custom section before it, 0 when it is the first (section 5.5.2)."""
 
@@ -210,7 +230,7 @@ class CustomSection:
     after: int = 0
 
 
-@dataclass(slots=True, repr=False)
+@record(repr=False)
 class Names:
     """The name section's maps (appendix 7.7.1); empty where nothing is named."""
 
@@ -228,7 +248,7 @@ class Names:
     tags: dict[int, str] = field(default_factory=dict)
 
 
-@dataclass(slots=True, repr=False)
+@record(repr=False)
 class DecodedModule:
     """All of a module. Index spaces begin with the imports of their kind, in order.
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from operator import index
 from typing import Any, TypeVar, Union
 
+from tinywasm.records import field, record
 from tinywasm.unique import Unique
 
 
@@ -73,7 +73,7 @@ class ValType:
         return EXTERNREF
 
 
-@dataclass(frozen=True, slots=True, repr=False, eq=False)
+@record(frozen=True, repr=False, eq=False)
 class NumType(ValType):
     """A number type or the vector type; `code` is its byte in the binary format (section 5.3).
 
@@ -160,7 +160,7 @@ def _part_name(storage: StorageType) -> str:
     return f"(ref {'null ' if storage.nullable else ''}{kind} type)"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@record(frozen=True, repr=False)
 class RefType(ValType):
     """A reference type `(ref null? ht)`."""
 
@@ -223,7 +223,7 @@ class PackedType(enum.Enum):
 StorageType = Union[ValType, PackedType]  # noqa: UP007
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class FieldType:
     storage: StorageType
     mutable: bool = False
@@ -232,7 +232,7 @@ class FieldType:
         return f"(mut {self.storage})" if self.mutable else str(self.storage)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class FuncType:
     """A function type. `params` and `results` take any sequence of `ValType` and are kept as tuples."""
 
@@ -255,7 +255,7 @@ def _value_types(types: Sequence[ValType]) -> tuple[ValType, ...]:
     return types
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class StructType:
     fields: tuple[FieldType, ...] = ()
 
@@ -263,7 +263,7 @@ class StructType:
         return "struct {" + " ".join(map(str, self.fields)) + "}"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class ArrayType:
     field: FieldType
 
@@ -274,7 +274,7 @@ class ArrayType:
 CompositeType = Union[FuncType, StructType, ArrayType]  # noqa: UP007
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class SubType:
     """A type definition as written: `(sub final? supertype* composite)`."""
 
@@ -283,7 +283,7 @@ class SubType:
     final: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class RecGroup:
     """A recursive type group (section 2.3); a lone definition is a group of one."""
 
@@ -293,7 +293,7 @@ class RecGroup:
 _Kind = TypeVar("_Kind")
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Limits:
     """Size limits: of memories in pages, of tables in elements. `max` None means no limit."""
 
@@ -321,7 +321,7 @@ def _address(address: Any) -> NumType:
     return _expect(address, NumType)
 
 
-@dataclass(frozen=True, slots=True, init=False)
+@record(frozen=True, init=False)
 class MemoryType:
     """`address` is I32 or I64; `page_size` in bytes is 65,536 except with custom-page-sizes.
 
@@ -364,7 +364,7 @@ class MemoryType:
         return f"{self.address} {self.limits}{pages}"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class TableType:
     """`address` is I32 or I64."""
 
@@ -382,7 +382,7 @@ class TableType:
         return f"{self.address} {self.limits} {self.element}"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class GlobalType:
     content: ValType
     mutable: bool = False
@@ -395,7 +395,7 @@ class GlobalType:
         return f"(mut {self.content})" if self.mutable else str(self.content)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class TagType:
     """A tag's function type: itself, an index (as decoded), or its canonical definition."""
 
@@ -416,7 +416,7 @@ ExternType = Union[FuncType, DefinedType, MemoryType, TableType, GlobalType, Tag
 ExternSort = Union[FuncType, MemoryType, TableType, GlobalType, TagType]  # noqa: UP007
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class ImportType:
     """One import of a module: its two names, and the type that it asks for."""
 
@@ -425,7 +425,7 @@ class ImportType:
     type: ExternSort
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class ExportType:
     """One export of a module."""
 

@@ -78,7 +78,11 @@ def _entry(name: str, item: Any) -> str:
     if issubclass(item, enum.Enum):
         members = ", ".join(f"`{member.name}`" for member in item)
         return f"{heading}{_text(item)}\nIts members are {members}.\n"
-    constructor = _code(name, item.__init__) if "__init__" in vars(item) else ""
+    constructor = (
+        _code(name, item if hasattr(item, "__signature__") else item.__init__)
+        if "__init__" in vars(item)
+        else ""
+    )
     return "".join([heading, constructor, _text(item), _initialiser(item), *_members(item)])
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from tinywasm.binary.decoder import read_data, read_elem
 from tinywasm.binary.names import read_name
 from tinywasm.binary.sections import MAGIC, VERSION, Section
 from tinywasm.codec import read_count
 from tinywasm.errors import DecodeError
+from tinywasm.records import record
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class SectionExtent:
     """A section's bytes: its header from `start`, its content from `content` to `end`.
 

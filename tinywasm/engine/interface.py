@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from tinywasm.records import record
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.module_instance import ModuleInstance
 from tinywasm.runtime.storage import Global, Memory, Table, Tag
@@ -110,7 +110,7 @@ class Keeper(Protocol):
         """Have the module, of which nothing was made yet, use what `pack` gave."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Implementation:
     """An engine as it registers itself.
 

@@ -5,11 +5,11 @@ Objects are ordinary Python objects, so Python's collector frees them, cycles in
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from tinywasm import matching
 from tinywasm.errors import Trap, TrapCode
+from tinywasm.records import record
 from tinywasm.runtime.limits import Lease
 from tinywasm.types import AbstractHeap, DefinedType, HeapType, RefType, TagType
 from tinywasm.unique import Unique
@@ -18,7 +18,7 @@ from tinywasm.unique import Unique
 MAX_ARRAY_LENGTH = 1 << 26
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class I31:
     """An unboxed scalar; `value` is unsigned, 31 bits."""
 

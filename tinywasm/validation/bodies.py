@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from functools import cache
 
 from tinywasm.codec import HEAP_CODES, NUMBER_CODES
@@ -16,6 +15,7 @@ from tinywasm.extensions import usable
 from tinywasm.instructions import AT, TABLE, Feature, Instruction
 from tinywasm.interruption import watched
 from tinywasm.matching import canonicalise, matches_heap
+from tinywasm.records import record
 from tinywasm.types import (
     I32,
     ArrayType,
@@ -50,7 +50,7 @@ _EXAMPLES = canonicalise(
 _KINDS = [type(example.composite) for example in _EXAMPLES]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Definition:
     """A type definition; sequences are packed 32-bit numbers."""
 
@@ -63,7 +63,7 @@ class Definition:
     fields: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Numbers:
     """A context; sequences are packed 32-bit numbers, but `declared`, a byte a function."""
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
+from tinywasm.records import field, record
 from tinywasm.types import DefinedType, GlobalType, MemoryType, RefType, TableType
 
 
-@dataclass(slots=True)
+@record()
 class Context:
     """The index spaces of a module, imports first, and what code may refer to.
 

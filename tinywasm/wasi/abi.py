@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from struct import Struct
+
+from tinywasm.records import record
 
 MODULE = "wasi_snapshot_preview1"
 
@@ -291,7 +292,7 @@ SHUT_RD, SHUT_WR = 1, 2
 """`sdflags`."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Layout:
     """A record in linear memory: its fields, with padding, and its alignment in bytes."""
 
@@ -317,7 +318,7 @@ SUBSCRIPTION_FD = Layout(Struct("<I28x"), 4)
 EVENT = Layout(Struct("<QHB5xQH6x"), 8)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class FileStat:
     """`filestat`: sizes in bytes, times in nanoseconds since 1970."""
 

@@ -9,9 +9,9 @@ Every method raises `WasiError`, or `OSError`, whose number the guest gets trans
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import NamedTuple
 
+from tinywasm.records import record
 from tinywasm.wasi.abi import Errno, FdFlags, FileStat, FileType, OFlags, WasiError
 
 
@@ -30,7 +30,7 @@ class Entry(NamedTuple):
     filetype: FileType
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class OpenMode:
     """How `path_open` opens: creation flags, descriptor flags and the access that was asked for."""
 

@@ -6,10 +6,10 @@ import math
 import select
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from tinywasm.errors import LinkError, Trap, TrapCode
+from tinywasm.records import record
 from tinywasm.runtime.store import Store
 from tinywasm.wasi.abi import (
     IOVEC,
@@ -104,7 +104,7 @@ class GuestMemory:
             start += size
 
 
-@dataclass(slots=True, eq=False)
+@record(eq=False)
 class Descriptor:
     """An entry of the table: an open file or directory and what may be done with it."""
 

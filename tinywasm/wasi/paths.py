@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
+from tinywasm.records import record
 from tinywasm.wasi.abi import Errno, FileType, WasiError
 from tinywasm.wasi.files import Directory
 
@@ -22,7 +22,7 @@ MAX_DEPTH = 256
 """Directories below the root: each is an open descriptor of the host while a path is resolved."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Place:
     """Where a path ends: `name` in `directory`, or `directory` itself where `name` is None.
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from tinywasm.records import record
 from tinywasm.wasi.abi import (
     CLOCK_ABSTIME,
     EVENT,
@@ -30,7 +29,7 @@ _SUBSCRIPTIONS_A_LOOK = 1024
 _MASKS = {EventType.FD_READ: READABLE, EventType.FD_WRITE: WRITABLE}
 
 
-@dataclass(slots=True)
+@record()
 class _Event:
     userdata: int
     type: EventType
@@ -39,14 +38,14 @@ class _Event:
     flags: int = 0
 
 
-@dataclass(slots=True)
+@record()
 class _Clock:
     event: _Event
     clock: ClockId
     deadline: int
 
 
-@dataclass(slots=True)
+@record()
 class _Stream:
     event: _Event
     fd: int

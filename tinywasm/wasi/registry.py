@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from typing import TypeVar
 
+from tinywasm.records import record
 from tinywasm.types import I32, I64, FuncType
 from tinywasm.wasi.abi import Errno, WasiError, from_host
 from tinywasm.wasi.guest import Guest
@@ -15,7 +15,7 @@ Function = Callable[..., None]
 _TYPES = {"i": I32, "I": I64}
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Definition:
     """A function of preview 1: its Wasm type and what runs."""
 

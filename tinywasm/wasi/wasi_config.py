@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from operator import index
 from typing import TYPE_CHECKING
 
+from tinywasm.records import record
 from tinywasm.wasi.files import Directory, File, Socket
 from tinywasm.wasi.streams import Capture, InputStream, OutputStream, discard
 from tinywasm.wasi.tree import MemoryTree
@@ -22,7 +22,7 @@ Output = Callable[[bytes], int | None]
 """Takes what the program writes; returns the count of bytes taken, None for all, or `-errno.E...`."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Preopen:
     """A directory to be opened for the program under `guest_path`."""
 

@@ -22,10 +22,10 @@ in proportion to its length.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from tinywasm.instructions import TABLE
+from tinywasm.records import record
 
 # A function with more locals than this, or with more operands at a time, is refused when it is called.
 MAX_LOCALS = 1_000_000
@@ -113,7 +113,7 @@ class Record(NamedTuple):
     second: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(frozen=True, eq=False)
 class Form:
     """A function body in the intermediate form.
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from tinywasm.engine.ir.operands import widths
+from tinywasm.records import field, record
 from tinywasm.types import V128, ValType
 
 # What the 16 bits of a word's fields reach, with some room for what an instruction needs beside its operands.
@@ -29,7 +29,7 @@ ABOVE = 32
 FAR_MEMORY = (1 << 16) - 1
 
 
-@dataclass(slots=True)
+@record()
 class RegisterCode:
     """Register code of one function.
 

@@ -8,7 +8,6 @@ which end in one exit whose targets are blocks. `backend` runs the result.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import accumulate, islice
 from typing import Any
 
@@ -22,6 +21,7 @@ from tinywasm.interruption import STEPS, look
 from tinywasm.matching import close_ref
 from tinywasm.numerics.floats import f32_from_bits, f64_from_bits
 from tinywasm.numerics.operators import OPERATORS
+from tinywasm.records import record
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.module_instance import ModuleInstance
 from tinywasm.runtime.storage import Tag
@@ -90,7 +90,7 @@ class Block:
     target: Block
 
 
-@dataclass(slots=True, eq=False)
+@record(eq=False)
 class Scope:
     """The clauses of a `try_table`, innermost first through `parent`.
 
@@ -101,7 +101,7 @@ class Scope:
     parent: Scope | None
 
 
-@dataclass(slots=True, eq=False)
+@record(eq=False)
 class Code:
     """A function that can run: its entry, and its frame at the beginning, with the first local's place.
 
@@ -142,7 +142,7 @@ def bind_constant(instance: ModuleInstance, expr: Expr, type: ValType) -> Code:
     return Binder(instance, None, build_expression(instance.context, expr, type), []).run()
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Row:
     """Where in the frame temporaries of several widths are that lie in a row.
 
