@@ -26,6 +26,7 @@ from random import Random
 from fuzz.child import words_of
 from fuzz.engines import PLENTY, difference, load, run
 from fuzz.generator import Generated, generate
+from fuzz.hot import AT_ONCE, hot_after
 from fuzz.small_windows import small_windows
 from tinywasm.engine import native_available
 
@@ -47,10 +48,17 @@ def check(generated: Generated) -> None:
     if seed % 4 == 0:
         found = difference(python, run(generated, module, "python"), fuel=False)
         assert not found, f"generate({seed}), python, metered and not: {found}"
+    hot = Random(f"hot {seed}").choice((AT_ONCE, 0, 1, 3, 10))
+    with hot_after(hot):
+        found = difference(python, run(generated, module, "python", PLENTY))
+    assert not found, f"generate({seed}), hot after {hot}: {found}"
     bound = Random(seed).randrange(python.fuel + 1)
     python, native = (run(generated, module, engine, bound) for engine in ("python", "native"))
     found = difference(python, native)
     assert not found, f"generate({seed}), {bound} units of fuel: {found}"
+    with hot_after(hot):
+        found = difference(python, run(generated, module, "python", bound))
+    assert not found, f"generate({seed}), {bound} units of fuel, hot after {hot}: {found}"
 
 
 def windows(seed: int) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 from unittest.mock import patch
 
 from fuzz.generator_shapes import FUNCTIONS, Shapes, generate
+from fuzz.hot import hot_after
 from fuzz.small_windows import small_windows
 from tinywasm.config import Config, Engine
 from tinywasm.engine import backend
@@ -39,7 +40,8 @@ class Way:
     `windows` is about how many slots a window has, 0 for as many as there are; `near` how many slots of
     locals are near, None for as many as there are; `unsettled` how many operands may stand for locals when
     one changes, `singly` how many values an instruction takes along that are in no row, None for as many as
-    usual. `profiled` code counts calls and instructions.
+    usual. `profiled` code counts calls and instructions. After `hot` calls and turns of its loops, a function
+    of the python engine becomes a Python function.
     """
 
     engine: str
@@ -49,6 +51,7 @@ class Way:
     unsettled: int | None = None
     singly: int | None = None
     profiled: bool = False
+    hot: int | None = None
 
     def __str__(self) -> str:
         words = [self.engine, "metered" if self.metered else "", "profiled" if self.profiled else ""]
@@ -56,6 +59,7 @@ class Way:
         words.append(f"{self.near} near slots" if self.near is not None else "")
         words.append(f"{self.unsettled} unsettled operands" if self.unsettled is not None else "")
         words.append(f"{self.singly} values in no row" if self.singly is not None else "")
+        words.append(f"hot after {self.hot}" if self.hot is not None else "")
         return ", ".join(filter(None, words))
 
 
@@ -71,6 +75,8 @@ def lowered(way: Way) -> Iterator[None]:
             stack.enter_context(patch.object(form, "UNSETTLED", way.unsettled))
         if way.singly is not None:
             stack.enter_context(patch.object(form, "SINGLY", way.singly))
+        if way.hot is not None:
+            stack.enter_context(hot_after(way.hot))
         yield
 
 
@@ -183,6 +189,7 @@ def ways(seed: int) -> list[Way]:
             windows=rng.choice((1, 2, rng.randrange(3, 60))),
             singly=few.choice((None, 1, 1, 2)),
         ),
+        Way("python", metered=rng.random() < 0.5, hot=rng.choice((-1, rng.randrange(20)))),
         Way(
             "native",
             metered=rng.random() < 0.5,

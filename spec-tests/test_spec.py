@@ -1,9 +1,13 @@
-"""Each script of the official suite passes whole on every engine: no failed command, no skipped one."""
+"""Each script of the official suite passes whole on every engine: no failed command, no skipped one.
+
+On the python engine, once more where each function becomes a Python function before its first call.
+"""
 
 from __future__ import annotations
 
 import pytest
 
+from fuzz.hot import AT_ONCE, hot_after
 from locate import Script
 from tinywasm.engine import native_available
 from tinywasm.wast.runner import run_script
@@ -14,6 +18,15 @@ ENGINES = ("python", "native") if native_available else ("python",)
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_script(script: Script, engine: str) -> None:
+    passes(script, engine)
+
+
+def test_script_hot(script: Script) -> None:
+    with hot_after(AT_ONCE):
+        passes(script, "python")
+
+
+def passes(script: Script, engine: str) -> None:
     reason = unsupported(script.path)
     if reason:
         pytest.skip(reason)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -14,9 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinywasm
+from fuzz.hot import AT_ONCE, hot_after
 from tests.engines import ENGINES
 from tinywasm import Config, Engine, StackExhausted, Store
 from tinywasm.engine.recursion import STACK_SLOTS
+
+# The python engine, where each function becomes a Python function before its first call.
+HOT = "python, hot"
+LANES = (*ENGINES, HOT)
 
 KINDS = (
     "call",
@@ -100,6 +106,11 @@ def module(shapes: list[Shape]) -> str:
 
 def depth(shapes: list[Shape], engine: str, most: int, nested: int = 100) -> tuple[int, int]:
     """How often the functions are entered before the stack is exhausted, and how many frames the trap has."""
+    with hot_after(AT_ONCE) if engine == HOT else nullcontext():
+        return _depth(shapes, "python" if engine == HOT else engine, most, nested)
+
+
+def _depth(shapes: list[Shape], engine: str, most: int, nested: int) -> tuple[int, int]:
     store = Store(Engine(Config(engine=engine, max_call_depth=most, max_nested_calls=nested)))
     exports: Any
 
@@ -139,10 +150,10 @@ def endless(cycle: list[Shape]) -> list[Shape]:
 @given(st.lists(shapes, min_size=1, max_size=3).map(endless), st.sampled_from([1, 7, 60, 2_000]))
 def test_it_is_as_deep_on_every_engine(cycle: list[Shape], most: int) -> None:
     # Each call from a host function takes some of Python's stack, of which a test has not all.
-    assert len({depth(cycle, engine, most, 60) for engine in ENGINES}) == 1
+    assert len({depth(cycle, engine, most, 60) for engine in LANES}) == 1
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", LANES)
 @pytest.mark.parametrize(
     ("shape", "frame", "taken"),
     [
@@ -163,7 +174,7 @@ def test_all_frames_end_within_the_slots_of_a_stack(
     assert depth([shape], engine, 10_000) == (fitting, fitting)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", LANES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_depth_is_that_of_the_configuration(kind: str, engine: str) -> None:
     """What goes through host functions counts like any other call; tail calls within Wasm take no frame."""
@@ -188,13 +199,13 @@ def in_thread(stack: int, work: Callable[[], Any]) -> Any:
     return found[0]
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", LANES)
 def test_calls_of_wasm_functions_take_nothing_of_a_small_stack(engine: str) -> None:
     cycle = [Shape(locals=3, behind=2), Shape(kind="call_indirect", guarded=True)]
     assert in_thread(128 << 10, lambda: depth(cycle, engine, 100_000)) == (100_000, 100_000)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", LANES)
 @pytest.mark.parametrize("nested", [0, 1, 5, 9, 70])
 def test_calls_that_nest_are_those_of_the_configuration(nested: int, engine: str) -> None:
     """Each one enters both functions."""
@@ -202,7 +213,7 @@ def test_calls_that_nest_are_those_of_the_configuration(nested: int, engine: str
     assert depth(cycle, engine, 1_000, nested) == (2 * nested, 2 * nested)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", LANES)
 @pytest.mark.parametrize("kind", ["host", "return_host"])
 def test_as_many_nest_in_a_stack_of_256_kib(kind: str, engine: str) -> None:
     cycle = [Shape(kind="host"), Shape(kind=kind, locals=3)]

@@ -20,6 +20,8 @@ from tinywasm.runtime.space import RESERVES
 
 # Where all of a stack takes memory, a megabyte has to do.
 STACK_SLOTS = 8 << 20 if RESERVES else 1 << 17
+# Python functions have frames of no more slots, so that so many fit as the slots left say.
+SMALL_FRAME = 800
 
 
 def used_up_by_nesting(error: RecursionError, nested: int) -> bool:

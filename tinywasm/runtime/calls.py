@@ -58,18 +58,20 @@ class Call:
     """A call from Python, of this thread.
 
     `depth` counts the activations of Wasm functions below what it calls next, `top` the slots that they take,
-    as `engine.recursion` has it; `caller` is the instance
-    whose code calls the host function under way. Setting `over` ends it, whatever happens next. One that
+    as `engine.recursion` has it; `caller` is the instance whose code calls the host function under way.
+    `python_stack` is how deep Python's stack may be while engines call Python functions that they made, 0
+    where nobody asked yet. Setting `over` ends it, whatever happens next. One that
     does not `run` code only keeps other threads out.
     """
 
-    __slots__ = ("caller", "depth", "over", "run", "thread", "top")
+    __slots__ = ("caller", "depth", "over", "python_stack", "run", "thread", "top")
 
     def __init__(self, run: bool = True) -> None:
         self.thread = _here.thread
         self.run = run
         self.depth = 0
         self.top = 0
+        self.python_stack = 0
         self.caller: Any = None
         self.over = False
 
@@ -105,6 +107,7 @@ class Calls:
             raise in_use(owner.forks != forks)
         if below is not None:
             call.depth, call.top = below.depth, below.top
+            call.python_stack = below.python_stack
 
     def end(self, call: Call) -> None:
         """Take out a call that is over."""

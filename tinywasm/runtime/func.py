@@ -31,12 +31,14 @@ class FuncInstance:
     A Wasm function has `module` and `index`; `definition` is its decoded form and `code` what an
     engine made of it, None until its first call; it may be swapped between calls. A host function
     has `host`, which takes the arguments and returns a sequence of results, all raw values.
-    `direct` may be a shorter way to the same.
+    `direct` may be a shorter way to the same, `fast` one that an engine has.
     """
 
     kind = "func"
     heap = AbstractHeap.FUNC
-    __slots__ = ("code", "definition", "direct", "host", "index", "module", "params", "results", "type")
+    __slots__ = (
+        "code", "definition", "direct", "fast", "host", "index", "module", "params", "results", "type",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -57,6 +59,7 @@ class FuncInstance:
         self.index = index
         self.definition = definition
         self.code: Any = None
+        self.fast: Any = None
         self.direct: DirectHost | None = None
 
     @property

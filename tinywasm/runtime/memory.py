@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+from collections.abc import Callable
 from contextlib import suppress
 
 from tinywasm.errors import Trap, TrapCode
@@ -16,6 +17,10 @@ _OPEN = mmap.PROT_READ | mmap.PROT_WRITE
 _mprotect = ctypes.CDLL(None).mprotect
 
 
+# A weak reference to what is told which memory has grown.
+_Follower = Callable[[], Callable[["MemoryInstance"], None] | None]
+
+
 class MemoryInstance:
     """Linear memory. `data` views the bytes; `limit` caps its growth in bytes, whatever the type says.
 
@@ -23,11 +28,12 @@ class MemoryInstance:
     valid when the memory grows: growing only makes `data` longer.
     """
 
-    __slots__ = ("__weakref__", "data", "lease", "limit", "opened", "presence", "space", "type")
+    __slots__ = ("__weakref__", "_followers", "data", "lease", "limit", "opened", "presence", "space", "type")
     kind = "memory"
 
     def __init__(self, type: MemoryType, max_pages: int = 65536, lease: Lease | None = None) -> None:
         self.lease = lease
+        self._followers: list[_Follower] = []
         self.type = type
         self.limit = max_pages * _PAGE
         size = type.limits.min * type.page_size
@@ -84,7 +90,15 @@ class MemoryInstance:
         if self.lease and not self.lease.extend(size - len(self.data)):
             return -1
         self.data = memoryview(self.space)[:size]
+        for each in self._followers:
+            follow = each()
+            if follow is not None:
+                follow(self)
         return old
+
+    def follow(self, follower: _Follower) -> None:
+        """Let `follower` know whenever the memory has grown, as long as it lives."""
+        self._followers = [*(each for each in self._followers if each() is not None), follower]
 
     @property
     def failure(self) -> int:

@@ -13,8 +13,10 @@ from typing import Any, TypeVar
 
 from tinywasm.engine.backtrace import add_frames
 from tinywasm.engine.ir.operands import widths
+from tinywasm.engine.python import entering
 from tinywasm.engine.python.bind import (
     CALL,
+    ENTER,
     GOTO,
     IF,
     RETURN,
@@ -26,6 +28,7 @@ from tinywasm.engine.python.bind import (
     bind_constant,
 )
 from tinywasm.engine.python.module_instance import PythonModuleInstance
+from tinywasm.engine.python.steps import HotLoop
 from tinywasm.engine.python.thread_stack import thread_stack_is_low
 from tinywasm.engine.recursion import STACK_SLOTS, used_up_by_nesting
 from tinywasm.errors import StackExhausted, Trap, TrapCode, WasmException
@@ -70,6 +73,10 @@ class PythonBackend:
         self.calls = Calls()
         # Whether code that runs should poll the store.
         self.poll_wanted = True
+        # For Python functions: the call under way, and how deep activations are where they hand over to the
+        # reference.
+        self.running = Call(run=False)
+        self.deepest = 0
 
     def guard(self) -> None:
         self.calls.guard()
@@ -137,7 +144,7 @@ class PythonBackend:
                 self.poll()
             if profile is not None:
                 return self._profiled(call, func, args, profile)
-            return _run(self, call, func, list(args), [])
+            return _run(self, call, func, list(args), [], call.depth, call.top)
         finally:
             call.over = True
             self.calls.end(call)
@@ -145,7 +152,7 @@ class PythonBackend:
     def _profiled(self, call: Call, func: FuncInstance, args: Sequence[Any], profile: Profile) -> list[Any]:
         activations = Activations(profile)
         try:
-            return _run(self, call, func, list(args), activations)
+            return _run(self, call, func, list(args), activations, call.depth, call.top)
         finally:
             activations.close()
 
@@ -168,6 +175,11 @@ class PythonBackend:
         if self.poll_wanted:
             self.poll()
         return results
+
+    def run(self, func: FuncInstance, args: list[Any], depth: int, start: int, most: int) -> list[Any]:
+        """Run a function for a Python function, as activation `depth`, with its frame at slot `start`, where
+        at most `most` Python functions may be under way."""
+        return _run(self, self.running, func, args, [], depth, start, most)
 
     def entry(self, func: FuncInstance) -> None:
         """Values are converted outside."""
@@ -200,15 +212,23 @@ def _run(
     func: FuncInstance,
     args: list[Any],
     activations: list[_Activation],
+    base: int,
+    start: int,
+    most: int = -1,
 ) -> list[Any]:
-    base = call.depth
     room = backend.config.max_call_depth - base - 1
     if room < 0:
         raise StackExhausted
-    code = ready(func)
-    start = call.top
+    code = func.code or ready(func)
     if start + code.slots > STACK_SLOTS:
         raise StackExhausted
+    code.left -= 1
+    if code.left < 0:
+        if most < 0:
+            most = entering.levels(call)
+        entered = entering.function(backend, call, func, code, args, base, start, most)
+        if entered is not None:
+            return entered
     frame, block = code.frame.copy(), code.entry
     frame[code.locals : code.locals + len(args)] = args
     while True:
@@ -232,6 +252,22 @@ def _run(
             elif kind == TABLE_BRANCH:
                 index = frame[block.place]
                 block = block.arg[index] if index < len(block.arg) else block.target
+            elif kind == ENTER:
+                if most < 0:
+                    most = entering.levels(call)
+                depth = base + len(activations)
+                rest = entering.loop(backend, call, block.next, frame, depth, start, most)
+                if rest is None:
+                    block = block.next
+                    continue
+                if not activations:
+                    block = _NOBODY
+                    return rest()
+                # From now on this function is what its caller calls.
+                frame, block, start = activations.pop()
+                if block.kept >= 0:
+                    frame = _whole(frame, block)
+                block = _returned(frame, block, rest())
             else:
                 callee = block.arg if block.arg is not None else frame[block.place]
                 if callee is None:
@@ -249,6 +285,15 @@ def _run(
                     below = start + block.below
                     if len(activations) >= room or below + code.slots > STACK_SLOTS:
                         raise StackExhausted
+                    code.left -= 1
+                    if code.left < 0:
+                        if most < 0:
+                            most = entering.levels(call)
+                        depth = base + len(activations) + 1
+                        entered = entering.function(backend, call, callee, code, args, depth, below, most)
+                        if entered is not None:
+                            block = _returned(frame, block, entered)
+                            continue
                     activations.append((frame if block.kept < 0 else _kept(frame, block), block, start))
                     start = below
                 elif callee.host is not None:
@@ -268,11 +313,23 @@ def _run(
                         raise StackExhausted
                 frame, block = code.frame.copy(), code.entry
                 frame[code.locals : code.locals + len(args)] = args
+        except HotLoop:
+            head, block = block, Block(block.func)
+            block.kind, block.next, block.scope = ENTER, head, head.scope
+            assert block.func is not None
+            # The head's first step asked for this.
+            block.exit_position = block.func.code.positions[head.first]
         except WasmException as thrown:
             frame, block, start = _catch(backend.store, thrown, frame, block, start, activations)
         except Trap as trap:
             add_frames(trap, _places(activations, block, remaining))
             raise
+
+
+# By which a traceback tells that the reference went on from there.
+RUN = _run.__code__
+# Where a call from Python has nothing of its function left.
+_NOBODY = Block(None)
 
 
 def _slots(func: FuncInstance) -> int:
@@ -344,11 +401,12 @@ def _places(
     activations: list[_Activation], block: Block, remaining: Iterator[Any]
 ) -> list[tuple[FuncInstance, int]]:
     """The functions that were running, innermost first, and where in them."""
+    if block.func is None:
+        return []
     # How far a tuple iterator came stands nowhere but in its pickling state; counting in the loop
     # would cost every step.
     state = remaining.__reduce__()
     assert isinstance(state, tuple)
-    assert block.func is not None
     positions = block.func.code.positions
     position = positions[block.first + state[2] - 1] if len(state) > 2 else block.exit_position
     places: list[tuple[FuncInstance | None, int]] = [(block.func, position)]

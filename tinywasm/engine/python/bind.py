@@ -40,8 +40,11 @@ from tinywasm.types import (
     ValType,
 )
 
+# So many calls and turns of loops make a function hot: see `entering`. Where none is to be, they never do.
+HOT, NEVER = 200, 1 << 60
+
 # Exits of a block.
-GOTO, IF, TABLE_BRANCH, CALL, TAIL_CALL, RETURN = range(6)
+GOTO, IF, TABLE_BRANCH, CALL, TAIL_CALL, RETURN, ENTER = range(7)
 
 # The frame of a caller has at most so many values that nothing needs during the call.
 MAX_NEEDLESS = 256
@@ -56,8 +59,8 @@ class Block:
     `next` and `target` are the exit's blocks: GOTO next; IF target when what is at `place` is not zero, else
     next; TABLE_BRANCH one of the blocks `arg`, else target; CALL the function `arg`, or the one at `place`
     where it is None, with what is at `operands`, and go on at next, with its results at `results`; RETURN
-    what is at `operands`. The positions of the steps are `Code.positions` from `first` on, the exit's is
-    `exit_position`.
+    what is at `operands`; ENTER a Python function that goes on at next, the head of a loop. The positions of
+    the steps are `Code.positions` from `first` on, the exit's is `exit_position`.
 
     While a call is under way, its frame begins `below` slots behind that of this function, which has `top`
     slots. Where `kept` is not negative, only so many temporaries are kept meanwhile, with the locals: there
@@ -65,8 +68,8 @@ class Block:
     """
 
     __slots__ = (
-        "arg", "below", "exit_position", "first", "func", "kept", "kind", "next", "operands", "place",
-        "results", "scope", "steps", "target", "top",
+        "arg", "below", "exit_position", "first", "func", "kept", "kind", "next", "number", "operands",
+        "place", "results", "scope", "steps", "target", "top",
     )  # fmt: skip
 
     def __init__(self, func: FuncInstance | None) -> None:
@@ -77,6 +80,8 @@ class Block:
         self.kind = GOTO
 
     first: int
+    # Of heads, in the form.
+    number: int
     # The rest belongs to the exit, which sets what it uses.
     exit_position: int
     arg: Any
@@ -106,7 +111,8 @@ class Code:
     """A function that can run: its entry, and its frame at the beginning, with the first local's place.
 
     `constants` is the place behind the locals; `slots` are what the frame takes: see `recursion`. `positions`
-    are those of the steps of all blocks, in the module.
+    are those of the steps of all blocks, in the module. `left` is how often it may be called, and its loops
+    taken up again, before it is hot; `fast` is the Python function that it has then.
     """
 
     entry: Block
@@ -115,6 +121,8 @@ class Code:
     constants: int
     slots: int
     positions: list[int]
+    left: int
+    fast: Callable[..., Any] | None = None
 
 
 def default_value(storage: StorageType) -> Any:
@@ -218,13 +226,16 @@ class Binder:
             if piece % MAX_UNPOLLED == 0 and self.func is not None:
                 self.step(steps.poll, self.instance.store.backend)
         entry = self.block_of(self.form.code[form.IMMEDIATE])
+        _, first_local, first_constant = self.bases
+        left = NEVER if self.profile is not None else HOT
+        code = Code(entry, self.frame, first_local, first_constant, self.form.slots, self.positions, left)
         if self.func is not None:
             for block in {entry, *self.heads}:
                 # Its position stands before those of the steps.
                 block.first -= 1
-                block.steps.insert(0, (steps.poll, self.instance.store.backend))
-        _, first_local, first_constant = self.bases
-        return Code(entry, self.frame, first_local, first_constant, self.form.slots, self.positions)
+                step = steps.loop if block in self.heads else steps.poll
+                block.steps.insert(0, (step, self.instance.store.backend, code))
+        return code
 
     def records(self, rows: Iterable[_Row]) -> None:
         """Bind some records: the usual ones here, where most of the time goes."""
@@ -303,6 +314,7 @@ class Binder:
         block = self.block_of(number)
         if self.begun[number]:
             self.heads.add(block)
+            block.number = number
         return block
 
     def leave(self, kind: int, position: int) -> Block:
@@ -656,6 +668,16 @@ def _rarely(row: Instruction) -> _BindRarely | None:
 
 
 _RARELY: list[Any] = [_rarely(row) for row in TABLE]
+
+
+def bind_record(b: Binder, record: form.Record) -> None:
+    """Bind one record of an instruction by itself."""
+    if record.row in _BIND:
+        _BIND[record.row](b, record)
+        return
+    places = [*form.results(b.form, record), *form.operands(b.form, record)]
+    memory = b.memories[record.second]
+    b.step(_ACCESSES[record.row], memory, record.immediate & _M64, *b.all_at(places))
 
 
 def _instruction(b: Binder, record: _Row) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinywasm.errors import LinkError
 from tinywasm.runtime.func import FuncInstance
@@ -17,6 +17,9 @@ from tinywasm.runtime.table import TableInstance
 from tinywasm.syntax import DataSegment, DataSegments, DecodedModule
 from tinywasm.validation import Context
 
+if TYPE_CHECKING:
+    from tinywasm.engine.source.tier import Tier
+
 _OURS = (GlobalInstance, MemoryInstance, TableInstance, TagInstance)
 # Of each instance the same, since instances are many.
 _NOTHING: Any = ()
@@ -25,12 +28,14 @@ _NOTHING: Any = ()
 class PythonModuleInstance(ModuleInstance):
     """A module instance with its segments, of which dropped ones are empty."""
 
-    __slots__ = ("datas", "elems")
+    __slots__ = ("datas", "elems", "tier")
 
     def __init__(self, store: Store, syntax: DecodedModule, context: Context) -> None:
         super().__init__(store, syntax, context)
         self.datas: list[bytes] = _NOTHING
         self.elems: list[list[Any]] = _NOTHING
+        # The names of its Python functions, when there are any.
+        self.tier: Tier | None = None
 
     def add(self, extern: Extern) -> None:
         """Raises `LinkError` for what another engine made, and for functions of another store."""

@@ -33,6 +33,7 @@ from tinywasm.types import DefinedType, RefType
 
 if TYPE_CHECKING:
     from tinywasm.engine.python.backend import PythonBackend
+    from tinywasm.engine.python.bind import Code
 
 Frame = list[Any]
 Stack = list[Any]
@@ -60,6 +61,20 @@ def count(frame: Frame, imm: tuple[Step, Profile, Record, int]) -> None:
 def poll(frame: Frame, imm: tuple[Step, PythonBackend]) -> None:
     if imm[1].poll_wanted:
         imm[1].poll()
+
+
+class HotLoop(Exception):
+    """The loop that begins here is worth a Python function."""
+
+
+def loop(frame: Frame, imm: tuple[Step, PythonBackend, Code]) -> None:
+    """The head of a loop."""
+    _, backend, code = imm
+    if backend.poll_wanted:
+        backend.poll()
+    code.left -= 1
+    if code.left < 0:
+        raise HotLoop
 
 
 # Instructions on a stack of their own
@@ -152,7 +167,7 @@ def binary_lane(frame: Frame, imm: tuple[Step, Callable[[Any, Any, Any], Any], i
 Load = tuple[Step, MemoryInstance, int, int, int]
 StoreTo = tuple[Step, MemoryInstance, int, int, int]
 # An address beyond what the machine can index: pack_into raises IndexError.
-_NO_ACCESS = (struct.error, OverflowError, IndexError)
+NO_ACCESS = (struct.error, OverflowError, IndexError)
 
 
 def _load(form: str, mask: int = 0) -> Step:
@@ -163,14 +178,14 @@ def _load(form: str, mask: int = 0) -> Step:
         _, memory, offset, result, address = imm
         try:
             (frame[result],) = unpack(memory.data, frame[address] + offset)
-        except _NO_ACCESS:
+        except NO_ACCESS:
             raise Trap(TrapCode.MEMORY_OUT_OF_BOUNDS) from None
 
     def load_signed(frame: Frame, imm: Load) -> None:
         _, memory, offset, result, address = imm
         try:
             frame[result] = unpack(memory.data, frame[address] + offset)[0] & mask
-        except _NO_ACCESS:
+        except NO_ACCESS:
             raise Trap(TrapCode.MEMORY_OUT_OF_BOUNDS) from None
 
     return load_signed if mask else load
@@ -184,25 +199,25 @@ def _store(form: str, mask: int = 0) -> Step:
         _, memory, offset, address, value = imm
         try:
             pack(memory.data, frame[address] + offset, frame[value])
-        except _NO_ACCESS:
+        except NO_ACCESS:
             raise Trap(TrapCode.MEMORY_OUT_OF_BOUNDS) from None
 
     def store_wrapped(frame: Frame, imm: StoreTo) -> None:
         _, memory, offset, address, value = imm
         try:
             pack(memory.data, frame[address] + offset, frame[value] & mask)
-        except _NO_ACCESS:
+        except NO_ACCESS:
             raise Trap(TrapCode.MEMORY_OUT_OF_BOUNDS) from None
 
     return store_wrapped if mask else store
 
 
-def _read(memory: MemoryInstance, address: int, size: int) -> bytes:
+def read(memory: MemoryInstance, address: int, size: int) -> bytes:
     memory.check(address, size)
     return bytes(memory.data[address : address + size])
 
 
-def _write(memory: MemoryInstance, address: int, raw: bytes) -> None:
+def write(memory: MemoryInstance, address: int, raw: bytes) -> None:
     memory.check(address, len(raw))
     memory.data[address : address + len(raw)] = raw
 
@@ -212,7 +227,7 @@ def _load_raw(size: int, made: Callable[[bytes], Any]) -> Step:
 
     def load(frame: Frame, imm: Load) -> None:
         _, memory, offset, result, address = imm
-        frame[result] = made(_read(memory, frame[address] + offset, size))
+        frame[result] = made(read(memory, frame[address] + offset, size))
 
     return load
 
@@ -224,12 +239,12 @@ def f32_load() -> Step:
 
 def f32_store(frame: Frame, imm: StoreTo) -> None:
     _, memory, offset, address, value = imm
-    _write(memory, frame[address] + offset, f32_to_bits(frame[value]).to_bytes(4, "little"))
+    write(memory, frame[address] + offset, f32_to_bits(frame[value]).to_bytes(4, "little"))
 
 
 def v128_store(frame: Frame, imm: StoreTo) -> None:
     _, memory, offset, address, value = imm
-    _write(memory, frame[address] + offset, frame[value])
+    write(memory, frame[address] + offset, frame[value])
 
 
 def _load_extend(source: str, target: str) -> Step:
@@ -250,7 +265,7 @@ def _load_lane(size: int) -> Step:
     def load(frame: Frame, imm: tuple[Step, MemoryInstance, int, int, int, int, int]) -> None:
         _, memory, offset, lane, result, address, operand = imm
         vector = frame[operand]
-        lane_bytes = _read(memory, frame[address] + offset, size)
+        lane_bytes = read(memory, frame[address] + offset, size)
         frame[result] = vector[: lane * size] + lane_bytes + vector[(lane + 1) * size :]
 
     return load
@@ -259,7 +274,7 @@ def _load_lane(size: int) -> Step:
 def _store_lane(size: int) -> Step:
     def store(frame: Frame, imm: tuple[Step, MemoryInstance, int, int, int, int]) -> None:
         _, memory, offset, lane, address, operand = imm
-        _write(memory, frame[address] + offset, frame[operand][lane * size : (lane + 1) * size])
+        write(memory, frame[address] + offset, frame[operand][lane * size : (lane + 1) * size])
 
     return store
 

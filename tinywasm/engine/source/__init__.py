@@ -1,0 +1,1 @@
+"""The source tier of the python engine: hot functions become Python functions."""

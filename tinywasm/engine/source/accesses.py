@@ -1,0 +1,62 @@
+"""Memory for Python functions: views of it as items, and what serves addresses that no item has."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from tinywasm.engine.python import steps
+from tinywasm.errors import Trap, TrapCode
+from tinywasm.numerics.floats import f32_from_bits, f32_to_bits
+from tinywasm.runtime.memory import MemoryInstance
+
+# Views by their names, as formats of `struct`.
+_VIEWS = {
+    "U8": "B",
+    "S8": "b",
+    "U16": "H",
+    "S16": "h",
+    "U32": "I",
+    "S32": "i",
+    "U64": "Q",
+    "D64": "d",
+    "F32": "f",
+}
+
+
+def view(memory: MemoryInstance, kind: str) -> memoryview[Any]:
+    """The memory as items, as many as are whole. An index beyond raises `IndexError`."""
+    form: Any = _VIEWS[kind]
+    return memory.data[: len(memory.data) & -struct.calcsize(form)].cast(form)
+
+
+def loader(memory: MemoryInstance, kind: str) -> Callable[[int], Any]:
+    """A load at any address. Raises `Trap`."""
+    if kind == "F32":
+        # Not through struct's "f": it would quiet a signalling NaN.
+        return lambda address: f32_from_bits(int.from_bytes(steps.read(memory, address, 4), "little"))
+    unpack = struct.Struct("<" + _VIEWS[kind]).unpack_from
+
+    def load(address: int) -> Any:
+        try:
+            return unpack(memory.data, address)[0]
+        except steps.NO_ACCESS:
+            raise Trap(TrapCode.MEMORY_OUT_OF_BOUNDS) from None
+
+    return load
+
+
+def storer(memory: MemoryInstance, kind: str) -> Callable[[int, Any], None]:
+    """A store at any address. Raises `Trap`."""
+    if kind == "F32":
+        return lambda address, value: steps.write(memory, address, f32_to_bits(value).to_bytes(4, "little"))
+    pack = struct.Struct("<" + _VIEWS[kind]).pack_into
+
+    def store(address: int, value: Any) -> None:
+        try:
+            pack(memory.data, address, value)
+        except steps.NO_ACCESS:
+            raise Trap(TrapCode.MEMORY_OUT_OF_BOUNDS) from None
+
+    return store

@@ -1,0 +1,590 @@
+"""From the records of a basic block to Python statements.
+
+A temporary is not a variable of the Python function until it has to be: its expression stands where it is
+used. One that acts keeps its turn: before a statement does anything that others may notice, those that are
+older become variables. Before a variable changes, whatever reads it does.
+
+A variable holds an exact value (see `expressions`), but a local that only arithmetic writes to may be loose.
+Where an expression or statement may trap, it begins a line of its own, and the line before ends with its
+position in the module, as a comment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tinywasm.engine.ir import form
+from tinywasm.engine.ir.form import Form, Record
+from tinywasm.engine.source import expressions
+from tinywasm.engine.source.expressions import MASKS, Value, condition, exact, integer, other, variable
+from tinywasm.engine.source.formulas import OPERATORS, ROUNDED
+from tinywasm.engine.source.graph import Node
+from tinywasm.instructions import TABLE
+from tinywasm.numerics.floats import f32_from_bits, f64_from_bits
+from tinywasm.types import F32, F64, I32, I64, FuncType
+from tinywasm.validation import Context
+
+_TYPES = {I32: "i32", I64: "i64", F32: "f32", F64: "f64"}
+
+
+def type_name(type: Any) -> str:
+    """As `Value` has it."""
+    return _TYPES.get(type, "ref")
+
+
+@dataclass(slots=True, eq=False)
+class Unit:
+    """What a function's blocks share: its module, its form, the types of its locals, which of these are
+    loose, the imports that are host functions, and the names that its source uses beyond its own variables,
+    each with what it stands for."""
+
+    context: Context
+    index: int
+    code: Form
+    locals: list[str]
+    loose: set[int]
+    metered: bool
+    hosts: frozenset[int]
+    names: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A statement of one line, or the head of an indented one, and its position if it may trap."""
+
+    text: str
+    position: int = -1
+    indented: tuple[Line, ...] = ()
+
+
+# Memory accesses: the view's name, the size, its type, and the range of what it reads.
+_ACCESSES = {
+    "i32.load": ("U32", 4, 0, expressions.M32),
+    "i64.load": ("U64", 8, 0, expressions.M64),
+    "f64.load": ("D64", 8, 0, 0),
+    "f32.load": ("F32", 4, 0, 0),
+    **{
+        f"{type}.load{8 * size}_{sign}": (
+            f"{sign.upper()}{8 * size}",
+            size,
+            -(1 << 8 * size >> 1) if sign == "s" else 0,
+            (1 << 8 * size >> (sign == "s")) - 1,
+        )
+        for type, sizes in (("i32", (1, 2)), ("i64", (1, 2, 4)))
+        for size in sizes
+        for sign in "su"
+    },
+    "i32.store": ("U32", 4, 0, expressions.M32),
+    "i64.store": ("U64", 8, 0, expressions.M64),
+    "f64.store": ("D64", 8, 0, 0),
+    "i32.store8": ("U8", 1, 0, 0xFF),
+    "i32.store16": ("U16", 2, 0, 0xFFFF),
+    "i64.store8": ("U8", 1, 0, 0xFF),
+    "i64.store16": ("U16", 2, 0, 0xFFFF),
+    "i64.store32": ("U32", 4, 0, expressions.M32),
+}
+_MASK_OF_SHIFT = {1: 0, 2: 1, 4: 2, 8: 3}
+# A longer expression is not written twice; one that is longer still becomes a variable, so that expressions
+# nest no deeper than Python's parser does.
+_SHORT, _LONG = 40, 300
+
+
+class Block:
+    """The statements of one basic block, while they are made."""
+
+    def __init__(self, unit: Unit, node: Node) -> None:
+        self.unit = unit
+        self.node = node
+        self.lines: list[Line] = []
+        self.pending: dict[int, Value] = {}
+        self.position = node.position
+        self.fresh = 0
+        # Of the exit: the operand of a branch, and whether a conditional one is taken where it holds.
+        self.condition = ""
+        self.holds = False
+
+    def run(self) -> None:
+        for record in self.node.records:
+            self.position = record.position
+            _RECORDS[record.row](self, record)
+        if self.node.exit is not None:
+            self.position = self.node.exit.position
+            self.leave(self.node.exit)
+        else:
+            self.settle()
+
+    # Values
+
+    def name(self, place: int) -> str:
+        return f"{'tl'[place & form.KIND]}{place >> form.NUMBER}"
+
+    def read(self, place: int, type: str = "ref") -> Value:
+        """The value at a place, which is used up if it is a temporary."""
+        kind, number = place & form.KIND, place >> form.NUMBER
+        if kind == form.CONSTANT:
+            return self.constant(number)
+        if kind == form.LOCAL:
+            return variable(f"l{number}", self.unit.locals[number], number in self.unit.loose)
+        value = self.pending.pop(number, None)
+        if value is None:
+            return variable(f"t{number}", type)
+        return replace(value, type=type, high=MASKS.get(type, 0)) if value.type == "ref" else value
+
+    def constant(self, number: int) -> Value:
+        code = self.unit.code
+        kind, bits = code.kinds[number], code.constants[number]
+        if kind == form.CONST_I32:
+            return integer("i32", bits)
+        if kind == form.CONST_I64:
+            return integer("i64", bits & expressions.M64)
+        if kind == form.CONST_NULL:
+            return Value("None", "ref", simple=True)
+        if kind == form.CONST_V128:
+            return Value(repr(code.objects[bits]), "ref", simple=True)
+        number_ = f32_from_bits(bits) if kind == form.CONST_F32 else f64_from_bits(bits & expressions.M64)
+        type = "f32" if kind == form.CONST_F32 else "f64"
+        if number_ == number_ and abs(number_) != float("inf"):
+            return Value(f"({number_!r})" if number_ < 0 else repr(number_), type, simple=True)
+        name = f"{type}_{bits & expressions.M64:x}"
+        self.unit.names[name] = ("value", number_)
+        return Value(name, type, simple=True)
+
+    def operands(self, record: Record) -> list[Value]:
+        """Those that are not acting, but may be made of others that are."""
+        row = TABLE[record.row]
+        types = [type_name(type) for type in row.params] or ["ref"] * 3
+        places = form.operands(self.unit.code, record)
+        types += ["ref"] * (len(places) - len(types))
+        return [self.read(place, type) for place, type in zip(places, types, strict=False)]
+
+    def calm(self, value: Value) -> Value:
+        """The operand as an expression that does not act: the result of one that does in a variable."""
+        if not value.acts:
+            return value
+        self.older()
+        name = f"v{self.fresh}"
+        self.fresh += 1
+        self.lines.append(Line(f"{name} = {exact(value).text}"))
+        return variable(name, value.type)
+
+    def assign(self, name: str, value: Value) -> None:
+        """Give a variable a value, after whatever reads what it had."""
+        if value.acts:
+            self.older()
+        self.unread(name)
+        if value.text != name:
+            self.lines.append(Line(f"{name} = {value.text}"))
+
+    def unread(self, name: str) -> None:
+        """Make variables of what reads a variable that is about to change."""
+        for height in [height for height, value in self.pending.items() if name in value.reads]:
+            # This one may itself change what others read.
+            if height in self.pending:
+                self.spill(height)
+
+    def spill(self, height: int) -> None:
+        value = self.pending[height]
+        if value.acts:
+            # Those before it have their turn first.
+            for other_height in sorted(self.pending):
+                if other_height < height and self.pending[other_height].acts:
+                    self.spill(other_height)
+        del self.pending[height]
+        name = f"t{height}"
+        self.unread(name)
+        self.lines.append(Line(f"{name} = {exact(value).text}"))
+
+    def older(self) -> None:
+        """Let all that acts have its turn."""
+        for height in sorted(self.pending):
+            if height in self.pending and self.pending[height].acts:
+                self.spill(height)
+
+    def settle(self) -> None:
+        """Make variables of all temporaries."""
+        self.older()
+        for height in sorted(self.pending):
+            if height in self.pending:
+                self.spill(height)
+
+    def put(self, place: int, value: Value) -> None:
+        """A result, to its place."""
+        number = place >> form.NUMBER
+        if place & form.KIND == form.LOCAL:
+            self.assign(f"l{number}", value if number in self.unit.loose else exact(value))
+            return
+        if number in self.pending and self.pending[number].acts:
+            self.spill(number)
+        self.pending[number] = value
+        if len(value.text) > _LONG:
+            self.spill(number)
+
+    def act(self, text: str, indented: Iterable[Line] = ()) -> None:
+        """A statement that others may notice."""
+        self.older()
+        self.lines.append(Line(text, self.position, tuple(indented)))
+
+    def acting(self, value: Value) -> Value:
+        """An expression that may trap here."""
+        return replace(value, text=f"(#{self.position}\n{value.text})", acts=True, simple=False)
+
+    def use(self, name: str, *what: Any) -> str:
+        """A name of the namespace, and what it stands for."""
+        self.unit.names[name] = what
+        return name
+
+    # Instructions
+
+    def numeric(self, record: Record) -> None:
+        row = TABLE[record.row]
+        parts = self.operands(record)
+        if row.name in ROUNDED:
+            value = ROUNDED[row.name](*parts)
+            self.older_if(value)
+            self.unread("t_")
+            self.lines.append(Line(f"R[0] = {value.text}"))
+            self.made_here(record.result, "R[0]", loose=True)
+            return
+        make = OPERATORS.get(row.name)
+        if row.name == "f64.div":
+            self.put(record.result, self.division(parts))
+            return
+        if make is not None:
+            if "traps" in row.traits:
+                parts = [self.calm(part) for part in parts]
+            value = make(*parts)
+            if "traps" in row.traits and value.acts:
+                value = self.acting(value)
+            self.put(record.result, value)
+            return
+        assert row.operator is not None
+        immediates = [str(record.immediate)] if row.immediates else []
+        if row.immediates and row.name == "i8x16.shuffle":
+            immediates = [repr(self.unit.code.objects[record.immediate])]
+        traps = "traps" in row.traits
+        if traps:
+            parts = [self.calm(part) for part in parts]
+        texts = [exact(part).text for part in parts]
+        text = f"{self.use(row.operator, 'operator')}({', '.join(texts + immediates)})"
+        if row.leaves.fixed > 1:
+            names = [self.name(place) for place in form.results(self.unit.code, record)]
+            self.older()
+            for name in names:
+                self.unread(name)
+            self.lines.append(Line(f"{', '.join(names)} = {text}"))
+            return
+        value = other(text, type_name(row.results[0]), *parts)
+        self.put(record.result, self.acting(value) if traps else value)
+
+    def older_if(self, value: Value) -> None:
+        if value.acts:
+            self.older()
+
+    def made_here(self, place: int, text: str, loose: bool = False) -> None:
+        """Give a place its value by a statement at once."""
+        name, number = self.name(place), place >> form.NUMBER
+        if place & form.KIND == form.LOCAL:
+            type = self.unit.locals[number]
+            value = Value(text, type, 0, MASKS.get(type, 0), loose=loose)
+            self.put(place, value)
+            return
+        if number in self.pending and self.pending[number].acts:
+            self.spill(number)
+        self.pending.pop(number, None)
+        self.unread(name)
+        self.lines.append(Line(f"{name} = {text}"))
+        if loose:
+            self.pending[number] = variable(name, "f32", loose=True)
+
+    def division(self, parts: list[Value]) -> Value:
+        a, b = (self.calm(part) for part in parts)
+        divide = self.use("f64_div", "operator")
+        if b.simple:
+            if b.text[0].isdigit() and float(b.text) != 0.0:
+                return other(f"({a.text} / {b.text})", "f64", a, b, loose=True)
+            return other(
+                f"({a.text} / {b.text} if {b.text} else {divide}({a.text}, {b.text}))",
+                "f64",
+                a,
+                b,
+                loose=True,
+            )
+        return (
+            other(f"({a.text} / z if (z := {b.text}) else {divide}({a.text}, z))", "f64", a, b, loose=True)
+            if a.simple and a.text != "z"
+            else other(f"{divide}({a.text}, {b.text})", "f64", a, b)
+        )
+
+    def move(self, record: Record) -> None:
+        dropped = self.pending.get(record.result >> form.NUMBER)
+        if record.result & form.KIND == form.TEMPORARY and dropped is not None and dropped.acts:
+            # Nobody wants it, but it may trap.
+            self.older()
+        value = self.read(record.a)
+        if record.result & form.KIND == form.TEMPORARY and (value.acts or value.reads):
+            # Its turn is now: what follows may be older by height, and may change what it reads.
+            self.pending.pop(record.result >> form.NUMBER, None)
+            self.assign(self.name(record.result), exact(value))
+            return
+        self.put(record.result, value)
+
+    def select(self, record: Record) -> None:
+        places = (record.a, record.b, record.c)
+        first, second, chosen = (self.read(place) for place in places)
+        if chosen.type == "ref":
+            chosen = replace(chosen, type="i32", high=expressions.M32)
+        first, second, chosen = (self.calm(value) for value in (first, second, chosen))
+        type = first.type if first.type != "ref" else second.type
+        first, second = exact(first), exact(second)
+        text = f"({first.text} if {condition(chosen)} else {second.text})"
+        value = expressions.made(
+            text, type, min(first.low, second.low), max(first.high, second.high), first, second, chosen
+        )
+        if "ref" in (first.type, second.type):
+            value = replace(value, low=0, high=MASKS.get(type, 0))
+        self.put(record.result, value)
+
+    def memory(self, index: int, kind: str) -> str:
+        """The name of a view of a memory."""
+        return self.use(self.name_of(kind, index), "view", index, kind)
+
+    def name_of(self, kind: str, index: int) -> str:
+        return kind if index == 0 else f"{kind}_{index}"
+
+    def load(self, record: Record) -> None:
+        row = TABLE[record.row]
+        kind, size, low, high = _ACCESSES[row.name]
+        address = self.calm(self.read(record.a, "i32"))
+        address = exact(address)
+        index, offset = record.second, record.immediate & expressions.M64
+        at = f"{address.text} + {offset}" if offset else address.text
+        type = type_name(row.results[0])
+        view = self.memory(index, kind)
+        if size == 1:
+            value = Value(f"{view}[{at}]", type, low, high, address.reads)
+            self.put(record.result, self.acting(value))
+            return
+        shift = _MASK_OF_SHIFT[size]
+        slow = self.use(f"{view}_unaligned", "load", index, kind)
+        if address.low == address.high:
+            place = address.low + offset
+            text = f"{view}[{place >> shift}]" if place % size == 0 else f"{slow}({place})"
+        elif address.simple and offset % size == 0:
+            text = f"{view}[{at} >> {shift}] if not {address.text} & {size - 1} else {slow}({at})"
+        else:
+            text = f"{view}[a >> {shift}] if not (a := {at}) & {size - 1} else {slow}(a)"
+        value = Value(text, type, low, high, address.reads)
+        if kind == "F32":
+            # A signalling NaN is not what the view gives.
+            again = "a" if "(a := " in text else at
+            text = f"z if (z := {text}) == z else {slow}({again})"
+            value = replace(value, text=text)
+        self.put(record.result, self.acting(value))
+
+    def store(self, record: Record) -> None:
+        row = TABLE[record.row]
+        # Both are read before one has its turn, or the younger one would be the first.
+        address, value = self.read(record.a, "i32"), self.read(record.b, type_name(row.params[1]))
+        address = exact(self.calm(address))
+        index, offset = record.second, record.immediate & expressions.M64
+        at = f"{address.text} + {offset}" if offset else address.text
+        if row.name == "f32.store":
+            write = self.use(f"{self.name_of('F32', index)}_write", "store", index, "F32")
+            self.act(f"{write}({at}, {exact(value).text})")
+            return
+        kind, size, _, mask = _ACCESSES[row.name]
+        view = self.memory(index, kind)
+        if kind == "D64":
+            written = exact(value)
+        elif value.low >= 0 and value.high <= mask:
+            written = value
+        elif value.low == value.high:
+            written = integer(value.type, value.low & mask)
+        else:
+            written = replace(value, text=f"{value.text} & {mask}", simple=False)
+        if size == 1:
+            self.act(f"{view}[{at}] = {written.text}")
+            return
+        shift = _MASK_OF_SHIFT[size]
+        slow = self.use(f"{view}_write", "store", index, kind)
+        if address.low == address.high:
+            place = address.low + offset
+            if place % size == 0:
+                self.act(f"{view}[{place >> shift}] = {written.text}")
+            else:
+                self.act(f"{slow}({place}, {written.text})")
+            return
+        self.older()
+        if not written.simple and (written.acts or len(written.text) > _SHORT):
+            self.lines.append(Line(f"w = {written.text}"))
+            written = Value("w", value.type)
+        if address.simple and offset % size == 0:
+            test = f"{address.text} & {size - 1}"
+        else:
+            self.lines.append(Line(f"a = {at}"))
+            at, test = "a", f"a & {size - 1}"
+        self.lines.append(Line(f"if {test}:", -1, (Line(f"{slow}({at}, {written.text})", self.position),)))
+        self.lines.append(
+            Line("else:", -1, (Line(f"{view}[{at} >> {shift}] = {written.text}", self.position),))
+        )
+
+    def global_get(self, record: Record) -> None:
+        content = self.unit.context.globals[record.immediate]
+        name = self.use(f"g{record.immediate}", "global", record.immediate)
+        value = other(f"{name}.value", type_name(content.content), acts=content.mutable)
+        self.put(record.result, value)
+
+    def global_set(self, record: Record) -> None:
+        value = exact(self.read(record.a))
+        name = self.use(f"g{record.immediate}", "global", record.immediate)
+        self.act(f"{name}.value = {value.text}")
+
+    def call(self, record: Record) -> None:
+        row = TABLE[record.row]
+        places = form.operands(self.unit.code, record)[: record.b]
+        results = form.results(self.unit.code, record)
+        indirect = bool(row.takes.fixed)
+        callee = self.calm(self.read(record.c, "i32")) if indirect else None
+        args = [self.read(place) for place in places]
+        if sum(value.acts for value in args) > (0 if indirect else 1):
+            args = [self.calm(value) for value in args]
+        below = self.unit.code.slots - self.unit.code.heights + record.base
+        texts = [exact(value).text for value in args]
+        deeper = ["n - 1", f"s + {below}"]
+        if callee is None:
+            function = self.use(f"f{record.immediate}", "func", record.immediate)
+            if record.immediate in self.unit.hosts:
+                # A host function's own calls begin behind the whole frame.
+                deeper.append(f"s + {self.unit.code.slots}")
+        else:
+            self.older()
+            function = self.callee(record, row.name, exact(callee))
+        names = [self.name(place) for place in results]
+        text = f"{function}({', '.join(texts + deeper)})"
+        self.older()
+        for name in names:
+            self.unread(name)
+        for place in results:
+            self.pending.pop(place >> form.NUMBER, None)
+        made = f"{', '.join(names)} = " if names else ""
+        self.lines.append(Line(f"{made}{text}", self.position))
+
+    def callee(self, record: Record, name: str, value: Value) -> str:
+        """Look up what is called, and say how to call it."""
+        if name == "call_ref":
+            self.lines.append(Line(f"c = {value.text}"))
+            self.lines.append(Line("if c is None:", -1, (Line("null_function()", self.position),)))
+        else:
+            table = record.second & expressions.M32
+            type = record.immediate
+            elements = self.use(f"e{table}", "table", table)
+            wanted = self.use(f"y{type}", "type", type)
+            index = value.text if value.simple else "i"
+            if not value.simple:
+                self.lines.append(Line(f"i = {value.text}"))
+            self.lines.append(Line(f"c = {elements}[{index}]", self.position))
+            self.lines.append(
+                Line(
+                    f"if c is None or c.type is not {wanted}:",
+                    -1,
+                    (Line(f"check_callee(c, {index}, {wanted})", self.position),),
+                )
+            )
+        return "(c.fast or stub(c))"
+
+    def generic(self, record: Record) -> None:
+        """Whatever else there is, by the step of the reference."""
+        places = form.operands(self.unit.code, record)
+        looks = record.row in _LOOKS
+        if looks:
+            self.settle()
+        operands = [self.read(place) for place in places]
+        texts = [exact(self.calm(value)).text for value in operands]
+        results = form.results(self.unit.code, record)
+        name = self.use(f"x{self.unit.index}_{record.position}", "step", record)
+        self.older()
+        text = f"{name}({', '.join(texts)})"
+        names = [self.name(place) for place in results]
+        for result in names:
+            self.unread(result)
+        for place in results:
+            if place & form.KIND == form.TEMPORARY:
+                self.pending.pop(place >> form.NUMBER, None)
+        self.lines.append(Line(f"{names[0]} = {text}" if names else text, self.position))
+
+    # Exits
+
+    def leave(self, record: Record) -> None:
+        row = record.row
+        self.holds = row in (form.BRANCH_IF, form.BRANCH_NULL, form.BRANCH_CAST)
+        if row == form.RETURN:
+            places = form.operands(self.unit.code, record)
+            results = [self.read(place) for place in places]
+            if sum(value.acts for value in results) > 1:
+                results = [self.calm(value) for value in results]
+            texts = [exact(value).text for value in results]
+            self.older()
+            self.lines.append(Line(f"return {_listed(texts)}" if texts else "return"))
+            self.pending.clear()
+        elif row == form.JUMP:
+            self.settle()
+        elif row in (form.BRANCH_IF, form.BRANCH_UNLESS, form.BRANCH_TABLE):
+            value = self.read(record.a, "i32")
+            if any(each.reads or each.acts for each in self.pending.values()) and value.reads:
+                # The others change no variable that it reads, but a temporary's own.
+                names = {f"t{height}" for height in self.pending}
+                if names & value.reads:
+                    self.older()
+                    self.lines.append(Line(f"i = {exact(value).text}"))
+                    value = Value("i", value.type, 0, MASKS[value.type])
+            self.settle()
+            self.condition = exact(value).text if row == form.BRANCH_TABLE else condition(value)
+        elif row in (form.BRANCH_NULL, form.BRANCH_NON_NULL):
+            self.settle()
+            self.condition = f"{self.read(record.a).text} is None"
+        elif row in (form.BRANCH_CAST, form.BRANCH_CAST_FAIL):
+            self.settle()
+            wanted = self.use(f"r{self.unit.index}_{record.position}", "cast", record.second)
+            self.condition = f"is_instance({self.read(record.a).text}, {wanted})"
+        else:
+            self.generic(record)
+
+
+def _listed(texts: Sequence[str]) -> str:
+    return texts[0] if len(texts) == 1 else f"({', '.join(texts)})"
+
+
+_LOOKS = {row.ordinal for row in TABLE if row.name in ("ref.as_non_null", "ref.cast")}
+_NAMED: dict[str, Callable[[Block, Record], None]] = {
+    "select": Block.select,
+    "global.get": Block.global_get,
+    "global.set": Block.global_set,
+}
+
+
+def _how(row: int) -> Callable[[Block, Record], None]:
+    if row >= form.BLOCK:
+        return Block.move
+    instruction = TABLE[row]
+    if form.CALLS[row]:
+        return Block.call
+    if instruction.operator is not None:
+        return Block.numeric
+    if instruction.name in _ACCESSES or instruction.name == "f32.store":
+        return Block.load if instruction.results else Block.store
+    return _NAMED.get(instruction.name, Block.generic)
+
+
+_RECORDS = [_how(row) for row in range(len(form.NAMES))]
+
+
+def locals_of(context: Context, index: int, counts: Sequence[tuple[int, Any]]) -> list[str]:
+    """The types of a function's locals, its parameters among them."""
+    signature = context.funcs[index].composite
+    assert isinstance(signature, FuncType)
+    found = [type_name(type) for type in signature.params]
+    for count, type in counts:
+        found += [type_name(type)] * count
+    return found

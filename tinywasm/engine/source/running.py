@@ -1,0 +1,188 @@
+"""The way into Python functions, and the ways out: to host functions, to the reference, and by traps.
+
+A Python function takes, behind its arguments, how many more may be under way at once and the slot where its
+frame begins; one that calls a host function by its index says as well where its own frame ends. It returns
+nothing, the result, or a tuple of results.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from tinywasm.engine.backtrace import add_frames
+from tinywasm.engine.python.backend import RUN, PythonBackend, ready
+from tinywasm.errors import Trap, TrapCode
+from tinywasm.instructions import TABLE
+from tinywasm.runtime.calls import Call
+from tinywasm.runtime.func import FuncInstance
+
+if TYPE_CHECKING:
+    from tinywasm.engine.source.tier import Tier
+
+Fast = Callable[..., Any]
+# Its opcode is one byte.
+_CALL_INDIRECT = next(row.code for row in TABLE if row.name == "call_indirect")
+# The frames of Python's stack between a Python function and one that the reference calls below it, in pairs.
+_BETWEEN = 4
+
+
+def enter(
+    backend: PythonBackend,
+    call: Call,
+    func: FuncInstance,
+    fast: Fast,
+    args: Sequence[Any],
+    depth: int,
+    start: int,
+    room: int,
+) -> list[Any]:
+    """Call a Python function as activation `depth`, with its frame at slot `start`; `room` is its `n`."""
+    before = backend.running, backend.deepest
+    try:
+        backend.running, backend.deepest = call, depth + room
+        found = fast(*args, room, start)
+    except Trap as trap:
+        add_frames(trap, _places(trap.__traceback__))
+        raise
+    except (IndexError, ZeroDivisionError) as error:
+        trapped = _trap(error)
+        if trapped is None:
+            raise
+        raise trapped from None
+    finally:
+        backend.running, backend.deepest = before
+    return list(found) if func.results > 1 else [found] if func.results else []
+
+
+def _results(func: FuncInstance, values: Sequence[Any]) -> Any:
+    """As a Python function returns them."""
+    if func.results == 1:
+        return values[0]
+    return tuple(values) if values else None
+
+
+# To host functions
+
+
+def direct_host(backend: PythonBackend, func: FuncInstance, tier: Tier) -> Fast:
+    """What the Python functions of an instance call for a host function that it imports."""
+    count, instance = func.params, tier.instance
+    # Any function of it says whose code calls.
+    caller = instance.funcs[instance.context.imported_funcs]
+
+    def call(*args: Any) -> Any:
+        running, deepest = backend.running, backend.deepest
+        running.depth = deepest - args[count]
+        running.top = args[count + 2]
+        results = backend.call_host(running, func, list(args[:count]), caller)
+        # An interruption may have come between the end of a call from there and the restoring of these.
+        backend.running, backend.deepest = running, deepest
+        return _results(func, list(results))
+
+    return call
+
+
+def _host(backend: PythonBackend, func: FuncInstance) -> Fast:
+    """What all Python functions call for a host function that they have by reference."""
+    count = func.params
+
+    def call(*args: Any) -> Any:
+        frame = sys._getframe(1)
+        caller, source = frame.f_globals["TIER"].codes[frame.f_code]
+        running, deepest = backend.running, backend.deepest
+        running.depth = deepest - args[count]
+        running.top = frame.f_locals["s"] + source.slots
+        results = backend.call_host(running, func, list(args[:count]), caller)
+        backend.running, backend.deepest = running, deepest
+        return _results(func, list(results))
+
+    return call
+
+
+# To the reference
+
+
+def reference(backend: PythonBackend, func: FuncInstance) -> Fast:
+    """Runs a function on the reference."""
+    count = func.params
+
+    def run(*args: Any) -> Any:
+        room = args[count]
+        most = max(0, room - _BETWEEN)
+        results = backend.run(func, list(args[:count]), backend.deepest - room, args[count + 1], most)
+        return _results(func, results)
+
+    return run
+
+
+def _stub(backend: PythonBackend, func: FuncInstance) -> Fast:
+    """Runs a function on the reference until it has a Python function."""
+    run = reference(backend, func)
+
+    def call(*args: Any) -> Any:
+        code = func.code or ready(func)
+        return (code.fast or run)(*args)
+
+    return call
+
+
+def fast_of(backend: PythonBackend, func: FuncInstance) -> Fast:
+    """What Python functions call for a function."""
+    if func.fast is None:
+        func.fast = _host(backend, func) if func.host is not None else _stub(backend, func)
+    fast: Fast = func.fast
+    return fast
+
+
+# Traps
+
+
+def check_callee(callee: FuncInstance | None, index: int, expected: Any) -> None:
+    """Raises the `Trap` of an indirect call, where one is due."""
+    if callee is None:
+        raise Trap(TrapCode.INDIRECT_CALL_TO_NULL, f"{TrapCode.INDIRECT_CALL_TO_NULL.value} {index}")
+    if callee.type is not expected and expected not in callee.type.ancestors:
+        raise Trap(TrapCode.BAD_SIGNATURE)
+
+
+def null_function() -> None:
+    raise Trap(TrapCode.NULL_REFERENCE, "null function reference")
+
+
+def _places(trace: TracebackType | None) -> list[tuple[FuncInstance, int]]:
+    """Where Python functions were, innermost first, down to the next frame of the reference."""
+    found = []
+    trace = trace.tb_next if trace else None
+    while trace is not None and trace.tb_frame.f_code is not RUN:
+        tier = trace.tb_frame.f_globals.get("TIER")
+        made = tier.codes.get(trace.tb_frame.f_code) if tier else None
+        if made is not None:
+            func, source = made
+            position = source.position(trace.tb_lineno)
+            if position is not None:
+                found.append((func, position))
+        trace = trace.tb_next
+    return found[::-1]
+
+
+def _trap(error: Exception) -> Trap | None:
+    """What an error of Python's own means, if it is of a Python function of this tier."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None or "TIER" not in trace.tb_frame.f_globals:
+        return None
+    places = _places(error.__traceback__)
+    func, position = places[0]
+    assert func.definition is not None
+    if isinstance(error, ZeroDivisionError):
+        trap = Trap(TrapCode.INTEGER_DIVISION_BY_ZERO)
+    elif func.definition.body.code[position] == _CALL_INDIRECT:
+        trap = Trap(TrapCode.TABLE_OUT_OF_BOUNDS, "undefined element")
+    else:
+        trap = Trap(TrapCode.MEMORY_OUT_OF_BOUNDS)
+    add_frames(trap, places)
+    return trap

@@ -1,0 +1,234 @@
+"""Hot functions of an instance as Python functions.
+
+A function is hot when it has been called, or its loops have been taken up again, some hundred times. Then
+the reference calls its Python function instead, or enters it at the head of the running loop. Python
+functions call each other directly, as deep as Python's stack has room for; below that, and for what this
+tier declines, the reference goes on. All count depth in the same way: see `engine.recursion`.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Callable, Sequence
+from math import copysign, fabs
+from types import CodeType
+from typing import Any
+
+from tinywasm.engine.ir import form
+from tinywasm.engine.ir.form import Form, Record
+from tinywasm.engine.python import bind
+from tinywasm.engine.python.backend import PythonBackend
+from tinywasm.engine.python.bind import Binder, Code, bind_record
+from tinywasm.engine.python.module_instance import PythonModuleInstance
+from tinywasm.engine.source import accesses, running
+from tinywasm.engine.source.running import Fast
+from tinywasm.engine.source.translate import Declined, Source, Translation
+from tinywasm.errors import OutOfFuel
+from tinywasm.interruption import obeying
+from tinywasm.matching import close_ref
+from tinywasm.numerics.floats import CANONICAL_NAN
+from tinywasm.numerics.operators import OPERATORS
+from tinywasm.runtime.func import FuncInstance
+from tinywasm.runtime.heap import is_instance
+from tinywasm.runtime.memory import MemoryInstance
+
+# What a module keeps in `compiled`: for a function, whether it is metered, and the imports that are host
+# functions, the translation, with code from each block that was asked for; None where it is declined.
+_Kept = dict[tuple[int, bool, frozenset[int]], tuple[Translation, dict[int, tuple[Source, CodeType]]] | None]
+
+
+class Tier:
+    """The Python functions of an instance, with the global names that they share."""
+
+    def __init__(self, instance: PythonModuleInstance) -> None:
+        self.instance = instance
+        backend = instance.store.backend
+        assert isinstance(backend, PythonBackend)
+        self.backend = backend
+        self.names: dict[str, Any] = {
+            "B": backend,
+            "S": instance.store,
+            "NAN": CANONICAL_NAN,
+            # Rounds to f32 what is written into it.
+            "R": memoryview(bytearray(4)).cast("f"),
+            "OutOfFuel": OutOfFuel,
+            "fabs": fabs,
+            "copysign": copysign,
+            "is_instance": is_instance,
+            "check_callee": running.check_callee,
+            "null_function": running.null_function,
+            "stub": lambda func: running.fast_of(backend, func),
+            "TIER": self,
+        }
+        imported = instance.funcs[: instance.context.imported_funcs]
+        self.hosts = frozenset(index for index, func in enumerate(imported) if func.host is not None)
+        self.codes: dict[CodeType, tuple[FuncInstance, Source]] = {}
+        self.loops: dict[tuple[int, int], tuple[Fast, tuple[str, ...]]] = {}
+        self.views: dict[str, tuple[MemoryInstance, str]] = {}
+
+    # Making functions
+
+    def heat(self, func: FuncInstance, code: Code) -> Fast | None:
+        """The Python function of a hot function, for all to use from now on; None where there is none."""
+        made = self._made(func, code, None)
+        if made is None:
+            return None
+        code.fast = func.fast = self.names[f"f{func.index}"] = made[0]
+        return code.fast
+
+    def loop(self, func: FuncInstance, code: Code, block: int) -> tuple[Fast, tuple[str, ...]] | None:
+        """The Python function from the head of a loop on, and what it takes; None where there is none."""
+        key = func.index, block
+        if key not in self.loops:
+            made = self._made(func, code, block)
+            if made is None:
+                return None
+            self.loops[key] = made[0], made[1].takes
+        return self.loops[key]
+
+    def _made(self, func: FuncInstance, code: Code, block: int | None) -> tuple[Fast, Source] | None:
+        try:
+            with obeying(self.instance.store.poll):
+                translation, source, compiled = self._source(func, block)
+        except Declined:
+            code.left = bind.NEVER
+            return None
+        except RecursionError:
+            # Less of Python's stack may be taken another time.
+            code.left = bind.HOT
+            return None
+        for name, (kind, *what) in source.names.items():
+            if name not in self.names:
+                self.names[name] = self._named(translation.code, name, kind, what)
+        exec(compiled, self.names)
+        function: Any = self.names.pop("f")
+        self.codes[function.__code__] = func, source
+        return function, source
+
+    def _source(self, func: FuncInstance, block: int | None) -> tuple[Translation, Source, CodeType]:
+        """Raises `Declined`."""
+        kept: _Kept = self.instance.context.compiled.setdefault("source", {})
+        key = func.index, self.instance.store.fuel is not None, self.hosts
+        if key not in kept:
+            translation = _translation(func, key[1], self.hosts)
+            kept[key] = (translation, {}) if translation is not None else None
+        found = kept[key]
+        if found is None:
+            raise Declined
+        translation, made = found
+        if block is None:
+            block = translation.entry
+        if block not in made:
+            source = translation.source(block)
+            try:
+                made[block] = source, compile(source.text, f"<function {func.index}>", "exec")
+            except (MemoryError, SyntaxError):
+                # Python has limits of its own.
+                kept[key] = None
+                raise Declined from None
+        return translation, *made[block]
+
+    # What names stand for
+
+    def _named(self, code: Form, name: str, kind: str, what: Sequence[Any]) -> Any:
+        instance = self.instance
+        if kind == "operator":
+            return OPERATORS[name]
+        if kind == "value":
+            return what[0]
+        if kind == "step":
+            return _step(instance, code, *what)
+        if kind == "cast":
+            return close_ref(code.objects[what[0]], instance.types)
+        if kind == "view":
+            return self._view(name, instance.memories[what[0]], what[1])
+        if kind == "load":
+            return accesses.loader(instance.memories[what[0]], what[1])
+        if kind == "store":
+            return accesses.storer(instance.memories[what[0]], what[1])
+        if kind == "func":
+            func = instance.funcs[what[0]]
+            if what[0] in self.hosts:
+                return running.direct_host(self.backend, func, self)
+            return running.fast_of(self.backend, func)
+        if kind == "reference":
+            return running.reference(self.backend, instance.funcs[what[0]])
+        if kind == "table":
+            return instance.tables[what[0]].elements
+        return {"global": instance.globals, "type": instance.types}[kind][what[0]]
+
+    def _view(self, name: str, memory: MemoryInstance, kind: str) -> memoryview[Any]:
+        if not any(each is memory for each, _ in self.views.values()):
+            memory.follow(weakref.WeakMethod(self._grown))
+        self.views[name] = memory, kind
+        return accesses.view(memory, kind)
+
+    def _grown(self, memory: MemoryInstance) -> None:
+        for name, (each, kind) in self.views.items():
+            if each is memory:
+                self.names[name] = accesses.view(memory, kind)
+
+
+def _translation(func: FuncInstance, metered: bool, hosts: frozenset[int]) -> Translation | None:
+    assert func.module is not None and func.definition is not None
+    if sys.byteorder == "big":
+        return None
+    try:
+        return Translation(func.module.context, func.index, func.definition, metered, hosts)
+    except Declined:
+        return None
+
+
+def of(func: FuncInstance) -> Tier:
+    """The tier of a function's instance."""
+    instance = func.module
+    assert isinstance(instance, PythonModuleInstance)
+    if instance.tier is None:
+        instance.tier = Tier(instance)
+    return instance.tier
+
+
+# What the reference does
+
+
+class _Recorder(Binder):
+    """Binds one record, whose operands are at the beginning of a frame, and its results behind them."""
+
+    def __init__(self, instance: PythonModuleInstance, code: Form, places: dict[int, int]) -> None:
+        self.instance = instance
+        self.memories, self.globals, self.funcs = instance.memories, instance.globals, instance.funcs
+        self.form = code
+        self.places = places
+        self.steps: list[Any] = []
+        self.positions: list[int] = []
+        self.position = 0
+
+    def at(self, place: int) -> int:
+        return self.places[place]
+
+    def all_at(self, places: Sequence[int]) -> Sequence[int]:
+        return [self.places[place] for place in places]
+
+    def listed(self, first: int, start: int, count: int, base: int) -> Sequence[int]:
+        return range(count)
+
+
+def _step(instance: PythonModuleInstance, code: Form, record: Record) -> Callable[..., Any]:
+    """The reference's way of doing a record, as a function of its operands."""
+    # The same place may be that of several operands, and of a result.
+    operands = [*form.operands(code, record)]
+    places = {place: number for number, place in enumerate(operands)}
+    results = form.results(code, record)
+    result = places.setdefault(results[0], len(operands)) if results else -1
+    recorder = _Recorder(instance, code, places)
+    bind_record(recorder, record)
+    bound = recorder.steps
+
+    def run(*args: Any) -> Any:
+        frame = [*args, None]
+        for step in bound:
+            step[0](frame, step)
+        return frame[result] if results else None
+
+    return run

@@ -1,0 +1,193 @@
+"""From a function's form to the source of a Python function.
+
+It takes the parameters, or at the head of a running loop all variables, and then `n`, how many more Python
+functions of this kind may be under way at once, and `s`, the slot where its frame begins (see
+`engine.recursion`). It returns nothing, the result, or a tuple of results.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tinywasm.engine.ir import form
+from tinywasm.engine.ir.build import build
+from tinywasm.engine.ir.form import Form
+from tinywasm.engine.recursion import SMALL_FRAME
+from tinywasm.engine.source.blocks import Line, Unit, locals_of
+from tinywasm.engine.source.graph import Graph, Node, TooDeep, flat_graph, from_head, graph, nodes
+from tinywasm.engine.source.structure import Builder, Printer
+from tinywasm.instructions import TABLE, Role
+from tinywasm.numerics.operators import OPERATORS
+from tinywasm.syntax import Function
+from tinywasm.validation import Context
+
+_LEAVES = {row.ordinal for row in TABLE if row.role is Role.LEAVES}
+_TAILS = {row.ordinal for row in TABLE if form.CALLS[row.ordinal] and row.role is Role.LEAVES}
+_ARITHMETIC = {
+    row.ordinal
+    for row in TABLE
+    if row.operator is not None and row.results and row.name.split(".")[1] not in ("neg", "abs", "copysign")
+    and "reinterpret" not in row.name and "lane" not in row.name
+}  # fmt: skip
+_ZEROS = {"i32": "0", "i64": "0", "f32": "0.0", "f64": "0.0"}
+# More would take seconds.
+_MOST_RECORDS, _MOST_TEXT = 30_000, 2_000_000
+# Beyond so many blocks, code asks where to go on after each.
+_MOST_STRUCTURED = 6_000
+_CALLED = re.compile(r"\b([a-z]\w+)\(")
+_VARIABLE = re.compile(r"\b[lt]\d+\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A function's text, what it takes before `n` and `s`, and the names that it uses. On the reference its
+    frame takes `slots`."""
+
+    text: str
+    takes: tuple[str, ...]
+    names: dict[str, tuple[Any, ...]]
+    slots: int
+
+    def position(self, line: int) -> int | None:
+        """The position of what may trap on a line, counted from 1: the line before ends with it.
+
+        None where the function has handed over to the reference.
+        """
+        _, sign, position = self.text.split("\n", line - 1)[line - 2].rpartition("#")
+        return int(position) if sign else None
+
+
+class Declined(Exception):
+    """This tier does not do what the function does."""
+
+
+class Translation:
+    """A function of a module, which may be entered at its beginning and at the heads of its loops."""
+
+    def __init__(
+        self, context: Context, index: int, function: Function, metered: bool, hosts: frozenset[int]
+    ) -> None:
+        """Raises `Declined`, and as `build` does."""
+        self.context = context
+        self.index = index
+        self.hosts = hosts
+        self.code = build(context, index, function)
+        if self.code.regions:
+            raise Declined("try_table")
+        if self.code.slots > SMALL_FRAME:
+            raise Declined("a large frame")
+        if len(self.code.code) > _MOST_RECORDS * form.STRIDE:
+            raise Declined("much code")
+        self.nodes = nodes(self.code)
+        if any(record.row == form.MOVE_ROW for node in self.nodes.values() for record in node.records):
+            raise Declined("many values in a row")
+        self.locals = locals_of(context, index, function.locals)
+        self.loose = _loose(self.code, self.nodes, self.locals, self.params)
+        self.metered = metered
+        if any(node.exit is not None and node.exit.row in _TAILS for node in self.nodes.values()):
+            raise Declined("a tail call")
+
+    @property
+    def params(self) -> int:
+        signature: Any = self.context.funcs[self.index].composite
+        return len(signature.params)
+
+    @property
+    def entry(self) -> int:
+        return self.code.code[form.IMMEDIATE]
+
+    def source(self, block: int) -> Source:
+        """The function from one of its blocks on."""
+        unit = Unit(self.context, self.index, self.code, self.locals, self.loose, self.metered, self.hosts)
+        try:
+            body = self._print(unit, self._graph(block), flat=False)
+        except TooDeep:
+            body = self._print(unit, flat_graph(self.nodes, block), flat=True)
+        if sum(map(len, body)) > _MOST_TEXT:
+            raise Declined("much code")
+        if block == self.entry:
+            takes = tuple(f"l{number}" for number in range(self.params))
+            first = [" if not n:", f"  return R{self.index}({', '.join((*takes, 'n', 's'))})", *self._zeros()]
+        else:
+            takes = tuple(sorted(set(_VARIABLE.findall("\n".join(body)))))
+            first = []
+        if any(line.lstrip().startswith("if x:") for line in body):
+            first.append(" x = 0")
+        unit.names[f"R{self.index}"] = ("reference", self.index)
+        head = f"def f({', '.join((*takes, 'n', 's'))}):"
+        text = "\n".join([head, *first, *body]) + "\n"
+        called = {name: ("operator",) for name in set(_CALLED.findall(text)) if name in OPERATORS}
+        return Source(text, takes, called | unit.names, self.code.slots)
+
+    def _graph(self, block: int) -> Graph:
+        """Raises `TooDeep`."""
+        found = self.nodes
+        if len(found) > _MOST_STRUCTURED:
+            raise TooDeep
+        if block != self.entry:
+            found = from_head(found, graph(found, self.entry), block)
+        return graph(found, block)
+
+    def _print(self, unit: Unit, shape: Graph, flat: bool) -> list[str]:
+        printer = Printer()
+        printer.out.append("")
+        builder = Builder(unit, shape, lambda number: self._head(unit, shape, number))
+        if flat:
+            parts = [(number, builder.block(number)) for number in shape.index]
+            printer.asking(1, parts, [None] * len(parts), 0, len(parts))
+        else:
+            printer.code(1, builder.tree(shape.entry), None)
+        return printer.out[1:] if not printer.out[0] else printer.out
+
+    def _head(self, unit: Unit, shape: Graph, number: int) -> list[Line]:
+        """What comes before the statements of a block."""
+        lines = []
+        node = shape.nodes[number]
+        if number in shape.heads or number == shape.entry:
+            lines.append(Line("if B.poll_wanted:", -1, (Line("B.poll()", node.position),)))
+        if unit.metered and node.fuel:
+            lines.append(Line(f"if S.fuel < {node.fuel}:", -1, (Line("raise OutOfFuel", node.position),)))
+            lines.append(Line(f"S.fuel -= {node.fuel}"))
+        return lines
+
+    def _zeros(self) -> list[str]:
+        """The declared locals' first values, where they are used."""
+        used = {
+            place
+            for record in self.code.records()
+            for place in (*form.operands(self.code, record), *form.results(self.code, record))
+            if place & form.KIND == form.LOCAL
+        }
+        groups: dict[str, list[str]] = {}
+        for place in sorted(used):
+            number = place >> form.NUMBER
+            if number >= self.params:
+                zero = _ZEROS.get(self.locals[number])
+                if zero is None:
+                    zero = repr(bytes(16)) if place & form.WIDE else "None"
+                groups.setdefault(zero, []).append(f"l{number}")
+        return [f" {' = '.join(names)} = {zero}" for zero, names in groups.items()]
+
+
+def _loose(code: Form, found: dict[int, Node], locals: Sequence[str], params: int) -> set[int]:
+    """Locals of floats to which nothing but arithmetic writes."""
+    loose = {number for number in range(params, len(locals)) if locals[number] in ("f32", "f64")}
+    for node in found.values():
+        for record in node.records:
+            for place in form.results(code, record):
+                if place & form.KIND == form.LOCAL and not _computes(code, record, loose):
+                    loose.discard(place >> form.NUMBER)
+    return loose
+
+
+def _computes(code: Form, record: form.Record, loose: set[int]) -> bool:
+    if record.row < form.BLOCK:
+        return record.row in _ARITHMETIC
+    if record.a & form.KIND != form.CONSTANT:
+        return False
+    number = record.a >> form.NUMBER
+    exponent = 0x7FF0000000000000 if code.kinds[number] == form.CONST_F64 else 0x7F800000
+    return code.constants[number] & exponent != exponent
