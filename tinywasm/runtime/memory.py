@@ -18,7 +18,8 @@ _mprotect = ctypes.CDLL(None).mprotect
 
 
 # A weak reference to what is told which memory has grown.
-_Follower = Callable[[], Callable[["MemoryInstance"], None] | None]
+# A weak reference to what says, for a memory and what `data` will be, how to keep up with it.
+_Follower = Callable[[], Callable[["MemoryInstance", memoryview], Callable[[], None]] | None]
 
 
 class MemoryInstance:
@@ -89,15 +90,16 @@ class MemoryInstance:
         self.opened = end
         if self.lease and not self.lease.extend(size - len(self.data)):
             return -1
-        self.data = memoryview(self.space)[:size]
-        for each in self._followers:
-            follow = each()
-            if follow is not None:
-                follow(self)
+        data = memoryview(self.space)[:size]
+        updates = [follower(self, data) for each in self._followers if (follower := each()) is not None]
+        # Nothing long between these, where a signal's handler might raise.
+        self.data = data
+        for update in updates:
+            update()
         return old
 
     def follow(self, follower: _Follower) -> None:
-        """Let `follower` know whenever the memory has grown, as long as it lives."""
+        """Let `follower` keep up with the memory when it grows, as long as it lives."""
         self._followers = [*(each for each in self._followers if each() is not None), follower]
 
     @property

@@ -25,10 +25,10 @@ _VIEWS = {
 }
 
 
-def view(memory: MemoryInstance, kind: str) -> memoryview[Any]:
-    """The memory as items, as many as are whole. An index beyond raises `IndexError`."""
+def view(data: memoryview, kind: str) -> memoryview[Any]:
+    """A memory's bytes as items, as many as are whole. An index beyond raises `IndexError`."""
     form: Any = _VIEWS[kind]
-    return memory.data[: len(memory.data) & -struct.calcsize(form)].cast(form)
+    return data[: len(data) & -struct.calcsize(form)].cast(form)
 
 
 def loader(memory: MemoryInstance, kind: str) -> Callable[[int], Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 import weakref
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import copysign, fabs
 from types import CodeType
 from typing import Any
@@ -162,12 +163,13 @@ class Tier:
         if not any(each is memory for each, _ in self.views.values()):
             memory.follow(weakref.WeakMethod(self._grown))
         self.views[name] = memory, kind
-        return accesses.view(memory, kind)
+        return accesses.view(memory.data, kind)
 
-    def _grown(self, memory: MemoryInstance) -> None:
-        for name, (each, kind) in self.views.items():
-            if each is memory:
-                self.names[name] = accesses.view(memory, kind)
+    def _grown(self, memory: MemoryInstance, data: memoryview) -> Callable[[], None]:
+        views = {
+            name: accesses.view(data, kind) for name, (each, kind) in self.views.items() if each is memory
+        }
+        return partial(self.names.update, views)
 
 
 def _translation(func: FuncInstance, metered: bool, hosts: frozenset[int]) -> Translation | None:
