@@ -461,8 +461,15 @@ class Block:
         else:
             self.older()
             function = self.callee(record, row.name, exact(callee))
-        names = [self.name(place) for place in results]
         text = f"{function}({', '.join(texts + deeper)})"
+        if callee is None and len(results) == 1:
+            # Its turn may come within an expression.
+            signature = self.unit.context.funcs[record.immediate].composite
+            assert isinstance(signature, FuncType)
+            type = type_name(signature.results[0])
+            self.put(results[0], self.acting(other(text, type, *args)))
+            return
+        names = [self.name(place) for place in results]
         self.older()
         for name in names:
             self.unread(name)
@@ -493,6 +500,21 @@ class Block:
                 )
             )
         return "(c.fast or stub(c))"
+
+    def bulk(self, record: Record) -> None:
+        """`memory.copy` and `memory.fill`, most of which write little."""
+        row = TABLE[record.row]
+        places = form.operands(self.unit.code, record)
+        types = ["i32", "i32", "i32"]
+        texts = [
+            exact(self.calm(value)).text
+            for value in [self.read(place, type) for place, type in zip(places, types, strict=True)]
+        ]
+        memories = [record.immediate] if row.name == "memory.fill" else [record.immediate, record.second]
+        name = self.use(
+            "_".join([row.name.replace(".", "_"), *map(str, memories)]), "bulk", row.name, *memories
+        )
+        self.act(f"{name}({', '.join(texts)})")
 
     def generic(self, record: Record) -> None:
         """Whatever else there is, by the step of the reference."""
@@ -561,6 +583,8 @@ _NAMED: dict[str, Callable[[Block, Record], None]] = {
     "select": Block.select,
     "global.get": Block.global_get,
     "global.set": Block.global_set,
+    "memory.copy": Block.bulk,
+    "memory.fill": Block.bulk,
 }
 
 

@@ -148,6 +148,10 @@ class Tier:
             return accesses.loader(instance.memories[what[0]], what[1])
         if kind == "store":
             return accesses.storer(instance.memories[what[0]], what[1])
+        if kind == "bulk":
+            memories = [instance.memories[index] for index in what[1:]]
+            make: Any = accesses.filler if what[0] == "memory.fill" else accesses.copier
+            return make(instance.store, *memories)
         if kind == "func":
             func = instance.funcs[what[0]]
             if what[0] in self.hosts:
