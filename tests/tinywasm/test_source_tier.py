@@ -467,3 +467,21 @@ def test_out_of_fuel_has_a_backtrace() -> None:
     with pytest.raises(OutOfFuel) as caught:
         wasm.f()
     assert caught.value.frames[-1].func_index == 1
+
+
+DEEP_LOOPS = """
+(module
+  (func $down (export "down") (param i32) (result i32)
+    (local i32)
+    (loop
+      (local.set 1 (i32.add (local.get 1) (i32.const 1)))
+      (br_if 0 (i32.lt_u (local.get 1) (i32.const 3))))
+    (if (result i32) (local.get 0)
+      (then (i32.add (local.get 1) (call $down (i32.sub (local.get 0) (i32.const 1)))))
+      (else (local.get 1)))))
+"""
+
+
+def test_loops_turn_where_no_further_python_function_may_be_under_way() -> None:
+    wasm = exports(DEEP_LOOPS, within=store(max_call_depth=10_000))
+    assert wasm.down(5_000) == 3 * 5_001

@@ -40,8 +40,10 @@ from tinywasm.types import (
     ValType,
 )
 
-# So many calls and turns of loops make a function hot: see `entering`. Where none is to be, they never do.
-HOT, NEVER = 200, 1 << 60
+# So many calls and turns of loops make a function hot: see `entering`. One that cannot be entered is asked
+# again after as many; where none is to be hot, they never are.
+HOT = LATER = 200
+NEVER = 1 << 60
 
 # Exits of a block.
 GOTO, IF, TABLE_BRANCH, CALL, TAIL_CALL, RETURN, ENTER = range(7)

@@ -84,7 +84,7 @@ def loop(
     room = _room(backend, most, depth, start)
     if not room:
         # The head is asked again at a later turn.
-        code.left = bind.HOT
+        code.left = bind.LATER
         return None
     running, tier = _source()
     made = tier.of(func).loop(func, code, block.number)

@@ -97,7 +97,7 @@ class Tier:
             return None
         except RecursionError:
             # Less of Python's stack may be taken another time.
-            code.left = bind.HOT
+            code.left = bind.LATER
             return None
         for name, (kind, *what) in source.names.items():
             if name not in self.names:
