@@ -146,10 +146,12 @@ def _keystone(key_block: Path | None) -> list[str]:
     if key_block is None:
         return ["-append", parameters]
     loaded = f"loader,file={str(key_block).replace(',', ',,')},addr={_KEY_BLOCK:#x},force-raw=on"
+    # The kernel is the user's: where it ends before it has its console, it says why all the same.
+    parameters += f" earlycon cma={_ENCLAVE_MEMORY}M"
     # Keystone's monitor does not know the timer of Sstc: an enclave would never be interrupted.
     return [
         *("-cpu", "rv64,sstc=off", "-device", loaded),
-        *("-append", f"{parameters} cma={_ENCLAVE_MEMORY}M"),
+        *("-append", parameters),
     ]
 
 

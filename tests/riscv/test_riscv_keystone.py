@@ -261,7 +261,7 @@ def test_what_qemu_is_told(
     assert ("-initrd", str(made.initrd)) in given
     assert ("-cpu", "rv64,sstc=off") in given
     assert ("-device", f"loader,file={made.key_block},addr=0x801ff000,force-raw=on") in given
-    assert ("-append", "console=ttyS0 quiet panic=-1 cma=256M") in given
+    assert ("-append", "console=ttyS0 quiet panic=-1 earlycon cma=256M") in given
 
 
 @pytest.mark.parametrize(
