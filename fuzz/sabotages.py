@@ -67,7 +67,6 @@ _OPERANDS = {
         ("while height > self.own:", "while height > self.own + 1:"),
         ("self.own = self.settled = self.height", "self.own = self.settled = self.height + 1"),
     ],
-    "push_row": [("known = self.own == self.height", "known = True")],
     "take": [("places.reverse()", "pass")],
     "take_row": [("self.settle_row()", "pass"), ("self.height - extent", "self.height - 1")],
     "list_row": [

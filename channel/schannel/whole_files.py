@@ -11,7 +11,7 @@ LARGEST_TEXT = 4 << 20
 LARGEST = 1 << 30
 """Bytes of a program (browsers take no larger ones), and of a receipt with the messages that it is about."""
 
-_PIECE = 1 << 20
+_PIECE = 1 << 16
 
 
 def read_whole(path: str | os.PathLike[str], most: int) -> bytes:

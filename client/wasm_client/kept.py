@@ -98,7 +98,7 @@ class KeptPrograms:
 
     def _read(self) -> dict[str, Any]:
         try:
-            top = json.loads(read_whole(self._path, LARGEST))
+            top = json.loads(read_whole(self._path, LARGEST).decode())
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, RecursionError) as error:

@@ -205,11 +205,10 @@ class Operands:
 
     def push_row(self, widths: tuple[int, ...]) -> None:
         """New operands of these widths in temporaries of their own."""
-        known = self.own == self.height
         for width in widths:
             self.push_result(width)
-        if known:
-            self.own = self.settled = self.height
+        # As all were that lie below: see `Builder.open`.
+        self.own = self.settled = self.height
 
     def settle_locals(self, which: int) -> None:
         """Move what stands for a local, or for any if it is `NOWHERE`.
