@@ -173,8 +173,10 @@ def _shortage(size: int) -> str:
 def _map_count() -> int:
     """How many mappings the process has; 0 where that cannot be read."""
     try:
+        # Little is to be had where mappings are not: more might need one of its own.
+        piece = bytearray(4096)
         with open("/proc/self/maps", "rb", buffering=0) as maps:
-            return sum(part.count(b"\n") for part in iter(lambda: maps.read(1 << 16), b""))
+            return sum(piece.count(b"\n", 0, size) for size in iter(lambda: maps.readinto(piece), 0))
     except OSError:
         return 0
 
