@@ -26,6 +26,9 @@ from tinywasm import Frame, FuncType, Store, Tag, TagType, TrapCode, ValType, Wa
 from tinywasm.cli.options import InFile
 from tinywasm.cli.repl import _Quit
 from tinywasm.engine.ir.check import Fault
+from tinywasm.engine.python.steps import HotLoop
+from tinywasm.engine.source.graph import TooDeep
+from tinywasm.engine.source.translate import Declined
 from tinywasm.errors import InternalError
 from tinywasm.text.literals import LiteralError
 from tinywasm.wasi.abi import Errno, WasiError
@@ -112,6 +115,9 @@ EXAMPLES: list[BaseException] = [
     Stop(CloseReason.IDLE),
     Silent("wrong"),
     _LayerUnavailable("wrong"),
+    HotLoop(),
+    Declined("a reason"),
+    TooDeep(),
 ]
 
 

@@ -44,7 +44,7 @@ def test_types_are_freed_with_the_last_store_that_uses_them(engine: Engine) -> N
             assert Instance(store, Module(engine, many_types(random)), []).exports(store)["f"](store) == 3
         gc.collect()
 
-    load(10)
+    load(40)
     before = resident()
     load(30)
     # 12,000 types; they took 1.3 kB each.

@@ -206,6 +206,7 @@ def test_host_loads_neither_runtime_nor_cryptography(tmp_path: object) -> None:
                 "packages",
                 "regular_files",
                 "release",
+                "whole_files",
             )
         ),
     }

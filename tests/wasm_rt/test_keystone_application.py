@@ -51,7 +51,7 @@ ANSWERED = frozenset((
 
 DONE_WITHOUT = frozenset((
     "close", "fcntl", "fstat", "gettid", "ioctl", "lseek", "madvise", "newfstatat", "openat", "prlimit64",
-    "readlinkat", "rseq", "set_robust_list", "sysinfo",
+    "readlinkat", "rseq", "sched_getaffinity", "set_robust_list", "sysinfo",
 ))  # fmt: skip
 """What libc and Python ask for, and go on without: Eyrie returns -1, as the filter does."""
 
