@@ -112,16 +112,15 @@ def _shl(a: Value, b: Value) -> Value:
 
 
 def _shr_u(a: Value, b: Value) -> Value:
-    a = exact(a)
-    y = _constant(b)
-    if y is not None:
-        y &= 31 if a.type == "i32" else 63
-        return made(f"({a.text} >> {y})", a.type, a.low >> y, a.high >> y, a)
-    return made(f"({a.text} >> {_count(b)})", a.type, 0, a.high, a, b)
+    return _shifted(exact(a), b)
 
 
 def _shr_s(a: Value, b: Value) -> Value:
-    a = signed(a)
+    return _shifted(signed(a), b)
+
+
+def _shifted(a: Value, b: Value) -> Value:
+    """The integer `a` shifted to the right."""
     y = _constant(b)
     if y is not None:
         y &= 31 if a.type == "i32" else 63
