@@ -113,6 +113,37 @@ def test_operands_trap_in_their_order(name: str) -> None:
     assert found[0] == found[1]
 
 
+# A dropped constant was in a temporary, which results of several take over.
+DROPPED = """
+(module
+  (func $two (param i64 i64) (result i64 i64) (local.get 0) (local.get 1))
+  (table funcref (elem $two))
+  (func (export "wide") (param i64 i64) (result i64 i64)
+    (v128.const i64x2 1 2) (block (param v128) (drop))
+    (i64.mul_wide_u (local.get 0) (local.get 1)) (local.set 1) (local.set 0)
+    (local.get 0) (local.get 1))
+  (func (export "call") (param i64 i64) (result i64 i64)
+    (v128.const i64x2 1 2) (block (param v128) (drop))
+    (call $two (local.get 0) (local.get 1)) (local.set 1) (local.set 0)
+    (local.get 0) (local.get 1))
+  (func (export "indirect") (param i64 i64) (result i64 i64)
+    (v128.const i64x2 1 2) (block (param v128) (drop))
+    (call_indirect (param i64 i64) (result i64 i64) (local.get 0) (local.get 1) (i32.const 0))
+    (local.set 1) (local.set 0)
+    (local.get 0) (local.get 1)))
+"""
+
+
+@pytest.mark.parametrize("name", ["wide", "call", "indirect"])
+def test_results_of_several_take_the_place_of_what_was_dropped(name: str) -> None:
+    found = []
+    for times in (COLD, AT_ONCE):
+        with hot_after(times):
+            wasm = exports(DROPPED, within=store(wide_arithmetic=True))
+            found.append(getattr(wasm, name)(5 << 40, 7 << 40))
+    assert found[0] == found[1]
+
+
 # Loops that are taken up again from the middle of others, and left for two farther out.
 NESTED = """
 (module (func (export "f") (param $n i32) (result i32)

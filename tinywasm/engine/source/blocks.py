@@ -243,7 +243,6 @@ class Block:
         if row.name in ROUNDED:
             value = ROUNDED[row.name](*parts)
             self.older_if(value)
-            self.unread("t_")
             self.lines.append(Line(f"R[0] = {value.text}"))
             self.made_here(record.result, "R[0]", loose=True)
             return
@@ -269,11 +268,7 @@ class Block:
         texts = [exact(part).text for part in parts]
         text = f"{self.use(row.operator, 'operator')}({', '.join(texts + immediates)})"
         if row.leaves.fixed > 1:
-            names = [self.name(place) for place in form.results(self.unit.code, record)]
-            self.older()
-            for name in names:
-                self.unread(name)
-            self.lines.append(Line(f"{', '.join(names)} = {text}"))
+            self.results(record, text)
             return
         value = other(text, type_name(row.results[0]), *parts)
         self.put(record.result, self.acting(value) if traps else value)
@@ -469,14 +464,20 @@ class Block:
             type = type_name(signature.results[0])
             self.put(results[0], self.acting(other(text, type, *args)))
             return
-        names = [self.name(place) for place in results]
+        self.results(record, text, self.position)
+
+    def results(self, record: Record, text: str, position: int = -1) -> None:
+        """Give all results of a record their values by a statement at once."""
+        places = form.results(self.unit.code, record)
+        names = [self.name(place) for place in places]
         self.older()
         for name in names:
             self.unread(name)
-        for place in results:
-            self.pending.pop(place >> form.NUMBER, None)
-        made = f"{', '.join(names)} = " if names else ""
-        self.lines.append(Line(f"{made}{text}", self.position))
+        for place in places:
+            if place & form.KIND == form.TEMPORARY:
+                # What was dropped there.
+                self.pending.pop(place >> form.NUMBER, None)
+        self.lines.append(Line(f"{', '.join(names)} = {text}" if names else text, position))
 
     def callee(self, record: Record, name: str, value: Value) -> str:
         """Look up what is called, and say how to call it."""
@@ -524,17 +525,8 @@ class Block:
             self.settle()
         operands = [self.read(place) for place in places]
         texts = [exact(self.calm(value)).text for value in operands]
-        results = form.results(self.unit.code, record)
         name = self.use(f"x{self.unit.index}_{record.position}", "step", record)
-        self.older()
-        text = f"{name}({', '.join(texts)})"
-        names = [self.name(place) for place in results]
-        for result in names:
-            self.unread(result)
-        for place in results:
-            if place & form.KIND == form.TEMPORARY:
-                self.pending.pop(place >> form.NUMBER, None)
-        self.lines.append(Line(f"{names[0]} = {text}" if names else text, self.position))
+        self.results(record, f"{name}({', '.join(texts)})", self.position)
 
     # Exits
 
