@@ -23,7 +23,9 @@ import tinywasm
 from fuzz.hot import AT_ONCE, hot_after
 from tests.tinywasm.test_cli import ENVIRONMENT
 from tinywasm import Config, Engine, Interrupted, OutOfFuel, Store, Trap, WasmException
+from tinywasm.instructions import TABLE, Instruction
 from tinywasm.raw import Profile
+from tinywasm.types import I32, I64, ValType
 
 COLD = 1 << 40
 
@@ -141,6 +143,33 @@ def test_results_of_several_take_the_place_of_what_was_dropped(name: str) -> Non
         with hot_after(times):
             wasm = exports(DROPPED, within=store(wide_arithmetic=True))
             found.append(getattr(wasm, name)(5 << 40, 7 << 40))
+    assert found[0] == found[1]
+
+
+NUMERIC = [
+    row
+    for row in TABLE
+    if row.operator is not None and row.params and set(row.params) <= {I32, I64} and not row.immediates
+]
+
+
+@pytest.mark.parametrize("row", NUMERIC, ids=lambda row: row.name)
+def test_an_operand_that_can_only_be_zero_still_traps(row: Instruction) -> None:
+    zero32 = "(i32.rem_u (local.get 0) (i32.ne (local.get 1) (i32.const 0)))"
+    zero64 = "(i64.rem_u (i64.const 7) (i64.extend_i32_u (i32.ne (local.get 1) (i32.const 0))))"
+    zero: dict[ValType, str] = {I32: zero32, I64: zero64}
+    one: dict[ValType, str] = {I32: "(i32.const 1)", I64: "(i64.const 1)"}
+    funcs = ""
+    for place, _ in enumerate(row.params):
+        operands = [zero[each] if at == place else one[each] for at, each in enumerate(row.params)]
+        drops = "(drop)" * len(row.results)
+        funcs += f'(func (export "f{place}") (param i32 i32) {" ".join(operands)} {row.name} {drops})'
+    found = []
+    for times in (COLD, AT_ONCE):
+        with hot_after(times):
+            wasm = exports(f"(module {funcs})", within=store(wide_arithmetic=True))
+            calls = [getattr(wasm, f"f{place}") for place, _ in enumerate(row.params)]
+            found.append([outcome(partial(call, 7, divisor)) for call in calls for divisor in (0, 1)])
     assert found[0] == found[1]
 
 

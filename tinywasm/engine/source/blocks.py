@@ -363,7 +363,7 @@ class Block:
             return
         shift = _MASK_OF_SHIFT[size]
         slow = self.use(f"{view}_unaligned", "load", index, kind)
-        if address.low == address.high:
+        if address.known:
             place = address.low + offset
             text = f"{view}[{place >> shift}]" if place % size == 0 else f"{slow}({place})"
         elif address.simple and offset % size == 0:
@@ -395,7 +395,7 @@ class Block:
             written = exact(value)
         elif value.low >= 0 and value.high <= mask:
             written = value
-        elif value.low == value.high:
+        elif value.known:
             written = integer(value.type, value.low & mask)
         else:
             written = replace(value, text=f"{value.text} & {mask}", simple=False)
@@ -404,7 +404,7 @@ class Block:
             return
         shift = _MASK_OF_SHIFT[size]
         slow = self.use(f"{view}_write", "store", index, kind)
-        if address.low == address.high:
+        if address.known:
             place = address.low + offset
             if place % size == 0:
                 self.act(f"{view}[{place >> shift}] = {written.text}")

@@ -36,6 +36,11 @@ class Value:
     condition: str = ""
     loose: bool = False
 
+    @property
+    def known(self) -> bool:
+        """Whether it is `low`, and nothing has to be done to know that."""
+        return self.low == self.high and not self.acts
+
 
 def variable(name: str, type: str, loose: bool = False) -> Value:
     return Value(name, type, 0, MASKS.get(type, 0), frozenset((name,)), simple=True, loose=loose)
@@ -81,7 +86,7 @@ def exact(value: Value) -> Value:
         mask = MASKS[value.type]
         if value.low >= 0 and value.high <= mask:
             return value
-        if value.low == value.high:
+        if value.known:
             return replace(value, text=str(value.low & mask), low=value.low & mask, high=value.low & mask)
         return replace(value, text=f"({value.text} & {mask})", low=0, high=mask, simple=False, condition="")
     if value.loose:
@@ -99,7 +104,7 @@ def signed(value: Value) -> Value:
     if -sign <= value.low and value.high < sign:
         return value
     whole = exact(value)
-    if whole.low == whole.high:
+    if whole.known:
         number = (whole.low ^ sign) - sign
         return replace(whole, text=str(number), low=number, high=number)
     if whole.high < sign:
@@ -111,11 +116,11 @@ def flipped(value: Value) -> str:
     """Its signed interpretation plus 2 ** (N - 1), which compares in the same way and costs less."""
     sign = (MASKS[value.type] + 1) >> 1
     if -sign <= value.low and value.high < sign:
-        if value.low == value.high:
+        if value.known:
             return str(value.low + sign)
         return f"{value.text} + {sign}"
     whole = exact(value)
-    if whole.low == whole.high:
+    if whole.known:
         return str(whole.low ^ sign)
     return f"{whole.text} ^ {sign}" if whole.high >= sign else f"{whole.text} + {sign}"
 

@@ -32,7 +32,7 @@ def _kept(value: Value) -> Value:
 
 def _constant(value: Value) -> int | None:
     """Its signed interpretation where that is known."""
-    if value.low != value.high:
+    if not value.known:
         return None
     sign = (MASKS[value.type] + 1) >> 1
     return ((value.low & MASKS[value.type]) ^ sign) - sign
@@ -159,7 +159,7 @@ def _popcnt(a: Value) -> Value:
 
 def _called(a: Value) -> str:
     """Something that a method can be called of."""
-    return f"({a.text})" if a.low == a.high else a.text
+    return f"({a.text})" if a.known else a.text
 
 
 def _eqz(a: Value) -> Value:
@@ -177,7 +177,7 @@ def _same(sign: str) -> Operator:
         half = (size + 1) >> 1
         for one, two in ((a, b), (b, a)):
             # A constant is as well compared in the other interpretation.
-            if one.low == one.high and -half <= two.low and two.high < half:
+            if one.known and -half <= two.low and two.high < half:
                 return truth(f"{two.text} {sign} {signed(one).text}", a, b)
         return truth(f"{exact(a).text} {sign} {exact(b).text}", a, b)
 
@@ -193,7 +193,7 @@ def _signed(sign: str) -> Operator:
         half = (MASKS[a.type] + 1) >> 1
 
         def plain(value: Value) -> bool:
-            if value.low == value.high:
+            if value.known:
                 return True
             return -half <= value.low and value.high < half
 
@@ -219,7 +219,7 @@ def _signed_division(name: str, sign: str) -> Operator:
         half = (MASKS[a.type] + 1) >> 1
         if a.low >= 0 and a.high < half and b.low >= 0 and b.high < half:
             return _div_u(a, b) if sign == "//" else _rem_u(a, b)
-        known = b.low == b.high and b.low not in (0, MASKS[b.type])
+        known = b.known and b.low not in (0, MASKS[b.type])
         return other(f"{a.type}_{name}({exact(a).text}, {exact(b).text})", a.type, a, b, acts=not known)
 
     return divide
@@ -246,7 +246,7 @@ def _as(type: str, change: Callable[[Value], Value]) -> Operator:
 
 def _wrapped(a: Value) -> Value:
     """Congruent modulo 2 ** 64, so modulo 2 ** 32."""
-    return a if a.low != a.high else exact(Value(a.text, "i32", a.low, a.high))
+    return exact(Value(a.text, "i32", a.low, a.high)) if a.known else a
 
 
 def _from_signed(type: str) -> Operator:
