@@ -22,6 +22,8 @@ from tinywasm.runtime.space import RESERVES
 STACK_SLOTS = 8 << 20 if RESERVES else 1 << 17
 # Python functions have frames of no more slots, so that so many fit as the slots left say.
 SMALL_FRAME = 800
+# They count slots in so many bits, so that these and how many may be under way are a small number to Python.
+ROOM_SHIFT = 20
 
 
 def used_up_by_nesting(error: RecursionError, nested: int) -> bool:

@@ -77,6 +77,7 @@ class PythonBackend:
         # reference.
         self.running = Call(run=False)
         self.deepest = 0
+        self.first = 0
 
     def guard(self) -> None:
         self.calls.guard()

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from tinywasm.engine.python import bind
-from tinywasm.engine.recursion import SMALL_FRAME, STACK_SLOTS
+from tinywasm.engine.recursion import ROOM_SHIFT, SMALL_FRAME, STACK_SLOTS
 from tinywasm.loading import loading
 from tinywasm.runtime.calls import Call
 from tinywasm.runtime.func import FuncInstance
@@ -38,7 +38,8 @@ def levels(call: Call) -> int:
 
 def _room(backend: PythonBackend, most: int, depth: int, start: int) -> int:
     """How many Python functions may be under way, the first as activation `depth`, its frame at `start`."""
-    room = min(most, backend.config.max_call_depth - depth, (STACK_SLOTS - start) // SMALL_FRAME)
+    slots = min(STACK_SLOTS - start, 1 << ROOM_SHIFT)
+    room = min(most, backend.config.max_call_depth - depth, slots // SMALL_FRAME)
     return room if room >= _LEAST else 0
 
 

@@ -12,11 +12,12 @@ position in the module, as a comment.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
+from tinywasm import records
 from tinywasm.engine.ir import form
 from tinywasm.engine.ir.form import Form, Record
+from tinywasm.engine.recursion import ROOM_SHIFT
 from tinywasm.engine.source import expressions
 from tinywasm.engine.source.expressions import MASKS, Value, condition, exact, integer, other, variable
 from tinywasm.engine.source.formulas import OPERATORS, ROUNDED
@@ -34,7 +35,7 @@ def type_name(type: Any) -> str:
     return _TYPES.get(type, "ref")
 
 
-@dataclass(slots=True, eq=False)
+@records.record(eq=False)
 class Unit:
     """What a function's blocks share: its module, its form, the types of its locals, which of these are
     loose, the imports that are host functions, and the names that its source uses beyond its own variables,
@@ -47,11 +48,10 @@ class Unit:
     loose: set[int]
     metered: bool
     hosts: frozenset[int]
-    names: dict[str, Any] = field(default_factory=dict)
+    names: dict[str, Any] = records.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """A statement of one line, or the head of an indented one, and its position if it may trap."""
 
     text: str
@@ -130,7 +130,7 @@ class Block:
         value = self.pending.pop(number, None)
         if value is None:
             return variable(f"t{number}", type)
-        return replace(value, type=type, high=MASKS.get(type, 0)) if value.type == "ref" else value
+        return value._replace(type=type, high=MASKS.get(type, 0)) if value.type == "ref" else value
 
     def constant(self, number: int) -> Value:
         code = self.unit.code
@@ -228,7 +228,7 @@ class Block:
 
     def acting(self, value: Value) -> Value:
         """An expression that may trap here."""
-        return replace(value, text=f"(#{self.position}\n{value.text})", acts=True, simple=False)
+        return value._replace(text=f"(#{self.position}\n{value.text})", acts=True, simple=False)
 
     def use(self, name: str, *what: Any) -> str:
         """A name of the namespace, and what it stands for."""
@@ -329,7 +329,7 @@ class Block:
         places = (record.a, record.b, record.c)
         first, second, chosen = (self.read(place) for place in places)
         if chosen.type == "ref":
-            chosen = replace(chosen, type="i32", high=expressions.M32)
+            chosen = chosen._replace(type="i32", high=expressions.M32)
         first, second, chosen = (self.calm(value) for value in (first, second, chosen))
         type = first.type if first.type != "ref" else second.type
         first, second = exact(first), exact(second)
@@ -338,7 +338,7 @@ class Block:
             text, type, min(first.low, second.low), max(first.high, second.high), first, second, chosen
         )
         if "ref" in (first.type, second.type):
-            value = replace(value, low=0, high=MASKS.get(type, 0))
+            value = value._replace(low=0, high=MASKS.get(type, 0))
         self.put(record.result, value)
 
     def memory(self, index: int, kind: str) -> str:
@@ -375,7 +375,7 @@ class Block:
             # A signalling NaN is not what the view gives.
             again = "a" if "(a := " in text else at
             text = f"z if (z := {text}) == z else {slow}({again})"
-            value = replace(value, text=text)
+            value = value._replace(text=text)
         self.put(record.result, self.acting(value))
 
     def store(self, record: Record) -> None:
@@ -398,7 +398,7 @@ class Block:
         elif value.known:
             written = integer(value.type, value.low & mask)
         else:
-            written = replace(value, text=f"{value.text} & {mask}", simple=False)
+            written = value._replace(text=f"{value.text} & {mask}", simple=False)
         if size == 1:
             self.act(f"{view}[{at}] = {written.text}")
             return
@@ -447,16 +447,16 @@ class Block:
             args = [self.calm(value) for value in args]
         below = self.unit.code.slots - self.unit.code.heights + record.base
         texts = [exact(value).text for value in args]
-        deeper = ["n - 1", f"s + {below}"]
+        deeper = (1 << ROOM_SHIFT) - below
         if callee is None:
             function = self.use(f"f{record.immediate}", "func", record.immediate)
             if record.immediate in self.unit.hosts:
                 # A host function's own calls begin behind the whole frame.
-                deeper.append(f"s + {self.unit.code.slots}")
+                deeper = (1 << ROOM_SHIFT) - self.unit.code.slots
         else:
             self.older()
             function = self.callee(record, row.name, exact(callee))
-        text = f"{function}({', '.join(texts + deeper)})"
+        text = f"{function}({', '.join([*texts, f'p - {deeper}'])})"
         if callee is None and len(results) == 1:
             # Its turn may come within an expression.
             signature = self.unit.context.funcs[record.immediate].composite

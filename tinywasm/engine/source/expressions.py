@@ -9,21 +9,20 @@ can be seen.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 M32, M64 = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
 MASKS = {"i32": M32, "i64": M64}
 _NOTHING: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Value:
+class Value(NamedTuple):
     """An expression of Wasm type `type`, or "ref" for any reference.
 
     `low` and `high` bound an integer. `reads` are the variables in it. `acts` says that it reads what
     others write, or may trap, so that its turn matters. `simple` says that it costs nothing to write it
     twice; `condition` is the same as a truth value, where that is shorter. A loose float may be a NaN that
-    is not canonical.
+    is not canonical. A sum of a constant and of a variable that may have any value has that as its `term`.
     """
 
     text: str
@@ -35,6 +34,7 @@ class Value:
     simple: bool = False
     condition: str = ""
     loose: bool = False
+    term: str = ""
 
     @property
     def known(self) -> bool:
@@ -71,7 +71,7 @@ def other(text: str, type: str, *parts: Value, acts: bool = False, loose: bool =
 
 def truth(condition: str, *parts: Value) -> Value:
     """The i32 that says whether a condition holds."""
-    return replace(made(f"(1 if {condition} else 0)", "i32", 0, 1, *parts), condition=condition)
+    return made(f"(1 if {condition} else 0)", "i32", 0, 1, *parts)._replace(condition=condition)
 
 
 def _reads(parts: tuple[Value, ...]) -> frozenset[str]:
@@ -87,42 +87,54 @@ def exact(value: Value) -> Value:
         if value.low >= 0 and value.high <= mask:
             return value
         if value.known:
-            return replace(value, text=str(value.low & mask), low=value.low & mask, high=value.low & mask)
-        return replace(value, text=f"({value.text} & {mask})", low=0, high=mask, simple=False, condition="")
+            return value._replace(text=str(value.low & mask), low=value.low & mask, high=value.low & mask)
+        text = _reduced(value, mask)
+        return value._replace(text=text, low=0, high=mask, simple=False, condition="", term="")
     if value.loose:
         if value.simple:
             text = f"({value.text} if {value.text} == {value.text} else NAN)"
         else:
             text = f"(z if (z := {value.text}) == z else NAN)"
-        return replace(value, text=text, loose=False, simple=False)
+        return value._replace(text=text, loose=False, simple=False)
     return value
+
+
+def _reduced(value: Value, mask: int) -> str:
+    """The residue. Comparing takes half the time of masking, but serves only where one turn is too many."""
+    turn = mask + 1
+    if value.low >= 0 and value.high < 2 * turn:
+        if value.term:
+            name, number = value.term, value.high - mask
+            return f"({name} + {number} if {name} < {turn - number} else {name} - {turn - number})"
+        return f"(z if (z := {value.text}) <= {mask} else z - {turn})"
+    if value.low >= -turn and value.high <= mask:
+        if value.term:
+            name, number = value.term, -value.low
+            return f"({name} - {number} if {name} >= {number} else {name} + {turn - number})"
+        return f"(z if (z := {value.text}) >= 0 else z + {turn})"
+    return f"({value.text} & {mask})"
 
 
 def signed(value: Value) -> Value:
     """Its signed interpretation, as a Python int."""
-    sign = (MASKS[value.type] + 1) >> 1
+    mask = MASKS[value.type]
+    sign = (mask + 1) >> 1
     if -sign <= value.low and value.high < sign:
         return value
     whole = exact(value)
     if whole.known:
         number = (whole.low ^ sign) - sign
-        return replace(whole, text=str(number), low=number, high=number)
+        return whole._replace(text=str(number), low=number, high=number)
     if whole.high < sign:
         return whole
-    return replace(whole, text=f"(({whole.text} ^ {sign}) - {sign})", low=-sign, high=sign - 1, simple=False)
+    first, again = twice(whole)
+    text = f"({again} if {first} < {sign} else {again} - {mask + 1})"
+    return whole._replace(text=text, low=-sign, high=sign - 1, simple=False)
 
 
-def flipped(value: Value) -> str:
-    """Its signed interpretation plus 2 ** (N - 1), which compares in the same way and costs less."""
-    sign = (MASKS[value.type] + 1) >> 1
-    if -sign <= value.low and value.high < sign:
-        if value.known:
-            return str(value.low + sign)
-        return f"{value.text} + {sign}"
-    whole = exact(value)
-    if whole.known:
-        return str(whole.low ^ sign)
-    return f"{whole.text} ^ {sign}" if whole.high >= sign else f"{whole.text} + {sign}"
+def twice(value: Value) -> tuple[str, str]:
+    """What to write where it is used first, and where it is used again."""
+    return (value.text, value.text) if value.simple else (f"(z := {value.text})", "z")
 
 
 def condition(value: Value) -> str:

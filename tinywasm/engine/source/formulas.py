@@ -14,12 +14,12 @@ from tinywasm.engine.source.expressions import (
     Operator,
     Value,
     exact,
-    flipped,
     integer,
     made,
     other,
     signed,
     truth,
+    twice,
 )
 
 # Beyond, an integer is masked at once, so that it does not grow from one expression to the next.
@@ -47,8 +47,14 @@ def _add(a: Value, b: Value) -> Value:
     if y == 0:
         return a
     if y is not None:
+        term = a.text if a.simple and a.low == 0 and a.high == MASKS[a.type] else ""
+        if a.term and abs(a.low + y) <= MASKS[a.type]:
+            term, y = a.term, a.low + y
+            a = a._replace(text=term, low=0, high=MASKS[a.type], simple=True, term="")
+        if not y:
+            return a
         text = f"({a.text} + {y})" if y > 0 else f"({a.text} - {-y})"
-        return _kept(made(text, a.type, a.low + y, a.high + y, a))
+        return _kept(made(text, a.type, a.low + y, a.high + y, a)._replace(term=term))
     return _kept(made(f"({a.text} + {b.text})", a.type, a.low + b.low, a.high + b.high, a, b))
 
 
@@ -135,7 +141,7 @@ def _rotl(a: Value, b: Value) -> Value:
         return other(f"{a.type}_rotl({exact(a).text}, {exact(b).text})", a.type, a, b)
     y %= bits
     a = exact(a)
-    first, again = (a.text, a.text) if a.simple else (f"(z := {a.text})", "z")
+    first, again = twice(a)
     return _kept(made(f"({first} << {y} | {again} >> {bits - y})", a.type, 0, a.high << y | M64, a))
 
 
@@ -193,15 +199,34 @@ def _signed(sign: str) -> Operator:
         half = (MASKS[a.type] + 1) >> 1
 
         def plain(value: Value) -> bool:
-            if value.known:
-                return True
-            return -half <= value.low and value.high < half
+            return value.known or (-half <= value.low and value.high < half)
 
-        if plain(a) and plain(b):
-            return truth(f"{signed(a).text} {sign} {signed(b).text}", a, b)
-        return truth(f"{flipped(a)} {sign} {flipped(b)}", a, b)
+        if not (plain(a) and plain(b)):
+            for value, other_, way in ((a, b, sign), (b, a, _MIRRORED[sign])):
+                number = _constant(other_)
+                if number is not None and number != half - 1:
+                    return truth(_against(value, way, number), a, b)
+        return truth(f"{signed(a).text} {sign} {signed(b).text}", a, b)
 
     return compare
+
+
+_MIRRORED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+
+
+def _against(value: Value, sign: str, number: int) -> str:
+    """The condition that a value of any sign is on one side of a number."""
+    turn = MASKS[value.type] + 1
+    half, number = turn >> 1, number + (sign in ("<=", ">"))
+    whole = exact(value)
+    first, again = twice(whole)
+    if sign in ("<", "<="):
+        if number > 0:
+            return f"{first} < {number} or {again} >= {half}"
+        return f"{half} <= {whole.text} < {number + turn}" if number else f"{whole.text} >= {half}"
+    if number < 0:
+        return f"{first} >= {number + turn} or {again} < {half}"
+    return f"{number} <= {whole.text} < {half}" if number else f"{whole.text} < {half}"
 
 
 def _div_u(a: Value, b: Value) -> Value:
@@ -219,7 +244,16 @@ def _signed_division(name: str, sign: str) -> Operator:
         half = (MASKS[a.type] + 1) >> 1
         if a.low >= 0 and a.high < half and b.low >= 0 and b.high < half:
             return _div_u(a, b) if sign == "//" else _rem_u(a, b)
-        known = b.known and b.low not in (0, MASKS[b.type])
+        number = _constant(b)
+        if number is not None and number > 0:
+            a = exact(a)
+            first, again = twice(a)
+            # The quotient is rounded towards zero, and the remainder has the dividend's sign.
+            negative = f"-(({2 * half} - {again}) {sign} {number})"
+            text = f"({again} {sign} {number} if {first} < {half} else {negative})"
+            most = half // number if sign == "//" else number - 1
+            return made(text, a.type, -most, most, a)
+        known = number not in (None, 0, -1)
         return other(f"{a.type}_{name}({exact(a).text}, {exact(b).text})", a.type, a, b, acts=not known)
 
     return divide
@@ -231,7 +265,8 @@ def _extend(bits: int) -> Operator:
         if -sign <= a.low and a.high < sign:
             return a
         part = a if a.low >= 0 and a.high < 2 * sign else _and(a, integer(a.type, 2 * sign - 1))
-        return made(f"(({part.text} ^ {sign}) - {sign})", a.type, -sign, sign - 1, a)
+        first, again = twice(part)
+        return made(f"({again} if {first} < {sign} else {again} - {2 * sign})", a.type, -sign, sign - 1, a)
 
     return extend
 

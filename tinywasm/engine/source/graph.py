@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
+from tinywasm import records
 from tinywasm.engine.ir import form
 from tinywasm.engine.ir.form import Form, Record
 from tinywasm.instructions import TABLE, Role
@@ -15,7 +14,7 @@ _BRANCHES = range(form.BRANCH_IF, form.BRANCH_TABLE)
 _LEAVES = {row.ordinal for row in TABLE if row.role is Role.LEAVES}
 
 
-@dataclass(slots=True, eq=False)
+@records.record(eq=False)
 class Node:
     """A basic block: its records up to the exit, and that, None where it goes on with the next block.
 
@@ -60,7 +59,7 @@ def nodes(code: Form) -> dict[int, Node]:
     return found
 
 
-@dataclass(slots=True, eq=False)
+@records.record(eq=False)
 class Graph:
     """What can be reached from `entry`.
 
@@ -151,7 +150,7 @@ def from_head(found: dict[int, Node], whole: Graph, head: int) -> dict[int, Node
             level, original = divmod(number, stride)
             node = found[original]
             successors = [copied(target, level) for target in node.successors]
-            made[number] = replace(node, number=number, successors=successors)
+            made[number] = records.replace(node, number=number, successors=successors)
             stack += successors
     return made
 

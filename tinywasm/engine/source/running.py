@@ -1,8 +1,9 @@
 """The way into Python functions, and the ways out: to host functions, to the reference, and by traps.
 
-A Python function takes, behind its arguments, how many more may be under way at once and the slot where its
-frame begins; one that calls a host function by its index says as well where its own frame ends. It returns
-nothing, the result, or a tuple of results.
+A Python function takes, behind its arguments, its place: how many more may be under way at once, and in the
+lowest bits the slot where its frame begins, counted from where the first one's does. What calls a host
+function by its index says where its own frame ends instead. It returns nothing, the result, or a tuple of
+results.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinywasm.engine.backtrace import add_frames
 from tinywasm.engine.python.backend import RUN, PythonBackend, ready
+from tinywasm.engine.recursion import ROOM_SHIFT
 from tinywasm.errors import Trap, TrapCode
 from tinywasm.instructions import TABLE
 from tinywasm.runtime.calls import Call
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from tinywasm.engine.source.tier import Tier
 
 Fast = Callable[..., Any]
+_SLOT = (1 << ROOM_SHIFT) - 1
 # Its opcode is one byte.
 _CALL_INDIRECT = next(row.code for row in TABLE if row.name == "call_indirect")
 # The frames of Python's stack between a Python function and one that the reference calls below it, in pairs.
@@ -39,11 +42,14 @@ def enter(
     start: int,
     room: int,
 ) -> list[Any]:
-    """Call a Python function as activation `depth`, with its frame at slot `start`; `room` is its `n`."""
-    before = backend.running, backend.deepest
+    """Call a Python function as activation `depth`, with its frame at slot `start`.
+
+    As many as `room` may be under way at once.
+    """
+    before = backend.running, backend.deepest, backend.first
     try:
-        backend.running, backend.deepest = call, depth + room
-        found = fast(*args, room, start)
+        backend.running, backend.deepest, backend.first = call, depth + room, start
+        found = fast(*args, room << ROOM_SHIFT)
     except Trap as trap:
         add_frames(trap, _places(trap.__traceback__))
         raise
@@ -53,7 +59,7 @@ def enter(
             raise
         raise trapped from None
     finally:
-        backend.running, backend.deepest = before
+        backend.running, backend.deepest, backend.first = before
     return list(found) if func.results > 1 else [found] if func.results else []
 
 
@@ -74,12 +80,12 @@ def direct_host(backend: PythonBackend, func: FuncInstance, tier: Tier) -> Fast:
     caller = instance.funcs[instance.context.imported_funcs]
 
     def call(*args: Any) -> Any:
-        running, deepest = backend.running, backend.deepest
-        running.depth = deepest - args[count]
-        running.top = args[count + 2]
+        running, deepest, first = before = backend.running, backend.deepest, backend.first
+        running.depth = deepest - (args[count] >> ROOM_SHIFT)
+        running.top = first + (args[count] & _SLOT)
         results = backend.call_host(running, func, list(args[:count]), caller)
         # An interruption may have come between the end of a call from there and the restoring of these.
-        backend.running, backend.deepest = running, deepest
+        backend.running, backend.deepest, backend.first = before
         return _results(func, list(results))
 
     return call
@@ -95,11 +101,11 @@ def _host(backend: PythonBackend, func: FuncInstance) -> Fast:
     def call(*args: Any) -> Any:
         frame = sys._getframe(1)
         caller, source = frame.f_globals["TIER"].codes[frame.f_code]
-        running, deepest = backend.running, backend.deepest
-        running.depth = deepest - args[count]
-        running.top = frame.f_locals["s"] + source.slots
+        running, deepest, first = before = backend.running, backend.deepest, backend.first
+        running.depth = deepest - (args[count] >> ROOM_SHIFT)
+        running.top = first + (frame.f_locals["p"] & _SLOT) + source.slots
         results = backend.call_host(running, func, list(args[:count]), caller)
-        backend.running, backend.deepest = running, deepest
+        backend.running, backend.deepest, backend.first = before
         return _results(func, list(results))
 
     return call
@@ -113,9 +119,9 @@ def reference(backend: PythonBackend, func: FuncInstance) -> Fast:
     count = func.params
 
     def run(*args: Any) -> Any:
-        room = args[count]
+        room, start = args[count] >> ROOM_SHIFT, backend.first + (args[count] & _SLOT)
         most = max(0, room - _BETWEEN)
-        results = backend.run(func, list(args[:count]), backend.deepest - room, args[count + 1], most)
+        results = backend.run(func, list(args[:count]), backend.deepest - room, start, most)
         return _results(func, results)
 
     return run

@@ -7,8 +7,8 @@ Other ways forward leave a loop that runs once; where these would be many, a loo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 
+from tinywasm import records
 from tinywasm.engine.ir import form
 from tinywasm.engine.source.blocks import Block, Line, Unit
 from tinywasm.engine.source.expressions import negated
@@ -23,19 +23,19 @@ _MOST_ARMS = 20
 _MOST_ONCE = 3
 
 
-@dataclass(slots=True, eq=False)
+@records.record(eq=False)
 class Jump:
     target: int
 
 
-@dataclass(slots=True, eq=False)
+@records.record(eq=False)
 class If:
     condition: str
     then: Code
     otherwise: Code
 
 
-@dataclass(slots=True, eq=False)
+@records.record(eq=False)
 class Table:
     """The first index of each run, and where that goes."""
 
@@ -43,20 +43,20 @@ class Table:
     runs: list[tuple[int, Code]]
 
 
-@dataclass(slots=True, eq=False)
+@records.record(eq=False)
 class Loop:
     head: int
     body: Code
 
 
-@dataclass(slots=True, eq=False)
+@records.record(eq=False)
 class Series:
     """Parts with their labels; that of the first is jumped to by nothing within."""
 
     parts: list[tuple[int, Code]]
 
 
-@dataclass(slots=True, eq=False)
+@records.record(eq=False)
 class Code:
     """Statements, and behind them at most one of the others; none where they never go on."""
 
@@ -139,7 +139,7 @@ class Builder:
         return self.tree(target)
 
 
-@dataclass(slots=True, eq=False)
+@records.record(eq=False)
 class _Around:
     """A Python loop around: where `break` and `continue` lead, None where nowhere.
 
@@ -149,8 +149,8 @@ class _Around:
 
     leaves: int | None
     again: int | None
-    states: dict[int, int] = field(default_factory=dict)
-    crossing: set[tuple[int, str]] = field(default_factory=set)
+    states: dict[int, int] = records.field(default_factory=dict)
+    crossing: set[tuple[int, str]] = records.field(default_factory=set)
 
     def way(self, target: int) -> str:
         if target == self.again or target in self.states:

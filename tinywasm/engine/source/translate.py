@@ -1,21 +1,20 @@
 """From a function's form to the source of a Python function.
 
-It takes the parameters, or at the head of a running loop all variables, and then `n`, how many more Python
-functions of this kind may be under way at once, and `s`, the slot where its frame begins (see
-`engine.recursion`). It returns nothing, the result, or a tuple of results.
+It takes the parameters, or at the head of a running loop all variables, and then its place `p` (see
+`running`). It returns nothing, the result, or a tuple of results.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from tinywasm import records
 from tinywasm.engine.ir import form
 from tinywasm.engine.ir.build import build
 from tinywasm.engine.ir.form import Form
-from tinywasm.engine.recursion import SMALL_FRAME
+from tinywasm.engine.recursion import ROOM_SHIFT, SMALL_FRAME
 from tinywasm.engine.source.blocks import Line, Unit, locals_of
 from tinywasm.engine.source.graph import Graph, Node, TooDeep, flat_graph, from_head, graph, nodes
 from tinywasm.engine.source.structure import Builder, Printer
@@ -41,9 +40,9 @@ _CALLED = re.compile(r"\b([a-z]\w+)\(")
 _VARIABLE = re.compile(r"\b[lt]\d+\b")
 
 
-@dataclass(frozen=True, slots=True)
+@records.record(frozen=True)
 class Source:
-    """A function's text, what it takes before `n` and `s`, and the names that it uses. On the reference its
+    """A function's text, what it takes before `p`, and the names that it uses. On the reference its
     frame takes `slots`."""
 
     text: str
@@ -110,14 +109,15 @@ class Translation:
             raise Declined("much code")
         if block == self.entry:
             takes = tuple(f"l{number}" for number in range(self.params))
-            first = [" if not n:", f"  return R{self.index}({', '.join((*takes, 'n', 's'))})", *self._zeros()]
+            none = f" if p < {1 << ROOM_SHIFT}:"
+            first = [none, f"  return R{self.index}({', '.join((*takes, 'p'))})", *self._zeros()]
         else:
             takes = tuple(sorted(set(_VARIABLE.findall("\n".join(body)))))
             first = []
         if any(line.lstrip().startswith("if x:") for line in body):
             first.append(" x = 0")
         unit.names[f"R{self.index}"] = ("reference", self.index)
-        head = f"def f({', '.join((*takes, 'n', 's'))}):"
+        head = f"def f({', '.join((*takes, 'p'))}):"
         text = "\n".join([head, *first, *body]) + "\n"
         called = {name: ("operator",) for name in set(_CALLED.findall(text)) if name in OPERATORS}
         return Source(text, takes, called | unit.names, self.code.slots)
