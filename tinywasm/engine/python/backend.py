@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
+from weakref import WeakMethod
 
 from tinywasm.engine.backtrace import add_frames
 from tinywasm.engine.ir.operands import widths
@@ -71,8 +72,9 @@ class PythonBackend:
         self.store = store
         self.config = store.engine.config
         self.calls = Calls()
-        # Whether code that runs should poll the store.
+        # Whether code that runs should poll the store, and what wants to be told.
         self.poll_wanted = True
+        self.told: list[WeakMethod[Callable[[bool], None]]] = []
         # For Python functions: the call under way, and how deep activations are where they hand over to the
         # reference.
         self.running = Call(run=False)
@@ -194,12 +196,23 @@ class PythonBackend:
         """They are looked up where something is taken."""
 
     def want_poll(self) -> None:
-        self.poll_wanted = True
+        self._set_poll_wanted(True)
+
+    def _set_poll_wanted(self, wanted: bool) -> None:
+        self.poll_wanted = wanted
+        for each in tuple(self.told):
+            if (tell := each()) is not None:
+                tell(wanted)
+
+    def tell(self, method: Callable[[bool], None]) -> None:
+        """Tell a method, as long as its object lives, whether a poll is wanted."""
+        self.told.append(WeakMethod(method, self.told.remove))
+        method(self.poll_wanted)
 
     def poll(self) -> None:
         """Raises `Interrupted` where something asks for it."""
         # Before the look: what asks meanwhile is seen at the next one.
-        self.poll_wanted = False
+        self._set_poll_wanted(False)
         self.store.poll()
 
     def collect(self) -> None:

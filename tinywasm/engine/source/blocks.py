@@ -19,9 +19,20 @@ from tinywasm.engine.ir import form
 from tinywasm.engine.ir.form import Form, Record
 from tinywasm.engine.recursion import ROOM_SHIFT
 from tinywasm.engine.source import expressions
-from tinywasm.engine.source.expressions import MASKS, Value, condition, exact, integer, other, variable
+from tinywasm.engine.source.expressions import (
+    MASKS,
+    Facts,
+    Value,
+    condition,
+    exact,
+    integer,
+    not_zero,
+    other,
+    variable,
+)
 from tinywasm.engine.source.formulas import OPERATORS, ROUNDED
 from tinywasm.engine.source.graph import Node
+from tinywasm.engine.source.ranges import Ranges, name_of
 from tinywasm.instructions import TABLE
 from tinywasm.numerics.floats import f32_from_bits, f64_from_bits
 from tinywasm.types import F32, F64, I32, I64, FuncType
@@ -94,7 +105,7 @@ _SHORT, _LONG = 40, 300
 class Block:
     """The statements of one basic block, while they are made."""
 
-    def __init__(self, unit: Unit, node: Node) -> None:
+    def __init__(self, unit: Unit, node: Node, known: Ranges) -> None:
         self.unit = unit
         self.node = node
         self.lines: list[Line] = []
@@ -104,6 +115,9 @@ class Block:
         # Of the exit: the operand of a branch, and whether a conditional one is taken where it holds.
         self.condition = ""
         self.holds = False
+        self.known = {**known}
+        # What is known beyond that where the exit goes to its first successor, and to its second.
+        self.facts: tuple[Facts, Facts] = (), ()
 
     def run(self) -> None:
         for record in self.node.records:
@@ -117,8 +131,12 @@ class Block:
 
     # Values
 
-    def name(self, place: int) -> str:
-        return f"{'tl'[place & form.KIND]}{place >> form.NUMBER}"
+    def variable(self, name: str, type: str, loose: bool = False) -> Value:
+        value = variable(name, type, loose)
+        if name in self.known and type in MASKS:
+            low, high = self.known[name]
+            return value._replace(low=low, high=high)
+        return value
 
     def read(self, place: int, type: str = "ref") -> Value:
         """The value at a place, which is used up if it is a temporary."""
@@ -126,10 +144,10 @@ class Block:
         if kind == form.CONSTANT:
             return self.constant(number)
         if kind == form.LOCAL:
-            return variable(f"l{number}", self.unit.locals[number], number in self.unit.loose)
+            return self.variable(f"l{number}", self.unit.locals[number], number in self.unit.loose)
         value = self.pending.pop(number, None)
         if value is None:
-            return variable(f"t{number}", type)
+            return self.variable(f"t{number}", type)
         return value._replace(type=type, high=MASKS.get(type, 0)) if value.type == "ref" else value
 
     def constant(self, number: int) -> Value:
@@ -166,8 +184,9 @@ class Block:
         self.older()
         name = f"v{self.fresh}"
         self.fresh += 1
-        self.lines.append(Line(f"{name} = {exact(value).text}"))
-        return variable(name, value.type)
+        value = exact(value)
+        self.lines.append(Line(f"{name} = {value.text}"))
+        return variable(name, value.type)._replace(low=value.low, high=value.high)
 
     def assign(self, name: str, value: Value) -> None:
         """Give a variable a value, after whatever reads what it had."""
@@ -176,9 +195,16 @@ class Block:
         self.unread(name)
         if value.text != name:
             self.lines.append(Line(f"{name} = {value.text}"))
+        self.learn(name, value)
+
+    def learn(self, name: str, value: Value) -> None:
+        """Remember the range of what a variable has been given."""
+        if value.type in MASKS and (value.low > 0 or value.high < MASKS[value.type]):
+            self.known[name] = value.low, value.high
 
     def unread(self, name: str) -> None:
         """Make variables of what reads a variable that is about to change."""
+        self.known.pop(name, None)
         for height in [height for height, value in self.pending.items() if name in value.reads]:
             # This one may itself change what others read.
             if height in self.pending:
@@ -192,9 +218,10 @@ class Block:
                 if other_height < height and self.pending[other_height].acts:
                     self.spill(other_height)
         del self.pending[height]
-        name = f"t{height}"
+        name, value = f"t{height}", exact(value)
         self.unread(name)
-        self.lines.append(Line(f"{name} = {exact(value).text}"))
+        self.lines.append(Line(f"{name} = {value.text}"))
+        self.learn(name, value)
 
     def older(self) -> None:
         """Let all that acts have its turn."""
@@ -279,7 +306,7 @@ class Block:
 
     def made_here(self, place: int, text: str, loose: bool = False) -> None:
         """Give a place its value by a statement at once."""
-        name, number = self.name(place), place >> form.NUMBER
+        name, number = name_of(place), place >> form.NUMBER
         if place & form.KIND == form.LOCAL:
             type = self.unit.locals[number]
             value = Value(text, type, 0, MASKS.get(type, 0), loose=loose)
@@ -321,7 +348,7 @@ class Block:
         if record.result & form.KIND == form.TEMPORARY and (value.acts or value.reads):
             # Its turn is now: what follows may be older by height, and may change what it reads.
             self.pending.pop(record.result >> form.NUMBER, None)
-            self.assign(self.name(record.result), exact(value))
+            self.assign(name_of(record.result), exact(value))
             return
         self.put(record.result, value)
 
@@ -469,7 +496,7 @@ class Block:
     def results(self, record: Record, text: str, position: int = -1) -> None:
         """Give all results of a record their values by a statement at once."""
         places = form.results(self.unit.code, record)
-        names = [self.name(place) for place in places]
+        names = [name_of(place) for place in places]
         self.older()
         for name in names:
             self.unread(name)
@@ -554,7 +581,12 @@ class Block:
                     self.lines.append(Line(f"i = {exact(value).text}"))
                     value = Value("i", value.type, 0, MASKS[value.type])
             self.settle()
-            self.condition = exact(value).text if row == form.BRANCH_TABLE else condition(value)
+            if row == form.BRANCH_TABLE:
+                self.condition = exact(value).text
+                return
+            self.condition = condition(value)
+            facts = (value.holds, value.fails) if value.condition else not_zero(exact(value))
+            self.facts = facts if self.holds else facts[::-1]
         elif row in (form.BRANCH_NULL, form.BRANCH_NON_NULL):
             self.settle()
             self.condition = f"{self.read(record.a).text} is None"

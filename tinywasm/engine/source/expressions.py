@@ -14,6 +14,8 @@ from typing import NamedTuple
 M32, M64 = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
 MASKS = {"i32": M32, "i64": M64}
 _NOTHING: frozenset[str] = frozenset()
+# Variables, each with the least and the greatest value that it has.
+Facts = tuple[tuple[str, int, int], ...]
 
 
 class Value(NamedTuple):
@@ -23,6 +25,7 @@ class Value(NamedTuple):
     others write, or may trap, so that its turn matters. `simple` says that it costs nothing to write it
     twice; `condition` is the same as a truth value, where that is shorter. A loose float may be a NaN that
     is not canonical. A sum of a constant and of a variable that may have any value has that as its `term`.
+    `holds` and `fails` are what is known of variables where a condition does.
     """
 
     text: str
@@ -35,6 +38,8 @@ class Value(NamedTuple):
     condition: str = ""
     loose: bool = False
     term: str = ""
+    holds: Facts = ()
+    fails: Facts = ()
 
     @property
     def known(self) -> bool:
@@ -69,9 +74,21 @@ def other(text: str, type: str, *parts: Value, acts: bool = False, loose: bool =
     )
 
 
-def truth(condition: str, *parts: Value) -> Value:
+def truth(condition: str, *parts: Value, holds: Facts = (), fails: Facts = ()) -> Value:
     """The i32 that says whether a condition holds."""
-    return made(f"(1 if {condition} else 0)", "i32", 0, 1, *parts)._replace(condition=condition)
+    value = made(f"(1 if {condition} else 0)", "i32", 0, 1, *parts)
+    return value._replace(condition=condition, holds=holds, fails=fails)
+
+
+def between(value: Value, low: int, high: int) -> Facts:
+    """What is known where a value is from `low` to `high`."""
+    low, high = max(low, value.low), min(high, value.high)
+    return ((value.text, low, high),) if value.text in value.reads and 0 <= low <= high else ()
+
+
+def not_zero(value: Value) -> tuple[Facts, Facts]:
+    """What is known where an exact value is not zero, and where it is."""
+    return between(value, 1, value.high), between(value, 0, 0)
 
 
 def _reads(parts: tuple[Value, ...]) -> frozenset[str]:

@@ -11,11 +11,14 @@ from tinywasm.engine.source.expressions import (
     M32,
     M64,
     MASKS,
+    Facts,
     Operator,
     Value,
+    between,
     exact,
     integer,
     made,
+    not_zero,
     other,
     signed,
     truth,
@@ -170,28 +173,54 @@ def _called(a: Value) -> str:
 
 def _eqz(a: Value) -> Value:
     if a.condition:
-        return truth(f"not {a.text}" if a.condition.isidentifier() else f"not ({a.condition})", a)
+        return truth(f"not ({a.condition})", a, holds=a.fails, fails=a.holds)
     mask = MASKS[a.type]
-    return truth(f"not {a.text}" if -mask <= a.low and a.high <= mask else f"not {exact(a).text}", a)
+    fails, holds = not_zero(exact(a))
+    text = a.text if -mask <= a.low and a.high <= mask else exact(a).text
+    return truth(f"not {text}", a, holds=holds, fails=fails)
 
 
 def _same(sign: str) -> Operator:
     def compare(a: Value, b: Value) -> Value:
         size = MASKS[a.type]
+        equal, other_ = _equal(exact(a), exact(b))
+        facts = {"holds": equal, "fails": other_} if sign == "==" else {"holds": other_, "fails": equal}
         if max(a.high, b.high) - min(a.low, b.low) <= size:
-            return truth(f"{a.text} {sign} {b.text}", a, b)
+            return truth(f"{a.text} {sign} {b.text}", a, b, **facts)
         half = (size + 1) >> 1
         for one, two in ((a, b), (b, a)):
             # A constant is as well compared in the other interpretation.
             if one.known and -half <= two.low and two.high < half:
-                return truth(f"{two.text} {sign} {signed(one).text}", a, b)
-        return truth(f"{exact(a).text} {sign} {exact(b).text}", a, b)
+                return truth(f"{two.text} {sign} {signed(one).text}", a, b, **facts)
+        return truth(f"{exact(a).text} {sign} {exact(b).text}", a, b, **facts)
 
     return compare
 
 
+def _equal(a: Value, b: Value) -> tuple[Facts, Facts]:
+    """What is known where two exact values are equal, and where they are not."""
+    low, high = max(a.low, b.low), min(a.high, b.high)
+    if b.known:
+        other_ = between(a, a.low + (a.low == b.low), a.high - (a.high == b.low))
+    elif a.known:
+        other_ = between(b, b.low + (b.low == a.low), b.high - (b.high == a.low))
+    else:
+        other_ = ()
+    return between(a, low, high) + between(b, low, high), other_
+
+
 def _unsigned(sign: str) -> Operator:
-    return lambda a, b: truth(f"{exact(a).text} {sign} {exact(b).text}", a, b)
+    return lambda a, b: _ordered(exact(a), sign, exact(b))
+
+
+def _ordered(a: Value, sign: str, b: Value) -> Value:
+    """Compares values as Python does."""
+    less, more = (a, b) if sign in ("<", "<=") else (b, a)
+    least = sign in ("<", ">")
+    holds = between(less, less.low, more.high - least) + between(more, less.low + least, more.high)
+    least = not least
+    fails = between(more, more.low, less.high - least) + between(less, more.low + least, less.high)
+    return truth(f"{a.text} {sign} {b.text}", a, b, holds=holds, fails=fails)
 
 
 def _signed(sign: str) -> Operator:
@@ -205,8 +234,8 @@ def _signed(sign: str) -> Operator:
             for value, other_, way in ((a, b, sign), (b, a, _MIRRORED[sign])):
                 number = _constant(other_)
                 if number is not None and number != half - 1:
-                    return truth(_against(value, way, number), a, b)
-        return truth(f"{signed(a).text} {sign} {signed(b).text}", a, b)
+                    return _against(value, way, number)
+        return _ordered(signed(a), sign, signed(b))
 
     return compare
 
@@ -214,19 +243,26 @@ def _signed(sign: str) -> Operator:
 _MIRRORED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 
 
-def _against(value: Value, sign: str, number: int) -> str:
-    """The condition that a value of any sign is on one side of a number."""
+def _against(value: Value, sign: str, number: int) -> Value:
+    """Compares a value of any sign with a number, neither of the least nor of the greatest."""
     turn = MASKS[value.type] + 1
     half, number = turn >> 1, number + (sign in ("<=", ">"))
     whole = exact(value)
     first, again = twice(whole)
-    if sign in ("<", "<="):
-        if number > 0:
-            return f"{first} < {number} or {again} >= {half}"
-        return f"{half} <= {whole.text} < {number + turn}" if number else f"{whole.text} >= {half}"
-    if number < 0:
-        return f"{first} >= {number + turn} or {again} < {half}"
-    return f"{number} <= {whole.text} < {half}" if number else f"{whole.text} < {half}"
+    # Those that are less are from one half's beginning on, or the others are.
+    if number > 0:
+        text = f"{first} < {number} or {again} >= {half}", f"{number} <= {whole.text} < {half}"
+        facts: tuple[Facts, Facts] = (), between(whole, number, half - 1)
+    elif number < 0:
+        number += turn
+        text = f"{half} <= {whole.text} < {number}", f"{first} >= {number} or {again} < {half}"
+        facts = between(whole, half, number - 1), ()
+    else:
+        text = f"{whole.text} >= {half}", f"{whole.text} < {half}"
+        facts = between(whole, half, turn - 1), between(whole, 0, half - 1)
+    less = sign in ("<", "<=")
+    holds, fails = facts if less else facts[::-1]
+    return truth(text[0] if less else text[1], value, holds=holds, fails=fails)
 
 
 def _div_u(a: Value, b: Value) -> Value:

@@ -13,6 +13,7 @@ from tinywasm.engine.ir import form
 from tinywasm.engine.source.blocks import Block, Line, Unit
 from tinywasm.engine.source.expressions import negated
 from tinywasm.engine.source.graph import MOST_LOOPS, Graph, TooDeep
+from tinywasm.engine.source.ranges import Known, Ranges
 from tinywasm.interruption import look
 
 # Python allows 100 levels of indentation.
@@ -65,10 +66,12 @@ class Code:
 
 
 class Builder:
-    """Makes the tree of a graph; `head` gives what comes before the statements of a block."""
+    """Makes the tree of a graph; `first` is what is known where it begins, `head` gives what comes before the
+    statements of a block."""
 
-    def __init__(self, unit: Unit, graph: Graph, head: Callable[[int], list[Line]]) -> None:
+    def __init__(self, unit: Unit, graph: Graph, first: Ranges, head: Callable[[int], list[Line]]) -> None:
         self.unit = unit
+        self.known = Known(unit.code, graph, first)
         self.graph = graph
         self.head = head
         self.arms = 0
@@ -104,8 +107,11 @@ class Builder:
     def block(self, number: int) -> Code:
         look()
         node = self.graph.nodes[number]
-        block = Block(self.unit, node)
+        block = Block(self.unit, node, self.known.before(number))
         block.run()
+        for place, target in enumerate(node.successors):
+            facts = block.facts[place] if len(node.successors) == 2 else ()
+            self.known.way(number, target, block.known, facts)
         lines = [*self.head(number), *block.lines]
         targets = node.successors
         row = node.exit.row if node.exit is not None else form.JUMP

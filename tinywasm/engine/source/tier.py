@@ -22,6 +22,7 @@ from tinywasm.engine.python import bind
 from tinywasm.engine.python.backend import PythonBackend
 from tinywasm.engine.python.bind import Binder, Code, bind_record
 from tinywasm.engine.python.module_instance import PythonModuleInstance
+from tinywasm.engine.recursion import ROOM_SHIFT
 from tinywasm.engine.source import accesses, running
 from tinywasm.engine.source.running import Fast
 from tinywasm.engine.source.translate import Declined, Source, Translation
@@ -62,11 +63,17 @@ class Tier:
             "stub": lambda func: running.fast_of(backend, func),
             "TIER": self,
         }
+        backend.tell(self.tell)
         imported = instance.funcs[: instance.context.imported_funcs]
         self.hosts = frozenset(index for index, func in enumerate(imported) if func.host is not None)
         self.codes: dict[CodeType, tuple[FuncInstance, Source]] = {}
         self.loops: dict[tuple[int, int], tuple[Fast, tuple[str, ...]]] = {}
         self.views: dict[str, tuple[MemoryInstance, str]] = {}
+
+    def tell(self, poll_wanted: bool) -> None:
+        """Functions then hand over to the reference, which polls, and loops poll."""
+        self.names["POLL"] = poll_wanted
+        self.names["LEAST"] = sys.maxsize if poll_wanted else 1 << ROOM_SHIFT
 
     # Making functions
 

@@ -14,9 +14,11 @@ from tinywasm import records
 from tinywasm.engine.ir import form
 from tinywasm.engine.ir.build import build
 from tinywasm.engine.ir.form import Form
-from tinywasm.engine.recursion import ROOM_SHIFT, SMALL_FRAME
+from tinywasm.engine.recursion import SMALL_FRAME
 from tinywasm.engine.source.blocks import Line, Unit, locals_of
+from tinywasm.engine.source.expressions import MASKS
 from tinywasm.engine.source.graph import Graph, Node, TooDeep, flat_graph, from_head, graph, nodes
+from tinywasm.engine.source.ranges import Ranges
 from tinywasm.engine.source.structure import Builder, Printer
 from tinywasm.instructions import TABLE, Role
 from tinywasm.numerics.operators import OPERATORS
@@ -109,8 +111,7 @@ class Translation:
             raise Declined("much code")
         if block == self.entry:
             takes = tuple(f"l{number}" for number in range(self.params))
-            none = f" if p < {1 << ROOM_SHIFT}:"
-            first = [none, f"  return R{self.index}({', '.join((*takes, 'p'))})", *self._zeros()]
+            first = [" if p < LEAST:", f"  return R{self.index}({', '.join((*takes, 'p'))})", *self._zeros()]
         else:
             takes = tuple(sorted(set(_VARIABLE.findall("\n".join(body)))))
             first = []
@@ -134,7 +135,14 @@ class Translation:
     def _print(self, unit: Unit, shape: Graph, flat: bool) -> list[str]:
         printer = Printer()
         printer.out.append("")
-        builder = Builder(unit, shape, lambda number: self._head(unit, shape, number))
+        zeros: Ranges = {}
+        if shape.entry == self.entry:
+            zeros = {
+                f"l{number}": (0, 0)
+                for number, type in enumerate(self.locals)
+                if number >= self.params and type in MASKS
+            }
+        builder = Builder(unit, shape, zeros, lambda number: self._head(unit, shape, number))
         if flat:
             parts = [(number, builder.block(number)) for number in shape.index]
             printer.asking(1, parts, [None] * len(parts), 0, len(parts))
@@ -146,8 +154,8 @@ class Translation:
         """What comes before the statements of a block."""
         lines = []
         node = shape.nodes[number]
-        if number in shape.heads or number == shape.entry:
-            lines.append(Line("if B.poll_wanted:", -1, (Line("B.poll()", node.position),)))
+        if number in shape.heads:
+            lines.append(Line("if POLL:", -1, (Line("B.poll()", node.position),)))
         if unit.metered and node.fuel:
             lines.append(Line(f"if S.fuel < {node.fuel}:", -1, (Line("raise OutOfFuel", node.position),)))
             lines.append(Line(f"S.fuel -= {node.fuel}"))
