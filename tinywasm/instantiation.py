@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import builtins
+from array import array
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from tinywasm import engine as engines
 from tinywasm import matching
@@ -17,7 +19,7 @@ from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.module_instance import ModuleInstance
 from tinywasm.runtime.storage import Extern
 from tinywasm.runtime.store import Store
-from tinywasm.syntax import DataSegment, DataSegments, ElementSegment, Expr, Import, ImportDesc
+from tinywasm.syntax import DataSegment, DataSegments, Expr, Import, ImportDesc
 from tinywasm.types import (
     ExternType,
     GlobalType,
@@ -92,10 +94,10 @@ def _instantiate(
         instance = backend.instance(module.syntax, module.context)
         for extern in externs:
             instance.add(extern)
-        elems = _allocate(backend, instance, module)
+        _allocate(backend, instance, module)
         if len(module.syntax.exports) > STEPS:
             instance.gather_exports()
-        _run_segments(backend, instance, elems)
+        _run_segments(backend, instance)
     if before_start is not None:
         before_start(instance)
     if module.syntax.start is not None:
@@ -166,12 +168,11 @@ def _named(type: ExternType) -> str:
     return str(type) if isinstance(type, TagType) else f"{_kind(type)} {type}"
 
 
-def _allocate(backend: Backend, instance: ModuleInstance, module: Module) -> list[list[Any]]:
-    """Make what the module defines; its element segments as raw references."""
+def _allocate(backend: Backend, instance: ModuleInstance, module: Module) -> None:
+    """Make what the module defines."""
     syntax, context = module.syntax, module.context
-    for index, function in enumerate(watched(syntax.functions), context.imported_funcs):
-        type = context.funcs[index]
-        instance.add(FuncInstance(type, module=instance, index=index, definition=function))
+    if syntax.functions:
+        instance.define_functions()
     for memory in syntax.memories:
         instance.add(backend.memory(memory))
     for defined in context.tags[context.imported_tags :]:
@@ -184,12 +185,11 @@ def _allocate(backend: Backend, instance: ModuleInstance, module: Module) -> lis
         init = None if table.init is None else _constant(backend, instance, table.init, table_type.element)
         instance.add(backend.table(table_type, init))
     elems = [
-        [_reference(backend, instance, item, type) for item in watched(_items(segment))]
+        _references(backend, instance, segment.init, type)
         for segment, type in watched(zip(syntax.elems, context.elems, strict=True))
     ]
     if syntax.datas or elems:
         instance.set_segments(syntax.datas, elems)
-    return elems
 
 
 # Constants whose raw value is the immediate without its sign.
@@ -206,22 +206,25 @@ def _constant(backend: Backend, instance: ModuleInstance, expr: Expr, type: ValT
     return backend.constant(instance, expr, type)
 
 
-def _items(segment: ElementSegment) -> Sequence[int | Expr]:
-    return segment.init
+def _references(
+    backend: Backend, instance: ModuleInstance, items: Sequence[int | Expr], type: RefType
+) -> list[Any] | array[int]:
+    """Raw references; functions that are named by their indices stay so."""
+    if set(map(builtins.type, items)) <= {int}:
+        return array("I", cast(Sequence[int], items))
+    return [_reference(backend, instance, item, type) for item in watched(items)]
 
 
 def _reference(backend: Backend, instance: ModuleInstance, item: int | Expr, type: RefType) -> Any:
     return instance.funcs[item] if isinstance(item, int) else _constant(backend, instance, item, type)
 
 
-def _run_segments(backend: Backend, instance: ModuleInstance, elems: Sequence[Sequence[Any]]) -> None:
+def _run_segments(backend: Backend, instance: ModuleInstance) -> None:
     """Active segments are written in order and dropped, declarative ones dropped."""
     for index, segment in enumerate(watched(instance.syntax.elems)):
         if segment.offset is not None:
-            references = elems[index]
-            table = instance.tables[segment.table]
-            offset = _constant(backend, instance, segment.offset, table.type.address)
-            table.init(offset, references, 0, len(references))
+            address = instance.tables[segment.table].type.address
+            instance.run_elem(index, segment.table, _constant(backend, instance, segment.offset, address))
         if segment.mode != "passive":
             instance.drop_elem(index)
     datas = instance.syntax.datas

@@ -28,8 +28,8 @@ class DirectHost(NamedTuple):
 class FuncInstance:
     """A Wasm function of an instance, or a host function.
 
-    A Wasm function has `module` and `index`; `definition` is its decoded form and `code` what an
-    engine made of it, None until its first call; it may be swapped between calls. A host function
+    A Wasm function has `module` and `index`; `code` is what an engine made of it, None until its first
+    call; it may be swapped between calls. A host function
     has `host`, which takes the arguments and returns a sequence of results, all raw values.
     `direct` may be a shorter way to the same, `fast` one that an engine has.
     """
@@ -37,7 +37,7 @@ class FuncInstance:
     kind = "func"
     heap = AbstractHeap.FUNC
     __slots__ = (
-        "code", "definition", "direct", "fast", "host", "index", "module", "params", "results", "type",
+        "code", "direct", "fast", "host", "index", "module", "params", "results", "type",
     )  # fmt: skip
 
     def __init__(
@@ -47,7 +47,6 @@ class FuncInstance:
         host: Callable[..., Sequence[Any]] | None = None,
         module: ModuleInstance | None = None,
         index: int = 0,
-        definition: Function | None = None,
     ) -> None:
         signature = type.composite
         assert isinstance(signature, FuncType)
@@ -57,7 +56,6 @@ class FuncInstance:
         self.host = host
         self.module = module
         self.index = index
-        self.definition = definition
         self.code: Any = None
         self.fast: Any = None
         self.direct: DirectHost | None = None
@@ -66,6 +64,11 @@ class FuncInstance:
     def signature(self) -> FuncType:
         assert isinstance(self.type.composite, FuncType)
         return self.type.composite
+
+    @property
+    def definition(self) -> Function | None:
+        """The decoded form of a Wasm function."""
+        return self.module.definition(self.index) if self.module else None
 
     @property
     def name(self) -> str | None:

@@ -3,19 +3,55 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any
+from array import array
+from collections.abc import Iterable, Sequence
+from typing import Any, overload
 
 from tinywasm.interruption import watched
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.storage import Extern, Global, Memory, Table, Tag
 from tinywasm.runtime.store import Store
-from tinywasm.syntax import DataSegment, DataSegments, DecodedModule
+from tinywasm.syntax import DataSegment, DataSegments, DecodedModule, Function
 from tinywasm.validation.context import Context
 
 _SPACES = {"func": "funcs", "table": "tables", "memory": "memories", "global": "globals", "tag": "tags"}
 # Of each instance the same, since instances are many: a list comes with the first member.
 _NOTHING: Any = ()
+
+
+class Functions(Sequence[FuncInstance]):
+    """The functions of an instance, imports first; its own, of which there may be 100,000, are made when they
+    are first asked for, each once."""
+
+    __slots__ = ("_instance", "_made")
+
+    def __init__(self, instance: ModuleInstance, imported: Sequence[FuncInstance]) -> None:
+        self._instance = instance
+        self._made = dict(enumerate(imported))
+
+    def __len__(self) -> int:
+        return len(self._instance.context.funcs)
+
+    @overload
+    def __getitem__(self, index: int) -> FuncInstance: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[FuncInstance]: ...
+    def __getitem__(self, index: int | slice) -> FuncInstance | list[FuncInstance]:
+        number = range(len(self))[index]
+        return self._function(number) if isinstance(number, int) else self.several(number)
+
+    def several(self, indices: Iterable[int]) -> list[FuncInstance]:
+        """Those of some indices, none of which is out of range."""
+        made, make = self._made, self._function
+        return [made.get(index) or make(index) for index in watched(indices)]
+
+    def _function(self, index: int) -> FuncInstance:
+        found = self._made.get(index)
+        if found is None:
+            new = FuncInstance(self._instance.context.funcs[index], module=self._instance, index=index)
+            # In one step: the first that is there stays, for another thread may ask as well.
+            found = self._made.setdefault(index, new)
+        return found
 
 
 class ModuleInstance(ABC):
@@ -31,7 +67,7 @@ class ModuleInstance(ABC):
         self.syntax = syntax
         self.context = context
         self.types = context.types
-        self.funcs: list[FuncInstance] = _NOTHING
+        self.funcs: Sequence[FuncInstance] = _NOTHING
         self.tables: list[Table] = _NOTHING
         self.memories: list[Memory] = _NOTHING
         self.globals: list[Global] = _NOTHING
@@ -40,9 +76,13 @@ class ModuleInstance(ABC):
         # What backtraces read of the module's debugging information, at the first one.
         self.source_lines: Any = None
 
-    def space(self, kind: str) -> list[Any]:
+    def definition(self, index: int) -> Function:
+        """The decoded form of a function that the module defines."""
+        return self.syntax.functions[index - self.context.imported_funcs]
+
+    def space(self, kind: str) -> Sequence[Any]:
         """The index space of a kind of external values."""
-        space: list[Any] = getattr(self, _SPACES[kind])
+        space: Sequence[Any] = getattr(self, _SPACES[kind])
         return space
 
     @property
@@ -64,18 +104,26 @@ class ModuleInstance(ABC):
     def add(self, extern: Extern) -> None:
         """Append to the index space of its kind. Raises `LinkError` for what the store cannot use."""
         space = self.space(extern.kind)
-        if space:
+        if isinstance(space, list):
             space.append(extern)
         else:
             setattr(self, _SPACES[extern.kind], [extern])
 
+    def define_functions(self) -> None:
+        """Append the functions that the module defines, once, behind all that are imported."""
+        self.funcs = Functions(self, self.funcs)
+
     @abstractmethod
-    def set_segments(self, datas: Sequence[DataSegment], elems: list[list[Any]]) -> None:
-        """Give the segments, once; element segments as raw references."""
+    def set_segments(self, datas: Sequence[DataSegment], elems: Sequence[list[Any] | array[int]]) -> None:
+        """Give the segments, once; element segments as raw references, or as array of functions' indices."""
+
+    @abstractmethod
+    def run_elem(self, index: int, table: int, offset: int) -> None:
+        """Write an element segment into a table. Raises `Trap` where that is out of bounds."""
 
     @abstractmethod
     def run_datas(self, datas: DataSegments, first: int, last: int) -> None:
-        """Write the segments of these numbers, none of `others`, to the first memory, and drop them.
+        """Write the active segments of these numbers, none of `others`, to the first memory, and drop them.
 
         Raises `Trap` at one that is out of bounds; those before it stay written.
         """

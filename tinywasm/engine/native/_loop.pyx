@@ -26,6 +26,7 @@ from tinywasm.engine.native.native cimport *
 import gc
 import os
 import threading
+from array import array
 
 cdef extern from "Python.h" nogil:
     ctypedef struct PyThreadState:
@@ -57,7 +58,7 @@ from tinywasm.errors import (
     WasmError,
     WasmException,
 )
-from tinywasm.interruption import watched
+from tinywasm.interruption import STEPS, look, watched
 from tinywasm.numerics.floats import f32_from_bits, f32_to_bits
 from tinywasm.runtime import space
 from tinywasm.runtime.calls import in_use, out_of_order

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -31,14 +32,21 @@ class NativeModuleInstance(ModuleInstance):
     def __init__(self, store: Store, native_store: Any, syntax: DecodedModule, context: Context) -> None:
         super().__init__(store, syntax, context)
         self.shared = kept.shared(context)
-        self.native = _loop.NativeInstance(native_store, self.shared, self, len(syntax.functions))
+        self.native = _loop.NativeInstance(native_store, self.shared, self)
 
     def add(self, extern: Extern) -> None:
         super().add(extern)
         self.native.add(extern)
 
-    def set_segments(self, datas: Sequence[DataSegment], elems: list[list[Any]]) -> None:
+    def define_functions(self) -> None:
+        super().define_functions()
+        self.native.define_functions()
+
+    def set_segments(self, datas: Sequence[DataSegment], elems: Sequence[list[Any] | array[int]]) -> None:
         self.native.set_segments(datas, elems)
+
+    def run_elem(self, index: int, table: int, offset: int) -> None:
+        self.native.run_elem(index, table, offset)
 
     def run_datas(self, datas: DataSegments, first: int, last: int) -> None:
         self.native.run_datas(datas.places, first, last)
@@ -79,31 +87,30 @@ class NativeBackend:
         if store.profile is not None:
             store.profile.settle = partial(self._settle, store.profile)
 
-    def code(self, func: FuncInstance) -> Any:
+    def code(self, instance: NativeModuleInstance, index: int) -> Any:
         """A function's code: one for all instances of its module, but its own where it is profiled."""
-        assert isinstance(func.module, NativeModuleInstance)
         if self.store.profile is not None:
-            code = self._lower(func)
+            code = self._lower(instance, index)
             if self.profiled is None:
                 self.profiled = []
-            self.profiled.append((func, code))
+            self.profiled.append((instance.funcs[index], code))
             return code
-        codes, key = func.module.shared.codes, (func.index, self.store.fuel is not None)
+        codes, key = instance.shared.codes, (index, self.store.fuel is not None)
         code = codes.get(key)
         # In one step: the first that is there stays, for another thread's store may run it.
-        return codes.setdefault(key, self._lower(func)) if code is None else code
+        return codes.setdefault(key, self._lower(instance, index)) if code is None else code
 
-    def _lower(self, func: FuncInstance) -> Any:
-        instance = func.module
-        assert isinstance(instance, NativeModuleInstance) and func.definition is not None
+    def _lower(self, instance: NativeModuleInstance, index: int) -> Any:
+        context = instance.context
         metered, profiled = self.store.fuel is not None, self.store.profile is not None
         if not metered and not profiled:
-            found = kept.taken(instance.context, func.index)
+            found = kept.taken(context, index)
             if found is not None:
                 return found
         with obeying(self.store.poll):
-            lowered = lower(instance.context, func.index, func.definition, metered=metered, profiled=profiled)
-        return _loop.NativeCode(lowered, instance.shared.scope, func.type, f"function {func.index}")
+            definition = instance.definition(index)
+            lowered = lower(context, index, definition, metered=metered, profiled=profiled)
+        return _loop.NativeCode(lowered, instance.shared.scope, context.funcs[index], f"function {index}")
 
     def _settle(self, profile: Profile) -> None:
         for func, code in self.profiled or ():

@@ -12,6 +12,7 @@ cdef void _acquire_gil(Store *c) noexcept nogil:
 
 cdef int _prepare(Store *c, Func *func) noexcept:
     cdef NativeStore store = <NativeStore>c.python
+    cdef NativeInstance instance
     cdef NativeCode code
     cdef Py_ssize_t nested = store.nested
     try:
@@ -19,7 +20,8 @@ cdef int _prepare(Store *c, Func *func) noexcept:
             store.owner.fuel = c.fuel
         store.owner.poll()
         # The backend holds it for as long as there is the module, or, profiled, the store.
-        code = store.backend.code(<object>func.python)
+        instance = <NativeInstance>func.instance.python
+        code = store.backend.code(instance.owner, instance.index_of(func))
         func.owner = <void *>code
         func.code = &code.code
         if store.metered:

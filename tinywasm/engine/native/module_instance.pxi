@@ -25,18 +25,17 @@ cdef class NativeInstance:
     cdef NativeModule module
     cdef object owner
     cdef tuple contents
+    # The functions of the module itself, and how many are before them in the index space.
     cdef Func *own
-    cdef uint64_t own_count, own_used
+    cdef uint64_t imported
 
-    def __cinit__(self, NativeStore store not None, NativeModule module not None, owner, uint64_t own_count):
-        """For a module with `own_count` functions of its own."""
+    def __cinit__(self, NativeStore store not None, NativeModule module not None, owner):
         store.guard()
         self.store = store
         self.module = module
         self.owner = owner
+        self.c.python = <void *>self
         self.c.types, self.c.type_count = module.scope.c.types, module.scope.c.type_count
-        self.own = <Func *>_room(own_count, sizeof(Func))
-        self.own_count = own_count
         # Again: another thread may have begun meanwhile.
         store.guard()
         store.kept.append(self)
@@ -61,9 +60,6 @@ cdef class NativeInstance:
         Raises `LinkError` for what another engine made, and for what holds references of another store.
         """
         if isinstance(extern, FuncInstance):
-            if extern.module is self.owner:
-                self._add_own(extern)
-                return
             if extern.module is not None and extern.module.store is not self.store.owner:
                 raise LinkError("incompatible import: a function of another store")
             _append(<void ***>&self.c.funcs, &self.c.func_count, self.store.func_of(extern))
@@ -82,20 +78,31 @@ cdef class NativeInstance:
         else:
             raise LinkError(f"incompatible import: a {extern.kind} that another engine made")
 
-    cdef int _add_own(self, extern) except -1:
-        cdef Func *func = &self.own[self.own_used]
-        if self.own_used == self.own_count:
+    def define_functions(self):
+        """Append the functions of the module itself, once, behind those that are imported."""
+        cdef const Scope *scope = &self.module.scope.c
+        cdef Func **funcs
+        cdef Func *func
+        cdef uint64_t index
+        if self.own != NULL or scope.func_count < self.c.func_count:
             raise IndexError("a module instance with more functions than its module")
-        func.head.kind = KIND_FUNC
-        func.head.type = &(_type_of(extern.type)).info
-        func.instance = &self.c
-        func.python = <void *>extern
-        _append(<void ***>&self.c.funcs, &self.c.func_count, func)
-        self.own_used += 1
-        return 0
+        self.imported = self.c.func_count
+        self.own = <Func *>_room(scope.func_count - self.imported, sizeof(Func))
+        funcs = <Func **>_room(scope.func_count, sizeof(Func *))
+        if self.imported:
+            memcpy(funcs, self.c.funcs, self.imported * sizeof(Func *))
+        for index in range(self.imported, scope.func_count):
+            func = funcs[index] = &self.own[index - self.imported]
+            func.head.kind, func.head.type, func.instance = KIND_FUNC, scope.funcs[index], &self.c
+        free(self.c.funcs)
+        self.c.funcs, self.c.func_count = funcs, scope.func_count
+
+    cdef uint64_t index_of(self, Func *func):
+        """The index of a function of the module itself."""
+        return self.imported + <uint64_t>(func - self.own)
 
     def set_segments(self, datas, elems):
-        """The data segments' bytes and the element segments' raw references, once."""
+        """The data segments' bytes, and the element segments' raw references or indices of functions, once."""
         cdef uint64_t index
         self.c.datas = <Segment *>_room(len(datas), sizeof(Segment))
         self.c.elems = <Segment *>_room(len(elems), sizeof(Segment))
@@ -109,9 +116,28 @@ cdef class NativeInstance:
         self.c.elem_count = len(elems)
         for index, elem in enumerate(elems):
             self.c.elems[index].refs = <uint64_t *>_room(len(elem), 8)
+            if isinstance(elem, array):
+                self._set_functions(&self.c.elems[index], elem)
+                continue
             for place, value in enumerate(watched(elem)):
                 self.c.elems[index].refs[<uint64_t>place] = self.store.from_python(value)
                 self.c.elems[index].length = place + 1
+
+    cdef int _set_functions(self, Segment *segment, const uint32_t[::1] indices) except -1:
+        cdef uint64_t place
+        for place in range(<uint64_t>indices.shape[0]):
+            if indices[place] >= self.c.func_count:
+                raise IndexError("an element segment with a function that its module has not")
+            segment.refs[place] = <uintptr_t>self.c.funcs[indices[place]]
+        segment.length = indices.shape[0]
+        return 0
+
+    def run_elem(self, uint64_t index, uint64_t table, uint64_t offset):
+        cdef Segment *elem = &self.c.elems[index]
+        cdef Table *into = self.c.tables[table]
+        if offset > into.size or elem.length > into.size - offset:
+            raise Trap(TrapCode.TABLE_OUT_OF_BOUNDS)
+        memcpy(into.elements + offset, elem.refs, elem.length * 8)
 
     cdef int _set_data(self, uint64_t index, data) except -1:
         self.c.datas[index].bytes = _contents(data)
@@ -134,10 +160,14 @@ cdef class NativeInstance:
 
     def run_datas(self, const int64_t[::1] places, uint64_t first, uint64_t last):
         cdef Segment *data
-        cdef Memory *memory = self.c.memories[0]
+        cdef Memory *memory = self.c.memories[0] if self.c.memory_count else NULL
         cdef uint64_t address
         for index in range(first, min(last, self.c.data_count, <uint64_t>places.shape[0] // 4)):
             data, address = &self.c.datas[index], places[4 * index]
+            if places[4 * index] < 0:
+                continue
+            if memory == NULL:
+                raise IndexError("an active data segment without a memory")
             if address > memory.size or data.length > memory.size - address:
                 raise Trap(TrapCode.MEMORY_OUT_OF_BOUNDS)
             memcpy(memory.base + address, data.bytes, data.length)
@@ -158,4 +188,14 @@ cdef class NativeInstance:
         func.head.type = &type.info
         func.code = &code.code
         func.instance = &self.c
+        func.constant = True
         return self.store.run(&func, ())[0]
+
+
+cdef object _function(Func *func):
+    """The function instance that stands for a function; one of a module is made when first asked for."""
+    cdef NativeInstance instance
+    if func.host:
+        return <object>func.python
+    instance = <NativeInstance>func.instance.python
+    return instance.owner.funcs[instance.index_of(func)]

@@ -113,9 +113,10 @@ typedef struct Func {
     Object head;
     Code *code; /* NULL until the first call, and for a host function */
     struct Instance *instance;
-    void *python;
+    void *python; /* the function instance of a host function; others are made when Python asks */
     void *owner; /* the extension's object: that around this structure for a host function, else the code's */
     int host;
+    int constant; /* a constant expression, which runs as a function of no name */
 } Func;
 
 /* The bytes that a store's memories, tables and objects take together, and may take; and to what size each
@@ -160,6 +161,7 @@ typedef struct Instance {
     Tag **tags;
     TypeInfo **types;
     Segment *datas, *elems;
+    void *python; /* the extension's object around this structure */
     uint64_t func_count, memory_count, table_count, global_count, tag_count, type_count, data_count, elem_count;
 } Instance;
 

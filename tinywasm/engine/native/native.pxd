@@ -62,7 +62,7 @@ cdef extern from "native.h" nogil:
         Instance *instance
         void *python
         void *owner
-        int host
+        int host, constant
     ctypedef struct Budget:
         uint64_t limit, used, holders, memory_size, table_elements
     bint tw_fits(const Budget *budget, uint64_t bytes)
@@ -92,6 +92,7 @@ cdef extern from "native.h" nogil:
         TypeInfo **types
         Segment *datas
         Segment *elems
+        void *python
         uint64_t func_count, memory_count, table_count, global_count, tag_count, type_count
         uint64_t data_count, elem_count
     ctypedef struct Frame:

@@ -4,31 +4,20 @@ from tinywasm.errors import InternalError
 from tinywasm.matching import top_heap
 
 
-cdef TypeInfo **_infos(list types) except NULL:
-    """The `TypeInfo` of each of these `_Type`, which belongs to the caller."""
-    cdef Py_ssize_t index
-    cdef TypeInfo **infos = <TypeInfo **>_room(len(types), sizeof(TypeInfo *))
-    for index in range(len(types)):
-        infos[index] = &(<_Type>types[index]).info
-    return infos
-
-
 cdef class NativeScope:
     """The index spaces of a module, as the verifier reads them."""
 
     cdef Scope c
-    cdef list types, funcs, tags
+    # By their definitions.
+    cdef dict types
     cdef bytearray globals, calls
 
     def __cinit__(self, context):
         """`context` is the `Context` of the whole module."""
-        self.types, self.funcs, self.tags = (
-            [_type_of(definition) for definition in watched(space)]
-            for space in (context.types, context.funcs, context.tags)
-        )
-        self.c.types, self.c.type_count = _infos(self.types), len(self.types)
-        self.c.funcs, self.c.func_count = _infos(self.funcs), len(self.funcs)
-        self.c.tags, self.c.tag_count = _infos(self.tags), len(self.tags)
+        self.types = {}
+        self.c.types, self.c.type_count = self._infos(context.types), len(context.types)
+        self.c.funcs, self.c.func_count = self._infos(context.funcs), len(context.funcs)
+        self.c.tags, self.c.tag_count = self._infos(context.tags), len(context.tags)
         self.globals, self.calls = bytearray(), bytearray()
         for type in watched(context.globals):
             reference = GLOBAL_REFERENCE if _letter(type.content) == "r" else 0
@@ -39,6 +28,25 @@ cdef class NativeScope:
         self.c.calls, self.c.table_count = <uint8_t *>self.calls, len(self.calls)
         self.c.memory_count = len(context.memories)
         self.c.data_count, self.c.elem_count = context.datas, len(context.elems)
+
+    cdef TypeInfo **_infos(self, definitions) except NULL:
+        """The `TypeInfo` of each of these definitions, to `free`."""
+        cdef Py_ssize_t index
+        cdef list space = list(definitions)
+        cdef TypeInfo **infos = <TypeInfo **>_room(len(space), sizeof(TypeInfo *))
+        try:
+            for index in range(len(space)):
+                if index % STEPS == 0:
+                    look()
+                definition = space[index]
+                type = self.types.get(definition)
+                if type is None:
+                    type = self.types[definition] = _type_of(definition)
+                infos[index] = &(<_Type>type).info
+        except BaseException:
+            free(infos)
+            raise
+        return infos
 
     def __dealloc__(self):
         free(self.c.types)

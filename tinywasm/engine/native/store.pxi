@@ -79,7 +79,7 @@ cdef class NativeStore:
     cdef bint metered
 
     def __cinit__(self, owner, backend):
-        """`owner` is the `runtime.store.Store`; `backend.code(func_instance)` gives a `NativeCode`."""
+        """`owner` is the `runtime.store.Store`; `backend.code(module_instance, index)` gives a `NativeCode`."""
         cdef object config = owner.engine.config
         self.c.budget = <Budget *>_room(1, sizeof(Budget))
         self.c.budget.holders = 1
@@ -184,7 +184,7 @@ cdef class NativeStore:
         if self.c.depth <= call.depth:
             return <object>call.caller if call.caller != NULL else None
         func = self.c.frames[self.c.depth].func
-        return (<object>func.python).module if func.python != NULL else None
+        return None if func.constant else (<NativeInstance>func.instance.python).owner
 
     def call_host(self, instance, args, caller):
         """Call a host function from Python: no frame that is there by then is its caller, but `caller` is."""
@@ -281,7 +281,7 @@ cdef class NativeStore:
         if ref & 1:
             return I31(ref >> 1)
         if object.kind == KIND_FUNC:
-            return <object>(<Func *>object).python
+            return _function(<Func *>object)
         if object.kind == KIND_HOST:
             return <object>(<Host *>object).python
         # Held before anything that may run Python's collector, and so finalizers.
@@ -430,11 +430,11 @@ cdef class NativeStore:
         """Prepare the run of `func` in a call that has begun; where its arguments go, the call's base."""
         cdef uint64_t *base
         cdef uint64_t *end
-        if func.python != NULL and (
+        if not func.constant and (
             tw_thread_stack_is_low() or number >= self.most_nested and self.running_calls() > self.most_nested
         ):
             raise StackExhausted
-        if self.c.poll_wanted and func.python != NULL:
+        if self.c.poll_wanted and not func.constant:
             self.poll()
         if self.c.stack == NULL and tw_borrow_stack(&self.c) != 0:
             self.borrow_again()
@@ -533,12 +533,12 @@ cdef class NativeStore:
         while depth > base:
             frame = &self.c.frames[depth]
             depth -= 1
-            if frame.func.python == NULL:
-                # A constant expression is no function, and has no place in a backtrace.
+            if frame.func.constant:
+                # It has no place in a backtrace.
                 continue
             word = (<uintptr_t>frame.pc - <uintptr_t>frame.func.code.words) // 16
             positions = (<NativeCode>frame.func.owner).positions
-            places.append((<object>frame.func.python, positions[word]))
+            places.append((_function(frame.func), positions[word]))
         from tinywasm.engine.backtrace import add_frames
 
         add_frames(trap, places)

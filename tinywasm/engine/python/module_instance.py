@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tinywasm.errors import LinkError
+from tinywasm.interruption import watched
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.globals import GlobalInstance
 from tinywasm.runtime.heap import TagInstance
 from tinywasm.runtime.memory import MemoryInstance
-from tinywasm.runtime.module_instance import ModuleInstance
+from tinywasm.runtime.module_instance import Functions, ModuleInstance
 from tinywasm.runtime.storage import Extern
 from tinywasm.runtime.store import Store
 from tinywasm.runtime.table import TableInstance
@@ -46,16 +48,24 @@ class PythonModuleInstance(ModuleInstance):
             raise LinkError(f"incompatible import: a {extern.kind} that another engine made")
         super().add(extern)
 
-    def set_segments(self, datas: Sequence[DataSegment], elems: list[list[Any]]) -> None:
+    def set_segments(self, datas: Sequence[DataSegment], elems: Sequence[list[Any] | array[int]]) -> None:
         self.datas = datas.contents() if isinstance(datas, DataSegments) else [data.init for data in datas]
-        self.elems = list(elems)
+        self.elems = [self._referred(elem) if isinstance(elem, array) else elem for elem in watched(elems)]
+
+    def _referred(self, indices: array[int]) -> list[Any]:
+        assert isinstance(self.funcs, Functions)
+        return self.funcs.several(indices)
+
+    def run_elem(self, index: int, table: int, offset: int) -> None:
+        elem = self.elems[index]
+        self.tables[table].init(offset, elem, 0, len(elem))
 
     def run_datas(self, datas: DataSegments, first: int, last: int) -> None:
-        memory = self.memories[0]
         for number, address in enumerate(datas.places[4 * first : 4 * last : 4], first):
-            data = self.datas[number]
-            memory.init(address, data, 0, len(data))
-            self.datas[number] = b""
+            if address >= 0:
+                data = self.datas[number]
+                self.memories[0].init(address, data, 0, len(data))
+                self.datas[number] = b""
 
     def drop_data(self, index: int) -> None:
         self.datas[index] = b""
