@@ -146,6 +146,10 @@ def group(prefix: int | None = None, feature: Feature | None = None, proposal: s
     _group = (None, None, "")
 
 
+# What of a row follows from its signature: `params` to `rule`.
+_Signature = tuple[tuple[ValType, ...], tuple[ValType, ...], Arity, Arity, bool]
+
+
 # Most rows share what these give with others.
 @cache
 def _side(text: str) -> tuple[Arity, tuple[ValType, ...] | None]:
@@ -154,6 +158,20 @@ def _side(text: str) -> tuple[Arity, tuple[ValType, ...] | None]:
     repeated = [word[:-1] for word in words if word.endswith("*")]
     arity = Arity(len(words) - len(repeated), repeated[0] if repeated else None)
     return arity, None if repeated or "?" in words else tuple(_TYPES[word] for word in words)
+
+
+@cache
+def _signature(text: str, plain: bool) -> _Signature:
+    left, _, right = text.partition("->")
+    (takes, params), (leaves, results) = _side(left.strip()), _side(right.strip())
+    if not plain or params is None or results is None:
+        return (), (), takes, leaves, True
+    return params, results, takes, leaves, False
+
+
+@cache
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
 
 
 @cache
@@ -177,26 +195,17 @@ def op(
 ) -> None:
     """Declare one instruction."""
     prefix, feature, of_group = _group
-    left, _, right = signature.partition("->")
-    (takes, params), (leaves, results) = _side(left.strip()), _side(right.strip())
-    rule = role is not PLAIN or params is None or results is None
+    params, results, takes, leaves, rule = _signature(signature, role is PLAIN)
+    # Values without their names, which take longer to sort than all the rest.
     row = Instruction(
-        ordinal=len(TABLE),
-        prefix=prefix,
-        code=code,
-        name=name,
-        immediates=tuple(immediates.split()),
-        params=() if rule or params is None else params,
-        results=() if rule or results is None else results,
-        takes=takes,
-        leaves=leaves,
-        rule=rule,
-        operator=name.replace(".", "_") if operator == NUMERIC else None,
-        role=role,
-        traits=_traits(traits),
-        proposals=tuple((proposal or of_group).split()),
-        const=const,
-        feature=feature,
+        *(len(TABLE), prefix, code, name, _words(immediates)),
+        *(params, results, takes, leaves, rule),
+        name.replace(".", "_") if operator else None,
+        role,
+        _traits(traits),
+        _words(proposal or of_group),
+        const,
+        feature,
     )
     TABLE.append(row)
     BY_CODE[prefix, code] = row
