@@ -113,7 +113,7 @@ def generate(
     ]
     if foreign:
         for n, results in enumerate(signatures):
-            module.functions.append(_wrapper(types, first + n, results))
+            module.functions = [*module.functions, _wrapper(types, first + n, results)]
     module.tags = [TagType(types.function(params, ())) for params in TAGS]
     module.globals = [Global(GlobalType(type, True), _zero(type)) for type in GLOBALS]
     _tables(module, types)
@@ -152,7 +152,7 @@ def _function(module: DecodedModule, body: Body, subject: Subject) -> tuple[ValT
     code = bytes(body.code)
     runs = [(len(list(same)), local) for local, same in groupby(body.locals[len(PARAMS) :])]
     type = body.types.function(PARAMS, results)
-    module.functions.append(Function(type, runs, Expr(code, 0, len(code))))
+    module.functions = [*module.functions, Function(type, runs, Expr(code, 0, len(code)))]
     return results
 
 

@@ -167,6 +167,6 @@ def changed_modules(draw: st.DrawFn) -> bytes:
 def _change_once(draw: st.DrawFn, module: DecodedModule) -> DecodedModule:
     # Half of all changes are made to code, where most rules are.
     if draw(st.booleans()) and module.functions:
-        return dataclasses.replace(module, functions=_change_sequence(draw, module.functions))
+        return dataclasses.replace(module, functions=_change_sequence(draw, list(module.functions)))
     changed: DecodedModule = _change_fields(draw, module)
     return changed

@@ -26,7 +26,7 @@ def _brief(item: Any) -> str:
 def _abridged(value: object) -> str:
     if isinstance(value, bytes | bytearray | memoryview):
         return f"<{len(value)} bytes>"
-    if isinstance(value, list | tuple | dict | DataSegments):
+    if isinstance(value, list | tuple | dict | DataSegments | Functions):
         return f"<{len(value)} items>"
     text = repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
@@ -90,6 +90,42 @@ class Function:
         self.type = type
         self.locals = locals
         self.body = body
+
+
+Body = tuple[Sequence[tuple[int, ValType]], Expr]
+
+
+class Functions(Sequence[Function]):
+    """The functions of a binary module: there may be 100,000, and few are ever asked for.
+
+    `types` has the type index of each, `places` two numbers: where the locals begin in `code`, and where the
+    body ends. `read` gives locals and body of what lies between two such places.
+    """
+
+    __slots__ = ("code", "places", "read", "types")
+
+    def __init__(self, code: bytes, types: array[int], read: Callable[[bytes, int, int], Body]) -> None:
+        self.code = code
+        self.types = types
+        self.places = array("q")
+        self.read = read
+
+    def __len__(self) -> int:
+        return len(self.places) // 2
+
+    @overload
+    def __getitem__(self, index: int) -> Function: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Function]: ...
+    def __getitem__(self, index: int | slice) -> Function | list[Function]:
+        number = range(len(self))[index]
+        if isinstance(number, range):
+            return [self[each] for each in number]
+        start, end = self.places[2 * number : 2 * number + 2]
+        return Function(self.types[number], *self.read(self.code, start, end))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
 
 
 @record()
@@ -161,8 +197,9 @@ class DataSegment:
 class DataSegments(Sequence[DataSegment]):
     """The data segments of a binary module: there may be 100,000, and most are never asked for.
 
-    `places` has four numbers for each that an `i32.const` puts into the first memory: the address, where that
-    constant begins in `code`, and where the contents begin and end. Any other is in `others`, by its index.
+    `places` has four numbers for each that is passive, or that an `i32.const` puts into the first memory: the
+    address, where that constant begins in `code`, and where the contents begin and end. A passive one has -1
+    for the first two. Any other is in `others`, by its index.
     """
 
     __slots__ = ("code", "others", "places")
@@ -187,6 +224,8 @@ class DataSegments(Sequence[DataSegment]):
         if other is not None:
             return other
         address, constant, start, end = self.places[4 * number : 4 * number + 4]
+        if constant < 0:
+            return DataSegment(self.code[start:end])
         after = constant + 1
         while self.code[after] & 0x80:
             after += 1
@@ -259,7 +298,7 @@ class DecodedModule:
 
     types: list[RecGroup] = field(default_factory=list)
     imports: list[Import] = field(default_factory=list)
-    functions: list[Function] = field(default_factory=list)
+    functions: Sequence[Function] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     memories: list[MemoryType] = field(default_factory=list)
     tags: list[TagType] = field(default_factory=list)

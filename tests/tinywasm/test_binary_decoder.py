@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from tinywasm.binary import decode
+from tinywasm.codec import write_vector
 from tinywasm.errors import DecodeError
 from tinywasm.instructions import Feature
 from tinywasm.leb128 import read_signed, write_signed, write_unsigned
@@ -271,6 +274,74 @@ def test_functions_share_their_locals_and_no_others() -> None:
     found = [function.locals for function in functions]
     assert found == [(), ((2, I32),), ((2, I32),), ((2, I32), (1, I64)), ((2, I32),), ()]
     assert found[1] is found[2]
+
+
+# Entries of the code section: usual locals, and those of long counts, of long types and of very many runs.
+CODES = [
+    ("00 0b", ()),
+    ("01 02 7f 01 0b", ((2, I32),)),
+    ("02 ff ff ff 7f 7e 01 70 0b", (((1 << 28) - 1, I64), (1, FUNCREF))),
+    ("01 ff ff ff ff 0f 7f 0b", (((1 << 32) - 1, I32),)),
+    ("01 82 80 80 80 00 7f 0b", ((2, I32),)),
+    ("81 00 01 7f 0b", ((1, I32),)),
+    ("01 01 63 70 0b", ((1, FUNCREF),)),
+    ("02 01 64 6e 01 7e 0b", ((1, RefType(False, AbstractHeap.ANY)), (1, I64))),
+    ("80 01" + "01 7f" * 128 + "0b", ((1, I32),) * 128),
+    ("7f" + "01 7f" * 127 + "0b", ((1, I32),) * 127),
+]
+
+
+def _codes(entries: Sequence[bytes], types: Sequence[int]) -> bytes:
+    declared = write_vector(write_unsigned, types)
+    content = write_vector(lambda entry: write_unsigned(len(entry)) + entry, entries)
+    before = HEADER + b"\1\4\1\x60\0\0\3" + write_unsigned(len(declared)) + declared
+    return before + b"\x0a" + write_unsigned(len(content)) + content
+
+
+@pytest.mark.parametrize("number", (1, 60))
+def test_functions_are_a_sequence_whatever_their_locals(number: int) -> None:
+    entries = [bytes.fromhex(encoded) for encoded, _ in CODES * number]
+    types = [index * 1000 for index in range(len(entries))]
+    data = _codes(entries, types)
+    functions = decode(data).functions
+    assert [(each.type, each.locals) for each in functions] == [
+        (type, locals) for type, (_, locals) in zip(types, CODES * number, strict=True)
+    ]
+    assert all(entry.endswith(each.body.bytes) for entry, each in zip(entries, functions, strict=True))
+    assert functions == list(functions) == decode(data).functions and functions != functions[1:]
+    assert (functions[-1], functions[1:3]) == (list(functions)[-1], list(functions)[1:3])
+    with pytest.raises(IndexError):
+        functions[len(functions)]
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("", "malformed value type"),
+        ("00", "END opcode expected"),
+        ("00 01", "END opcode expected"),
+        ("01 01 7f", "END opcode expected"),
+        ("05 01 7f 0b", "malformed value type"),
+        ("01 01 40 0b", "malformed value type"),
+        ("02 ff ff ff ff 0f 7f 01 7f 0b", "too many locals"),
+        ("11" + "ff ff ff 7f 7f" * 17 + "0b", "too many locals"),
+        ("01 ff ff ff ff 1f 7f 0b", "integer too large"),
+        ("01 ff ff ff ff ff 0f 7f 0b", "integer representation too long"),
+    ],
+)
+@pytest.mark.parametrize("before", (0, 300))
+def test_a_malformed_entry_is_told_of_wherever_it_stands(entry: str, message: str, before: int) -> None:
+    entries = [b"\0\x0b"] * before + [bytes.fromhex(entry), *[b"\0\1\x0b"] * 3]
+    with pytest.raises(DecodeError, match=message):
+        decode(_codes(entries, [0] * len(entries)))
+
+
+@pytest.mark.parametrize("last", (0, 127, 128, (1 << 28) - 1, 1 << 28, (1 << 32) - 1))
+@pytest.mark.parametrize("number", (1, 256, 257))
+def test_an_element_segment_names_functions_of_any_index(number: int, last: int) -> None:
+    content = b"\1\1\0" + write_vector(write_unsigned, [*range(number - 1), last])
+    (segment,) = decode(HEADER + b"\x09" + write_unsigned(len(content)) + content).elems
+    assert segment == ElementSegment(INDICES, (*range(number - 1), last), "passive")
 
 
 def test_bodies_are_slices_of_the_input() -> None:

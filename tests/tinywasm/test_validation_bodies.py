@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import random
+from array import array
 from collections.abc import Sequence
 
 import pytest
 
-from tinywasm.codec import READ
+from tinywasm.binary import decode
+from tinywasm.codec import READ, write_vector
 from tinywasm.errors import DecodeError, ValidationError
 from tinywasm.instructions import TABLE, Feature
 from tinywasm.leb128 import write_unsigned
-from tinywasm.syntax import DataSegment, DecodedModule, Expr, Function
+from tinywasm.syntax import DataSegment, DecodedModule, Expr, Function, Functions
 from tinywasm.types import I32, I64, FuncType, Limits, MemoryType, RecGroup, RefType, SubType, ValType
 from tinywasm.validation import bodies, validate
 
@@ -145,3 +148,94 @@ def test_verdict_and_words_are_the_same_without_it(monkeypatch: pytest.MonkeyPat
             validate(wrong)
         with pytest.raises(DecodeError, match="illegal opcode ff"):
             validate(malformed)
+
+
+ENTRY = bytes.fromhex("01 01 7f 20 00 41 e4 00 6a 22 01 1a 02 40 20 01 0d 00 20 00 21 01 0b 20 01 10 00 0b")
+WRONG = [
+    ("20 02 1a", "unknown local 2"),
+    ("42 00 22 00 1a", "type mismatch"),
+    ("6a 1a", "type mismatch"),
+    ("20 00 42 00 6a 1a", "type mismatch"),
+    ("02 40 20 00 0b 1a", "type mismatch"),
+    ("20 00 02 40 1a 0b", "type mismatch"),
+    ("0d 00", "type mismatch"),
+    ("20 00 0d 02", "unknown label 2"),
+    ("04 40 0b", "type mismatch"),
+    ("10 ff ff 03", "unknown function 65535"),
+    ("24 00", "unknown global 0"),
+    ("20 00 20 00 42 00 1b 1a", "type mismatch"),
+    ("20 00 28 02 00 1a", "unknown memory 0"),
+    ("41 ff ff ff ff 0f 1a", "integer too large"),
+    ("0b", "ends before its size"),
+]
+
+
+def entries(*codes: bytes) -> bytes:
+    """A module of functions from an `i32` to nothing."""
+    content = write_vector(lambda code: write_unsigned(len(code)) + code, codes)
+    declared = write_vector(write_unsigned, [0] * len(codes))
+    binary = b"\0asm\1\0\0\0" + b"\1\5\1\x60\1\x7f\0\3" + write_unsigned(len(declared)) + declared
+    return binary + b"\x0a" + write_unsigned(len(content)) + content
+
+
+def usual(code: str) -> bytes:
+    """An entry with a local that goes on behind what is wrong in it."""
+    return bytes.fromhex("01 01 7f" + code) + bytes.fromhex("20 00 1a") * 8 + END
+
+
+@pytest.mark.parametrize("available", [True, False])
+@pytest.mark.parametrize(("code", "message"), WRONG)
+@pytest.mark.parametrize("before", [0, 255, 256, 600])
+def test_the_function_that_is_wrong_is_told(
+    monkeypatch: pytest.MonkeyPatch, code: str, message: str, before: int, available: bool
+) -> None:
+    monkeypatch.setattr(bodies, "available", available)
+    codes = [usual("")] * before
+    validate(decode(entries(*codes, usual(""))))
+    with pytest.raises((ValidationError, DecodeError), match=message) as caught:
+        validate(decode(entries(*codes, usual(code), usual(""), usual("42"))))
+    if isinstance(caught.value, ValidationError):
+        assert caught.value.where == f"function {before}"
+
+
+def test_what_is_usual_is_accepted_whole() -> None:
+    made = decode(entries(*[ENTRY] * 300))
+    assert isinstance(made.functions, Functions)
+    context = validate(made)
+    look = bodies.acceptor(context, frozenset(), False)
+    functions = made.functions
+    assert look.accepts_entries(functions.types, functions.code, functions.places, 0, 300) == 300
+    assert look.accepts_entries(functions.types, functions.code, functions.places, 7, 5) == 7
+
+
+@pytest.mark.parametrize("places", [[5, 2], [0, 99], [-1, 2], [3, 10**12]])
+def test_an_entry_outside_its_bytes_is_not_read(places: list[int]) -> None:
+    made = decode(entries(ENTRY))
+    look = bodies.acceptor(validate(made), frozenset(), False)
+    assert isinstance(made.functions, Functions)
+    assert look.accepts_entries(made.functions.types, ENTRY, array("q", places), 0, 1) == 0
+
+
+def test_each_instruction_is_judged_alike_in_short_code_and_in_long() -> None:
+    """Near its end a body is read by other means: what stands before that changes nothing."""
+    rng = random.Random(6)
+    pieces = [bytes.fromhex(code) for code, _ in WRONG] + [ENTRY[3:-1], b"\x1a", b"\x0b", b"\x02\x40"]
+    verdicts = set()
+    for _ in range(3000):
+        code = b"".join(rng.choice(pieces) for _ in range(rng.randint(1, 4)))
+        code = bytes(byte if rng.random() < 0.97 else rng.choice(code) for byte in code)
+        judged = []
+        for tail in (END, NOP * 30 + END):
+            made = decode(entries(b"\1\1\x7f" + code + tail))
+            with pytest.MonkeyPatch.context() as patch:
+                for available in (True, False):
+                    patch.setattr(bodies, "available", available)
+                    try:
+                        validate(made)
+                    except (ValidationError, DecodeError) as error:
+                        judged.append(str(error))
+                    else:
+                        judged.append("")
+        assert judged[0] == judged[1] and judged[2] == judged[3]
+        verdicts.add(judged[2] == "")
+    assert verdicts == {True, False}

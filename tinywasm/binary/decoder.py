@@ -54,6 +54,7 @@ from tinywasm.leb128 import read_signed, read_u32, read_unsigned
 from tinywasm.loading import loading
 from tinywasm.syntax import (
     EXTERN_KINDS,
+    Body,
     CustomSection,
     DataSegment,
     DataSegments,
@@ -62,7 +63,7 @@ from tinywasm.syntax import (
     Export,
     Expr,
     FuncImport,
-    Function,
+    Functions,
     Global,
     Import,
     ImportDesc,
@@ -93,6 +94,8 @@ from tinywasm.types import (
 _MISMATCH = "section size mismatch"
 _END = "unexpected end of section or function"
 _I32_CONST, _EXPR_END = 0x41, 0x0B
+# Of so many kinds of locals there is one object each.
+_KNOWN = 1000
 _FUNC = bytes([FUNC])
 _COMPONENT = b"\x0d\0\1\0"
 
@@ -118,9 +121,8 @@ class _Decoder:
         self.data = data
         self.page_sizes = Feature.CUSTOM_PAGE_SIZES in features
         self.module = DecodedModule()
-        self.type_indices: list[int] = []
+        self.type_indices = array("I")
         self.groups: dict[bytes, RecGroup] = {}
-        self.locals: dict[bytes, tuple[tuple[int, ValType], ...]] = {}
         # Where the counts that other sections must agree with stand.
         self.code_pos = self.data_pos = len(data)
         self.content_before = Section.CUSTOM
@@ -138,7 +140,7 @@ class _Decoder:
                     raise DecodeError(f"unexpected content after last section: {detail}", pos)
                 expected = place + 1
             pos = self._section(section, pos + 1)
-        self._join_functions()
+        self._check_functions()
         self._check_data_count()
         return self.module
 
@@ -159,7 +161,8 @@ class _Decoder:
             case Section.IMPORT:
                 count, pos = self._items(module.imports, self._read_import, pos)
             case Section.FUNCTION:
-                count, pos = self._items(self.type_indices, read_u32, pos)
+                self.type_indices, pos = _read_indices(self.data, pos)
+                count = len(self.type_indices)
             case Section.TABLE:
                 count, pos = self._items(module.tables, _read_table, pos)
             case Section.MEMORY:
@@ -178,7 +181,7 @@ class _Decoder:
                 module.data_count, pos = read_u32(self.data, pos)
             case Section.CODE:
                 self.code_pos = pos
-                count, pos = self._items(module.functions, self._read_code, pos)
+                count, pos = self._codes(pos)
             case Section.DATA:
                 self.data_pos = pos
                 count, pos = self._datas(pos)
@@ -191,6 +194,24 @@ class _Decoder:
         items, pos = read_vector(read, self.data, pos)
         into.extend(items)
         return len(items), pos
+
+    def _codes(self, pos: int) -> tuple[int, int]:
+        with loading:
+            from tinywasm.binary.columns import read_codes
+        count, pos = read_count(self.data, pos)
+        known: _Locals = {}
+        functions = Functions(self.data, self.type_indices, partial(_read_body, known))
+        self.module.functions = functions
+        found = array("q", bytes(8 * 2 * min(count, STEPS)))
+        while len(functions) < count:
+            look()
+            pos, number = read_codes(self.data, pos, found, min(count - len(functions), STEPS))
+            functions.places += found[: 2 * number]
+            if number < STEPS and len(functions) < count:
+                start, pos = _read_size(self.data, pos)
+                _read_body(known, self.data, start, pos)
+                functions.places.extend((start, pos))
+        return count, pos
 
     def _datas(self, pos: int) -> tuple[int, int]:
         with loading:
@@ -221,13 +242,11 @@ class _Decoder:
                 module.branch_hints = read_branch_hints(payload)
         self.customs_seen.add(name)
 
-    def _join_functions(self) -> None:
+    def _check_functions(self) -> None:
         declared, defined = len(self.type_indices), len(self.module.functions)
         if declared != defined:
             message = "function and code section have inconsistent lengths"
             raise DecodeError(f"{message}: {declared} and {defined}", self.code_pos)
-        for function, type_index in zip(self.module.functions, self.type_indices, strict=True):
-            function.type = type_index
 
     def _check_data_count(self) -> None:
         declared, defined = self.module.data_count, len(self.module.datas)
@@ -246,31 +265,6 @@ class _Decoder:
         if pos == end:
             self.groups[bytes(data[start:end])] = group
         return group, pos
-
-    def _read_code(self, data: bytes, pos: int) -> tuple[Function, int]:
-        """A function without its type, which stands in another section."""
-        start, end = _read_size(data, pos)
-        local_types, pos = self._read_locals(data, start)
-        if pos > end:
-            raise DecodeError(_MISMATCH, start)
-        if data[end - 1] != _EXPR_END or pos == end:
-            raise _missing_end(data, pos, end)
-        return Function(-1, local_types, Expr(data, pos, end)), end
-
-    def _read_locals(self, data: bytes, pos: int) -> tuple[tuple[tuple[int, ValType], ...], int]:
-        """All locals of a function; those that were there before, byte for byte, are the same object."""
-        start = pos
-        # Where they end if each has a count and a type of one byte.
-        end = start + 1 + 2 * sum(data[start : start + 1])
-        found = self.locals.get(bytes(data[start:end]))
-        if found is not None:
-            return found, end
-        local_types, pos = read_vector(_read_locals, data, start)
-        if sum(count for count, _ in local_types) >= 1 << 32:
-            raise DecodeError("too many locals", start)
-        if pos == end:
-            self.locals[bytes(data[start:end])] = local_types
-        return local_types, pos
 
     def _read_import(self, data: bytes, pos: int) -> tuple[Import, int]:
         module, pos = read_name(data, pos)
@@ -481,12 +475,13 @@ def read_elem(data: bytes, pos: int) -> tuple[ElementSegment, int]:
             table, pos = read_u32(data, pos)
         offset, pos = _read_expr(data, pos)
     typed = bool(kind & (NOT_ACTIVE | EXPLICIT))
-    read_type, read_item = (
-        (_read_elem_type, _read_expr) if kind & EXPRESSIONS else (_read_elem_kind, read_u32)
-    )
-    element, pos = read_type(data, pos, typed)
-    init, pos = read_vector(read_item, data, pos)
-    return ElementSegment(element, init, mode, table, offset), pos
+    if kind & EXPRESSIONS:
+        element, pos = _read_elem_type(data, pos, typed)
+        init, pos = read_vector(_read_expr, data, pos)
+        return ElementSegment(element, init, mode, table, offset), pos
+    element, pos = _read_elem_kind(data, pos, typed)
+    indices, pos = _read_indices(data, pos)
+    return ElementSegment(element, tuple(indices), mode, table, offset), pos
 
 
 def _read_elem_type(data: bytes, pos: int, typed: bool) -> tuple[RefType, int]:
@@ -502,10 +497,55 @@ def _read_elem_kind(data: bytes, pos: int, typed: bool) -> tuple[RefType, int]:
     return RefType(False, AbstractHeap.FUNC), after
 
 
-def _read_locals(data: bytes, pos: int) -> tuple[tuple[int, ValType], int]:
+_Locals = dict[bytes, tuple[tuple[int, ValType], ...]]
+
+
+def _read_body(known: _Locals, data: bytes, start: int, end: int) -> Body:
+    """The locals and the body of a function (section 5.5.13)."""
+    local_types, pos = _read_locals(known, data, start)
+    if pos > end:
+        raise DecodeError(_MISMATCH, start)
+    if data[end - 1] != _EXPR_END or pos == end:
+        raise _missing_end(data, pos, end)
+    return local_types, Expr(data, pos, end)
+
+
+def _read_locals(known: _Locals, data: bytes, start: int) -> tuple[tuple[tuple[int, ValType], ...], int]:
+    """All locals of a function; a few that were there before, byte for byte, are the same object."""
+    # Where they end if each has a count and a type of one byte.
+    end = start + 1 + 2 * sum(data[start : start + 1])
+    found = known.get(bytes(data[start:end]))
+    if found is not None:
+        return found, end
+    local_types, pos = read_vector(_read_run, data, start)
+    if sum(count for count, _ in local_types) >= 1 << 32:
+        raise DecodeError("too many locals", start)
+    if pos == end and len(known) < _KNOWN:
+        known[bytes(data[start:end])] = local_types
+    return local_types, pos
+
+
+def _read_run(data: bytes, pos: int) -> tuple[tuple[int, ValType], int]:
     count, pos = read_u32(data, pos)
     valtype, pos = read_valtype(data, pos)
     return (count, valtype), pos
+
+
+def _read_indices(data: bytes, pos: int) -> tuple[array[int], int]:
+    """A vector of indices."""
+    with loading:
+        from tinywasm.binary.columns import read_short
+    count, pos = read_count(data, pos)
+    indices = array("I")
+    found = array("I", bytes(4 * min(count, STEPS)))
+    while len(indices) < count:
+        look()
+        pos, number = read_short(data, pos, found, min(count - len(indices), STEPS))
+        indices += found[:number]
+        if number < STEPS and len(indices) < count:
+            index, pos = read_u32(data, pos)
+            indices.append(index)
+    return indices, pos
 
 
 def _missing_end(data: bytes, pos: int, end: int) -> DecodeError:

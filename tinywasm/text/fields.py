@@ -57,8 +57,9 @@ class ModuleParser:
         self.types = TypeParser(cursor, self.scope.types, self.scope.names)
         self.code = CodeParser(cursor, self.scope, self.types)
         self.customs = CustomSections(cursor)
+        self.functions: list[Function] = []
         self.datas: list[DataSegment] = []
-        self.module = DecodedModule(datas=self.datas)
+        self.module = DecodedModule(functions=self.functions, datas=self.datas)
         self.module.names = self.scope.names
         self._fields: list[_Field] = []
         self._imported_functions = 0
@@ -270,7 +271,7 @@ class ModuleParser:
         locals_ = self._locals(space)
         body = self.code.body(space)
         self.cursor.close()
-        self.module.functions.append(Function(type_index, locals_, body))
+        self.functions.append(Function(type_index, locals_, body))
         self._note_function(index, space, locals_)
 
     def _note_function(self, index: int, space: IndexSpace, locals_: Sequence[tuple[int, ValType]]) -> None:

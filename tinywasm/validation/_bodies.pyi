@@ -1,5 +1,6 @@
 """What the compiled acceptance of function bodies offers to `bodies`."""
 
+from array import array
 from collections.abc import Mapping, Sequence
 
 from tinywasm.types import ValType
@@ -27,3 +28,10 @@ class Acceptor:
         self, type: int, locals: Sequence[tuple[int, ValType]], code: bytes, start: int, end: int
     ) -> bool:
         """Whether the body `code[start:end]` is certainly valid. False says nothing."""
+    def accepts_entries(
+        self, types: array[int], code: bytes, places: array[int], first: int, last: int
+    ) -> int:
+        """The first function from `first` on and before `last` of which it is not certain, else `last`.
+
+        `types`, `code` and `places` are as `syntax.Functions` has them.
+        """

@@ -4,7 +4,7 @@
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc, PyMem_Realloc
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 
@@ -59,8 +59,11 @@ cdef extern from "bodies.h" nogil:
         const uint8_t *end
         const FuncType *type
         Run *runs
-        uint32_t run_count
+        uint32_t run_count, run_room
     bint accept_body(State *body)
+    size_t accept_entries(
+        State *body, const uint8_t *code, const uint32_t *types, const int64_t *places, size_t first, size_t last
+    )
 
 
 NON_NULL, DEFINED, ADDRESS, NO_PARENT = C_NON_NULL, C_DEFINED, C_ADDRESS, C_NO_PARENT
@@ -76,7 +79,6 @@ cdef class Acceptor:
 
     cdef Module *module
     cdef State *state
-    cdef uint32_t run_capacity
     cdef object values
     # What the context points to.
     cdef list blocks
@@ -89,7 +91,8 @@ cdef class Acceptor:
         if self.module is NULL or self.state is NULL:
             raise MemoryError
         self.state.module = self.module
-        self.state.runs = NULL
+        self.state.runs, self.state.run_room, self.state.run_count = NULL, 0, 0
+        self._make_room()
         self._fill(context)
 
     def __dealloc__(self):
@@ -142,13 +145,16 @@ cdef class Acceptor:
         into.fields = <Field *>self._keep(definition.fields)
         into.field_count = len(definition.fields) // sizeof(Field)
 
+    cdef _make_room(self):
+        cdef uint32_t room = 2 * self.state.run_room + 64
+        cdef Run *grown = <Run *>PyMem_Realloc(self.state.runs, room * sizeof(Run))
+        if grown is NULL:
+            raise MemoryError
+        self.state.runs, self.state.run_room = grown, room
+
     cdef _add_run(self, uint64_t end, valtype type):
-        cdef Run *grown
-        if self.state.run_count == self.run_capacity:
-            grown = <Run *>PyMem_Realloc(self.state.runs, (2 * self.run_capacity + 64) * sizeof(Run))
-            if grown is NULL:
-                raise MemoryError
-            self.state.runs, self.run_capacity = grown, 2 * self.run_capacity + 64
+        if self.state.run_count == self.state.run_room:
+            self._make_room()
         self.state.runs[self.state.run_count] = Run(end, type)
         self.state.run_count += 1
 
@@ -159,6 +165,26 @@ cdef class Acceptor:
             return start <= end <= <size_t>view.len and self._accepts(
                 type, locals, <const uint8_t *>view.buf + start, <const uint8_t *>view.buf + end
             )
+        finally:
+            PyBuffer_Release(&view)
+
+    def accepts_entries(
+        self, const uint32_t[::1] types, code, const int64_t[::1] places, size_t first, size_t last
+    ):
+        cdef Py_buffer view
+        cdef size_t index
+        PyObject_GetBuffer(code, &view, PyBUF_SIMPLE)
+        try:
+            last = min(last, <size_t>types.shape[0], <size_t>places.shape[0] // 2)
+            for index in range(first, last):
+                if not 0 <= places[2 * index] <= places[2 * index + 1] <= view.len:
+                    return index
+            with nogil:
+                if first < last:
+                    first = accept_entries(
+                        self.state, <const uint8_t *>view.buf, &types[0], &places[0], first, last
+                    )
+            return first
         finally:
             PyBuffer_Release(&view)
 

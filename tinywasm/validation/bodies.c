@@ -1,4 +1,5 @@
 #include "operands.h"
+#include "quick.h"
 
 #define X(name) #name,
 const char *const immediate_names[] = {FOR_EACH_IMMEDIATE(X)};
@@ -539,6 +540,36 @@ static void unpack_locals(body *b) {
     b->unpacked = (uint32_t)index;
 }
 
+/* The parameters, and the locals that an entry of the code section begins with (section 5.5.13). */
+static bool read_locals(body *b) {
+    uint32_t runs, count;
+    uint64_t index = 0;
+    TRY(b->type->param_count <= b->run_room);
+    for (; index < b->type->param_count; index++)
+        b->runs[index] = (struct local_run){index + 1, b->type->params[index]};
+    b->run_count = b->type->param_count;
+    TRY(read_u32(b, &runs) && runs <= b->run_room - b->run_count);
+    while (runs--) {
+        struct local_run *run = &b->runs[b->run_count++];
+        TRY(read_u32(b, &count) && read_value(b, &run->type));
+        run->end = index += count;
+    }
+    return true;
+}
+
+size_t accept_entries(
+    struct body *b, const uint8_t *code, const uint32_t *types, const int64_t *places, size_t first, size_t last
+) {
+    for (; first < last; first++) {
+        if (types[first] >= b->module->type_count) break;
+        b->type = &b->module->types[types[first]].function;
+        b->pc = code + places[2 * first];
+        b->end = code + places[2 * first + 1];
+        if (!read_locals(b) || !accept_body(b)) break;
+    }
+    return first;
+}
+
 bool accept_body(struct body *b) {
     struct functype type = {nothing, b->type->results, 0, b->type->result_count};
     b->height = b->depth = b->init_count = 0;
@@ -547,7 +578,9 @@ bool accept_body(struct body *b) {
     while (b->pc < b->end) {
         const struct row *row;
         uint32_t first = 0, second = 0;
-        TRY(b->depth && find_row(b, &row));
+        TRY(b->depth);
+        quickly(b);
+        TRY(find_row(b, &row));
         TRY(read_immediate(b, row->immediates[0], &first));
         if (row->immediates[1]) TRY(read_immediate(b, row->immediates[1], &second));
         TRY(apply(b, row, first, second));

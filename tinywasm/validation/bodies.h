@@ -105,8 +105,8 @@ struct global {
     uint32_t mutable;
 };
 
-/* A module's context. `rows` are those of one byte, then those behind each prefix. `funcs` and `tags` are canonical type indices; `declared` says of each function
- * whether ref.func may name it. `above[heap]` has a bit for each abstract heap type or number type that
+/* A module's context. `rows` are those of one byte, then those behind each prefix. `funcs` and `tags` are
+ * canonical type indices; `declared` says of each function whether ref.func may name it. `above[heap]` has a bit for each abstract heap type or number type that
  * the abstract one is a subtype of, `defined_above` and `defined_below` those above and below
  * definitions of a composite kind; the bit is that of the code's last five bits. */
 struct module {
@@ -145,7 +145,7 @@ struct body {
     uint32_t height, depth, init_count, unpacked;
     valtype address;
     struct local_run *runs;
-    uint32_t run_count;
+    uint32_t run_count, run_room;
     valtype operands[MAX_OPERANDS];
     struct frame frames[MAX_FRAMES];
     valtype locals[MAX_LOCALS_UNPACKED];
@@ -155,6 +155,12 @@ struct body {
 
 /* `body` has module, pc, end, type and runs (the parameters and the declared locals) set. */
 bool accept_body(struct body *body);
+
+/* Of the entries of the code section from `first` on and before `last`, the first that is not accepted, or
+ * `last`. `types` and `places` are as `Functions` of `tinywasm.syntax` has them, all within `code`. */
+size_t accept_entries(
+    struct body *body, const uint8_t *code, const uint32_t *types, const int64_t *places, size_t first, size_t last
+);
 
 /* Names in the order of their enums, without the first ones, which have none. */
 extern const char *const immediate_names[], *const rule_names[];

@@ -94,7 +94,7 @@ def acceptor(context: Context, features: Collection[Feature], has_data_count: bo
         defined_below=defined_below,
         types=_definitions(values, context.types),
         funcs=_pack(map(values.canonical.__getitem__, context.funcs)),
-        declared=bytes(index in context.refs for index in range(len(context.funcs))),
+        declared=_declared(context),
         tags=_pack(map(values.canonical.__getitem__, context.tags)),
         tables=_pack(values[value] for table in context.tables for value in (table.element, table.address)),
         memories=_pack(values[memory.address] for memory in context.memories),
@@ -104,6 +104,13 @@ def acceptor(context: Context, features: Collection[Feature], has_data_count: bo
         has_data_count=has_data_count,
     )
     return _bodies.Acceptor(numbers, values)
+
+
+def _declared(context: Context) -> bytes:
+    declared = bytearray(len(context.funcs))
+    for index in context.refs:
+        declared[index] = True
+    return bytes(declared)
 
 
 def _pack(numbers: Iterable[int]) -> bytes:

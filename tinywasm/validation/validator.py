@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from tinywasm.errors import ValidationError
 from tinywasm.instructions import Feature
-from tinywasm.interruption import watched
+from tinywasm.interruption import STEPS, look, watched
 from tinywasm.matching import canonicalise, close_ref, close_value, matches_composite, matches_ref
 from tinywasm.syntax import (
     DataSegment,
@@ -18,6 +19,7 @@ from tinywasm.syntax import (
     Expr,
     FuncImport,
     Function,
+    Functions,
     Global,
     Import,
     Table,
@@ -28,11 +30,11 @@ from tinywasm.types import (
     FuncType,
     GlobalType,
     MemoryType,
+    RefType,
     StructType,
     SubType,
     TableType,
     TagType,
-    ValType,
 )
 from tinywasm.validation import bodies
 from tinywasm.validation.code import validate_code
@@ -185,11 +187,19 @@ class _Validator:
     def _declarations(self) -> None:
         """Tables, whose initial elements see the imported globals only, come before globals."""
         context, module = self.context, self.module
-        self._each("function", module.functions, self._declare, context.imported_funcs)
+        self._functions(module.functions)
         self._each("tag", module.tags, self._tag, context.imported_tags)
         self._each("table", module.tables, self._table, context.imported_tables)
         self._each("memory", module.memories, self._memory, context.imported_memories)
         self._each("global", module.globals, self._global, context.imported_globals)
+
+    def _functions(self, functions: Sequence[Function]) -> None:
+        context, types = self.context, self.context.types
+        signatures = {index for index, type in enumerate(types) if isinstance(type.composite, FuncType)}
+        if isinstance(functions, Functions) and signatures.issuperset(functions.types):
+            context.funcs.extend(map(types.__getitem__, functions.types))
+        else:
+            self._each("function", functions, self._declare, context.imported_funcs)
 
     def _declare(self, function: Function) -> None:
         self.context.funcs.append(self._func_type(function.type))
@@ -217,12 +227,7 @@ class _Validator:
 
     def _elem(self, elem: ElementSegment) -> None:
         element = close_ref(elem.type, self.context.types)
-        init: Sequence[int | Expr] = elem.init
-        for item in watched(init):
-            if isinstance(item, Expr):
-                validate_const(self.body, item, element)
-            else:
-                self._function_reference(item)
+        self._items(elem.init, element)
         if elem.mode == "active":
             self._elem_target(elem)
             table = self.context.tables[elem.table]
@@ -231,6 +236,16 @@ class _Validator:
                     f"type mismatch: element type {element} does not match the table's {table.element}"
                 )
         self.context.elems.append(element)
+
+    def _items(self, items: Sequence[int | Expr], element: RefType) -> None:
+        if set(map(type, items)) == {int} and max(cast(Sequence[int], items)) < len(self.context.funcs):
+            self.context.refs.update(cast(Sequence[int], items))
+            return
+        for item in watched(items):
+            if isinstance(item, Expr):
+                validate_const(self.body, item, element)
+            else:
+                self._function_reference(item)
 
     def _elem_target(self, elem: ElementSegment) -> None:
         tables = self.context.tables
@@ -298,20 +313,35 @@ class _Validator:
     # Functions (section 3.5)
 
     def _bodies(self) -> None:
-        accepts = self._acceptor()
+        functions, first = self.module.functions, self.context.imported_funcs
+        if not bodies.available or not functions:
+            self._each("function", functions, self._function, first)
+            return
+        acceptor = bodies.acceptor(self.context, self.features, self.module.data_count is not None)
+        if isinstance(functions, Functions):
+            self._entries(functions, acceptor.accepts_entries)
+            return
 
         def check(function: Function) -> None:
             body = function.body
-            if not accepts(function.type, function.locals, body.code, body.start, body.end):
+            if not acceptor.accepts(function.type, function.locals, body.code, body.start, body.end):
                 self._function(function)
 
-        self._each("function", self.module.functions, check, self.context.imported_funcs)
+        self._each("function", functions, check, first)
 
-    def _acceptor(self) -> Callable[[int, Sequence[tuple[int, ValType]], bytes, int, int], bool]:
-        if bodies.available and self.module.functions:
-            has_data_count = self.module.data_count is not None
-            return bodies.acceptor(self.context, self.features, has_data_count).accepts
-        return lambda *_: False
+    def _entries(
+        self, functions: Functions, accepts: Callable[[array[int], bytes, array[int], int, int], int]
+    ) -> None:
+        index, count = 0, len(functions)
+        while index < count:
+            look()
+            last = min(index + STEPS, count)
+            index = accepts(functions.types, functions.code, functions.places, index, last)
+            if index < last:
+                self._each(
+                    "function", (functions[index],), self._function, self.context.imported_funcs + index
+                )
+                index += 1
 
     def _function(self, function: Function) -> None:
         types = self.context.types
