@@ -151,6 +151,15 @@ def test_verdict_and_words_are_the_same_without_it(monkeypatch: pytest.MonkeyPat
 
 
 ENTRY = bytes.fromhex("01 01 7f 20 00 41 e4 00 6a 22 01 1a 02 40 20 01 0d 00 20 00 21 01 0b 20 01 10 00 0b")
+USUAL = [
+    "20 00 28 02 04 1a 20 00 20 00 36 02 80 80 80 80 0f",
+    "23 00 24 00 41 01 24 80 80 80 80 00",
+    "20 00 20 01 20 00 1b 1a 42 00 42 80 80 80 80 80 80 80 01 20 00 1b 1a",
+    "43 00 00 00 00 1a 44 00 00 00 00 00 00 00 00 1a",
+    "41 80 80 80 80 78 1a 41 ff ff ff ff 07 1a 42 80 80 80 80 80 80 80 80 80 7f 1a",
+    "20 80 80 80 80 00 10 80 80 80 80 00",
+    "02 40 03 40 20 00 0d 00 0c 01 0b 0b 20 00 04 40 20 00 21 01 05 0c 00 0b",
+]
 WRONG = [
     ("20 02 1a", "unknown local 2"),
     ("42 00 22 00 1a", "type mismatch"),
@@ -162,19 +171,38 @@ WRONG = [
     ("20 00 0d 02", "unknown label 2"),
     ("04 40 0b", "type mismatch"),
     ("10 ff ff 03", "unknown function 65535"),
-    ("24 00", "unknown global 0"),
+    ("20 00 24 01", "unknown global 1"),
+    ("23 01 1a", "unknown global 1"),
+    ("42 00 24 00", "type mismatch"),
+    ("24 00", "type mismatch"),
     ("20 00 20 00 42 00 1b 1a", "type mismatch"),
-    ("20 00 28 02 00 1a", "unknown memory 0"),
+    ("20 00 28 42 01 00 1a", "unknown memory 1"),
+    ("20 00 28 03 00 1a", "alignment must not be larger than natural"),
+    ("20 00 28 02 ff ff ff ff 1f 1a", "offset out of range"),
+    ("42 00 28 02 00 1a", "type mismatch"),
+    ("28 02 00 1a", "type mismatch"),
+    ("20 00 42 00 36 02 00", "type mismatch"),
+    ("20 00 36 02 00", "type mismatch"),
+    ("1a", "type mismatch"),
+    ("20 00 20 00 1b 1a", "type mismatch"),
+    ("41 80 80 80 80 08 1a", "integer too large"),
+    ("20 80 80 80 80 10 1a", "integer too large"),
+    ("20 80 80 80 80 80 00 1a", "integer representation too long"),
+    ("42 80 80 80 80 80 80 80 80 80 02 1a", "integer too large"),
+    ("42 00 10 00", "type mismatch"),
+    ("42 00 04 40 0b", "type mismatch"),
     ("41 ff ff ff ff 0f 1a", "integer too large"),
     ("0b", "ends before its size"),
 ]
 
 
 def entries(*codes: bytes) -> bytes:
-    """A module of functions from an `i32` to nothing."""
+    """A module of functions from an `i32` to nothing, with a memory and a global."""
     content = write_vector(lambda code: write_unsigned(len(code)) + code, codes)
     declared = write_vector(write_unsigned, [0] * len(codes))
     binary = b"\0asm\1\0\0\0" + b"\1\5\1\x60\1\x7f\0\3" + write_unsigned(len(declared)) + declared
+    # A memory, and a global.
+    binary += bytes.fromhex("05 03 01 00 01 06 06 01 7f 01 41 00 0b")
     return binary + b"\x0a" + write_unsigned(len(content)) + content
 
 
@@ -199,7 +227,7 @@ def test_the_function_that_is_wrong_is_told(
 
 
 def test_what_is_usual_is_accepted_whole() -> None:
-    made = decode(entries(*[ENTRY] * 300))
+    made = decode(entries(*[ENTRY] * 250, *(usual(code) for code in USUAL), *[ENTRY] * (50 - len(USUAL))))
     assert isinstance(made.functions, Functions)
     context = validate(made)
     look = bodies.acceptor(context, frozenset(), False)
@@ -219,7 +247,8 @@ def test_an_entry_outside_its_bytes_is_not_read(places: list[int]) -> None:
 def test_each_instruction_is_judged_alike_in_short_code_and_in_long() -> None:
     """Near its end a body is read by other means: what stands before that changes nothing."""
     rng = random.Random(6)
-    pieces = [bytes.fromhex(code) for code, _ in WRONG] + [ENTRY[3:-1], b"\x1a", b"\x0b", b"\x02\x40"]
+    codes = [*USUAL, *USUAL, *(code for code, _ in WRONG)]
+    pieces = [*map(bytes.fromhex, codes), ENTRY[3:-1], b"\x1a", b"\x0b", b"\x02\x40"]
     verdicts = set()
     for _ in range(3000):
         code = b"".join(rng.choice(pieces) for _ in range(rng.randint(1, 4)))

@@ -60,6 +60,7 @@ cdef extern from "bodies.h" nogil:
         const FuncType *type
         Run *runs
         uint32_t run_count, run_room
+    void prepare_module(Module *module)
     bint accept_body(State *body)
     size_t accept_entries(
         State *body, const uint8_t *code, const uint32_t *types, const int64_t *places, size_t first, size_t last
@@ -125,6 +126,7 @@ cdef class Acceptor:
         m.globals = <Global *>self._keep(context.globals)
         m.global_count = len(context.globals) // sizeof(Global)
         m.data_count, m.has_data_count = context.datas, context.has_data_count
+        prepare_module(m)
 
     cdef _fill_types(self, types):
         cdef Definition *into = <Definition *>self._keep(bytes(len(types) * sizeof(Definition)))

@@ -105,6 +105,12 @@ struct global {
     uint32_t mutable;
 };
 
+/* As `quick.h` sees a row of one byte, in a module: what kind it is, and the operands, then the result. */
+struct quick_row {
+    uint8_t kind, rule, natural;
+    valtype types[3];
+};
+
 /* A module's context. `rows` are those of one byte, then those behind each prefix. `funcs` and `tags` are
  * canonical type indices; `declared` says of each function whether ref.func may name it. `above[heap]` has a bit for each abstract heap type or number type that
  * the abstract one is a subtype of, `defined_above` and `defined_below` those above and below
@@ -121,6 +127,7 @@ struct module {
     uint32_t type_count, func_count, tag_count, table_count, memory_count, elem_count, global_count;
     uint32_t data_count;
     bool has_data_count;
+    struct quick_row quick[256];
 };
 
 struct frame {
@@ -152,6 +159,9 @@ struct body {
     uint8_t ready[MAX_LOCALS_UNPACKED];
     uint32_t inits[MAX_LOCALS_UNPACKED];
 };
+
+/* What looking quickly needs to know of a module that is otherwise complete. */
+void prepare_module(struct module *module);
 
 /* `body` has module, pc, end, type and runs (the parameters and the declared locals) set. */
 bool accept_body(struct body *body);
