@@ -15,6 +15,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import product
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ from tinywasm.raw import Profile
 from tinywasm.types import I32, I64, ValType
 
 COLD = 1 << 40
+ORDERS = [f"{order}_{sign}" for order in ("lt", "gt", "le", "ge") for sign in "us"]
 
 
 @pytest.fixture(autouse=True)
@@ -170,6 +172,53 @@ def test_an_operand_that_can_only_be_zero_still_traps(row: Instruction) -> None:
             wasm = exports(f"(module {funcs})", within=store(wide_arithmetic=True))
             calls = [getattr(wasm, f"f{place}") for place, _ in enumerate(row.params)]
             found.append([outcome(partial(call, 7, divisor)) for call in calls for divisor in (0, 1)])
+    assert found[0] == found[1]
+
+
+# A counter from a start in steps to an end, which it may miss and go around; all that it is shows in the sum.
+COUNTER = """
+(func (export "{name}") (param $end i32) (result i64)
+  (local $i i32) (local $turns i32) (local $sum i64)
+  (local.set $i (i32.const {start}))
+  (block $out
+    {guard}
+    (loop $again
+      (local.set $sum (i64.add (i64.mul (local.get $sum) (i64.const 31))
+        (i64.extend_i32_u (i32.add (local.get $i) (i32.const 1024)))))
+      (local.set $sum (i64.xor (local.get $sum) (i64.extend_i32_s (i32.sub (local.get $i) (i32.const 1)))))
+      (local.set $sum (i64.sub (local.get $sum) (i64.extend_i32_u (local.get $i))))
+      {step}
+      (local.set $turns (i32.add (local.get $turns) (i32.const 1)))
+      (br_if $out (i32.gt_u (local.get $turns) (i32.const 12)))
+      (br_if $again ({compare} {operands}))))
+  (local.get $sum))
+"""
+PLAIN_STEP = "(local.set $i (i32.add (local.get $i) (i32.const {})))"
+SOMETIMES = "(if (i32.and (local.get $turns) (i32.const 1)) (then {}))"
+
+
+def _counters(compare: str) -> str:
+    functions: list[str] = []
+    ends = ("(i32.const 0)", "(i32.const 8)", "(i32.const -1)", "(local.get $end)")
+    for start, step, end in product((0, 5, -3, -8), (1, -1, 3, -4), ends):
+        plain = PLAIN_STEP.format(step)
+        for written in (plain, SOMETIMES.format(plain)):
+            for operands in (f"(local.get $i) {end}", f"{end} (local.get $i)"):
+                test = f"({compare} {operands})"
+                for guard in ("", f"(br_if $out (i32.eqz {test}))"):
+                    made = {"step": written, "compare": compare, "operands": operands, "guard": guard}
+                    functions.append(COUNTER.format(name=len(functions), start=start, **made))
+    return f"(module {' '.join(functions)})"
+
+
+@pytest.mark.parametrize("compare", [f"i32.{n}" for n in ("eq", "ne", *ORDERS)])
+def test_counters_are_what_they_are_on_the_reference(compare: str) -> None:
+    found = []
+    module = bytes(tinywasm.wat2wasm(_counters(compare)))
+    for times in (COLD, AT_ONCE):
+        with hot_after(times):
+            wasm = exports(module)
+            found.append([[wasm[name](end) for name in wasm] for end in (0, 9)])
     assert found[0] == found[1]
 
 

@@ -32,7 +32,7 @@ from tinywasm.engine.source.expressions import (
 )
 from tinywasm.engine.source.formulas import OPERATORS, ROUNDED
 from tinywasm.engine.source.graph import Node
-from tinywasm.engine.source.ranges import Ranges, name_of
+from tinywasm.engine.source.ranges import Ranges, learned, name_of
 from tinywasm.instructions import TABLE
 from tinywasm.numerics.floats import f32_from_bits, f64_from_bits
 from tinywasm.types import F32, F64, I32, I64, FuncType
@@ -128,6 +128,13 @@ class Block:
             self.leave(self.node.exit)
         else:
             self.settle()
+
+    def ends(self) -> dict[int, Ranges]:
+        """What is known on the ways from here, by their targets."""
+        targets = self.node.successors
+        if len(set(targets)) < 2 or len(targets) > 2:
+            return dict.fromkeys(targets, self.known)
+        return {target: learned(self.known, facts) for target, facts in zip(targets, self.facts, strict=True)}
 
     # Values
 

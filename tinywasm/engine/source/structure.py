@@ -71,7 +71,7 @@ class Builder:
 
     def __init__(self, unit: Unit, graph: Graph, first: Ranges, head: Callable[[int], list[Line]]) -> None:
         self.unit = unit
-        self.known = Known(unit.code, graph, first)
+        self.known = Known(unit.code, graph, first, lambda number: self.run(number, {}).ends())
         self.graph = graph
         self.head = head
         self.arms = 0
@@ -104,14 +104,18 @@ class Builder:
             parts.append((label, self.tree(label)))
         return code if len(parts) == 1 else Code((), Series(parts))
 
+    def run(self, number: int, known: Ranges) -> Block:
+        block = Block(self.unit, self.graph.nodes[number], known)
+        block.run()
+        return block
+
     def block(self, number: int) -> Code:
         look()
         node = self.graph.nodes[number]
-        block = Block(self.unit, node, self.known.before(number))
-        block.run()
-        for place, target in enumerate(node.successors):
-            facts = block.facts[place] if len(node.successors) == 2 else ()
-            self.known.way(number, target, block.known, facts)
+        block = self.run(number, self.known.before(number))
+        ends = block.ends()
+        for target in node.successors:
+            self.known.way(number, target, ends[target])
         lines = [*self.head(number), *block.lines]
         targets = node.successors
         row = node.exit.row if node.exit is not None else form.JUMP
