@@ -14,7 +14,7 @@ _ACCEPTANCE_CASES = {"ci": 300, "nightly": 10_000, "sanitized": 400}
 # A nested case takes a good part of its second.
 _NESTED_CASES = {"ci": 30, "nightly": 500}
 _PARSER_CASES = {"ci": 100, "nightly": 10_000, "sanitized": 1_000}
-_GENERATED_CASES = {"ci": 500, "nightly": 20_000, "sanitized": 150}
+_GENERATED_CASES = {"ci": 300, "nightly": 20_000, "sanitized": 150}
 _WINDOWED_CASES = {"ci": 150, "nightly": 5_000, "sanitized": 60}
 # Runs on each engine, and steps of each.
 _USER_RUNS = {"ci": (4, 400), "nightly": (60, 4000)}

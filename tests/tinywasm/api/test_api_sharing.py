@@ -295,7 +295,7 @@ def within_a_finalizer(act: Callable[[], None]) -> None:
     cycle: Any = Finalized()
     cycle.me = cycle
     del cycle
-    gc.collect()
+    gc.collect(0)
 
 
 def within_a_weak_reference_callback(act: Callable[[], None]) -> None:
@@ -314,7 +314,7 @@ def within_a_callback_of_the_collector(act: Callable[[], None]) -> None:
         act()
 
     gc.callbacks.append(callback)
-    gc.collect()
+    gc.collect(0)
 
 
 def within_a_generator_that_is_closed(act: Callable[[], None]) -> None:
