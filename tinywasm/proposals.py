@@ -33,15 +33,16 @@ _TYPES = {
     0x65: _SHARED,
 }
 _IMPORT_KINDS = {0x7E: "compact-import-section", 0x7F: "compact-import-section"}
+# Compiled when somebody asks, which is after an error.
 _WORDS = (
-    (re.compile(r"\w+\.atomic\..*|atomic\.fence|shared"), _THREADS),
-    (re.compile("try|catch|catch_all|delegate|rethrow"), _LEGACY),
-    (re.compile("cont|(nullcont|cont)ref|cont\\.(new|bind)|suspend|resume(_throw(_ref)?)?|switch"), _STACKS),
-    (re.compile(r".*_desc(_\w+)?|descriptor|describes|exact|ref\.get_desc"), _DESCRIPTORS),
-    (re.compile(r"memory\.discard"), _CONTROL),
-    (re.compile(r"component"), "component-model"),
-    (re.compile(r"string(ref|view_\w+)?(\..*)?"), _STRINGS),
-    (re.compile(r"f16x8\..*|f32\.load_f16|f32\.store_f16"), _HALF),
+    (r"\w+\.atomic\..*|atomic\.fence|shared", _THREADS),
+    ("try|catch|catch_all|delegate|rethrow", _LEGACY),
+    ("cont|(nullcont|cont)ref|cont\\.(new|bind)|suspend|resume(_throw(_ref)?)?|switch", _STACKS),
+    (r".*_desc(_\w+)?|descriptor|describes|exact|ref\.get_desc", _DESCRIPTORS),
+    (r"memory\.discard", _CONTROL),
+    (r"component", "component-model"),
+    (r"string(ref|view_\w+)?(\..*)?", _STRINGS),
+    (r"f16x8\..*|f32\.load_f16|f32\.store_f16", _HALF),
 )
 
 
@@ -68,7 +69,7 @@ def of_import_kind(code: int) -> str:
 
 def of_word(word: str) -> str:
     """What to add to an error about a word of the text format."""
-    return _said(next((name for pattern, name in _WORDS if pattern.fullmatch(word)), None))
+    return _said(next((name for pattern, name in _WORDS if re.fullmatch(pattern, word)), None))
 
 
 def _said(name: str | None) -> str:

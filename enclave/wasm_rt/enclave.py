@@ -259,8 +259,12 @@ _WARM_UP = (
           (func (export "_start")
             (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 12)))))""",
     ),
-    # A memory, and data for it, in the binary format, which is read by other code.
-    DeployRequest("binary", bytes.fromhex("0061736d01000000 0503010001 0b07010041000b0178")),
+    # In the binary format, which is read by other code, a memory, a global whose constant has to be validated
+    # in Python, and data.
+    DeployRequest(
+        "binary",
+        bytes.fromhex("0061736d01000000 0503010001 0609017f00410141026a0b 0b07010041000b0178"),
+    ),
     RunRequest("command", ("argument",), (("NAME", "value"),), b"input"),
     WriteRequest("command", 0, b"text"),
     ReadRequest("command", 0, 4),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from functools import partial
+from importlib.util import source_hash
 from types import SimpleNamespace
 from typing import Any
 
@@ -200,7 +200,7 @@ def rejoined(artifact: bytes, code: dict[int, bytes]) -> bytes:
     for place, content in code.items():
         body[place : place + len(content)] = content
     whole = lines[4] + b"\n" + body
-    return b"\n".join([*lines[:3], hashlib.sha256(whole).hexdigest().encode(), whole])
+    return b"\n".join([*lines[:3], source_hash(whole).hex().encode(), whole])
 
 
 def edited(

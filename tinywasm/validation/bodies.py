@@ -227,9 +227,14 @@ def _row(row: Instruction) -> bytes:
     """`struct row`."""
     rule = _bodies.RULES[row.name.replace(".", "_")] if row.rule else _bodies.CLOSED
     immediates = bytes(_bodies.IMMEDIATES[kind] for kind in row.immediates)
-    types = bytes(map(_row_type, (*row.params, *row.results)))
-    head = bytes([rule]) + immediates.ljust(2, b"\0") + bytes([len(row.params), len(row.results)])
-    return head + types.ljust(_bodies.ROW_TYPES, b"\0")
+    return bytes([rule]) + immediates.ljust(2, b"\0") + _row_types(row.params, row.results)
+
+
+# Most rows share it with others.
+@cache
+def _row_types(params: tuple[ValType, ...], results: tuple[ValType, ...]) -> bytes:
+    types = bytes(map(_row_type, (*params, *results)))
+    return bytes([len(params), len(results)]) + types.ljust(_bodies.ROW_TYPES, b"\0")
 
 
 def _row_type(value: ValType) -> int:

@@ -15,13 +15,9 @@ from tinywasm.errors import DecodeError, ValidationError
 from tinywasm.instructions import AT, TABLE, Feature, Instruction
 from tinywasm.syntax import Expr
 from tinywasm.types import I32, I64, ValType
+from tinywasm.validation.extern_types import FLAGS
 from tinywasm.validation.rules import RULES, Rule
 from tinywasm.validation.stack import Body, Signature
-
-FLAGS = {
-    Feature.WIDE_ARITHMETIC: "Config.wide_arithmetic",
-    Feature.CUSTOM_PAGE_SIZES: "Config.custom_page_sizes",
-}
 
 Check = Callable[[Body, Any], None]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from tinywasm.codec import instructions, read_instruction
 from tinywasm.errors import DecodeError, ValidationError
 from tinywasm.instructions import Instruction
+from tinywasm.loading import loading
 from tinywasm.syntax import Expr
 from tinywasm.types import I32, ValType
-from tinywasm.validation.code import locate, step
 from tinywasm.validation.context import Context
 from tinywasm.validation.stack import Body
 
@@ -20,6 +20,9 @@ def validate_const(body: Body, expr: Expr, wanted: ValType) -> None:
     """
     if _is_one_constant(expr, wanted):
         return
+    # Not before it is wanted, as for bodies.
+    with loading:
+        from tinywasm.validation.code import locate, step
     body.begin((), (wanted,))
     position = expr.start
     try:

@@ -24,8 +24,11 @@ from tinywasm.types import (
     TagType,
     ValType,
 )
-from tinywasm.validation.code import FLAGS
 
+FLAGS = {
+    Feature.WIDE_ARITHMETIC: "Config.wide_arithmetic",
+    Feature.CUSTOM_PAGE_SIZES: "Config.custom_page_sizes",
+}
 # Section 7.3 allows such limits; these are the JavaScript embedding's. Without them two bytes of code
 # could stand for any number of operands.
 MAX_PARAMS: Final = 1000

@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 from tinywasm.errors import ValidationError
 from tinywasm.instructions import Feature
 from tinywasm.interruption import STEPS, look, watched
+from tinywasm.loading import loading
 from tinywasm.matching import canonicalise, close_ref, close_value, matches_composite, matches_ref
 from tinywasm.syntax import (
     DataSegment,
@@ -37,7 +38,6 @@ from tinywasm.types import (
     TagType,
 )
 from tinywasm.validation import bodies
-from tinywasm.validation.code import validate_code
 from tinywasm.validation.const import validate_const
 from tinywasm.validation.context import Context
 from tinywasm.validation.extern_types import check_arity, check_memory, check_table_limits
@@ -348,6 +348,9 @@ class _Validator:
         functype = types[function.type].composite
         assert isinstance(functype, FuncType)
         locals = [(count, close_value(value, types)) for count, value in function.locals]
+        # Not before it is wanted: where C is there, hardly any body needs it.
+        with loading:
+            from tinywasm.validation.code import validate_code
         self.body.begin(functype.params, functype.results, locals)
         validate_code(self.body, function.body)
 

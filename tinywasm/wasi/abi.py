@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 from enum import IntEnum, IntFlag
+from functools import reduce
+from operator import or_
 from struct import Struct
 
 from tinywasm.records import record
@@ -154,52 +156,66 @@ class Rights(IntFlag):
     SOCK_ACCEPT = 1 << 29
 
 
-_ANY_TYPE = (
-    Rights.FD_FDSTAT_SET_FLAGS
-    | Rights.FD_FILESTAT_GET
-    | Rights.FD_FILESTAT_SET_TIMES
-    | Rights.POLL_FD_READWRITE
+def _together(*rights: Rights) -> Rights:
+    """All of these, without an object for each on the way."""
+    return Rights(reduce(or_, map(int, rights)))
+
+
+_ANY_TYPE = _together(
+    Rights.FD_FDSTAT_SET_FLAGS,
+    Rights.FD_FILESTAT_GET,
+    Rights.FD_FILESTAT_SET_TIMES,
+    Rights.POLL_FD_READWRITE,
 )
-STREAM_RIGHTS = _ANY_TYPE | Rights.FD_READ | Rights.FD_WRITE
-SOCKET_RIGHTS = STREAM_RIGHTS | Rights.SOCK_SHUTDOWN | Rights.SOCK_ACCEPT
-FILE_RIGHTS = (
-    STREAM_RIGHTS
-    | Rights.FD_SEEK
-    | Rights.FD_TELL
-    | Rights.FD_SYNC
-    | Rights.FD_DATASYNC
-    | Rights.FD_ADVISE
-    | Rights.FD_ALLOCATE
-    | Rights.FD_FILESTAT_SET_SIZE
+STREAM_RIGHTS = _together(_ANY_TYPE, Rights.FD_READ, Rights.FD_WRITE)
+SOCKET_RIGHTS = _together(STREAM_RIGHTS, Rights.SOCK_SHUTDOWN, Rights.SOCK_ACCEPT)
+FILE_RIGHTS = _together(
+    STREAM_RIGHTS,
+    Rights.FD_SEEK,
+    Rights.FD_TELL,
+    Rights.FD_SYNC,
+    Rights.FD_DATASYNC,
+    Rights.FD_ADVISE,
+    Rights.FD_ALLOCATE,
+    Rights.FD_FILESTAT_SET_SIZE,
 )
-READ_ONLY_DIRECTORY_RIGHTS = (
-    _ANY_TYPE & ~Rights.FD_FILESTAT_SET_TIMES
-    | Rights.FD_SYNC
-    | Rights.FD_DATASYNC
-    | Rights.PATH_OPEN
-    | Rights.FD_READDIR
-    | Rights.PATH_READLINK
-    | Rights.PATH_FILESTAT_GET
+READ_ONLY_DIRECTORY_RIGHTS = _together(
+    Rights.FD_FDSTAT_SET_FLAGS,
+    Rights.FD_FILESTAT_GET,
+    Rights.POLL_FD_READWRITE,
+    Rights.FD_SYNC,
+    Rights.FD_DATASYNC,
+    Rights.PATH_OPEN,
+    Rights.FD_READDIR,
+    Rights.PATH_READLINK,
+    Rights.PATH_FILESTAT_GET,
 )
-DIRECTORY_RIGHTS = (
-    READ_ONLY_DIRECTORY_RIGHTS
-    | Rights.FD_FILESTAT_SET_TIMES
-    | Rights.PATH_CREATE_DIRECTORY
-    | Rights.PATH_CREATE_FILE
-    | Rights.PATH_LINK_SOURCE
-    | Rights.PATH_LINK_TARGET
-    | Rights.PATH_RENAME_SOURCE
-    | Rights.PATH_RENAME_TARGET
-    | Rights.PATH_FILESTAT_SET_SIZE
-    | Rights.PATH_FILESTAT_SET_TIMES
-    | Rights.PATH_SYMLINK
-    | Rights.PATH_REMOVE_DIRECTORY
-    | Rights.PATH_UNLINK_FILE
+DIRECTORY_RIGHTS = _together(
+    READ_ONLY_DIRECTORY_RIGHTS,
+    Rights.FD_FILESTAT_SET_TIMES,
+    Rights.PATH_CREATE_DIRECTORY,
+    Rights.PATH_CREATE_FILE,
+    Rights.PATH_LINK_SOURCE,
+    Rights.PATH_LINK_TARGET,
+    Rights.PATH_RENAME_SOURCE,
+    Rights.PATH_RENAME_TARGET,
+    Rights.PATH_FILESTAT_SET_SIZE,
+    Rights.PATH_FILESTAT_SET_TIMES,
+    Rights.PATH_SYMLINK,
+    Rights.PATH_REMOVE_DIRECTORY,
+    Rights.PATH_UNLINK_FILE,
 )
-_CHANGES_FILE = (
-    Rights.FD_WRITE | Rights.FD_ALLOCATE | Rights.FD_FILESTAT_SET_SIZE | Rights.FD_FILESTAT_SET_TIMES
+READ_ONLY_FILE_RIGHTS = _together(
+    Rights.FD_READ,
+    Rights.FD_SEEK,
+    Rights.FD_TELL,
+    Rights.FD_SYNC,
+    Rights.FD_DATASYNC,
+    Rights.FD_ADVISE,
+    Rights.FD_FDSTAT_SET_FLAGS,
+    Rights.FD_FILESTAT_GET,
+    Rights.POLL_FD_READWRITE,
 )
-READ_ONLY_FILE_RIGHTS = FILE_RIGHTS & ~_CHANGES_FILE
 
 
 class FileType(IntEnum):

@@ -9,11 +9,14 @@ that it pays for what it does.
 
 from __future__ import annotations
 
+import os
 import struct
 from array import array
 from bisect import bisect_right
 from contextlib import suppress
 from functools import cache
+from importlib import import_module
+from importlib.util import source_hash
 from itertools import pairwise
 from typing import Any
 
@@ -41,15 +44,22 @@ _WINDOW = struct.Struct("<2I")
 @cache
 def maker() -> str:
     """Names the lowering that is here: code of another one is not taken."""
-    with loading:
-        import hashlib
-        import pkgutil
-    digest = hashlib.sha256(f"{DIGEST} {_loop.INTERFACE}".encode())
+    parts = [f"{DIGEST} {_loop.INTERFACE}".encode()]
     for package, name in _SOURCES:
         # Without sources, the version that stands in the file has to do.
         with suppress(OSError):
-            digest.update(pkgutil.get_data(package, name) or b"")
-    return digest.hexdigest()[:16]
+            parts.append(_read(package, name))
+    return source_hash(b"\0".join(parts)).hex()
+
+
+def _read(package: str, name: str) -> bytes:
+    """A file of a package, as `pkgutil` reads it; nothing where its loader has no files. Raises `OSError`."""
+    found = import_module(package)
+    read = getattr(found.__loader__, "get_data", None)
+    if read is None or found.__file__ is None:
+        return b""
+    data: bytes = read(os.path.join(os.path.dirname(found.__file__), name))
+    return data
 
 
 def pack(context: Context, syntax: DecodedModule) -> bytes:
