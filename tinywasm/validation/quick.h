@@ -100,14 +100,15 @@ static inline const uint8_t *behind_constant(const uint8_t *pc, enum quick_kind 
 /* As many instructions as there are usual ones; the body has not ended. */
 static void quickly(body *b) {
     const struct module *m = b->module;
-    const uint8_t *pc = b->pc, *end = b->end, *after;
+    if (b->end - b->pc < QUICK_MARGIN) return;
+    const uint8_t *pc = b->pc, *last = b->end - QUICK_MARGIN, *after;
     valtype *sp = b->operands + b->height;
     const valtype *floor = b->operands + top(b)->height, *highest = b->operands + MAX_OPERANDS;
     const valtype *locals = b->locals;
     const uint8_t *ready = b->ready;
     const uint32_t unpacked = b->unpacked;
     uint32_t index;
-    while (end - pc >= QUICK_MARGIN && sp < highest) {
+    while (pc <= last && sp < highest) {
         const struct quick_row *row = &m->quick[*pc];
         switch ((enum quick_kind)row->kind) {
         case QUICK_LOCAL_GET:
