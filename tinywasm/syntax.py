@@ -124,6 +124,11 @@ class Functions(Sequence[Function]):
         start, end = self.places[2 * number : 2 * number + 2]
         return Function(self.types[number], *self.read(self.code, start, end))
 
+    def __iter__(self) -> Iterator[Function]:
+        read, code, places = self.read, self.code, self.places
+        for type, start, end in zip(self.types, places[::2], places[1::2], strict=True):
+            yield Function(type, *read(code, start, end))
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import cache
 from typing import Any, Final, cast
 
 from tinywasm.errors import ValidationError
@@ -348,11 +349,16 @@ class _Validator:
         functype = types[function.type].composite
         assert isinstance(functype, FuncType)
         locals = [(count, close_value(value, types)) for count, value in function.locals]
-        # Not before it is wanted: where C is there, hardly any body needs it.
-        with loading:
-            from tinywasm.validation.code import validate_code
         self.body.begin(functype.params, functype.results, locals)
-        validate_code(self.body, function.body)
+        _code_validator()(self.body, function.body)
+
+
+@cache
+def _code_validator() -> Callable[[Body, Expr], None]:
+    """`validate_code`, loaded when it is first wanted: where C is there, hardly any body needs it."""
+    with loading:
+        from tinywasm.validation.code import validate_code
+    return validate_code
 
 
 def _check_size(defined: DefinedType) -> None:
