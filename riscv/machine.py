@@ -95,7 +95,8 @@ class Machine:
         written = self._written()
         if not written:
             return f"QEMU does not start: {last_line(self.log)} ({self.log} has all of it)"
-        said = re.findall(r"^(?:wasm-host|riscv): .*|Kernel panic.*", written, re.MULTILINE)
+        # What the guest's scripts say begins as what is said here does: once is enough.
+        said = re.findall(r"^wasm-host: .*|(?<=^riscv: ).*|Kernel panic.*", written, re.MULTILINE)
         reason = said[-1].strip() if said else "it does not say why"
         return f"the machine ended while it started: {reason} ({self.console} has all of it)"
 

@@ -276,7 +276,8 @@ def test_why_a_machine_ended(command: Command, image: Image, tmp_path: Path, sai
     command("qemu-system-riscv64", f'{console}\necho "{said}" >"$console"; echo "Power down" >>"$console"')
     with running(image, tmp_path, 3333, 2222, lambda _: None) as machine:
         assert refusal(lambda: machine.wait_until_ready(lambda _: None)) == (
-            f"the machine ended while it started: {said} ({tmp_path}/console.log has all of it)"
+            f"the machine ended while it started: {said.removeprefix('riscv: ')} "
+            f"({tmp_path}/console.log has all of it)"
         )
 
 
