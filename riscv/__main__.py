@@ -24,8 +24,8 @@ from .ssh import HOST, write_config
 
 PROGRAM = ROOT / "examples" / "calculator.wat"
 _PORT, _SSH_PORT = 3333, 2222
-_FIRST_TIMEOUT = 300.0
-"""Seconds for the first session to begin, which are enough on a machine that is busy."""
+_PATIENCE = 300.0
+"""Seconds for a session to begin, which are enough on a machine that is busy."""
 
 _END_TIMEOUT = 1.0
 """Seconds for the machine to end after the session with it, where it has taken that along."""
@@ -96,11 +96,12 @@ def show_ways_in(machine: Machine, image: Image) -> None:
 
 def _use(machine: Machine, image: Image) -> int:
     policy = read_policy(image.policy)
-    # The first enclave takes longest, and a client that somebody starts does not wait for so long.
-    with connect(machine.address, policy, timeout=_FIRST_TIMEOUT):
+    # Before anybody is told how to get there: a client that somebody starts does not wait for so long.
+    with connect(machine.address, policy, timeout=_PATIENCE):
         say("An enclave in the machine was verified.")
     show_ways_in(machine, image)
-    return run(machine.address, policy, Job(programs=[(DEFAULT_MODULE, PROGRAM)]))
+    # On Keystone every enclave takes as long as the first one.
+    return run(machine.address, policy, Job(programs=[(DEFAULT_MODULE, PROGRAM)]), timeout=_PATIENCE)
 
 
 def _told(error: OSError) -> str:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from schannel.connection import DEFAULT_TIMEOUT
 from schannel.ed25519_sha3 import SigningKey
 from schannel.errors import LocalError
 from schannel.messages import RunResult
@@ -26,7 +27,7 @@ from schannel.whole_files import LARGEST
 from schannel.wire import Buffer
 
 from . import commands, kept, prompt
-from .commands import DEFAULT_ADDRESS, show_evidence
+from .commands import show_evidence
 from .errors import ClientError, RequestFailed
 from .kept import NO_KEY, Kept, KeptPrograms
 from .keys import chosen_key
@@ -97,8 +98,16 @@ class Job:
     as_json: bool = False
 
 
-def run(address: str, policy: Policy, job: Job, key: SigningKey | None = None) -> int:
-    """Connect and do a job; returns the exit status: errors count where no person could see them.
+def run(
+    address: str,
+    policy: Policy,
+    job: Job,
+    key: SigningKey | None = None,
+    timeout: float = DEFAULT_TIMEOUT,
+) -> int:
+    """Connect, within so many seconds, and do a job; returns the exit status.
+
+    Errors count there where no person could see them.
 
     Raises:
         ClientError: the session failed, or never began, or a file cannot be used.
@@ -109,7 +118,7 @@ def run(address: str, policy: Policy, job: Job, key: SigningKey | None = None) -
     for _, path in job.programs:
         if not path.stat().st_size:
             raise ClientError(f"the program {path} is empty")
-    with connect(address, policy, key=key) as session:
+    with connect(address, policy, timeout, key=key) as session:
         print(f"connected to {address}, enclave verified", file=sys.stderr)
         if session.verified.simulated and not job.attestation:
             print(SIMULATED, file=sys.stderr)
@@ -286,7 +295,8 @@ def _run_options(options: argparse.Namespace) -> int:
         verbose=options.verbose,
         as_json=options.json,
     )
-    return run(options.connect, TrustOptions.policy(options), job, chosen_key(options.key))
+    policy, key = TrustOptions.policy(options), chosen_key(options.key)
+    return run(options.connect, policy, job, key, options.timeout)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -295,9 +305,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Send a program to an enclave that passes your policy, and call its functions.",
         epilog=f"Other commands: {', '.join(_COMMANDS)}; see {_PROGRAM} COMMAND --help.",
     )
-    parser.add_argument(
-        "-c", "--connect", default=DEFAULT_ADDRESS, metavar="HOST:PORT", help="the host (default %(default)s)"
-    )
+    commands.add_host(parser)
     parser.add_argument(
         "-p", "--program", type=_named_program, action="append", default=[], metavar="[NAME=]FILE",
         help=f"a program to send, .wasm or .wat; several are linked by name (default {DEFAULT_MODULE})",

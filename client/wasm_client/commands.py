@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from schannel.connection import DEFAULT_TIMEOUT
 from schannel.errors import EvidenceError, PolicyError
 from schannel.events import EnclaveVerified
 from schannel.evidence import RAW_SIZE, Report
@@ -73,10 +74,7 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     forget = _command(commands, "forget", _forget, "have programs removed that an enclave keeps")
     forget.add_argument("name", nargs="+", help="what it was kept as")
     for parser in (attest, forget):
-        parser.add_argument(
-            "-c", "--connect", default=DEFAULT_ADDRESS, metavar="HOST:PORT",
-            help="the host (default %(default)s)",
-        )  # fmt: skip
+        add_host(parser)
     forget.add_argument(
         "-k", "--key", type=Path, metavar="FILE", help=f"this client's key (default {key_path()})"
     )
@@ -99,6 +97,24 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "file", type=Path, nargs="?", default=key_path(), help="where to write it (default %(default)s)"
     )
     keygen.set_defaults(command=_keygen)
+
+
+def add_host(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where the host is, and for how long it is waited for."""
+    parser.add_argument(
+        "-c", "--connect", default=DEFAULT_ADDRESS, metavar="HOST:PORT", help="the host (default %(default)s)"
+    )
+    parser.add_argument(
+        "--timeout", type=_seconds, default=DEFAULT_TIMEOUT, metavar="N",
+        help="seconds within which an enclave has to answer (default %(default)g)",
+    )  # fmt: skip
+
+
+def _seconds(text: str) -> float:
+    value = float(text) if text.isascii() and text.isdecimal() else 0.0
+    if not 1 <= value <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 1 to 1000000")
+    return value
 
 
 def _command(
@@ -126,7 +142,7 @@ def read_file(path: Path, most: int) -> bytes:
 
 
 def _attest(options: argparse.Namespace) -> int:
-    with connect(options.connect, TrustOptions.policy(options)) as session:
+    with connect(options.connect, TrustOptions.policy(options), options.timeout) as session:
         show_evidence(session.verified, as_json=options.json)
         evidence = session.verified.evidence
     if options.save is not None:
@@ -205,7 +221,7 @@ def _forget(options: argparse.Namespace) -> int:
     key = chosen_key(options.key)
     if key is None:
         raise ClientError(NO_KEY)
-    with connect(options.connect, TrustOptions.policy(options), key=key) as session:
+    with connect(options.connect, TrustOptions.policy(options), options.timeout, key=key) as session:
         known = KeptPrograms(kept_path(), key.public, session.verified)
         for name in options.name:
             forget(session, known, name)

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from riscv.errors import RiscvError
 from riscv.image import Image
 from riscv.machine import Machine, free_port, running
 from riscv.processes import run, run_together
+from schannel.policy import Policy
 from tests.processes import ROOT, alive, descendants, wait_until
 from tests.riscv.conftest import Command
 from wasm_client import ClientError
@@ -146,6 +148,7 @@ def test_a_port_that_is_taken(command: Command, image: Image, tmp_path: Path) ->
 def test_nothing_is_left_when_we_are_killed(command: Command, tmp_path: Path) -> None:
     command("qemu-system-riscv64", FIND_CONSOLE + 'echo $$ >"$console"; exec sleep 1000')
     code = f"""
+from contextlib import nullcontext
 from pathlib import Path
 from riscv.image import Image
 from riscv.machine import running
@@ -243,3 +246,17 @@ def test_a_machine_that_ends_by_itself(
         *(["wasm-client: the connection to the enclave is lost"] if lost else []),
         *([f"riscv: the machine has ended by itself: see {files}"] if ends else []),
     ]
+
+
+def test_the_prompt_waits_for_its_enclave_as_the_first_client_did(
+    image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command_line, "_PATIENCE", 0.01)
+    monkeypatch.setattr(command_line, "connect", lambda *_, **__: nullcontext())
+    monkeypatch.setattr(command_line, "read_policy", lambda _: Policy())
+    monkeypatch.setattr(command_line, "show_ways_in", lambda *_: None)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        found = Machine(subprocess.Popen(["true"]), silent.getsockname()[1], 22, tmp_path, tmp_path)
+        found.process.wait()
+        with pytest.raises(ClientError, match=r"did not answer within 0\.01 seconds"):
+            command_line._use(found, image)

@@ -122,6 +122,31 @@ def test_no_such_address(address: str, why: str) -> None:
         connect(address, POLICY, timeout=5)
 
 
+@pytest.mark.parametrize("command", [["attest"], ["-p", "{program}"], ["-s", "main"], ["forget", "main"]])
+def test_how_long_an_enclave_is_waited_for(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a slow machine an enclave takes longer to begin than is usual."""
+    monkeypatch.setattr("wasm_client.commands._seconds", lambda text: float(text) / 100)
+    policy, key, program = tmp_path / "policy.toml", tmp_path / "key", tmp_path / "program.wasm"
+    policy.write_text("")
+    program.write_bytes(b"\0asm")
+    assert cli.main(["keygen", str(key)]) == 0
+    capsys.readouterr()
+    keyed = [] if command == ["attest"] else ["-k", str(key)]
+    with server(_stay_silent) as address:
+        options = ["-c", address, "--policy", str(policy), "--timeout", "7", *keyed]
+        said = run_cli(capsys, *[word.format(program=program) for word in command], *options)
+    assert said == f"{address} did not answer within 0.07 seconds"
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1e3", "x", "1000001", ""])
+def test_no_number_of_seconds(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["attest", f"--timeout={text}"])
+    assert f"{text!r} is not a number of seconds from 1 to 1000000" in capsys.readouterr().err
+
+
 def run_cli(capsys: pytest.CaptureFixture[str], *options: str) -> str:
     """The one line on standard error of a command that fails."""
     assert cli.main(options) == 1
