@@ -77,6 +77,11 @@ class RunArguments(Structure, shown="structure to run an enclave"):
     value: int = part(U64_LITTLE)
 
 
+_ERROR = slice(8, 16)
+_INTERRUPTED = Stopped.INTERRUPTED.to_bytes(8, "little")
+"""The error in those bytes of that structure that comes so often."""
+
+
 class Mapping(Protocol):
     """Memory of the enclave's, or shared with it, as `mmap.mmap` has it."""
 
@@ -233,16 +238,18 @@ class KeystoneEnclave:
         Raises:
             MonitorError: the security monitor does not run it.
         """
-        request = Request.RUN
+        request, arguments = Request.RUN, bytearray(RunArguments(self._eid, 0, 0).build())
         while True:
-            answer = self._run(request)
+            self._do("run an enclave", self._driver.ioctl, self._descriptor, request, arguments)
             request = Request.RESUME
-            if answer.error == Stopped.DONE:
-                return answer.value
-            if answer.error == Stopped.EDGE_CALL:
+            # Linux interrupts it hundreds of times a second: what is done then, a slow machine takes from it.
+            if arguments[_ERROR] != _INTERRUPTED:
+                answer = RunArguments.parse(bytes(arguments))
+                if answer.error == Stopped.DONE:
+                    return answer.value
+                if answer.error != Stopped.EDGE_CALL:
+                    raise MonitorError(f"the security monitor does not run the enclave: error {answer.error}")
                 edge_call()
-            elif answer.error != Stopped.INTERRUPTED:
-                raise MonitorError(f"the security monitor does not run the enclave: error {answer.error}")
             if not go_on():
                 return None
 
@@ -329,11 +336,6 @@ class KeystoneEnclave:
         self._eid = 0
         with contextlib.suppress(OSError):
             self._ioctl(descriptor, Request.CREATE, _arguments(min_pages=_LEAST_PAGES))
-
-    def _run(self, request: Request) -> RunArguments:
-        buffer = bytearray(RunArguments(self._eid, 0, 0).build())
-        self._do("run an enclave", self._driver.ioctl, self._descriptor, request, buffer)
-        return RunArguments.parse(bytes(buffer))
 
     def _ioctl(self, descriptor: int, request: Request, arguments: CreateArguments) -> CreateArguments:
         buffer = bytearray(arguments.build())
