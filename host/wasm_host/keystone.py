@@ -45,7 +45,9 @@ _DESCRIPTORS, _DESCRIPTORS_EACH = 32, 5
 """Beside what limits say: of this process, and for each enclave's device, buffer, streams and event."""
 
 _HANGS = "Keystone's driver does not give an enclave back: it hangs"
-_OTHER_BUILDS = "are loader, runtime and application of one build?"
+_LIKELY_CAUSES = (
+    "are loader, runtime and application of one build, and is there enough memory for it (--free-memory)?"
+)
 _DRIVER_VERSION = Path("/sys/module/keystone_driver/version")
 
 
@@ -79,7 +81,7 @@ class _Run:
         finally:
             # Whatever it was, nobody is to wait for it.
             self.calls.close()
-            shown = f"the enclave ended before its application began ({end.shown}): {_OTHER_BUILDS}"
+            shown = f"the enclave ended before its application began ({end.shown}): {_LIKELY_CAUSES}"
             self._tell(self.begun, MonitorError(shown))
             self._tell(self.ended, end)
 
@@ -179,7 +181,7 @@ class KeystoneMonitor:
                 stream.close()
             if isinstance(error, TimeoutError):
                 error = MonitorError(
-                    f"the enclave's application did not begin in {self._patience:g} seconds: {_OTHER_BUILDS} "
+                    f"the enclave's application did not begin in {self._patience:g} seconds: {_LIKELY_CAUSES} "
                     "On a slow machine, let it have more time (--max-start)"
                 )
             self._ailment = str(error) if _is_lasting(error) else ""

@@ -445,7 +445,7 @@ class TestSessions:
         [
             ("serve", {"fail": (Request.CREATE, 0, errno.ENOTTY)}, CLOSED, "of another version"),
             ("serve", {"pages": 100}, "busy: no enclave is free", "no 1108 KiB of contiguous memory now"),
-            ("crash", {}, CLOSED, "are loader, runtime and application of one build?"),
+            ("crash", {}, CLOSED, "is there enough memory for it (--free-memory)?"),
         ],
     )
     def test_enclave_that_cannot_be(
@@ -491,7 +491,7 @@ class TestSessions:
     @pytest.mark.parametrize(
         ("kind", "patience", "words"),
         [
-            ("crash", 60.0, "ended before its application began .*status 77.*of one build"),
+            ("crash", 60.0, "ended before its application began .*status 77.*of one build.*--free-memory"),
             ("silent", 0.3, "did not begin in 0.3 seconds: are loader, runtime and application of one build"),
         ],
     )
