@@ -181,8 +181,8 @@ class KeystoneMonitor:
                 stream.close()
             if isinstance(error, TimeoutError):
                 error = MonitorError(
-                    f"the enclave's application did not begin in {self._patience:g} seconds: {_LIKELY_CAUSES} "
-                    "On a slow machine, let it have more time (--max-start)"
+                    f"the enclave's application did not begin in {self._patience:g} seconds: "
+                    f"{_LIKELY_CAUSES} On a slow machine, let it have more time (--max-start)"
                 )
             self._ailment = str(error) if _is_lasting(error) else ""
             raise error from None
