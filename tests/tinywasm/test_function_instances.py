@@ -146,3 +146,13 @@ def test_passive_data_between_active_data_stays(store: Store) -> None:
     assert bytes(instance.memories[0].data[:8]) == b"\0aBCDzfg"
     with pytest.raises(Trap, match="out of bounds"):
         invoke(store, instance.funcs[1], [])
+
+
+@pytest.mark.parametrize("segment", ["(elem (i32.const 0))", "(elem (i32.const 0) func $f $f)"])
+def test_segments_of_a_module_that_defines_no_function(store: Store, segment: str) -> None:
+    imported = '(import "h" "f" (func $f))' if "$f" in segment else ""
+    module = Module(store.engine, wat2wasm(f'(module {imported} (table (export "t") 2 funcref) {segment})'))
+    function = host_function(FuncType((), ()), list)
+    instance = instantiate(store, module, {"h": {"f": function}})
+    expected = instance.funcs[0] if imported else None
+    assert instance.tables[0].get(0) is instance.tables[0].get(1) is expected

@@ -53,8 +53,8 @@ class PythonModuleInstance(ModuleInstance):
         self.elems = [self._referred(elem) if isinstance(elem, array) else elem for elem in watched(elems)]
 
     def _referred(self, indices: array[int]) -> list[Any]:
-        assert isinstance(self.funcs, Functions)
-        return self.funcs.several(indices)
+        funcs = self.funcs
+        return funcs.several(indices) if isinstance(funcs, Functions) else [funcs[index] for index in indices]
 
     def run_elem(self, index: int, table: int, offset: int) -> None:
         elem = self.elems[index]
