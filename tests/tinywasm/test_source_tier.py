@@ -175,6 +175,62 @@ def test_an_operand_that_can_only_be_zero_still_traps(row: Instruction) -> None:
     assert found[0] == found[1]
 
 
+@pytest.mark.parametrize("row", NUMERIC, ids=lambda row: row.name)
+def test_a_value_stays_what_it_is_when_its_local_changes(row: Instruction) -> None:
+    funcs = ""
+    # A local that is known to be 0, one that is known to be 1, and one that may be anything.
+    for name, known in (
+        ("zero", ""),
+        ("one", "(local.set $x (i64.const 1))"),
+        ("any", "(local.set $x (local.get $p))"),
+    ):
+        x: dict[ValType, str] = {I32: "(i32.wrap_i64 (local.get $x))", I64: "(local.get $x)"}
+        y: dict[ValType, str] = {I32: "(local.get $q)", I64: "(i64.extend_i32_u (local.get $q))"}
+        for place, _ in enumerate(row.params):
+            operands = [x[each] if at == place else y[each] for at, each in enumerate(row.params)]
+            results = " ".join(map(str, row.results))
+            funcs += f"""(func (export "{name}{place}") (param $p i64) (param $q i32) (result {results})
+              (local $x i64)
+              {known}
+              {" ".join(operands)} {row.name}
+              (local.set $x (i64.const 77)) (local.set $p (local.get $x)) (local.set $q (i32.const 78)))"""
+    found = []
+    for times in (COLD, AT_ONCE):
+        with hot_after(times):
+            wasm = exports(f"(module {funcs})", within=store(wide_arithmetic=True))
+            found.append([outcome(partial(wasm[name], 5 << 31, 9)) for name in wasm])
+    assert repr(found[0]) == repr(found[1])
+
+
+BRANCHES = """
+(module
+  (type $v (func (param i32) (result i32)))
+  (func $one (result i32) (i32.const 1))
+  (func (export "f") (param $n i32) (result i32)
+    (block $out
+      (i32.const 5)
+      (i32.lt_u (local.get $n) (call $one))
+      (i32.const 1) (block (type $v) (drop) (f64x2.splat (f64.const 1)) (drop) (local.get $n))
+      (i32.le_s)
+      {branch}
+      (drop)
+      (return (i32.const 3)))
+    (i32.const 4)))
+"""
+
+
+@pytest.mark.parametrize(
+    "branch", ["(br_if $out)", "(if (then (return (i32.const 9))))", "(br_table 0 $out)"]
+)
+def test_a_branch_asks_before_what_was_dropped_takes_the_place_of_its_operand(branch: str) -> None:
+    found = []
+    for times in (COLD, AT_ONCE):
+        with hot_after(times):
+            wasm = exports(BRANCHES.format(branch=branch))
+            found.append([wasm.f(number) for number in (0, 1, 2, -1)])
+    assert found[0] == found[1]
+
+
 # A counter from a start in steps to an end, which it may miss and go around; all that it is shows in the sum.
 COUNTER = """
 (func (export "{name}") (param $end i32) (result i64)

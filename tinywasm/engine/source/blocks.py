@@ -580,13 +580,11 @@ class Block:
             self.settle()
         elif row in (form.BRANCH_IF, form.BRANCH_UNLESS, form.BRANCH_TABLE):
             value = self.read(record.a, "i32")
-            if any(each.reads or each.acts for each in self.pending.values()) and value.reads:
-                # The others change no variable that it reads, but a temporary's own.
-                names = {f"t{height}" for height in self.pending}
-                if names & value.reads:
-                    self.older()
-                    self.lines.append(Line(f"i = {exact(value).text}"))
-                    value = Value("i", value.type, 0, MASKS[value.type])
+            # What settles gives temporaries their values, and one may be what the operand reads.
+            if value.reads & {f"t{height}" for height in self.pending}:
+                self.older()
+                self.lines.append(Line(f"i = {exact(value).text}"))
+                value = Value("i", value.type, 0, MASKS[value.type])
             self.settle()
             if row == form.BRANCH_TABLE:
                 self.condition = exact(value).text

@@ -317,7 +317,7 @@ def _as(type: str, change: Callable[[Value], Value]) -> Operator:
 
 def _wrapped(a: Value) -> Value:
     """Congruent modulo 2 ** 64, so modulo 2 ** 32."""
-    return exact(Value(a.text, "i32", a.low, a.high)) if a.known else a
+    return integer("i32", a.low & M32) if a.known else a
 
 
 def _from_signed(type: str) -> Operator:
