@@ -20,7 +20,7 @@ BUILT_FROM := setup.cfg pyproject.toml setup.py $(COMPILED) $(filter-out $(GENER
 .PHONY: help run test quick uncompiled lint spec suite fuzz guided agree sabotage sanitize bench programs riscv riscv-test soak coverage demo-file wasm-rt install clean
 
 help:
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
 # Importing takes a moment, in which Ctrl-C is no error of ours to show.
 RUN_MAIN = import signal; signal.signal(signal.SIGINT, signal.SIG_DFL); from $(1) import main; \

@@ -35,7 +35,8 @@ class Config:
     """Options of an engine, as arguments or attributes.
 
     `engine`: the name of what runs the code, as `tinywasm --version` lists them, or "auto", which takes the
-    fastest that is available; the default comes from the environment variable TINYWASM_ENGINE.
+    fastest that is available; the default comes from the environment variable TINYWASM_ENGINE. Where
+    none of that name can run, the first instance of a store raises `ValueError`.
     `wide_arithmetic`, `custom_page_sizes`: proposals beyond WebAssembly 3.0.
     `consume_fuel`: stores start with no fuel and every instruction costs one unit, a bulk
     instruction another one for each whole 64 bytes that it writes.

@@ -48,8 +48,8 @@ def invoke(
     left. `deadline` is a number of seconds from now, after which the call ends with `Interrupted`; with the
     call, the store's deadline is gone. `Store.clear_interrupt` takes back an interruption that came too late.
 
-    Raises `Trap`, `WasmException` whose tag and values are raw, what a host function raises, or `WasmError`
-    while another thread's call is under way.
+    Raises `Trap`, `WasmException` whose tag and values are raw, what a host function raises, `TypeError` for
+    another number of arguments, or `WasmError` while another thread's call is under way.
     """
     if fuel is not None:
         store.set_fuel(fuel)

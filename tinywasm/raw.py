@@ -1,8 +1,8 @@
 """Instances and calls without conversions, for programs that convert values themselves.
 
 Raw values are what Wasm code has: i32 and i64 are unsigned integers, f32 and f64 floats whose NaN bits are
-kept (`f32_from_bits` makes one of any bits), a v128 is 16 bytes, a null reference None. They are not looked
-at: give what the function's type says.
+kept (`f32_from_bits` makes one of any bits), a v128 is 16 bytes, a null reference None. Only their
+number is checked everywhere: give what the function's type says.
 """
 
 from tinywasm.engine import backend

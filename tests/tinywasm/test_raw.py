@@ -103,3 +103,10 @@ def test_a_view_of_a_binary_module_is_not_copied(engine: Engine) -> None:
     assert Module.deserialize(engine, module.serialize()).exports[0].name == "f"
     assert module.syntax.functions[0].body.code.obj is binary  # type: ignore[attr-defined]
     assert Module(engine, memoryview(b'(module (func (export "g")))')).exports[0].name == "g"
+
+
+@pytest.mark.parametrize("count", [0, 6])
+def test_another_number_of_arguments_is_refused(engine: Engine, count: int) -> None:
+    store = Store(engine)
+    with pytest.raises(TypeError, match=rf"{count} values where \[i32 i64 f32 f64 v128\] -> .* has 5"):
+        raw.invoke(store, functions(store)["turn"], [0] * count)

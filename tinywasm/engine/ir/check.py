@@ -46,6 +46,8 @@ class _Checker:
 
     def run(self) -> None:
         for index, record in enumerate(self.records):
+            if not 0 <= record.row < len(form.NAMES):
+                raise Fault(f"{record.position:#x}: there is no row {record.row}")
             if record.row == form.BLOCK:
                 self.need(record.immediate not in self.starts, record, "begins twice")
                 self.need(-1 <= record.a < len(self.code.regions), record, "is in no region that there is")

@@ -135,6 +135,8 @@ class PythonBackend:
     def call(
         self, func: FuncInstance, args: Sequence[Any], caller: ModuleInstance | None = None
     ) -> list[Any]:
+        if len(args) != func.params:
+            raise TypeError(f"{len(args)} values where {func.type} has {func.params}")
         call, profile = Call(), self.store.profile
         try:
             self.calls.begin(call)
