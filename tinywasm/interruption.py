@@ -7,9 +7,9 @@ handed through every reader and rule.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Final, TypeVar
 
 _T = TypeVar("_T")
@@ -18,27 +18,25 @@ _T = TypeVar("_T")
 STEPS: Final = 256
 
 
-class _Here(threading.local):
-    look: Callable[[], None] | None = None
-
-
-_here = _Here()
+# Each greenlet has one of its own, so that those which take turns leave nothing behind for each other.
+_looking: ContextVar[Callable[[], None] | None] = ContextVar("looking", default=None)
 
 
 @contextmanager
 def obeying(look: Callable[[], None]) -> Iterator[None]:
     """While this lasts, long work of this thread calls `look` now and then; what that raises ends it."""
-    before, _here.look = _here.look, look
+    before = _looking.get()
+    _looking.set(look)
     try:
         yield
     finally:
-        _here.look = before
+        _looking.set(before)
 
 
 def look() -> None:
     """Raises whatever is to end long work of this thread."""
-    if _here.look is not None:
-        _here.look()
+    if (ask := _looking.get()) is not None:
+        ask()
 
 
 def watched(items: Iterable[_T]) -> Iterator[_T]:

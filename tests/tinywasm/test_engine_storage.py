@@ -26,6 +26,7 @@ from tinywasm import (
 )
 from tinywasm.engine import backend
 from tinywasm.instantiation import instantiate_with
+from tinywasm.interruption import look, obeying
 from tinywasm.matching import define
 from tinywasm.runtime import storage
 from tinywasm.runtime.func import FuncInstance
@@ -315,6 +316,15 @@ def test_instances_that_greenlets_make_end_in_any_order(engine: Engine) -> None:
     assert set(outcome) == {"first", "second"}
     assert in_thread(one.exports.one) == "done"
     assert outcome["first"].exports.f() is None
+    # Nothing of either is left to be asked by what comes next.
+    other: list[str] = []
+    store.during = lambda: other.append("asked")
+    Instance(Store(engine), module, [])
+    tinywasm.wat2wasm("(module)")
+    with obeying(lambda: other.append("in its turn")):
+        look()
+    look()
+    assert other == ["in its turn"]
 
 
 START = '(module (import "h" "h" (func $h)) (start $h))'

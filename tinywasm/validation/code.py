@@ -192,7 +192,9 @@ def validate_code(body: Body, expr: Expr) -> None:
     Raises `ValidationError` with the place, or `DecodeError` where the code is malformed.
     """
     data, position, end = expr.code, expr.start, expr.end
-    stack, controls, seen = body.stack, body.controls, body.seen
+    stack, controls = body.stack, body.controls
+    # A view of what can be written has no hash.
+    seen = body.seen.get if isinstance(data, bytes) else lambda three: body.seen.get(bytes(three))
     height = body.frame.height
     try:
         while position < end and controls:
@@ -212,7 +214,7 @@ def validate_code(body: Body, expr: Expr) -> None:
                         stack += results
                     position += 2
                     continue
-                closed = seen.get(data[position : position + 3])
+                closed = seen(data[position : position + 3])
                 if closed is None:
                     position = _read_and_step(body, data, position)
                     height = body.frame.height
@@ -240,7 +242,7 @@ def _read_and_step(body: Body, data: bytes, position: int) -> int:
     if after - position == 3 and not row.rule:
         # No instruction's encoding begins another's, so these bytes are this instruction anywhere, and
         # what it does depends on the module only.
-        body.seen[data[position:after]] = _SIGNATURES[body.address][row.ordinal]
+        body.seen[bytes(data[position:after])] = _SIGNATURES[body.address][row.ordinal]
     return after
 
 

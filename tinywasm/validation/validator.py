@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cache
 from typing import Any, Final, cast
@@ -319,29 +318,23 @@ class _Validator:
             self._each("function", functions, self._function, first)
             return
         acceptor = bodies.acceptor(self.context, self.features, self.module.data_count is not None)
-        if isinstance(functions, Functions):
-            self._entries(functions, acceptor.accepts_entries)
-            return
 
         def check(function: Function) -> None:
             body = function.body
             if not acceptor.accepts(function.type, function.locals, body.code, body.start, body.end):
                 self._function(function)
 
-        self._each("function", functions, check, first)
-
-    def _entries(
-        self, functions: Functions, accepts: Callable[[array[int], bytes, array[int], int, int], int]
-    ) -> None:
+        if not isinstance(functions, Functions):
+            self._each("function", functions, check, first)
+            return
         index, count = 0, len(functions)
         while index < count:
             look()
             last = min(index + STEPS, count)
-            index = accepts(functions.types, functions.code, functions.places, index, last)
+            index = acceptor.accepts_entries(functions.types, functions.code, functions.places, index, last)
             if index < last:
-                self._each(
-                    "function", (functions[index],), self._function, self.context.imported_funcs + index
-                )
+                # Its locals may be of types that only its own reader knows.
+                self._each("function", (functions[index],), check, first + index)
                 index += 1
 
     def _function(self, function: Function) -> None:
