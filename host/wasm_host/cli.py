@@ -14,6 +14,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from schannel.extra import require
 from schannel.release import installed_version
@@ -24,7 +25,7 @@ from .limits import ServerLimits
 from .logs import configure_logs, log_event
 from .metrics import Metrics
 from .monitor import Device, EnclaveFiles, Monitor, MonitorError
-from .server import Server
+from .server import Server, unless
 from .simulated import SimulatedMonitor
 from .storage import SealedStore, StoreLimits
 
@@ -229,19 +230,20 @@ def _check(device: Device, limits: ServerLimits) -> int:
 async def _serve(
     device: Device, options: argparse.Namespace, files: EnclaveFiles, limits: ServerLimits
 ) -> int:
+    signals = _Signals()
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(_bind(*options.address))
         metrics_listener = stack.enter_context(_bind(*options.metrics)) if options.metrics else None
         monitor = _start(device, files, limits, options.free_memory)
         try:
-            identity = await monitor.ready()
+            identity = await unless(monitor.ready(), signals.stopped())
             for name, why in identity.missing:
                 shown = f"enclaves run without {name}: {why}"
                 log_event(logging.WARNING, "isolation_missing", shown, layer=name)
             metrics = Metrics()
             store = SealedStore(sealed_folder(), _store_limits(limits))
             server = Server(monitor, store, limits, metrics, identity.data_limit)
-            stop = _heed_signals(server)
+            signals.server = server
             await server.listen(listener)
             _tell_device(device)
             host, port = listener.getsockname()[:2]
@@ -251,7 +253,10 @@ async def _serve(
                     await showing.enter_async_context(
                         _showing(metrics, limits, server, monitor, store, metrics_listener)
                     )
-                await _serve_until(stop, monitor, server)
+                await _serve_until(signals.stop, monitor, server)
+        except _Stopped:
+            # Before anybody could connect.
+            return 0
         finally:
             await monitor.close()
     return 0
@@ -336,13 +341,35 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _heed_signals(server: Server) -> asyncio.Event:
-    """What is set when the host is to stop."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, _stop, number, stop, server)
-    return stop
+class _Stopped(Exception):
+    """The host was told to stop while it started."""
+
+
+class _Signals:
+    """SIGTERM and SIGINT, heeded from here on: `stop` is set when the host is to stop."""
+
+    def __init__(self) -> None:
+        self.stop = asyncio.Event()
+        self.server: Server | None = None
+        """What serves clients, once there is one."""
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._heed, number)
+
+    async def stopped(self) -> NoReturn:
+        """Wait until the host is to stop, which is _Stopped."""
+        await self.stop.wait()
+        raise _Stopped
+
+    def _heed(self, number: signal.Signals) -> None:
+        """SIGTERM drains, SIGINT has the sessions closed now; a second one of either kind ends everything."""
+        if self.server is not None:
+            if self.stop.is_set():
+                self.server.abort()
+            elif number is signal.SIGINT:
+                self.server.hurry()
+        self.stop.set()
 
 
 async def _serve_until(stop: asyncio.Event, monitor: Monitor, server: Server) -> None:
@@ -351,12 +378,3 @@ async def _serve_until(stop: asyncio.Event, monitor: Monitor, server: Server) ->
     await server.drain()
     if monitor.failed.done():
         monitor.failed.result()
-
-
-def _stop(number: signal.Signals, stop: asyncio.Event, server: Server) -> None:
-    """SIGTERM drains, SIGINT has the sessions closed now; a second signal of either kind ends everything."""
-    if stop.is_set():
-        server.abort()
-    elif number is signal.SIGINT:
-        server.hurry()
-    stop.set()

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 import re
+import signal
 import socket
 import struct
 import sys
@@ -30,7 +31,7 @@ from schannel.keystone_files import LARGEST_FILES, check_program
 from schannel.measurement import measure
 from schannel.monitor_keys import Monitor
 from schannel.policy import Policy
-from tests.keystone import APPLICATION, DEVICE_KEY, ELF, LOADER, MONITOR, RUNTIME, Machine
+from tests.keystone import APPLICATION, DEVICE_KEY, ELF, LOADER, MONITOR, RUNTIME, Machine, Mapped
 from tests.processes import CALCULATOR, ROOT
 from tests.wasm_host.fakes import HELLO, run
 from wasm_client import CannotConnect, ClientError, connect
@@ -729,6 +730,26 @@ class TestFiles:
             assert host_cli.main(["--device", "keystone", "-a", "127.0.0.1:0", *arguments]) == 1
             told = capsys.readouterr()
             assert words in told.err and told.err.count("\n") == 1 and not told.out
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_signal_while_the_host_starts(
+        self, files: EnclaveFiles, number: signal.Signals, monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:  # fmt: skip
+        """It ends as one that serves does, and leaves no enclave."""
+        machine = Machine(command("silent"))
+        mmap = machine.mmap
+
+        def signalling(descriptor: int, size: int, offset: int) -> Mapped:
+            if offset == 0:
+                os.kill(os.getpid(), number)
+            return mmap(descriptor, size, offset)
+
+        monkeypatch.setattr(machine, "mmap", signalling)
+        monkeypatch.setattr(keystone, "LinuxDriver", lambda: machine)
+        assert host_cli.main(["--device", "keystone", "-a", "127.0.0.1:0", *options(files)]) == 0
+        assert capsys.readouterr() == ("", "")
+        machine.assert_clean()
 
     def test_check_without_a_device(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert host_cli.main(["--check", "--device", "keystone"]) == 1
