@@ -123,6 +123,9 @@ class Created:
     shared: bytearray | None = None
     loading: bool = True
     freed: bool = False
+    returned: bool = False
+    """Whether its number is the driver's again."""
+
     hash: bytes = b""
     process: Process | None = None
     running: bool = False
@@ -138,6 +141,7 @@ class Machine:
         command: the application's process.
         pages: contiguous memory.
         enclaves: what the monitor can keep apart.
+        numbers: how many the driver has for enclaves (``keystone-enclave.c``, enclave_idr_alloc).
         fail: a request, or ``"open"`` or ``"mmap"``, with which time of it fails (from 0), and how.
     """
 
@@ -146,6 +150,7 @@ class Machine:
         command: Sequence[str] = (),
         pages: int = 1 << 16,
         enclaves: int = 4,
+        numbers: int = 0xEFFF,
         fail: tuple[Request | str, int, int] | None = None,
     ) -> None:
         self.command = command
@@ -157,6 +162,7 @@ class Machine:
         self.done: list[Request | str] = []
         self._free = pages
         self._places = enclaves
+        self._numbers = numbers
         self._fail = fail
         self._lock = threading.RLock()
         self._next_file, self._next_eid, self._next_address = 100, _FIRST_EID, _DRAM
@@ -169,6 +175,11 @@ class Machine:
             for enclave in self.enclaves.values()
             if not enclave.freed and (len(enclave.memory) > 2 * PAGE or not enclave.loading)
         ]
+
+    @property
+    def lost_numbers(self) -> int:
+        """Those of enclaves that are gone, or of what took their places."""
+        return sum(not each.returned and each not in self.alive for each in self.enclaves.values())
 
     def assert_clean(self) -> None:
         """Nothing is left behind."""
@@ -251,6 +262,11 @@ class Machine:
         self._check_only(given, min_pages=given.min_pages)
         assert given.min_pages >= 2, "the driver takes the logarithm of one less"
         memory = bytearray(self._take_pages(given.min_pages) * PAGE)
+        if sum(not each.returned for each in self.enclaves.values()) >= self._numbers:
+            # It does not notice, and nothing gives the memory back.
+            lost = {"epm_paddr": self._next_address, "epm_size": len(memory)}
+            argument[:] = CreateArguments(**vars(given) | lost).build()
+            return
         eid, self._next_eid = self._next_eid, self._next_eid + 1
         self.enclaves[eid] = Created(self._next_address, memory)
         self.files[descriptor] = eid
@@ -303,6 +319,7 @@ class Machine:
         if enclave.process is not None:
             enclave.process.kill()
         self._free_memory(enclave)
+        enclave.returned = True
 
     def _free_memory(self, enclave: Created) -> None:
         enclave.freed = True

@@ -14,6 +14,7 @@ import socket
 import threading
 import tomllib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,7 +22,15 @@ from schannel.endings import CloseReason
 from schannel.whole_files import LARGEST_TEXT, read_whole
 
 from .edge_calls import EdgeCalls, Ended
-from .keystone_device import DEVICE, Driver, Image, KeystoneEnclave, LinuxDriver, open_device
+from .keystone_device import (
+    DEVICE,
+    Driver,
+    Image,
+    KeystoneEnclave,
+    LinuxDriver,
+    NoNumbers,
+    open_device,
+)
 from .keystone_files import measure, read_image
 from .limits import START_LIMIT, ServerLimits
 from .logs import log_event
@@ -43,6 +52,9 @@ _T = TypeVar("_T")
 
 _DESCRIPTORS, _DESCRIPTORS_EACH = 32, 5
 """Beside what limits say: of this process, and for each enclave's device, buffer, streams and event."""
+
+_FULL_FOR = 60.0
+"""Seconds for which no more are tried than there was room for: a try can cost numbers of the driver's."""
 
 _HANGS = "Keystone's driver does not give an enclave back: it hangs"
 _LIKELY_CAUSES = (
@@ -66,6 +78,8 @@ class _Run:
         self.streams, theirs = zip(socket.socketpair(), socket.socketpair(), strict=True)
         self.calls = EdgeCalls(*theirs, settings, self._begin, self._log)
         self._size = 0
+        self.error: MonitorError | None = None
+        """Why it could not be started, or did not go on, once it has ended."""
 
     def start(self) -> None:
         """Begin with it, in its thread."""
@@ -77,13 +91,14 @@ class _Run:
             end = self._run()
         except MonitorError as error:
             end = End(FAILED, str(error))
-            self._tell(self.begun, error)
+            self.error = error
         finally:
             # Whatever it was, nobody is to wait for it.
             self.calls.close()
             shown = f"the enclave ended before its application began ({end.shown}): {_LIKELY_CAUSES}"
-            self._tell(self.begun, MonitorError(shown))
+            # That there is no room is known before somebody else asks.
             self._tell(self.ended, end)
+            self._tell(self.begun, self.error or MonitorError(shown))
 
     def _run(self) -> End:
         enclave = KeystoneEnclave(self._driver, self._image)
@@ -126,6 +141,15 @@ def _signed(value: int) -> int:
     return value - (1 << 64) if value >> 63 else value
 
 
+@dataclass(frozen=True, slots=True)
+class _Full:
+    """There was no room beside `most` enclaves, which is taken to be so until the loop's time is `until`."""
+
+    most: int
+    until: float
+    why: str
+
+
 class KeystoneMonitor:
     """The enclaves of this machine's Keystone, made of `image`.
 
@@ -145,12 +169,14 @@ class KeystoneMonitor:
         self._runs: dict[int, _Run] = {}
         self._last_number = 0
         self._ailment = ""
+        self._full: _Full | None = None
+        self._spent = ""
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
     def ailment(self) -> str:
         """Why the latest enclave could not be started, unless there was just no room for it."""
-        return self._ailment
+        return self._spent or self._ailment
 
     async def ready(self) -> Identity:
         """Start an enclave for nobody, and measure the files.
@@ -167,10 +193,11 @@ class KeystoneMonitor:
 
     async def start_enclave(self) -> Enclave:
         """Have an enclave started; raises what `Monitor.start_enclave` says, and NoRoom."""
+        self._check_room()
         self._last_number += 1
         run = _Run(self._last_number, self._driver, self._image, self._settings)
         self._runs[run.number] = run
-        run.ended.add_done_callback(lambda _: self._runs.pop(run.number, None))
+        run.ended.add_done_callback(lambda _: self._forget(run))
         run.start()
         try:
             async with asyncio.timeout(self._patience):
@@ -188,6 +215,22 @@ class KeystoneMonitor:
             raise error from None
         self._ailment = ""
         return Enclave(run.number, f"{size >> 20} MiB of Keystone's", *run.streams, lambda: size, run.ended)
+
+    def _check_room(self) -> None:
+        """Raise at once what another try would end with."""
+        if self._spent:
+            raise NoNumbers(self._spent)
+        full, now = self._full, asyncio.get_running_loop().time()
+        if full is not None and len(self._runs) >= full.most and now < full.until:
+            raise NoRoom(full.why)
+
+    def _forget(self, run: _Run) -> None:
+        self._runs.pop(run.number, None)
+        if isinstance(run.error, NoRoom):
+            until = asyncio.get_running_loop().time() + _FULL_FOR
+            self._full = _Full(len(self._runs), until, str(run.error))
+        elif isinstance(run.error, NoNumbers):
+            self._spent = str(run.error)
 
     def stop_enclave(self, enclave: Enclave, why: Stop) -> None:
         """Ask an enclave to close its session, telling its client why, and to end."""

@@ -175,6 +175,10 @@ def open_device(driver: Driver) -> int:
         raise MonitorError(f"{DEVICE} cannot be opened: {_words(error)}") from error
 
 
+class NoNumbers(MonitorError):
+    """The driver has no number left for an enclave, and memory that it gives all the same is lost."""
+
+
 class KeystoneEnclave:
     """An enclave that has its memory, and once it is loaded, its measurement.
 
@@ -186,6 +190,7 @@ class KeystoneEnclave:
 
         Raises:
             NoRoom: there is not so much contiguous memory now.
+            NoNumbers: the driver has used up its numbers.
             MonitorError: there is no driver, or another than is known here.
         """
         self._driver = driver
@@ -214,19 +219,24 @@ class KeystoneEnclave:
     def load(self, go_on: Callable[[], bool] = lambda: True) -> bool:
         """Write the files and have the monitor measure them; False where `go_on`, asked meanwhile, was.
 
+        Then they are not written to their end, but measured all the same: only what the monitor knows gives
+        back all that it has of the driver's.
+
         Raises:
             NoRoom: the monitor takes no further enclave.
             MonitorError: the driver does not do it.
         """
-        places, page = [], 0
+        places, page, wanted = [], 0, True
         for content in self._image.files:
             for start in range(0, len(content), PAGE):
-                if not go_on():
-                    return False
-                self._write(page, content[start : start + PAGE])
+                wanted = wanted and go_on()
+                if wanted:
+                    self._write(page, content[start : start + PAGE])
                 page += 1
             places.append(self._epm_address + page * PAGE)
         self._finalize(places)
+        if not wanted:
+            return False
         self._shared = self._do("share a buffer", self._driver.mmap, self._descriptor, SHARED_SIZE, 0)
         return True
 
@@ -283,6 +293,10 @@ class KeystoneEnclave:
         except OSError as error:
             raise _refusal(error, pages * PAGE) from error
         self._eid, self._epm_address, self._epm_size = made.eid, made.epm_paddr, made.epm_size
+        if not made.eid and made.epm_paddr:
+            raise NoNumbers(
+                "Keystone's driver has no number left for an enclave: end the host and load it again"
+            )
         if not made.eid or not made.epm_paddr or made.epm_size < pages * PAGE:
             raise MonitorError("Keystone's driver gave less than an enclave: it is of another version")
         try:

@@ -135,6 +135,7 @@ class TestLife:
         assert not enclave.load(lambda: next(asked))
         enclave.destroy()
         assert machine.done.count("mmap") == 2
+        assert not machine.lost_numbers
         machine.assert_clean()
 
     def test_driver_that_gives_too_little(self) -> None:
@@ -430,14 +431,100 @@ class TestSessions:
         """The client is told that the host is busy, and is served when there is room again."""
 
         async def main() -> None:
-            async with serving("serve", tmp_path, Machine(enclaves=1)) as (_, address, machine, metrics):
+            async with serving("serve", tmp_path, Machine(enclaves=1)) as (_, address, _, metrics):
                 session = await in_thread(lambda: connect(address, POLICY))
                 with pytest.raises(CannotConnect, match="busy: no enclave is free"):
                     await in_thread(lambda: connect(address, POLICY))
                 await in_thread(session.close)
-                await until(lambda: not machine.alive)
+                await until(lambda: metrics.enclaves_ended.total() == 1)
                 await in_thread(lambda: connect(address, POLICY).close())
                 assert metrics.refused == {"busy": 1}
+
+        run(main())
+
+    @pytest.mark.parametrize(("places", "lost"), [(4, 0), (0, 2)])
+    def test_clients_that_leave_while_their_enclaves_load(
+        self, places: int, lost: int, tmp_path: Path
+    ) -> None:
+        """Anybody can do that: it must not use up the driver's numbers, even where the monitor is full."""
+
+        async def main() -> None:
+            machine = Machine(enclaves=places)
+            async with serving("serve", tmp_path, machine) as (_, address, _, metrics):
+                host, port = address.split(":")
+                mmap, left = machine.mmap, threading.Event()
+
+                def slow(*arguments: int) -> Mapped:
+                    left.wait(30)
+                    return mmap(*arguments)
+
+                machine.mmap = slow  # type: ignore[method-assign,assignment]
+                for number in range(20):
+                    left.clear()
+                    _, writer = await asyncio.open_connection(host, int(port))
+                    writer.write(HELLO)
+                    if number == 0 or places:
+                        await until(lambda: bool(machine.alive))
+                    writer.close()
+                    await until(lambda: metrics.refused.total() > number)  # noqa: B023
+                    left.set()
+                    await until(lambda: not machine.files)
+            assert machine.done.count(Request.FINALIZE) == (20 if places else 1)
+            assert machine.lost_numbers == lost
+
+        run(main())
+
+    def test_full_monitor_is_not_asked_again(self, tmp_path: Path) -> None:
+        """Each refusal costs the driver two numbers; when an enclave has ended, it is asked."""
+
+        async def main() -> None:
+            async with serving("serve", tmp_path, Machine(enclaves=1)) as (_, address, machine, metrics):
+                session = await in_thread(lambda: connect(address, POLICY))
+                for _ in range(20):
+                    with pytest.raises(CannotConnect, match="busy: no enclave is free"):
+                        await in_thread(lambda: connect(address, POLICY))
+                assert machine.lost_numbers == 2
+                await in_thread(session.close)
+                await until(lambda: metrics.enclaves_ended.total() == 1)
+                await in_thread(lambda: connect(address, POLICY).close())
+                assert metrics.refused == {"busy": 20}
+
+        run(main())
+
+    def test_full_monitor_is_asked_after_a_while(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Others than this host may have had its places."""
+
+        async def main() -> None:
+            machine = Machine(command("echo"), enclaves=0)
+            monitor = KeystoneMonitor(IMAGE, b"{}", 60.0, machine)
+            monkeypatch.setattr(keystone, "_FULL_FOR", 0.0)
+            for _ in range(2):
+                with pytest.raises(NoRoom, match="takes no further enclave"):
+                    await monitor.start_enclave()
+            assert machine.lost_numbers == 4
+            monkeypatch.undo()
+            for _ in range(2):
+                with pytest.raises(NoRoom, match="takes no further enclave"):
+                    await monitor.start_enclave()
+            assert machine.lost_numbers == 6
+            await monitor.close()
+            machine.assert_clean()
+
+        run(main())
+
+    def test_driver_without_numbers(self) -> None:
+        """Every further try would lose an enclave's memory for good."""
+
+        async def main() -> None:
+            machine = Machine(command("echo"), numbers=0)
+            monitor = KeystoneMonitor(IMAGE, b"{}", 60.0, machine)
+            for _ in range(3):
+                with pytest.raises(MonitorError, match=r"no number left .* load it again"):
+                    await monitor.start_enclave()
+                assert "no number left" in monitor.ailment
+            assert machine.done.count(Request.CREATE) == 1
+            await monitor.close()
+            machine.assert_clean()
 
         run(main())
 
