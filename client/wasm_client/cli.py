@@ -35,7 +35,7 @@ from .operations import DEFAULT_MODULE
 from .places import kept_path, key_path
 from .progress import bar
 from .session import Session, connect
-from .trust import SIMULATED, TrustOptions
+from .trust import TrustOptions, warn
 from .values import printable
 
 _PROGRAM = "wasm-client"
@@ -120,8 +120,8 @@ def run(
             raise ClientError(f"the program {path} is empty")
     with connect(address, policy, timeout, key=key) as session:
         print(f"connected to {address}, enclave verified", file=sys.stderr)
-        if session.verified.simulated and not job.attestation:
-            print(SIMULATED, file=sys.stderr)
+        if not job.attestation:
+            warn(session.verified)
         if job.attestation:
             show_evidence(session.verified)
         known = KeptPrograms(kept_path(), key.public, session.verified) if key is not None else None

@@ -25,7 +25,7 @@ from .keys import chosen_key, generate_key
 from .places import kept_path, key_path
 from .receipts import ReceiptFile, read_receipt, replay
 from .session import connect
-from .trust import SIMULATED, TrustOptions
+from .trust import TrustOptions, warn
 from .values import printable
 
 DEFAULT_ADDRESS = "127.0.0.1:3333"
@@ -54,8 +54,7 @@ def show_evidence(verified: EnclaveVerified, *, as_json: bool = False) -> None:
     else:
         for name, value in shown.items():
             print(f"{name.replace('_', ' '):>13}: {value}")
-    if verified.simulated:
-        print(SIMULATED, file=sys.stderr)
+    warn(verified)
 
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -207,8 +206,7 @@ def _show_receipt(
     for name, value in shown.items():
         text = " ".join(value) if isinstance(value, list) else str(value)
         print(f"{name.replace('_', ' '):>13}: {printable(text)}")
-    if verified.simulated:
-        print(SIMULATED, file=sys.stderr)
+    warn(verified)
 
 
 def _report_gaps(counters: list[int]) -> None:

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from schannel.errors import PolicyFileError
-from schannel.policy import Policy
+from schannel.events import EnclaveVerified
+from schannel.policy import KEYSTONE_TEST_DEVICE_KEY, Policy
 from schannel.simulation import simulation_policy
 
 from .errors import ClientError
 from .places import policy_path
 
-SIMULATED = "warning: this enclave is simulated: it protects nothing from the owner of its machine"
+_SIMULATED = "warning: this enclave is simulated: it protects nothing from the owner of its machine"
+_PUBLISHED = (
+    "warning: this device has the test key that Keystone publishes: it protects nothing, and may be anything"
+)
+
+
+def warn(verified: EnclaveVerified) -> None:
+    """Say on standard error that no hardware stands behind the evidence, where none does."""
+    if verified.simulated:
+        published = verified.device_public_key == KEYSTONE_TEST_DEVICE_KEY
+        print(_PUBLISHED if published else _SIMULATED, file=sys.stderr)
 
 
 class TrustOptions:
