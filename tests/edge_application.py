@@ -154,6 +154,13 @@ def deaf() -> NoReturn:
     silent()
 
 
+def picky() -> int:
+    """Begins, and does not like its settings."""
+    call(Call.BEGIN)
+    call(Call.LOG, b"the enclave failed: max_fuel is not a number from 1 to 10")
+    return Ending.FAILED
+
+
 def echo() -> int:
     """Returns what comes; tells how it was closed."""
     call(Call.BEGIN)
@@ -189,5 +196,5 @@ def stubborn() -> NoReturn:
 
 
 if __name__ == "__main__":
-    kinds = {made.__name__: made for made in (serve, crash, silent, deaf, echo, curious, stubborn)}
+    kinds = {made.__name__: made for made in (serve, crash, silent, deaf, picky, echo, curious, stubborn)}
     sys.exit(kinds[sys.argv[1]]())

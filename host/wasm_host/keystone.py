@@ -71,19 +71,33 @@ class _Run:
         self._driver = driver
         self._image = image
         self._loop = asyncio.get_running_loop()
-        self.begun: asyncio.Future[int] = self._loop.create_future()
-        """Gets the bytes that it takes, when its application has begun."""
+        self.begun: asyncio.Future[None] = self._loop.create_future()
+        """Done when its application has begun."""
 
         self.ended: asyncio.Future[End] = self._loop.create_future()
         self.streams, theirs = zip(socket.socketpair(), socket.socketpair(), strict=True)
         self.calls = EdgeCalls(*theirs, settings, self._begin, self._log)
-        self._size = 0
+        self.size = 0
+        self.last_line = ""
+        """What its application wrote last into the host's log."""
+
         self.error: MonitorError | None = None
         """Why it could not be started, or did not go on, once it has ended."""
 
     def start(self) -> None:
-        """Begin with it, in its thread."""
-        threading.Thread(target=self._main, name=f"enclave {self.number}", daemon=True).start()
+        """Begin with it, in its thread; MonitorError where there can be no more of them."""
+        try:
+            threading.Thread(target=self._main, name=f"enclave {self.number}", daemon=True).start()
+        except RuntimeError as error:
+            self.calls.close()
+            lacking = MonitorError(f"no thread can be started for another enclave: {error}")
+            _resolve(self.ended, End(FAILED, str(lacking)))
+            raise lacking from error
+
+    def hang_up(self) -> None:
+        """Close the host's ends of its streams."""
+        for stream in self.streams:
+            stream.close()
 
     def _main(self) -> None:
         end = End(FAILED, "the host failed")
@@ -103,7 +117,7 @@ class _Run:
     def _run(self) -> End:
         enclave = KeystoneEnclave(self._driver, self._image)
         try:
-            self._size = enclave.size
+            self.size = enclave.size
             value = None
             if enclave.load(lambda: self.calls.going_on):
                 value = enclave.run(lambda: self.calls.serve(enclave.shared), lambda: self.calls.going_on)
@@ -114,9 +128,10 @@ class _Run:
         return End(FAILED, "the host ended the enclave") if value is None else end_with(_signed(value))
 
     def _begin(self) -> None:
-        self._tell(self.begun, self._size)
+        self._tell(self.begun, None)
 
     def _log(self, text: str) -> None:
+        self.last_line = text
         log_event(logging.INFO, "enclave_log", f"enclave {self.number}: {text}", enclave=self.number)
 
     def _tell(self, future: asyncio.Future[_T], what: _T | MonitorError) -> None:
@@ -179,33 +194,45 @@ class KeystoneMonitor:
         return self._spent or self._ailment
 
     async def ready(self) -> Identity:
-        """Start an enclave for nobody, and measure the files.
+        """Start an enclave for nobody, which has to end by itself, and measure the files.
 
         Raises:
-            MonitorError: it does not start, or the files cannot be measured.
+            MonitorError: it does not start, or fails, or the files cannot be measured.
         """
-        tried = await self.start_enclave()
-        tried.hang_up()
-        self.kill_enclave(tried)
-        await tried.ended
+        run = await self._start_run()
+        run.hang_up()
+        # Only when it has begun, its application looks at its settings.
+        await asyncio.wait([run.ended], timeout=self._patience)
+        if not run.ended.done():
+            raise MonitorError(
+                f"the enclave did not end in {self._patience:g} seconds when its client had left: "
+                "on a slow machine, let it have more time (--max-start)"
+            )
+        end = run.ended.result()
+        if end.how == FAILED:
+            raise MonitorError(f"the first enclave failed: {run.last_line or end.shown}")
         measurement = await asyncio.to_thread(measure, self._image, self._patience)
         return Identity(policy_text(measurement))
 
     async def start_enclave(self) -> Enclave:
         """Have an enclave started; raises what `Monitor.start_enclave` says, and NoRoom."""
+        run = await self._start_run()
+        place = f"{run.size >> 20} MiB of Keystone's"
+        return Enclave(run.number, place, *run.streams, lambda: run.size, run.ended)
+
+    async def _start_run(self) -> _Run:
         self._check_room()
         self._last_number += 1
         run = _Run(self._last_number, self._driver, self._image, self._settings)
         self._runs[run.number] = run
         run.ended.add_done_callback(lambda _: self._forget(run))
-        run.start()
         try:
+            run.start()
             async with asyncio.timeout(self._patience):
-                size = await run.begun
+                await run.begun
         except BaseException as error:
             self._end(run)
-            for stream in run.streams:
-                stream.close()
+            run.hang_up()
             if isinstance(error, TimeoutError):
                 error = MonitorError(
                     f"the enclave's application did not begin in {self._patience:g} seconds: "
@@ -214,7 +241,7 @@ class KeystoneMonitor:
             self._ailment = str(error) if _is_lasting(error) else ""
             raise error from None
         self._ailment = ""
-        return Enclave(run.number, f"{size >> 20} MiB of Keystone's", *run.streams, lambda: size, run.ended)
+        return run
 
     def _check_room(self) -> None:
         """Raise at once what another try would end with."""

@@ -595,6 +595,48 @@ class TestSessions:
 
         run(main())
 
+    def test_application_that_goes_on_without_a_client(self) -> None:
+        async def main() -> None:
+            machine = Machine(command("deaf"))
+            monitor = KeystoneMonitor(IMAGE, b"{}", 60.0, machine)
+            start = monitor._start_run
+
+            async def impatient() -> Any:
+                run = await start()
+                monitor._patience = 0.1
+                return run
+
+            monitor._start_run = impatient  # type: ignore[method-assign]
+            with pytest.raises(MonitorError, match=r"did not end in 0\.1 seconds when its client had left"):
+                await monitor.ready()
+            monitor._patience = 60.0
+            await monitor.close()
+            machine.assert_clean()
+
+        run(main())
+
+    def test_no_more_threads(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        async def main() -> None:
+            machine = Machine(command("echo"))
+            monitor = KeystoneMonitor(IMAGE, b"{}", 60.0, machine)
+            before = len(os.listdir("/proc/self/fd"))
+
+            def refuse(_: threading.Thread) -> None:
+                raise RuntimeError("can't start new thread")
+
+            with monkeypatch.context() as patched:
+                patched.setattr(threading.Thread, "start", refuse)
+                with pytest.raises(MonitorError, match="no thread can be started for another enclave"):
+                    await monitor.start_enclave()
+            assert len(os.listdir("/proc/self/fd")) == before
+            await asyncio.sleep(0)
+            assert not monitor._runs
+            await monitor.ready()
+            await monitor.close()
+            machine.assert_clean()
+
+        run(main())
+
     def test_stubborn_application(self) -> None:
         async def main() -> None:
             machine = Machine(command("stubborn"))
@@ -639,6 +681,8 @@ class TestSessions:
             for machine, words in (
                 (Machine(pages=100), "contiguous"),
                 (Machine(command("crash")), "of one build"),
+                (Machine(command("picky")), "the first enclave failed: the enclave failed: max_fuel is not"),
+                (Machine(command("serve")), ""),
                 (Machine(command("echo")), ""),
             ):
                 monitor = KeystoneMonitor(IMAGE, b"{}", 60.0, machine)
