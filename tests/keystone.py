@@ -143,6 +143,7 @@ class Machine:
         enclaves: what the monitor can keep apart.
         numbers: how many the driver has for enclaves (``keystone-enclave.c``, enclave_idr_alloc).
         fail: a request, or ``"open"`` or ``"mmap"``, with which time of it fails (from 0), and how.
+        then: another one.
     """
 
     def __init__(
@@ -152,10 +153,11 @@ class Machine:
         enclaves: int = 4,
         numbers: int = 0xEFFF,
         fail: tuple[Request | str, int, int] | None = None,
+        then: tuple[Request | str, int, int] | None = None,
     ) -> None:
         self.command = command
         self.monitor = MONITOR
-        self.reserved: int | None = None
+        self.reserved = pages * PAGE
         self.files: dict[int, int] = {}
         self.enclaves: dict[int, Created] = {}
         self.mappings: list[int] = []
@@ -163,7 +165,7 @@ class Machine:
         self._free = pages
         self._places = enclaves
         self._numbers = numbers
-        self._fail = fail
+        self._fail = [each for each in (fail, then) if each is not None]
         self._lock = threading.RLock()
         self._next_file, self._next_eid, self._next_address = 100, _FIRST_EID, _DRAM
 
@@ -201,7 +203,7 @@ class Machine:
                 with contextlib.suppress(OSError):
                     self._destroy(eid)
 
-    def contiguous(self) -> int | None:
+    def contiguous(self) -> int:
         return self.reserved
 
     def mmap(self, descriptor: int, size: int, offset: int) -> Mapped:
@@ -242,10 +244,9 @@ class Machine:
     def _note(self, what: Request | str) -> None:
         count = self.done.count(what)
         self.done.append(what)
-        if self._fail is not None and self._fail[:2] == (what, count):
-            if what is Request.FINALIZE:
-                return
-            raise OSError(self._fail[2], os.strerror(self._fail[2]))
+        for failing, time, number in self._fail:
+            if (failing, time) == (what, count) and what is not Request.FINALIZE:
+                raise OSError(number, os.strerror(number))
 
     def _check_only(self, given: CreateArguments, **allowed: int) -> None:
         assert vars(given) == dict.fromkeys(vars(given), 0) | allowed, "what has no meaning here is zero"
@@ -295,7 +296,7 @@ class Machine:
         assert all(place % PAGE == 0 for place in places)
         assert given.free_requested <= end - given.free_paddr
         enclave.loading = False
-        failing = self._fail is not None and self._fail[0] is Request.FINALIZE
+        failing = any(each[0] is Request.FINALIZE for each in self._fail)
         others = [other for other in self.alive if other is not enclave and other.hash]
         if failing or len(others) >= self._places:
             self._refuse(enclave)

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import mmap
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
@@ -33,6 +34,9 @@ EXTRA_PAGES = 16
 
 _LEAST_PAGES = 2
 """The driver takes the logarithm of one page less."""
+
+_creating = threading.Lock()
+"""Held while an enclave gets its memory, so that none takes what another one was found to have room in."""
 
 
 class Request(IntEnum):
@@ -107,8 +111,8 @@ class Driver(Protocol):
     def close(self, descriptor: int) -> None:
         """Close a descriptor."""
 
-    def contiguous(self) -> int | None:
-        """Bytes that Linux can give in pieces larger than `LARGEST_PIECE`; None where it does not say."""
+    def contiguous(self) -> int:
+        """Bytes that Linux can give in pieces larger than `LARGEST_PIECE`; 0 where it sets none aside."""
 
 
 class LinuxDriver:
@@ -129,12 +133,12 @@ class LinuxDriver:
     def close(self, descriptor: int) -> None:
         os.close(descriptor)
 
-    def contiguous(self) -> int | None:
+    def contiguous(self) -> int:
         with contextlib.suppress(OSError):
             for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
                 if line.startswith("CmaFree:"):
                     return int(line.split()[1]) << 10
-        return None
+        return 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +201,9 @@ class KeystoneEnclave:
         self._image = image
         self._eid = 0
         self._finalized = False
+        self._freed = False
+        """Whether the driver has freed what the file still names: then it must not be closed."""
+
         self._shared: Mapping | None = None
         self._descriptor = open_device(driver)
         try:
@@ -280,18 +287,19 @@ class KeystoneEnclave:
             raise MonitorError(f"an enclave cannot be destroyed: {_words(error)}") from error
         finally:
             self._finalized = False
-            self._driver.close(descriptor)
+            if not self._freed:
+                self._driver.close(descriptor)
 
     def _create(self) -> None:
         pages = self._image.pages
-        there = self._driver.contiguous()
-        # Where there is not enough, the driver frees what it never had (``keystone-enclave.c``).
-        if there is not None and pages * PAGE > max(there, LARGEST_PIECE):
-            raise _no_memory(pages * PAGE)
-        try:
-            made = self._ioctl(self._descriptor, Request.CREATE, _arguments(min_pages=pages))
-        except OSError as error:
-            raise _refusal(error, pages * PAGE) from error
+        with _creating:
+            # Where there is not enough, the driver frees what it never had (``keystone-enclave.c``).
+            if pages * PAGE > max(self._driver.contiguous(), LARGEST_PIECE):
+                raise _no_memory(pages * PAGE)
+            try:
+                made = self._ioctl(self._descriptor, Request.CREATE, _arguments(min_pages=pages))
+            except OSError as error:
+                raise _refusal(error, pages * PAGE) from error
         self._eid, self._epm_address, self._epm_size = made.eid, made.epm_paddr, made.epm_size
         if not made.eid and made.epm_paddr:
             raise NoNumbers(
@@ -346,10 +354,13 @@ class KeystoneEnclave:
 
         It would free it a second time when the file is closed (``keystone-ioctl.c``, error_destroy_enclave).
         What takes its place is the least that there can be, and is not given back before Linux starts anew.
+        Where there is not even that, the file stays open for as long as this process lives.
         """
         self._eid = 0
-        with contextlib.suppress(OSError):
+        self._freed = True
+        with contextlib.suppress(OSError), _creating:
             self._ioctl(descriptor, Request.CREATE, _arguments(min_pages=_LEAST_PAGES))
+            self._freed = False
 
     def _ioctl(self, descriptor: int, request: Request, arguments: CreateArguments) -> CreateArguments:
         buffer = bytearray(arguments.build())

@@ -40,7 +40,7 @@ from wasm_host import cli as host_cli
 from wasm_host import keystone
 from wasm_host.edge_calls import MAX_LINES, EdgeCalls, Ended
 from wasm_host.keystone import KeystoneMonitor
-from wasm_host.keystone_device import PAGE, SHARED_SIZE, Image, KeystoneEnclave, Request
+from wasm_host.keystone_device import PAGE, SHARED_SIZE, Image, KeystoneEnclave, LinuxDriver, Request
 from wasm_host.keystone_files import read_image
 from wasm_host.limits import ServerLimits
 from wasm_host.metrics import Metrics
@@ -159,6 +159,69 @@ class TestLife:
             KeystoneEnclave(machine, replace(IMAGE, free=9 << 20))
         KeystoneEnclave(machine, replace(IMAGE, free=7 << 20)).destroy()
         assert machine.done.count(Request.CREATE) == 2, "the second for what takes its place"
+        machine.assert_clean()
+
+    def test_what_the_driver_has_freed_is_not_closed(self) -> None:
+        """Where nothing could take its place, it would be freed a second time."""
+        machine = Machine(fail=(Request.FINALIZE, 0, errno.EINVAL), then=(Request.CREATE, 1, errno.ENOMEM))
+        enclave = KeystoneEnclave(machine, IMAGE)
+        with pytest.raises(NoRoom):
+            enclave.load()
+        enclave.destroy()
+        enclave.destroy()
+        (kept,) = machine.files
+        assert machine.enclaves[machine.files.pop(kept)].freed
+        machine.assert_clean()
+
+    def test_kernel_that_sets_no_memory_aside(self) -> None:
+        """The largest piece that every kernel has is all that may be asked for."""
+        machine = Machine()
+        machine.reserved = 0
+        with pytest.raises(NoRoom, match="KiB of contiguous memory now"):
+            KeystoneEnclave(machine, replace(IMAGE, free=2 << 20))
+        KeystoneEnclave(machine, IMAGE).destroy()
+        machine.assert_clean()
+
+    def test_kernel_that_does_not_know_of_memory_set_aside(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(Path, "read_text", lambda *_, **__: "MemTotal: 16 kB\n")
+        assert LinuxDriver().contiguous() == 0
+        monkeypatch.setattr(Path, "read_text", lambda *_, **__: "MemTotal: 16 kB\nCmaFree: 8 kB\n")
+        assert LinuxDriver().contiguous() == 8192
+
+    def test_memory_is_given_to_one_after_the_other(self) -> None:
+        """There is as much as one needs: the driver is not asked for more by the other."""
+        machine, together = Machine(), threading.Barrier(2)
+        machine.reserved = 4 << 20
+        ioctl = machine.ioctl
+
+        def creating(descriptor: int, request: int, argument: bytearray) -> None:
+            if request == Request.CREATE:
+                with contextlib.suppress(threading.BrokenBarrierError):
+                    together.wait(0.1)
+                assert machine.reserved
+                machine.reserved = 0
+            ioctl(descriptor, request, argument)
+
+        machine.ioctl = creating  # type: ignore[method-assign]
+        made: list[KeystoneEnclave | MonitorError] = []
+
+        def make() -> None:
+            try:
+                made.append(KeystoneEnclave(machine, replace(IMAGE, free=3 << 20)))
+            except MonitorError as error:
+                made.append(error)
+
+        threads = [threading.Thread(target=make) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sum(isinstance(each, NoRoom) for each in made) == 1 and len(made) == 2
+        for each in made:
+            if isinstance(each, KeystoneEnclave):
+                machine.ioctl = ioctl  # type: ignore[method-assign]
+                each.load()
+                each.destroy()
         machine.assert_clean()
 
     def test_error_of_the_monitor(self) -> None:
