@@ -26,6 +26,9 @@ help:
 RUN_MAIN = import signal; signal.signal(signal.SIGINT, signal.SIG_DFL); from $(1) import main; \
 	signal.signal(signal.SIGINT, signal.default_int_handler); raise SystemExit(main())
 
+# A word for the shell, whatever is in it.
+quoted = '$(subst ','\'',$(1))'
+
 run: $(VENV)/confidential ## start the confidential runtime with the calculator demo
 	@$(BIN)/python -c "$(call RUN_MAIN,wasm_client.demo)"
 
@@ -101,7 +104,7 @@ programs: $(VENV)/test ## run programs of Go, C++ and Yosys here and on wasmtime
 riscv: | $(BIN)/python ## start the confidential runtime in a RISC-V machine that QEMU emulates
 	@$(BIN)/python -m riscv.needs
 	@$(MAKE) --no-print-directory --silent $(VENV)/riscv
-	@$(BIN)/python -c "$(call RUN_MAIN,riscv.__main__)" $(if $(KEYSTONE_BUILD_DIR),--keystone '$(KEYSTONE_BUILD_DIR)')
+	@$(BIN)/python -c "$(call RUN_MAIN,riscv.__main__)" $(if $(KEYSTONE_BUILD_DIR),--keystone $(call quoted,$(KEYSTONE_BUILD_DIR)))
 
 riscv-test: | $(BIN)/python ## test that machine, from its start to its end
 	@$(BIN)/python -m riscv.needs
@@ -111,7 +114,7 @@ riscv-test: | $(BIN)/python ## test that machine, from its start to its end
 # DEVICE=keystone, and KEYSTONE_BUILD_DIR with it, are the user's to give.
 demo-file: | $(BIN)/python ## build wasm-demo.pyz, one file that starts the server; with DEVICE=keystone wasm-demo.ke
 	@$(if $(filter keystone,$(DEVICE)),$(MAKE) --no-print-directory --silent $(VENV)/riscv)
-	@$(BIN)/python tools/make_demo.py $(if $(DEVICE),--device '$(DEVICE)' $(if $(KEYSTONE_BUILD_DIR),--keystone '$(KEYSTONE_BUILD_DIR)'))
+	@$(BIN)/python tools/make_demo.py $(if $(DEVICE),--device $(call quoted,$(DEVICE)) $(if $(KEYSTONE_BUILD_DIR),--keystone $(call quoted,$(KEYSTONE_BUILD_DIR))))
 
 # docs/keystone.md says what it takes.
 wasm-rt: $(VENV)/test ## build the enclave's application for Keystone, build/keystone/wasm-rt, and what tests run of it

@@ -71,7 +71,7 @@ def prepare(keystone_folder: Path | None = None) -> Image:
         RiscvError: a command failed, or a file of Keystone's is missing, or of no use.
         OSError: the disk is full, or not to be written.
     """
-    files = None if keystone_folder is None else keystone_build.find(keystone_folder.expanduser())
+    files = None if keystone_folder is None else keystone_build.find(keystone_folder)
     with locked(FOLDER / "build.lock", lambda: say("Another run builds the image: waiting for it")):
         if not any(FOLDER.glob("base-*")) and shutil.disk_usage(FOLDER).free < _FREE_SPACE:
             raise RiscvError(

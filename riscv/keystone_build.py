@@ -47,7 +47,7 @@ def find(folder: Path) -> Keystone:
     """All files of a build, where Keystone's own build leaves them, or in the folder itself.
 
     Raises:
-        RiscvError: there is no such folder, or some are missing, or there are several that differ.
+        RiscvError: there is no such folder, or it cannot be read, or some are missing, or several differ.
     """
     return Keystone(*_find(folder, (*MACHINE, ENCLAVE)))
 
@@ -59,8 +59,20 @@ def find_runtime(folder: Path) -> tuple[Path, Path]:
 
 
 def _find(folder: Path, wanted: Iterable[tuple[tuple[str, ...], str]]) -> list[Path]:
-    if not folder.is_dir():
-        raise RiscvError(f"KEYSTONE_BUILD_DIR: there is no folder {folder}")
+    try:
+        folder = folder.expanduser()
+        if not folder.is_dir():
+            raise RiscvError(f"KEYSTONE_BUILD_DIR: there is no folder {folder}")
+        return _found(folder, wanted)
+    except OSError as error:
+        # A part of the path may be what is too long, or not to be entered.
+        reason = (error.strerror or str(error)).lower()
+        raise RiscvError(f"KEYSTONE_BUILD_DIR: cannot use {error.filename or folder}: {reason}") from error
+    except RuntimeError as error:
+        raise RiscvError(f"KEYSTONE_BUILD_DIR: there is no folder {folder}: nobody has that name") from error
+
+
+def _found(folder: Path, wanted: Iterable[tuple[tuple[str, ...], str]]) -> list[Path]:
     files, missing = list[Path](), list[str]()
     for names, place in wanted:
         places = [Path(start, inside) for start in _STARTS for inside in ("", place)]

@@ -119,7 +119,7 @@ def _read(path: Path, room: int) -> bytes:
             if os.fstat(file.fileno()).st_size <= room and len(content := file.read(room + 1)) <= room:
                 return content
     except OSError as error:
-        reason = "is a directory" if path.is_dir() else (error.strerror or str(error)).lower()
+        reason = "is a directory" if os.path.isdir(path) else (error.strerror or str(error)).lower()
         raise LocalError(f"cannot read {path}: {reason}") from error
     raise LocalError(
         f"{path} is too large: the three files of an enclave may have {LARGEST_FILES >> 20} MiB together, "

@@ -11,6 +11,7 @@ import math
 import os
 import signal
 import socket
+import stat
 import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -70,6 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _shown(error: OSError) -> str:
     reason = error.strerror or str(error)
     return reason if error.filename is None else f"cannot use {error.filename}: {reason.lower()}"
+
+
+def _words(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -171,14 +176,17 @@ def _seconds(text: str) -> float:
 
 
 def _file(text: str) -> Path:
-    path = Path(text)
-    if path.is_dir():
+    try:
+        mode = os.stat(text).st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise argparse.ArgumentTypeError(f"there is no file {text}") from error
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{text} cannot be used: {_words(error)}") from error
+    if stat.S_ISDIR(mode):
         raise argparse.ArgumentTypeError(f"{text} is a directory")
-    if not path.exists():
-        raise argparse.ArgumentTypeError(f"there is no file {text}")
-    if not path.is_file():
+    if not stat.S_ISREG(mode):
         raise argparse.ArgumentTypeError(f"{text} is not a regular file")
-    return path
+    return Path(text)
 
 
 def _address(text: str) -> tuple[str, int]:
@@ -324,7 +332,7 @@ def _bind(host: str, port: int) -> socket.socket:
     except UnicodeError as error:
         raise OSError(errno.EINVAL, f"cannot listen on {host}:{port}: that is not a host name") from error
     except OSError as error:
-        shown = f"cannot listen on {host}:{port}: {(error.strerror or str(error)).lower()}"
+        shown = f"cannot listen on {host}:{port}: {_words(error)}"
         raise OSError(error.errno, shown) from error
 
 

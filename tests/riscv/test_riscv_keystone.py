@@ -106,6 +106,13 @@ class TestFind:
         said = refusal(lambda: keystone_build.find(tmp_path / "none"))
         assert said == f"KEYSTONE_BUILD_DIR: there is no folder {tmp_path}/none"
 
+    def test_folder_that_cannot_be(self) -> None:
+        said = refusal(lambda: keystone_build.find(Path("~nosuchuser/x")))
+        assert said == "KEYSTONE_BUILD_DIR: there is no folder ~nosuchuser/x: nobody has that name"
+        long = "/" + 300 * "x"
+        said = refusal(lambda: keystone_build.find_runtime(Path(long)))
+        assert said == f"KEYSTONE_BUILD_DIR: cannot use {long}: file name too long"
+
     def test_several_that_are_the_same(self, tmp_path: Path) -> None:
         again = "build/keystone-driver-4567/keystone-driver.ko"
         assert (

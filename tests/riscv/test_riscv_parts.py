@@ -184,10 +184,10 @@ class TestNeeds:
             "--no-print-directory",
             f"VENV={tmp_path}",
             "riscv",
-            "KEYSTONE_BUILD_DIR=/a folder",
+            "KEYSTONE_BUILD_DIR=/one's folder",
         ]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-        assert (done.stdout.split("\n")[-2], done.stderr) == ("--keystone /a folder", "")
+        assert (done.stdout.split("\n")[-2], done.stderr) == ("--keystone /one's folder", "")
 
 
 DEB822 = """\

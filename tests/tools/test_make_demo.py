@@ -174,7 +174,7 @@ class TestKeystone:
         [
             ([], ""),
             (["DEVICE=keystone"], "--device keystone"),
-            (["DEVICE=keystone", "KEYSTONE_BUILD_DIR=/a folder"], "--device keystone --keystone /a folder"),
+            (["DEVICE=keystone", "KEYSTONE_BUILD_DIR=/a 'b"], "--device keystone --keystone /a 'b"),
             (["KEYSTONE_BUILD_DIR=/a folder"], ""),
         ],
         ids=["plain", "without a build", "with one", "a build for nothing"],

@@ -73,6 +73,8 @@ def test_bad_address(address: str, capsys: pytest.CaptureFixture[str]) -> None:
         ("/nowhere", "there is no file /nowhere"),
         ("/", "/ is a directory"),
         ("/dev/null", "/dev/null is not a regular file"),
+        ("/dev/null/x", "there is no file /dev/null/x"),
+        ("/" + 300 * "x", "x cannot be used: file name too long"),
     ],
 )
 def test_missing_file(option: str, path: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:

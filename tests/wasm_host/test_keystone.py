@@ -861,7 +861,12 @@ class TestFiles:
 
     @pytest.mark.parametrize(
         ("path", "words"),
-        [("/", "is a directory"), ("/dev/null", "not a regular file"), ("/dev/zero", "not a regular file")],
+        [
+            ("/", "is a directory"),
+            ("/dev/null", "not a regular file"),
+            ("/dev/zero", "not a regular file"),
+            ("/" + 300 * "x", "file name too long"),
+        ],
     )
     def test_what_is_no_file(
         self, files: EnclaveFiles, path: str, words: str, capsys: pytest.CaptureFixture[str]
