@@ -13,6 +13,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -168,7 +169,11 @@ def compile_object(machine: Machine, source: Path, options: Iterable[object]) ->
     made = BUILD / "objects" / f"{source.stem}-{digest.hexdigest()[:16]}.o"
     if not made.exists():
         made.parent.mkdir(exist_ok=True)
-        run([*command, "-o", made])
+        # What an interrupted compiler leaves is not taken for an object, nor what another build is writing.
+        with tempfile.TemporaryDirectory(dir=made.parent) as folder:
+            aside = Path(folder, made.name)
+            run([*command, "-o", aside])
+            aside.replace(made)
     return made
 
 
