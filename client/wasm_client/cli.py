@@ -113,8 +113,11 @@ def run(
         ClientError: the session failed, or never began, or a file cannot be used.
     """
     for _, path in (*job.programs, *job.puts):
-        if not path.is_file():
-            raise ClientError(f"cannot read {path}: {'not a file' if path.exists() else 'no such file'}")
+        try:
+            if not path.is_file():
+                raise ClientError(f"cannot read {path}: {'not a file' if path.exists() else 'no such file'}")
+        except OSError as error:
+            raise ClientError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
     for _, path in job.programs:
         if not path.stat().st_size:
             raise ClientError(f"the program {path} is empty")

@@ -210,6 +210,8 @@ class TestCommand:
         path.write_text("")
         line = run_cli(capsys, "-p", "/nowhere.wat", "--policy", str(path))
         assert line == "cannot read /nowhere.wat: no such file"
+        long = "/" + 300 * "x"
+        assert run_cli(capsys, "-p", long, "--policy", str(path)) == f"cannot read {long}: file name too long"
 
     @pytest.mark.parametrize(
         ("command", "most"),
