@@ -78,6 +78,9 @@ class _Run:
         self.streams, theirs = zip(socket.socketpair(), socket.socketpair(), strict=True)
         self.calls = EdgeCalls(*theirs, settings, self._begin, self._log)
         self.size = 0
+        self.beside = 0
+        """How many others there were when it was to start."""
+
         self.last_line = ""
         """What its application wrote last into the host's log."""
 
@@ -224,6 +227,7 @@ class KeystoneMonitor:
         self._check_room()
         self._last_number += 1
         run = _Run(self._last_number, self._driver, self._image, self._settings)
+        run.beside = len(self._runs)
         self._runs[run.number] = run
         run.ended.add_done_callback(lambda _: self._forget(run))
         try:
@@ -254,8 +258,11 @@ class KeystoneMonitor:
     def _forget(self, run: _Run) -> None:
         self._runs.pop(run.number, None)
         if isinstance(run.error, NoRoom):
-            until = asyncio.get_running_loop().time() + _FULL_FOR
-            self._full = _Full(len(self._runs), until, str(run.error))
+            # One of those beside it may have ended since; it did have room.
+            most, now = max(run.beside, len(self._runs)), asyncio.get_running_loop().time()
+            if self._full is not None and now < self._full.until:
+                most = min(most, self._full.most)
+            self._full = _Full(most, now + _FULL_FOR, str(run.error))
         elif isinstance(run.error, NoNumbers):
             self._spent = str(run.error)
 

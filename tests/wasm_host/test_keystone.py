@@ -554,6 +554,33 @@ class TestSessions:
 
         run(main())
 
+    def test_one_that_ends_while_another_is_refused_leaves_its_place(self) -> None:
+        async def main() -> None:
+            machine, gone = Machine(command("echo"), enclaves=2), threading.Event()
+            monitor = KeystoneMonitor(IMAGE, b"{}", 60.0, machine)
+            first, second = [await monitor.start_enclave() for _ in range(2)]
+            first.ended.add_done_callback(lambda _: gone.set())
+            loop, ioctl = asyncio.get_running_loop(), machine.ioctl
+
+            def refusing(*arguments: Any) -> None:
+                try:
+                    ioctl(*arguments)
+                except OSError:
+                    loop.call_soon_threadsafe(first.hang_up)
+                    gone.wait(30)
+                    raise
+
+            machine.ioctl = refusing  # type: ignore[method-assign,assignment]
+            with pytest.raises(NoRoom):
+                await monitor.start_enclave()
+            third = await monitor.start_enclave()
+            for enclave in (second, third):
+                enclave.hang_up()
+            await monitor.close()
+            machine.assert_clean()
+
+        run(main())
+
     def test_full_monitor_is_asked_after_a_while(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Others than this host may have had its places."""
 
