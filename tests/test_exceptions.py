@@ -36,7 +36,9 @@ from tinywasm.wast.runner import _Refuted
 from wasm_client.prompt import _CannotUse
 from wasm_client.receipts import NotGenuine
 from wasm_host.admission import TurnedAway
+from wasm_host.cli import _Stopped
 from wasm_host.edge_calls import Ended, _Refused
+from wasm_host.keystone_device import NoNumbers
 from wasm_host.monitor import MonitorError, NoRoom
 from wasm_host.server import NotOurs
 from wasm_rt.errors import CommandFailed, MonitorRefused, RequestError
@@ -105,6 +107,8 @@ EXAMPLES: list[BaseException] = [
     TurnedAway(Refusal.ADDRESS),
     MonitorError("wrong"),
     NoRoom("wrong"),
+    NoNumbers("wrong"),
+    _Stopped(),
     Ended(),
     _Refused(CallStatus.ERROR),
     NotOurs("reason", "wrong"),
