@@ -147,7 +147,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 1
     target = options.target or ROOT / ("wasm-demo.ke" if enclave else "wasm-demo.pyz")
     build(target, enclave)
-    print(f"{target}: {target.stat().st_size} bytes; it needs Python 3.11 or later, pycryptodome and construct")
+    print(
+        f"{target}: {target.stat().st_size} bytes; it needs Python 3.11 or later, pycryptodome and construct"
+    )
     return 0
 
 
