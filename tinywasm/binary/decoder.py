@@ -7,7 +7,7 @@ reference interpreter they may run past their section's end; the size is compare
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from functools import partial
 from typing import Any, cast
@@ -198,34 +198,47 @@ class _Decoder:
     def _codes(self, pos: int) -> tuple[int, int]:
         with loading:
             from tinywasm.binary.columns import read_codes
-        count, pos = read_count(self.data, pos)
         known: _Locals = {}
         functions = Functions(self.data, self.type_indices, partial(_read_body, known))
         self.module.functions = functions
-        found = array("q", bytes(8 * 2 * min(count, STEPS)))
-        while len(functions) < count:
-            look()
-            pos, number = read_codes(self.data, pos, found, min(count - len(functions), STEPS))
-            functions.places += found[: 2 * number]
-            if number < STEPS and len(functions) < count:
-                start, pos = _read_size(self.data, pos)
-                _read_body(known, self.data, start, pos)
-                functions.places.extend((start, pos))
-        return count, pos
+
+        def other(pos: int) -> int:
+            start, end = _read_size(self.data, pos)
+            _read_body(known, self.data, start, end)
+            functions.places.extend((start, end))
+            return end
+
+        return self._columns(functions, 2, read_codes, other, pos)
 
     def _datas(self, pos: int) -> tuple[int, int]:
         with loading:
             from tinywasm.binary.columns import read_datas
-        count, pos = read_count(self.data, pos)
         datas = self.module.datas = DataSegments(self.data)
-        found = array("q", bytes(8 * 4 * min(count, STEPS)))
-        while len(datas) < count:
+
+        def other(pos: int) -> int:
+            segment, pos = read_data(self.data, pos)
+            datas.add(segment)
+            return pos
+
+        return self._columns(datas, 4, read_datas, other, pos)
+
+    def _columns(
+        self,
+        into: Functions | DataSegments,
+        width: int,
+        usual: Callable[[bytes, int, array[int], int], tuple[int, int]],
+        other: Callable[[int], int],
+        pos: int,
+    ) -> tuple[int, int]:
+        """Read what has `width` numbers each: runs of the usual by `usual`, what stops them by `other`."""
+        count, pos = read_count(self.data, pos)
+        found = array("q", bytes(8 * width * min(count, STEPS)))
+        while len(into) < count:
             look()
-            pos, number = read_datas(self.data, pos, found, min(count - len(datas), STEPS))
-            datas.places += found[: 4 * number]
-            if number < STEPS and len(datas) < count:
-                other, pos = read_data(self.data, pos)
-                datas.add(other)
+            pos, number = usual(self.data, pos, found, min(count - len(into), STEPS))
+            into.places += found[: width * number]
+            if number < STEPS and len(into) < count:
+                pos = other(pos)
         return count, pos
 
     def _custom(self, start: int, end: int) -> None:
