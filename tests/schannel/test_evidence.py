@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +17,7 @@ from schannel.errors import EvidenceError, EvidenceReason, LocalError, PolicyErr
 from schannel.evidence import Claims, Isolation, Report
 from schannel.measurement import measure
 from schannel.monitor_keys import Monitor, derive_monitor_key, derive_monitor_key_as_coded
-from schannel.policy import KEYSTONE_TEST_DEVICE_KEY, Policy, verify_evidence
+from schannel.policy import KEYSTONE_TEST_DEVICE_KEY, Policy, verify_evidence, verify_saved_evidence
 
 ENCLAVE_HASH = b"\x02" * 64
 HANDSHAKE = b"\x09" * 32
@@ -161,6 +163,26 @@ def test_other_json_is_refused(text: str) -> None:
         Report.from_json(text)
 
 
+def _read(encoded: bytes) -> Report:
+    return Report.from_json(encoded.decode()) if encoded.startswith(b"{") else Report.from_bytes(encoded)
+
+
+FORMS: dict[str, Callable[[Report], bytes]] = {
+    "compact": Report.to_compact,
+    "raw": Report.to_raw,
+    "json": lambda report: report.to_json().encode(),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_evidence_that_is_cut_or_goes_on_is_refused(monitor: Monitor, policy: Policy, form: str) -> None:
+    whole = FORMS[form](monitor.attest(ENCLAVE_HASH, _claims()))
+    verify_saved_evidence(_read(whole), policy)
+    for changed in (*(whole[:size] for size in range(len(whole))), whole + b"\0", whole + whole):
+        with pytest.raises((EvidenceError, PolicyError)):
+            verify_saved_evidence(_read(changed), policy)
+
+
 def test_every_changed_byte_is_refused(monitor: Monitor, policy: Policy) -> None:
     compact = monitor.attest(ENCLAVE_HASH, _claims()).to_compact()
     verify_evidence(compact, policy, HANDSHAKE)
@@ -169,6 +191,25 @@ def test_every_changed_byte_is_refused(monitor: Monitor, policy: Policy) -> None
         changed[position] ^= 0x40
         with pytest.raises((EvidenceError, PolicyError)):
             verify_evidence(bytes(changed), policy, HANDSHAKE)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_byte_says_something(monitor: Monitor, form: str) -> None:
+    """But for the room that a raw report has beyond its data, which the monitor does not fill, nor sign."""
+    report = monitor.attest(ENCLAVE_HASH, _claims())
+    whole = FORMS[form](report)
+    unread = range(72 + len(report.data), 72 + 1024) if form == "raw" else range(0)
+    for position in range(len(whole)):
+        changed = bytearray(whole)
+        changed[position] ^= 0x04
+        with contextlib.suppress(EvidenceError):
+            assert (_read(bytes(changed)) == report) == (position in unread)
+
+
+def test_space_around_json_is_no_part_of_it(monitor: Monitor) -> None:
+    """Such as the end of the line, in a file."""
+    report = monitor.attest(ENCLAVE_HASH, _claims())
+    assert Report.from_json(f"\n {report.to_json()}\n") == report
 
 
 @settings(deadline=None)
