@@ -16,6 +16,7 @@ from .packages import OUR_PACKAGES
 _LONGEST = 1024
 _DIGITS = 8
 _COMPILED = " (compiled)"
+_RANDOMNESS = "randomness"
 _PART = re.compile(r"([A-Za-z0-9_]{1,40}(?: \(compiled\))?)=([A-Za-z0-9._+-]{1,40})")
 
 
@@ -50,6 +51,11 @@ def differences(ours: str, theirs: str) -> list[str]:
     return [_difference(name, here, there) for name in names if here.get(name) != there.get(name)]
 
 
+def on_keystone(build: str) -> bool:
+    """Whether it describes an application for Keystone: these alone say what their randomness is made of."""
+    return _RANDOMNESS in _read(build)
+
+
 def _difference(name: str, here: Mapping[str, str], there: Mapping[str, str]) -> str:
     if name == "python":
         return f"Python is {here.get(name, 'unknown')} here and {there.get(name, 'unknown')} there"
@@ -58,7 +64,7 @@ def _difference(name: str, here: Mapping[str, str], there: Mapping[str, str]) ->
         what, why = f"the compiled modules of {package}", "another compiler, or other options"
     elif name == "loader" or name in OUR_PACKAGES:
         what, why = f"the sources of {'the loader' if name == 'loader' else name}", "another release"
-    elif name == "randomness":
+    elif name == _RANDOMNESS:
         what, why = "the randomness", "another kind of machine"
     else:
         what, why = f"the package {name}", "another version or build of it"

@@ -8,13 +8,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from schannel.builds import on_keystone
 from schannel.connection import DEFAULT_TIMEOUT
 from schannel.errors import EvidenceError, PolicyError
 from schannel.events import EnclaveVerified
-from schannel.evidence import RAW_SIZE, Report
+from schannel.evidence import Claims, Report
 from schannel.keystone_files import read_enclave_files
 from schannel.measurement import EnclaveImage, installed_image
-from schannel.policy import verify_saved_evidence
+from schannel.policy import KEYSTONE_TEST_DEVICE_KEY, verify_saved_evidence
 from schannel.simulation import monitor_measurement
 from schannel.whole_files import LARGEST, LARGEST_TEXT, read_whole
 
@@ -35,15 +36,27 @@ def evidence_fields(verified: EnclaveVerified) -> dict[str, str]:
     """What the evidence says, for people and for JSON."""
     return {
         "device": verified.device_public_key.hex(),
-        "device_kind": "simulated" if verified.simulated else "real",
+        "device_kind": _device_kind(verified),
         "monitor": verified.monitor_measurement.hex(),
         "enclave": verified.enclave_measurement.hex(),
         "configuration": verified.configuration_digest.hex(),
         "version": ".".join(map(str, verified.version)),
-        "isolation": ", ".join(verified.isolation) or "none",
+        "isolation": ", ".join(verified.isolation) or _without_layers(verified),
         "receipt_key": verified.receipt_key.hex(),
         "session": verified.handshake_hash.hex(),
     }
+
+
+def _device_kind(verified: EnclaveVerified) -> str:
+    if verified.device_public_key == KEYSTONE_TEST_DEVICE_KEY:
+        return "published test key"
+    return "simulated" if verified.simulated else "real"
+
+
+def _without_layers(verified: EnclaveVerified) -> str:
+    """What isolates an enclave that has none of the layers of a process."""
+    claims = Claims.decode(Report.from_bytes(verified.evidence).data)
+    return "Keystone's security monitor" if on_keystone(claims.built_from) else "none"
 
 
 def show_evidence(verified: EnclaveVerified, *, as_json: bool = False) -> None:
@@ -156,11 +169,8 @@ def _attest(options: argparse.Namespace) -> int:
 def _verify(options: argparse.Namespace) -> int:
     content = read_file(options.file, LARGEST_TEXT)
     try:
-        report = (
-            Report.from_json(content.decode("ascii", "replace"))
-            if content.lstrip().startswith(b"{") and len(content) != RAW_SIZE
-            else Report.from_bytes(content)
-        )
+        # A digest and signatures are never text.
+        report = Report.from_json(content.decode()) if content.isascii() else Report.from_bytes(content)
         verified = verify_saved_evidence(report, TrustOptions.policy(options))
     except PolicyError as error:
         raise NotVerified(error.rule, f"the enclave is refused: {explained(error)}") from error
