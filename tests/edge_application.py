@@ -6,26 +6,19 @@ They speak Eyrie's calls on descriptor 3. ``serve`` is a whole one; the others a
 from __future__ import annotations
 
 import contextlib
-import json
-import os
+import mmap
+import resource
 import socket
 import struct
 import sys
 import time
+from pathlib import Path
+from types import ModuleType
 from typing import NoReturn
 
-from schannel import storage
-from schannel.edge import AnswerHead, Beginning, Call, Closing, Event, Happening, Request
-from schannel.endings import CloseReason, Ending
-from schannel.errors import RemoteError, Truncated
-from schannel.events import ClientIdentified, EvidenceRequired, PeerClosed, RequestReceived
-from schannel.evidence import Isolation, Report
-from schannel.handshake import identity_key
-from schannel.session import EnclaveClaims, EnclaveSession
-from wasm_rt import monitor_link
-from wasm_rt.application import VERSION, Application
-from wasm_rt.configuration import Configuration
-from wasm_rt.sealing import IDENTIFIER, Sealing
+from schannel.edge import AnswerHead, Call, Closing, Event, Happening, Request
+from schannel.endings import Ending
+from schannel.evidence import RAW_SIZE
 
 OCALL, ATTEST, SEALING_KEY = 1001, 1003, 1004
 EYRIE = socket.socket(fileno=3) if __name__ == "__main__" else None
@@ -63,80 +56,37 @@ def call(number: int, content: bytes = b"", room: int = ROOM) -> bytes:
     return answer[AnswerHead.sizeof() : AnswerHead.sizeof() + head.size]
 
 
-class Stored:
-    """Kept programs, over STORE."""
+class Edge(ModuleType):
+    """`_edge`, as it is linked into the application (``enclave/keystone/edge.c``)."""
 
-    largest = ROOM // 2
+    def ocall(self, number: int, request: bytes, room: int) -> bytes:
+        return ask(OCALL, number, request, room).ljust(room, b"\0")
 
-    def append(self, name: bytes, offset: int, piece: bytes) -> None:
-        for start in range(0, len(piece), self.largest):
-            part = piece[start : start + self.largest]
-            self._ask(storage.Operation.APPEND, name, offset + start, len(part), part)
+    def attest(self, data: bytes) -> bytes:
+        return ask(ATTEST, 0, data, 2048)[:RAW_SIZE]
 
-    def keep(self, name: bytes) -> None:
-        self._ask(storage.Operation.KEEP, name, 0, 0)
+    def sealing_key(self, identifier: bytes) -> bytes:
+        return ask(SEALING_KEY, 0, identifier, 192)
 
-    def fetch(self, name: bytes, offset: int) -> tuple[bytes, int]:
-        answer, piece = self._ask(storage.Operation.FETCH, name, offset, storage.MAX_PIECE)
-        return piece, answer.total
-
-    def _ask(
-        self, operation: storage.Operation, name: bytes, offset: int, size: int, piece: bytes = b""
-    ) -> tuple[storage.Answer, bytes]:
-        given = call(Call.STORE, storage.Request(operation, name, offset, size).build() + piece)
-        answer = storage.Answer.parse(given[: storage.Answer.sizeof()])
-        return answer, given[storage.Answer.sizeof() :]
-
-
-def sealing_key() -> bytes:
-    answer = ask(SEALING_KEY, 0, IDENTIFIER, 192)
-    return monitor_link.KeyResult.parse(answer).key
+    def stir(self, data: bytes) -> None:
+        """What is mixed into the randomness, which is the system's here."""
 
 
 def serve() -> int:
-    """A session from its beginning to its end."""
-    begun = Beginning.parse(call(Call.BEGIN))
-    configuration = Configuration.from_mapping(json.loads(begun.settings))
-    receipt_key = identity_key(os.urandom(32))
-    sealing = Sealing(sealing_key, Stored(), configuration.max_message)  # type: ignore[arg-type]
-    application = Application(configuration, sealing, receipt_key)
-    claims = EnclaveClaims(configuration.digest(), VERSION, Isolation(0), receipt_key.public, "")
-    session = EnclaveSession(claims)
-    call(Call.LOG, b"serves a client")
-    while True:
-        event = Event.parse(call(Call.RECEIVE))
-        if event.kind is Happening.CLOSE:
-            session.close(Closing.parse(event.content).reason)
-            flush(session)
-            return Ending.DONE
-        try:
-            if event.kind is Happening.END:
-                session.receive_eof()
-                return Ending.DONE
-            for happened in session.receive_data(event.content):
-                if happened == PeerClosed(CloseReason.REFUSED):
-                    return Ending.REFUSED
-                if isinstance(happened, EvidenceRequired):
-                    raw = ask(ATTEST, 0, happened.data, 2048)[:1352]
-                    session.send_evidence(Report.from_bytes(raw).to_compact())
-                    application.begin(session.handshake_hash)
-                elif isinstance(happened, ClientIdentified):
-                    application.identify(happened.public_key)
-                elif isinstance(happened, RequestReceived):
-                    session.send_reply(happened.number, application.handle(happened.request, happened.number))
-            flush(session)
-            if session.peer_closed:
-                return Ending.DONE
-        except Truncated:
-            return Ending.LEFT
-        except RemoteError:
-            return Ending.BROKEN
+    """The application itself."""
+    sys.modules["_edge"] = Edge("_edge")
+    from wasm_rt import keystone
+
+    return keystone.main("")
 
 
-def flush(session: EnclaveSession) -> None:
-    if pending := bytes(session.data_to_send()):
-        for start in range(0, len(pending), ROOM):
-            call(Call.SEND, pending[start : start + ROOM])
+def cramped() -> int:
+    """The application itself, with 128 MiB of address space beside what it has when it begins."""
+    from wasm_rt import application  # noqa: F401
+
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * mmap.PAGESIZE
+    resource.setrlimit(resource.RLIMIT_AS, (taken + (128 << 20),) * 2)
+    return serve()
 
 
 def crash() -> int:
@@ -196,5 +146,7 @@ def stubborn() -> NoReturn:
 
 
 if __name__ == "__main__":
-    kinds = {made.__name__: made for made in (serve, crash, silent, deaf, picky, echo, curious, stubborn)}
+    kinds = {
+        made.__name__: made for made in (serve, cramped, crash, silent, deaf, picky, echo, curious, stubborn)
+    }
     sys.exit(kinds[sys.argv[1]]())

@@ -38,6 +38,7 @@ PROGRAM = b"""(module
 
 
 LARGE = bytes(400 << 20)
+SENT = LARGE[: 250 << 20]
 
 
 def deployed(running: Host) -> Session:
@@ -157,6 +158,7 @@ def test_host_that_stops(tmp_path: Path) -> None:
         ("max_fuel = 1000000", lambda s: s.call("spin"), ErrorCode.OUT_OF_FUEL, "fuel"),
         ("max_memory_pages = 10", lambda s: s.call("fill", 100), ErrorCode.TRAP, "out of bounds"),
         ("data_limit = 300000000", lambda s: s.put("f", LARGE), ErrorCode.LIMIT_EXCEEDED, "memory"),
+        ("data_limit = 300000000", lambda s: s.deploy(SENT), ErrorCode.LIMIT_EXCEEDED, "memory"),
         ("max_file_bytes = 10000", lambda s: s.put("f", bytes(20_000)), ErrorCode.LIMIT_EXCEEDED, "full"),
         ("max_modules = 1", lambda s: s.deploy(PROGRAM, "b"), ErrorCode.LIMIT_EXCEEDED, "at most 1 modules"),
     ],

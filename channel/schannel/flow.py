@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import NamedTuple
 
 from .errors import FlowControlError, LocalError, MessageError
@@ -20,6 +21,10 @@ INITIAL_CREDIT = MAX_PLAINTEXT
 """Bytes that each end may send before it is granted any."""
 
 MAX_CREDIT = 2**31 - 1
+_SPARE = range(1 << 18, 1 << 21)
+"""Bytes of memory that a message leaves when it grows, for the records to come, and for the reply: as many
+as it has itself, within these limits."""
+
 _OVERHEAD = HEADER_SIZE + CHUNK_HEADER_SIZE
 DEFAULT_MAX_MESSAGE = 256 << 20
 DEFAULT_WINDOW = 1 << 20
@@ -46,16 +51,23 @@ class Limits:
             raise LocalError("the message limit must be positive")
 
 
+class Dropped(Enum):
+    """Why a message is not held: it is longer than allowed, or there is no memory for it."""
+
+    TOO_LONG = 1
+    NO_MEMORY = 2
+
+
 class Assembled(NamedTuple):
     """A complete message as it came; `size` is what it counts for in `Inbox.held`.
 
-    `body` is a view of what it came in or was put together in, so that its fields need no copy of their own;
-    None where the message is longer than allowed: told once, as soon as that is known, and nothing is held.
+    `body` is a view of what it came in or was put together in, so that its fields need no copy of their own.
+    Where nothing is held, it is the reason: told once, as soon as that is known.
     """
 
     type: int
     number: int
-    body: Buffer | None
+    body: Buffer | Dropped
     size: int
 
 
@@ -195,8 +207,9 @@ class Inbox:
         if not data:
             raise MessageError("a chunk holds nothing")
         if self._skipping or len(self._body) + len(data) > self._limits.max_message:
-            return self._skip(kind, number, last=last == 1)
-        self._body += data
+            return self._skip(kind, number, Dropped.TOO_LONG, last=last == 1)
+        if not self._append(data):
+            return self._skip(kind, number, Dropped.NO_MEMORY, last=last == 1)
         self.current = (kind, number)
         if not last:
             return None
@@ -226,12 +239,24 @@ class Inbox:
         self.credit_is_low = False
         return due
 
-    def _skip(self, kind: int, number: int, *, last: bool) -> Assembled | None:
-        """Pass over the pieces of a message that is too long; the first time, tell."""
+    def _append(self, data: Buffer) -> bool:
+        """Add to the message in progress; False where the channel would have no memory left for itself."""
+        body = self._body
+        grows = len(body) + len(data) > body.__alloc__()
+        try:
+            spare = bytes(min(max(len(body), _SPARE.start), _SPARE.stop) if grows else 0)
+            body += data
+            del spare
+        except MemoryError:
+            return False
+        return True
+
+    def _skip(self, kind: int, number: int, why: Dropped, *, last: bool) -> Assembled | None:
+        """Pass over the pieces of a message that is not held; the first time, tell why."""
         told, self._skipping = self._skipping, not last
         self.current = None if last else (kind, number)
         self._body = bytearray()
-        return None if told else Assembled(kind, number, None, 0)
+        return None if told else Assembled(kind, number, why, 0)
 
     def _hold(self, kind: int, number: int, body: Buffer) -> Assembled:
         # Never more than its chunks cost the peer.

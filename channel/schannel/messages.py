@@ -340,6 +340,10 @@ def too_large(limit: int) -> ErrorReply:
     return ErrorReply(ErrorCode.TOO_LARGE, f"a request may have {limit} bytes here, and this one has more")
 
 
+NO_MEMORY = ErrorReply(ErrorCode.LIMIT_EXCEEDED, "the enclave's memory is exhausted")
+"""The reply to a request for which an enclave has no memory."""
+
+
 def encode(message: Message) -> list[Buffer]:
     """The body of a message, without its chunk headers, in pieces: a large last field is not copied.
 

@@ -19,7 +19,7 @@ from .events import (
     RequestReceived,
 )
 from .evidence import Claims, Isolation, Report, compact
-from .flow import Inbox, Limits, Outbox
+from .flow import Dropped, Inbox, Limits, Outbox
 from .framing import PROLOGUE_SIZE, StreamParser
 from .handshake import (
     ALL_SUITES,
@@ -32,6 +32,7 @@ from .handshake import (
 )
 from .messages import (
     MESSAGES,
+    NO_MEMORY,
     RESULT,
     CallRequest,
     CallResult,
@@ -229,8 +230,8 @@ class _Session(ABC):
         """
 
     @abstractmethod
-    def _refuse(self, number: int) -> None:
-        """A message that was expected is longer than the limit."""
+    def _refuse(self, number: int, why: Dropped) -> None:
+        """A message that was expected is not to be had."""
 
     def _establish(self, established: Established) -> None:
         self._writer = RecordWriter(established.sending, self._rekey)
@@ -278,10 +279,14 @@ class _Session(ABC):
         kind, number, body, size = whole
         if not self._expects(kind, number, size):
             return
-        if body is None:
-            self._refuse(number)
-        else:
+        if isinstance(body, Dropped):
+            self._refuse(number, body)
+            return
+        try:
             message: Any = decode(kind, body)
+        except MemoryError:
+            self._refuse(number, Dropped.NO_MEMORY)
+        else:
             events.append(self._event(number, message))
 
     def _handle_close(self, body: Buffer, events: list[Event]) -> None:
@@ -421,7 +426,9 @@ class ClientSession(_Session):
         self._inbox.held -= size
         return True
 
-    def _refuse(self, number: int) -> None:
+    def _refuse(self, number: int, why: Dropped) -> None:
+        if why is Dropped.NO_MEMORY:
+            raise MessageError("there is no memory left for a reply")
         raise MessageError(f"a reply is longer than the limit of {self._limits.max_message} bytes")
 
 
@@ -567,5 +574,6 @@ class EnclaveSession(_Session):
         self._unanswered[number] = (kind, size)
         return True
 
-    def _refuse(self, number: int) -> None:
-        self.send_reply(number, too_large(self._limits.max_message))
+    def _refuse(self, number: int, why: Dropped) -> None:
+        lacks_memory = why is Dropped.NO_MEMORY
+        self.send_reply(number, NO_MEMORY if lacks_memory else too_large(self._limits.max_message))

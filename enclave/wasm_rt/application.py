@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import tinywasm
 from schannel.ed25519_sha3 import SigningKey
 from schannel.messages import (
+    NO_MEMORY,
     CallRequest,
     CallResult,
     DeployRequest,
@@ -373,7 +374,7 @@ def _describe(error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
         return "the module is neither the binary format nor UTF-8 text"
     if isinstance(error, MemoryError):
-        return "the enclave's memory is exhausted"
+        return NO_MEMORY.message
     if isinstance(error, RecursionError):
         return "the module is nested too deeply"
     return str(error)

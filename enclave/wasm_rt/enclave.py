@@ -10,7 +10,6 @@ waits are polled.
 from __future__ import annotations
 
 import gc
-import mmap
 import select
 import signal
 import socket
@@ -38,9 +37,6 @@ from schannel.messages import (
     PutRequest,
     ReadRequest,
     ReceiptRequest,
-    Reply,
-    Request,
-    RestoreRequest,
     RunRequest,
     Value,
     WriteRequest,
@@ -69,13 +65,6 @@ STOP_SIGNALS = {
 """How the host's reason for ending a session reaches its enclave, which tells the client."""
 
 _REASONS = {int(number): reason for reason, number in STOP_SIGNALS.items()}
-_RESERVES = range(32 << 20, 3 << 20, -1 << 20)
-"""Bytes that are kept from a request for the channel: the first of these that is to be had."""
-
-_MAKES_ROOM = frozenset((DeployRequest, RestoreRequest, PutRequest))
-"""Requests that replace what takes much, and have small replies: the least of these is kept from them."""
-
-_UNSHARED = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 _SILENT = "the client is silent"
 
 
@@ -114,6 +103,8 @@ def run(
 class EnclaveServer(Server):
     """A session over a socket, within the time and the memory that the process may take."""
 
+    reserves = range(32 << 20, 3 << 20, -1 << 20)
+
     def __init__(
         self,
         channel: socket.socket,
@@ -140,15 +131,6 @@ class EnclaveServer(Server):
         # Only while nothing is half done: the loop looks at the flag before it waits again.
         if self._waiting:
             raise Stop(self._stopping)
-
-    def _answer(self, request: Request, number: int) -> Reply:
-        reserve = _reserve(_RESERVES[-1:] if type(request) in _MAKES_ROOM else _RESERVES)
-        if reserve is None:
-            return ErrorReply(ErrorCode.LIMIT_EXCEEDED, "the enclave's memory is exhausted")
-        try:
-            return self._application.handle(request, number)
-        finally:
-            reserve.close()
 
     def _wait_for_data(self) -> bytes:
         self._waiting = True
@@ -189,22 +171,6 @@ class EnclaveServer(Server):
         poller = select.poll()
         poller.register(self._channel, event)
         return bool(poller.poll(left))
-
-
-def _reserve(sizes: range) -> mmap.mmap | None:
-    """Memory that a request cannot take, so that the channel has it for the next; None if there is none left.
-
-    It has the first of `sizes` that is to be had. It is never written to, and counts towards the limit only.
-    What a program keeps may leave a part of it, which has to do then, so that the program can be made to let
-    go, or replaced.
-    """
-    # Every call waits for this: no context managers, and flags that are worked out once.
-    for size in sizes:
-        try:
-            return mmap.mmap(-1, size, _UNSHARED)
-        except OSError:
-            continue
-    return None
 
 
 def warm_up(configuration: Configuration) -> None:

@@ -15,7 +15,7 @@ from schannel import edge, storage
 from schannel.edge import AnswerHead, Beginning, Call, Closing, Event, Happening
 from schannel.endings import Ending
 from schannel.errors import LocalError, MessageError
-from schannel.evidence import Isolation, Report
+from schannel.evidence import Isolation
 from schannel.monitor_keys import SEALING_KEY_SIZE, SealingKey
 from schannel.storage import Answer, Operation, Status
 
@@ -50,9 +50,9 @@ class EdgeMonitor:
     """Keystone's security monitor, and the host's log."""
 
     def attest(self, data: bytes) -> bytes:
-        """The monitor's report with `data` in it, in the compact form; MonitorRefused where it gives none."""
+        """The monitor's report with `data` in it, in the raw form; MonitorRefused where it gives none."""
         try:
-            return Report.from_bytes(_edge.attest(data)).to_compact()
+            return _edge.attest(data)
         except OSError as error:
             raise MonitorRefused("the security monitor refused") from error
 
@@ -95,6 +95,9 @@ class EdgeStorage(Storage):
 
 class KeystoneServer(Server):
     """A session over edge calls."""
+
+    # Eyrie takes all of it at once, from little.
+    reserves = range(1 << 20, (1 << 18) - 1, -(1 << 18))
 
     def _wait_for_data(self) -> bytes:
         try:

@@ -7,32 +7,48 @@ between `enclave`, a process with sockets, and `keystone`, an application on Key
 from __future__ import annotations
 
 import contextlib
+import mmap
 from abc import ABC, abstractmethod
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from schannel.ed25519_sha3 import SEED_SIZE
 from schannel.endings import CloseReason, Ending
-from schannel.errors import LocalError, RemoteError, Truncated
+from schannel.errors import EvidenceError, LocalError, RemoteError, Truncated
 from schannel.events import ClientIdentified, Event, EvidenceRequired, PeerClosed, RequestReceived
 from schannel.evidence import Isolation
 from schannel.flow import Limits
 from schannel.handshake import identity_key
-from schannel.messages import ErrorCode, ErrorReply, Reply, Request
+from schannel.messages import (
+    NO_MEMORY,
+    DeployRequest,
+    ErrorCode,
+    ErrorReply,
+    PutRequest,
+    Reply,
+    Request,
+    RestoreRequest,
+)
 from schannel.monitor_keys import SealingKey
 from schannel.primitives import random_bytes
 from schannel.session import EnclaveClaims, EnclaveSession
 
 from .application import VERSION, Application
 from .configuration import Configuration
+from .errors import MonitorRefused
 from .sealing import IDENTIFIER, Sealing
 from .stored import Storage
+
+_MAKES_ROOM = frozenset((DeployRequest, RestoreRequest, PutRequest))
+"""Requests that replace what takes much, and have small replies: the least reserve is kept from them."""
+
+_UNSHARED = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 
 
 class Monitor(Protocol):
     """What an enclave asks of the security monitor, and tells its host."""
 
     def attest(self, data: bytes) -> bytes:
-        """The monitor's report with `data` in it, in the compact form; raises MonitorRefused."""
+        """The monitor's report with `data` in it, raw or compact; raises MonitorRefused."""
 
     def sealing_key(self, identifier: bytes) -> SealingKey:
         """The key that only enclaves of the same identity get; raises MonitorRefused."""
@@ -58,6 +74,9 @@ class Silent(TimeoutError):
 
 class Server(ABC):
     """The request loop between the channel's session and the application."""
+
+    reserves: ClassVar[range]
+    """Bytes that are kept from a request for the channel: the first of these that is to be had."""
 
     def __init__(
         self,
@@ -132,13 +151,23 @@ class Server(ABC):
             self._flush()
             self._application.settle()
         elif isinstance(event, EvidenceRequired):
-            self._session.send_evidence(self._monitor.attest(event.data))
+            report = self._monitor.attest(event.data)
+            try:
+                self._session.send_evidence(report)
+            except EvidenceError as error:
+                raise MonitorRefused(f"the security monitor's report is malformed: {error}") from error
             self._application.begin(self._session.handshake_hash)
         elif isinstance(event, ClientIdentified):
             self._application.identify(event.public_key)
 
     def _answer(self, request: Request, number: int) -> Reply:
-        return self._application.handle(request, number)
+        reserve = _reserve(self.reserves[-1:] if type(request) in _MAKES_ROOM else self.reserves)
+        if reserve is None:
+            return NO_MEMORY
+        try:
+            return self._application.handle(request, number)
+        finally:
+            reserve.close()
 
     @abstractmethod
     def _wait_for_data(self) -> bytes:
@@ -152,3 +181,19 @@ class Server(ABC):
         with contextlib.suppress(LocalError, OSError):
             self._session.close(reason)
             self._flush()
+
+
+def _reserve(sizes: range) -> mmap.mmap | None:
+    """Memory that a request cannot take, so that the channel has it for the next; None if there is none left.
+
+    It has the first of `sizes` that is to be had. It is never written to: in a process it counts towards the
+    limit only. What a program keeps may leave a part of it, which has to do then, so that the program can be
+    made to let go, or replaced.
+    """
+    # Every call waits for this: no context managers, and flags that are worked out once.
+    for size in sizes:
+        try:
+            return mmap.mmap(-1, size, _UNSHARED)
+        except OSError:
+            continue
+    return None

@@ -29,12 +29,13 @@ from schannel.errors import LocalError, PolicyFileError
 from schannel.handshake import identity_key
 from schannel.keystone_files import LARGEST_FILES, check_program
 from schannel.measurement import measure
+from schannel.messages import ErrorCode
 from schannel.monitor_keys import Monitor
 from schannel.policy import Policy
 from tests.keystone import APPLICATION, DEVICE_KEY, ELF, LOADER, MONITOR, RUNTIME, Machine, Mapped
 from tests.processes import CALCULATOR, ROOT
 from tests.wasm_host.fakes import HELLO, run
-from wasm_client import CannotConnect, ClientError, connect
+from wasm_client import CannotConnect, ClientError, RequestFailed, connect
 from wasm_client import cli as client_cli
 from wasm_host import cli as host_cli
 from wasm_host import keystone
@@ -460,6 +461,76 @@ class TestSessions:
                     await in_thread(lambda: connect(address, POLICY))
                 await until(lambda: metrics.enclaves_ended.total() == 2)
                 assert not machine.alive
+
+        run(main())
+
+    def test_report_that_is_malformed(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """It is the device's fault, not the client's."""
+        caplog.set_level("INFO")
+
+        async def main() -> None:
+            async with serving("serve", tmp_path) as (_, address, machine, metrics):
+                whole = machine.answer_report
+                machine.answer_report = lambda *given: whole(*given)[:64] + b"\xff" * 1288  # type: ignore[method-assign]
+                with pytest.raises(CannotConnect):
+                    await in_thread(lambda: connect(address, POLICY))
+                await until(lambda: metrics.enclaves_ended == {"failed": 1})
+                assert not machine.alive
+
+        run(main())
+        told = "enclave 1: the enclave failed: the security monitor's report is malformed"
+        assert any(record.getMessage().startswith(told) for record in caplog.records)
+
+    @pytest.mark.parametrize("kind", ["program", "file", "input"])
+    def test_request_that_the_enclave_has_no_memory_for(self, kind: str, tmp_path: Path) -> None:
+        """The client is told, and the session goes on."""
+        large = bytes(160 << 20)
+
+        def client(address: str) -> None:
+            with connect(address, POLICY) as session:
+                session.deploy(CALCULATOR.read_bytes())
+                with pytest.raises(RequestFailed, match="the enclave's memory is exhausted") as caught:
+                    if kind == "program":
+                        session.deploy(large)
+                    elif kind == "file":
+                        session.put("file", large)
+                    else:
+                        session.run(stdin=large)
+                assert caught.value.code is ErrorCode.LIMIT_EXCEEDED
+                session.put("file", b"")
+                assert session.call("add", 1, 2) == 3
+
+        async def main() -> None:
+            async with serving("cramped", tmp_path) as (_, address, _, metrics):
+                await in_thread(lambda: client(address))
+                await until(lambda: metrics.enclaves_ended == {"done": 1})
+
+        run(main())
+
+    def test_programs_that_take_all_memory(self, tmp_path: Path) -> None:
+        """What is left is enough to say so, and to replace them."""
+        # A command, since the store of other programs keeps all that was in it; and 8 MiB that nobody reads.
+        command = bytes.fromhex(
+            "0061736d01000000 010401600000 03020100 070a01065f73746172740000 0a040102000b"
+        )
+        large = command + bytes.fromhex("00 8280800401 78") + bytes(8 << 20)
+
+        def client(address: str) -> None:
+            with connect(address, POLICY) as session:
+                sent = 0
+                with pytest.raises(RequestFailed, match="the enclave's memory is exhausted"):
+                    for sent in range(64):
+                        session.deploy(large, str(sent))
+                assert sent > 2
+                for number in range(sent):
+                    session.deploy(command, str(number))
+                session.deploy(CALCULATOR.read_bytes())
+                assert session.call("add", 1, 2) == 3
+
+        async def main() -> None:
+            async with serving("cramped", tmp_path) as (_, address, _, metrics):
+                await in_thread(lambda: client(address))
+                await until(lambda: metrics.enclaves_ended == {"done": 1})
 
         run(main())
 
