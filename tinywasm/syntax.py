@@ -95,20 +95,26 @@ class Function:
 Body = tuple[Sequence[tuple[int, ValType]], Expr]
 
 
+# How many functions of a module are kept decoded.
+_LATEST = 256
+
+
 class Functions(Sequence[Function]):
     """The functions of a binary module: there may be 100,000, and few are ever asked for.
 
     `types` has the type index of each, `places` two numbers: where the locals begin in `code`, and where the
-    body ends. `read` gives locals and body of what lies between two such places.
+    body ends. `read` gives locals and body of what lies between two such places. The latest are kept: each
+    instance and each trap asks for the same ones.
     """
 
-    __slots__ = ("code", "places", "read", "types")
+    __slots__ = ("_latest", "code", "places", "read", "types")
 
     def __init__(self, code: bytes, types: array[int], read: Callable[[bytes, int, int], Body]) -> None:
         self.code = code
         self.types = types
         self.places = array("q")
         self.read = read
+        self._latest: dict[int, Function] = {}
 
     def __len__(self) -> int:
         return len(self.places) // 2
@@ -121,8 +127,14 @@ class Functions(Sequence[Function]):
         number = range(len(self))[index]
         if isinstance(number, range):
             return [self[each] for each in number]
-        start, end = self.places[2 * number : 2 * number + 2]
-        return Function(self.types[number], *self.read(self.code, start, end))
+        found = self._latest.get(number)
+        if found is None:
+            start, end = self.places[2 * number : 2 * number + 2]
+            found = Function(self.types[number], *self.read(self.code, start, end))
+            if len(self._latest) >= _LATEST:
+                self._latest.clear()
+            self._latest[number] = found
+        return found
 
     def __iter__(self) -> Iterator[Function]:
         read, code, places = self.read, self.code, self.places

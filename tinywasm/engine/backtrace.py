@@ -13,7 +13,6 @@ from tinywasm.errors import ExitTrap, Frame, Trap
 from tinywasm.loading import loading
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.module_instance import ModuleInstance
-from tinywasm.syntax import Expr
 
 if TYPE_CHECKING:
     from tinywasm.dwarf import LineTable
@@ -27,24 +26,17 @@ def add_frames(trap: Trap, places: Sequence[tuple[FuncInstance, int]]) -> None:
 
 
 def _extended(frames: Sequence[Frame], places: Sequence[tuple[FuncInstance, int]]) -> list[Frame]:
-    # Recursion has one function in many places, and its body is decoded each time it is asked for.
-    bodies = {func: _body(func) for func, _ in places}
-    return [*frames, *(_frame(func, bodies[func], position) for func, position in places)]
+    return [*frames, *(_frame(func, position) for func, position in places)]
 
 
-def _body(func: FuncInstance) -> Expr:
-    definition = func.definition
-    assert definition is not None
-    return definition.body
-
-
-def _frame(func: FuncInstance, body: Expr, position: int) -> Frame:
+def _frame(func: FuncInstance, position: int) -> Frame:
     """The frame of a Wasm function that came to the instruction at `position` in its code.
 
     Source lines are looked up where the configuration asks for `debug_info`.
     """
-    instance = func.module
-    assert instance is not None
+    instance, definition = func.module, func.definition
+    assert instance is not None and definition is not None
+    body = definition.body
     source: tuple[str | None, int] | None = None
     if instance.store.engine.config.debug_info:
         if body.lines is None:
