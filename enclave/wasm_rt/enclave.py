@@ -126,7 +126,8 @@ class EnclaveServer(Server):
 
     def terminate(self, number: int, _frame: FrameType | None) -> None:
         """Signal handler: end the call under way, close the session with the reason, return from `serve`."""
-        self._stopping = _REASONS[number]
+        # The first reason is the one.
+        self._stopping = self._stopping or _REASONS[number]
         self._application.interrupt(self._stopping.shown)
         # Only while nothing is half done: the loop looks at the flag before it waits again.
         if self._waiting:

@@ -72,6 +72,9 @@ class EdgeCalls:
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._lock = threading.Lock()
         self._reason: CloseReason | None = None
+        self._told = False
+        """Whether the application knows the reason."""
+
         self._ended = False
 
     @property
@@ -80,8 +83,9 @@ class EdgeCalls:
         return not self._ended
 
     def stop(self, reason: CloseReason) -> None:
-        """Have the application close its session, at its next RECEIVE."""
-        self._reason = reason
+        """Have the application close its session, at its next RECEIVE; the first reason is the one."""
+        if self._reason is None:
+            self._reason = reason
         self._ring()
 
     def end(self) -> None:
@@ -152,18 +156,23 @@ class EdgeCalls:
     def _receive(self, room: int) -> bytes:
         if room < 2:
             raise MessageError("no room for a byte")
-        while True:
-            reason, self._reason = self._reason, None
-            if reason is not None:
-                return edge.Event(Happening.CLOSE, edge.Closing(reason).build()).build()
+        data: bytes | None = None
+        while data is None and self._untold() is None:
             try:
                 data = self._channel.recv(room - 1)
             except BlockingIOError:
                 self._wait(self._channel, select.POLLIN)
-                continue
             except OSError:
                 data = b""
-            return edge.Event(Happening.DATA if data else Happening.END, data).build()
+        # Asked again: it may have come as the client left.
+        if not data and (reason := self._untold()) is not None:
+            self._told = True
+            return edge.Event(Happening.CLOSE, edge.Closing(reason).build()).build()
+        return edge.Event(Happening.DATA if data else Happening.END, data or b"").build()
+
+    def _untold(self) -> CloseReason | None:
+        """Why the application is to close the session, as long as it does not know."""
+        return None if self._told else self._reason
 
     def _send(self, content: bytes) -> None:
         if not content:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from schannel.ed25519_sha3 import ED25519_SHA3, SigningKey
-from schannel.endings import Ending
+from schannel.endings import CloseReason, Ending
 from schannel.errors import ChannelTimeout, PolicyError, ProtocolError, RemoteError, Truncated
 from schannel.evidence import Isolation
 from schannel.handshake import identity_key
@@ -345,6 +345,19 @@ def test_asked_to_end_it_closes_the_session(busy: bool) -> None:
             threading.Event().wait(0.3)
             connection.request(CallRequest("main", "one"), 10)
         assert not isinstance(caught.value, ChannelTimeout)
+        assert child.wait() == Ending.DONE
+
+
+def test_first_reason_to_end_is_the_one() -> None:
+    with enclave_process(Configuration()) as child:
+        connection = ClientConnection(child.channel, ClientSession(POLICY))
+        connection.handshake()
+        connection.request(DeployRequest("main", SPIN))
+        # Both are there when it looks: Python takes the one with the lower number first.
+        for number in (signal.SIGSTOP, signal.SIGTERM, signal.SIGUSR1, signal.SIGCONT):
+            os.kill(child.pid, number)
+        with pytest.raises(Truncated, match=CloseReason.TIME.shown):
+            connection.request(CallRequest("main", "spin"), 10)
         assert child.wait() == Ending.DONE
 
 
