@@ -81,6 +81,9 @@ class _Run:
         self.beside = 0
         """How many others there were when it was to start."""
 
+        self.measured = False
+        """Whether the security monitor has measured it."""
+
         self.last_line = ""
         """What its application wrote last into the host's log."""
 
@@ -122,7 +125,9 @@ class _Run:
         try:
             self.size = enclave.size
             value = None
-            if enclave.load(lambda: self.calls.going_on):
+            loaded = enclave.load(lambda: self.calls.going_on)
+            self.measured = True
+            if loaded:
                 value = enclave.run(lambda: self.calls.serve(enclave.shared), lambda: self.calls.going_on)
         except Ended:
             value = None
@@ -238,14 +243,21 @@ class KeystoneMonitor:
             self._end(run)
             run.hang_up()
             if isinstance(error, TimeoutError):
-                error = MonitorError(
-                    f"the enclave's application did not begin in {self._patience:g} seconds: "
-                    f"{_LIKELY_CAUSES} On a slow machine, let it have more time (--max-start)"
-                )
+                error = MonitorError(self._too_slow(run))
             self._ailment = str(error) if _is_lasting(error) else ""
             raise error from None
         self._ailment = ""
         return run
+
+    def _too_slow(self, run: _Run) -> str:
+        """Why an enclave is not waited for any longer."""
+        more = "on a slow machine, let it have more time (--max-start)"
+        if not run.measured:
+            return f"the enclave has not been measured in {self._patience:g} seconds: {more}"
+        return (
+            f"the enclave's application did not begin in {self._patience:g} seconds: "
+            f"{_LIKELY_CAUSES} {more[0].upper()}{more[1:]}"
+        )
 
     def _check_room(self) -> None:
         """Raise at once what another try would end with."""
@@ -284,7 +296,12 @@ class KeystoneMonitor:
         asyncio.get_running_loop().call_later(self._patience, self._give_up, run)
 
     def _give_up(self, run: _Run) -> None:
-        if not run.ended.done():
+        if run.ended.done():
+            return
+        if not run.measured:
+            # However long the monitor takes: it serves others meanwhile, and nobody waits for this one.
+            asyncio.get_running_loop().call_later(self._patience, self._give_up, run)
+        else:
             _resolve(self.failed, MonitorError(_HANGS))
             _resolve(run.ended, End(FAILED, _HANGS))
 

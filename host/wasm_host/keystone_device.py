@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -33,7 +34,7 @@ EXTRA_PAGES = 16
 """Pages beside those of the files, for page tables, as in Keystone's SDK (``Enclave.cpp``)."""
 
 _LEAST_PAGES = 2
-"""The driver takes the logarithm of one page less."""
+"""The driver takes the logarithm of one page less, for an enclave and for a buffer."""
 
 _creating = threading.Lock()
 """Held while an enclave gets its memory, so that none takes what another one was found to have room in."""
@@ -200,7 +201,9 @@ class KeystoneEnclave:
         self._driver = driver
         self._image = image
         self._eid = 0
-        self._finalized = False
+        self._whole = self._sharing = self._finalized = False
+        """Whether it has its memory, a buffer, and the monitor's knowledge."""
+
         self._freed = False
         """Whether the driver has freed what the file still names: then it must not be closed."""
 
@@ -233,15 +236,18 @@ class KeystoneEnclave:
             NoRoom: the monitor takes no further enclave.
             MonitorError: the driver does not do it.
         """
-        places, page, wanted = [], 0, True
-        for content in self._image.files:
-            for start in range(0, len(content), PAGE):
-                wanted = wanted and go_on()
-                if wanted:
-                    self._write(page, content[start : start + PAGE])
-                page += 1
-            places.append(self._epm_address + page * PAGE)
-        self._finalize(places)
+        pages = (
+            content[start : start + PAGE]
+            for content in self._image.files
+            for start in range(0, len(content), PAGE)
+        )
+        wanted = True
+        for number, content in enumerate(pages):
+            wanted = go_on()
+            if not wanted:
+                break
+            self._write(number, content)
+        self._finalize()
         if not wanted:
             return False
         self._shared = self._do("share a buffer", self._driver.mmap, self._descriptor, SHARED_SIZE, 0)
@@ -275,18 +281,18 @@ class KeystoneEnclave:
         if self._shared is not None:
             self._shared.close()
             self._shared = None
-        descriptor, self._descriptor = self._descriptor, -1
+        descriptor = self._descriptor
         if descriptor < 0:
             return
         try:
+            if self._eid and not self._finalized:
+                self._give_up(descriptor)
             if self._finalized:
                 self._ioctl(descriptor, Request.DESTROY, _arguments(eid=self._eid))
-            elif self._eid:
-                self._abandon(descriptor)
         except OSError as error:
             raise MonitorError(f"an enclave cannot be destroyed: {_words(error)}") from error
         finally:
-            self._finalized = False
+            self._finalized, self._descriptor = False, -1
             if not self._freed:
                 self._driver.close(descriptor)
 
@@ -307,11 +313,16 @@ class KeystoneEnclave:
             )
         if not made.eid or not made.epm_paddr or made.epm_size < pages * PAGE:
             raise MonitorError("Keystone's driver gave less than an enclave: it is of another version")
+        self._whole = True
+        self._share(SHARED_SIZE)
+
+    def _share(self, size: int) -> None:
+        """Have a buffer made that enclave and host share."""
         try:
-            shared = _arguments(eid=self._eid, utm_size=SHARED_SIZE)
-            self._ioctl(self._descriptor, Request.UTM_INIT, shared)
+            self._ioctl(self._descriptor, Request.UTM_INIT, _arguments(eid=self._eid, utm_size=size))
         except OSError as error:
-            raise _refusal(error, SHARED_SIZE) from error
+            raise _refusal(error, size) from error
+        self._sharing = True
 
     def _write(self, page: int, content: bytes) -> None:
         memory = self._do("load an enclave", self._driver.mmap, self._descriptor, PAGE, page * PAGE)
@@ -320,8 +331,9 @@ class KeystoneEnclave:
         finally:
             memory.close()
 
-    def _finalize(self, places: list[int]) -> None:
-        runtime, user, free = places
+    def _finalize(self) -> None:
+        ends = accumulate(map(_pages, self._image.files))
+        runtime, user, free = (self._epm_address + end * PAGE for end in ends)
         arguments = _arguments(
             eid=self._eid,
             runtime_paddr=runtime,
@@ -339,12 +351,22 @@ class KeystoneEnclave:
             ) from error
         self._finalized = True
 
-    def _abandon(self, descriptor: int) -> None:
-        """Give back an enclave that was never finalized.
+    def _give_up(self, descriptor: int) -> None:
+        """Finalize an enclave that could not be loaded, so that it can be destroyed.
 
-        The driver refuses to destroy it, since the monitor does not know it (``keystone-ioctl.c`` compares an
-        unsigned number with zero), but frees it where it cannot be finalized, as without addresses.
+        The driver refuses to destroy what the monitor does not know (``keystone-ioctl.c`` compares an
+        unsigned number with zero). Where it cannot be finalized at all, as without addresses, it is freed, but
+        its number is lost.
         """
+        if self._whole:
+            with contextlib.suppress(MonitorError):
+                if not self._sharing:
+                    # The monitor takes none without a buffer; the least that there can be is mostly to be had.
+                    self._share(_LEAST_PAGES * PAGE)
+                self._finalize()
+                return
+        if not self._eid:
+            return
         with contextlib.suppress(OSError):
             self._ioctl(descriptor, Request.FINALIZE, _arguments(eid=self._eid))
         self._forget(descriptor)

@@ -139,6 +139,25 @@ class TestLife:
         assert not machine.lost_numbers
         machine.assert_clean()
 
+    @pytest.mark.parametrize("what", [(Request.UTM_INIT, 0), ("mmap", 0), ("mmap", 2), ("mmap", 5)])
+    def test_failure_costs_the_driver_no_number(self, what: tuple[Any, int]) -> None:
+        machine = Machine(fail=(*what, errno.ENOMEM))
+        with pytest.raises(MonitorError):
+            enclave = KeystoneEnclave(machine, IMAGE)
+            try:
+                enclave.load()
+            finally:
+                enclave.destroy()
+        assert not machine.lost_numbers
+        machine.assert_clean()
+
+    def test_no_memory_for_any_buffer(self) -> None:
+        fail = (Request.UTM_INIT, 0, errno.ENOMEM), (Request.UTM_INIT, 1, errno.ENOMEM)
+        machine = Machine(fail=fail[0], then=fail[1])
+        with pytest.raises(NoRoom, match="no 256 KiB of contiguous memory now"):
+            KeystoneEnclave(machine, IMAGE)
+        machine.assert_clean()
+
     def test_driver_that_gives_too_little(self) -> None:
         machine = Machine()
         create = machine._create
@@ -159,7 +178,7 @@ class TestLife:
         with pytest.raises(NoRoom, match="no 9300 KiB of contiguous memory now"):
             KeystoneEnclave(machine, replace(IMAGE, free=9 << 20))
         KeystoneEnclave(machine, replace(IMAGE, free=7 << 20)).destroy()
-        assert machine.done.count(Request.CREATE) == 2, "the second for what takes its place"
+        assert machine.done.count(Request.CREATE) == 1
         machine.assert_clean()
 
     def test_what_the_driver_has_freed_is_not_closed(self) -> None:
@@ -340,6 +359,30 @@ class TestEdgeCalls:
             closing = Event(Happening.CLOSE, edge.Closing(CloseReason.IDLE).build())
             assert Event.parse(desk.ask(Call.RECEIVE)[1]) == closing
             assert Event.parse(desk.ask(Call.RECEIVE)[1]).content == b"bytes"
+
+    def test_first_wish_to_close_is_the_reason(self) -> None:
+        with Desk() as desk:
+            desk.calls.stop(CloseReason.TIME)
+            desk.calls.stop(CloseReason.SHUTDOWN)
+            closing = Event(Happening.CLOSE, edge.Closing(CloseReason.TIME).build())
+            assert Event.parse(desk.ask(Call.RECEIVE)[1]) == closing
+
+    def test_wish_to_close_that_comes_as_the_client_leaves(self) -> None:
+        """It is not lost, whenever in a call it comes."""
+
+        class Leaving:
+            def recv(self, _: int) -> bytes:
+                desk.calls.stop(CloseReason.TIME)
+                return b""
+
+            def close(self) -> None: ...
+
+        with Desk() as desk:
+            desk.calls._channel.close()
+            desk.calls._channel = Leaving()  # type: ignore[assignment]
+            closing = Event(Happening.CLOSE, edge.Closing(CloseReason.TIME).build())
+            assert Event.parse(desk.ask(Call.RECEIVE)[1]) == closing
+            assert Event.parse(desk.ask(Call.RECEIVE)[1]) == Event(Happening.END, b"")
 
     @pytest.mark.parametrize("call", [Call.RECEIVE, Call.SEND, Call.STORE])
     def test_what_waits_ends_with_the_enclave(self, call: Call) -> None:
@@ -756,6 +799,38 @@ class TestSessions:
 
         run(main())
 
+    def test_monitor_that_takes_long_to_measure(self) -> None:
+        """Whoever waits is told, the enclave is destroyed as soon as that is possible, and others go on."""
+
+        async def main() -> None:
+            machine, measured = Machine(command("echo")), threading.Event()
+            monitor = KeystoneMonitor(IMAGE, b"{}", 60.0, machine)
+            other = await monitor.start_enclave()
+            ioctl = machine.ioctl
+
+            def slow(descriptor: int, request: int, argument: bytearray) -> None:
+                if request == Request.FINALIZE:
+                    measured.wait(60)
+                ioctl(descriptor, request, argument)
+
+            machine.ioctl = slow  # type: ignore[method-assign]
+            monitor._patience = 0.1
+            with pytest.raises(MonitorError, match=r"not been measured in 0\.1 seconds: .*\(--max-start\)$"):
+                await monitor.start_enclave()
+            # As long again as a driver that hangs is given.
+            await asyncio.sleep(0.3)
+            assert not monitor.failed.done()
+            assert len(machine.alive) == 2
+            measured.set()
+            await until(lambda: len(machine.alive) == 1)
+            assert not machine.lost_numbers
+            monitor._patience = 60.0
+            other.hang_up()
+            await monitor.close()
+            machine.assert_clean()
+
+        run(main())
+
     def test_application_that_goes_on_without_a_client(self) -> None:
         async def main() -> None:
             machine = Machine(command("deaf"))
@@ -1046,6 +1121,31 @@ class TestFiles:
         monkeypatch.setattr(keystone, "LinuxDriver", lambda: machine)
         assert host_cli.main(["--device", "keystone", "-a", "127.0.0.1:0", *options(files)]) == 0
         assert capsys.readouterr() == ("", "")
+        machine.assert_clean()
+
+    def test_monitor_that_takes_longer_than_the_start_may(
+        self, files: EnclaveFiles, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        machine, measured = Machine(command("echo")), threading.Event()
+        ioctl = machine.ioctl
+
+        def slow(descriptor: int, request: int, argument: bytearray) -> None:
+            if request == Request.FINALIZE:
+                measured.wait(60)
+            ioctl(descriptor, request, argument)
+
+        machine.ioctl = slow  # type: ignore[method-assign]
+        monkeypatch.setattr(keystone, "LinuxDriver", lambda: machine)
+        arguments = ["--device", "keystone", "-a", "127.0.0.1:0", "--max-start", "0.1", *options(files)]
+        assert host_cli.main(arguments) == 1
+        assert capsys.readouterr() == (
+            "",
+            "wasm-host: the enclave has not been measured in 0.1 seconds: on a slow machine, let it have more "
+            "time (--max-start)\n",
+        )
+        (loading,) = (each for each in threading.enumerate() if each.name == "enclave 1")
+        measured.set()
+        loading.join(30)
         machine.assert_clean()
 
     def test_check_without_a_device(self, capsys: pytest.CaptureFixture[str]) -> None:
