@@ -355,13 +355,13 @@ class KeystoneEnclave:
         """Finalize an enclave that could not be loaded, so that it can be destroyed.
 
         The driver refuses to destroy what the monitor does not know (``keystone-ioctl.c`` compares an
-        unsigned number with zero). Where it cannot be finalized at all, as without addresses, it is freed, but
-        its number is lost.
+        unsigned number with zero). Where it cannot be finalized at all, as without addresses, it is freed,
+        but its number is lost.
         """
         if self._whole:
             with contextlib.suppress(MonitorError):
                 if not self._sharing:
-                    # The monitor takes none without a buffer; the least that there can be is mostly to be had.
+                    # The monitor takes none without a buffer. The least one is mostly to be had.
                     self._share(_LEAST_PAGES * PAGE)
                 self._finalize()
                 return

@@ -1140,8 +1140,8 @@ class TestFiles:
         assert host_cli.main(arguments) == 1
         assert capsys.readouterr() == (
             "",
-            "wasm-host: the enclave has not been measured in 0.1 seconds: on a slow machine, let it have more "
-            "time (--max-start)\n",
+            "wasm-host: the enclave has not been measured in 0.1 seconds: on a slow machine, let it have "
+            "more time (--max-start)\n",
         )
         (loading,) = (each for each in threading.enumerate() if each.name == "enclave 1")
         measured.set()
