@@ -7,7 +7,8 @@ import ctypes
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -16,6 +17,10 @@ from .errors import RiscvError
 _PR_SET_PDEATHSIG = 1
 _STOP_TIMEOUT = 10.0
 _libc = ctypes.CDLL(None)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 def start(
@@ -83,8 +88,14 @@ def run_together(
     output: Path | None = None,
     folder: Path | None = None,
     environment: Mapping[str, str] | None = None,
+    say: Callable[[str], object] = _say,
+    pulse: float = 15.0,
 ) -> None:
-    """`run` for several commands, so many of them at a time."""
+    """`run` for several commands, so many of them at a time.
+
+    `say` gets a line every `pulse` seconds, so that nobody takes long work for the end of it.
+    """
+    since = time.monotonic()
     waiting, running = list(commands), list[subprocess.Popen[bytes]]()
     with contextlib.ExitStack() as stack:
         said = stack.enter_context(log.open("ab"))
@@ -96,8 +107,20 @@ def run_together(
                 )
                 stack.callback(stop, process)
                 running.append(process)
-            if running.pop(0).wait():
+            if _wait(running.pop(0), what, since, say, pulse):
                 raise RiscvError(f"{what} failed: {last_line(log)} ({log} has all of it)")
+
+
+def _wait(
+    process: subprocess.Popen[bytes], what: str, since: float, say: Callable[[str], object], pulse: float
+) -> int:
+    """A process's status at its end; `say` is told meanwhile that `what` goes on, since then."""
+    while True:
+        left = pulse - (time.monotonic() - since) % pulse
+        try:
+            return process.wait(left)
+        except subprocess.TimeoutExpired:
+            say(f"  still {what} ({time.monotonic() - since:.0f} s)")
 
 
 def last_line(log: Path) -> str:

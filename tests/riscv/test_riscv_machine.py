@@ -181,6 +181,18 @@ def test_other_commands_end_with_one_that_fails(tmp_path: Path) -> None:
     assert not descendants(os.getpid())
 
 
+def test_long_work_is_told_to_go_on(tmp_path: Path) -> None:
+    said, told = [], tmp_path / "told"
+
+    def say(line: str) -> None:
+        said.append(line)
+        told.touch()
+
+    waits = ["sh", "-c", 'until [ -e "$0" ]; do sleep 0.01; done', str(told)]
+    run_together("trying", [waits, ["true"]], tmp_path / "log", say=say, pulse=0.05)
+    assert said[0] == "  still trying (0 s)"
+
+
 @pytest.mark.parametrize(
     ("failure", "said", "status"),
     [
