@@ -69,6 +69,7 @@ def test_functions_are_completed_with_their_types(running: Host, tmp_path: Path)
         for name in ("add", "sub", "mul"):
             assert f"{name} (param i32 i32) (result i32)" in menu
         child.send(CTRL_C)
+        child.expect(shown("(q ends)"))
         child.expect(shown("input>"))
 
 

@@ -117,6 +117,7 @@ def _typed_lines(session: Session, module: str) -> Iterator[str]:
         try:
             line = read()
         except KeyboardInterrupt:
+            print(f"({_QUIT} ends)")
             continue
         except EOFError:
             return
