@@ -67,11 +67,15 @@ def unpack(archive):
     return folder
 
 
-def enclave_options(folder):
-    """The host's options where this file has what enclaves on Keystone are made of."""
+def arguments(folder, client, given):
+    """Those given, with what this file has of an enclave on Keystone: for the host, and for client measure."""
     files = {option: folder / "keystone" / name for option, name in ENCLAVE_FILES.items()}
-    given = [word for option, path in files.items() if path.exists() for word in (option, str(path))]
-    return ["--device", "keystone", *given] if given else []
+    packed = [word for option, path in files.items() if path.exists() for word in (option, str(path))]
+    if not packed:
+        return given
+    if not client:
+        return ["--device", "keystone", *packed, *given]
+    return [*given[:1], *packed, *given[1:]] if given[:1] == ["measure"] else given
 
 
 def main():
@@ -84,8 +88,8 @@ def main():
         sys.exit(f"wasm-demo: not installed: {', '.join(missing)} (pip install {' '.join(missing)})")
     folder = unpack(Path(sys.argv[0]).resolve())
     os.environ["PYTHONPATH"] = str(folder)
-    options = [] if client else enclave_options(folder)
-    os.execv(sys.executable, [sys.executable, "-m", program, *options, *sys.argv[1 + client:]])
+    given = arguments(folder, client, sys.argv[1 + client:])
+    os.execv(sys.executable, [sys.executable, "-m", program, *given])
 
 
 main()

@@ -142,7 +142,7 @@ def check_environment(image: EnclaveImage, installed: EnclaveImage) -> None:
     """Compare what the measured files say about this machine with this machine.
 
     Raises:
-        LocalError: they were made for another interpreter, or with other third-party packages.
+        LocalError: they were made for another interpreter, with other third-party packages, or by others.
     """
     python = _entry(image.runtime, PYTHON_ENTRY, "runtime")
     if python != python_tag().encode():
@@ -151,6 +151,10 @@ def check_environment(image: EnclaveImage, installed: EnclaveImage) -> None:
         installed.application, DEPENDENCIES_ENTRY, "application"
     ):
         raise LocalError("the application file was made with other third-party packages than are installed")
+    try:
+        compile(image.loader, "loader", "exec")
+    except (SyntaxError, ValueError) as error:
+        raise _foreign("loader") from error
 
 
 def _entry(archive: bytes, name: str, what: str) -> bytes:
@@ -166,4 +170,11 @@ def _entry(archive: bytes, name: str, what: str) -> bytes:
                 raise ValueError("not stored as it is")
             return opened.read(info)
     except (zipfile.BadZipFile, KeyError, ValueError, NotImplementedError, EOFError, OSError) as error:
-        raise LocalError(f"the {what} file is not one that this release makes") from error
+        raise _foreign(what) from error
+
+
+def _foreign(what: str) -> LocalError:
+    return LocalError(
+        f"the {what} file is not one that this release makes (the files of an enclave on Keystone need "
+        "--device keystone)"
+    )

@@ -141,7 +141,13 @@ class TestKeystone:
             stop(process)
 
     def test_it_measures_its_files(self, ke: Path, tmp_path: Path) -> None:
-        assert measure(LOADER, RUNTIME, APPLICATION).hex() in self._run(ke, tmp_path, "measure").stdout
+        measured = measure(LOADER, RUNTIME, APPLICATION).hex()
+        assert measured in self._run(ke, tmp_path, "measure").stdout
+        assert measured in self._run(ke, tmp_path, "client", "measure").stdout
+        other = tmp_path / "other"
+        other.write_bytes(LOADER + b"other")
+        done = self._run(ke, tmp_path, "client", "measure", "-l", str(other))
+        assert measure(other.read_bytes(), RUNTIME, APPLICATION).hex() in done.stdout
 
     def test_where_there_is_no_keystone(self, ke: Path, tmp_path: Path) -> None:
         done = self._run(ke, tmp_path, "-a", "127.0.0.1:0")

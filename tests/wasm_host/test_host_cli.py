@@ -144,7 +144,7 @@ def test_files_of_something_else(tmp_path: Path) -> None:
     junk.write_bytes(b"junk")
     done = wasm_host(tmp_path, "measure", "-r", str(junk))
     assert done.returncode == cli.EXIT_FAILED
-    assert done.stderr == "wasm-host: the runtime file is not one that this release makes\n"
+    assert done.stderr.startswith("wasm-host: the runtime file is not one that this release makes (")
 
 
 @pytest.mark.parametrize(("option", "most"), [("-r", "1,073,741,824"), ("--configuration", "4,194,304")])

@@ -1092,6 +1092,19 @@ class TestFiles:
             text = text.replace(f"<{2 * size} hexadecimal digits>", byte * size)
         assert Policy.from_toml(text).enclave_measurements == {MEASUREMENT}
 
+    @pytest.mark.parametrize("part", ["-l", "-r", "-e"])
+    def test_files_without_the_name_of_the_device(
+        self, files: EnclaveFiles, part: str, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        given = dict(zip(*[iter(options(files))] * 2, strict=True))
+        assert host_cli.main(["measure", part, given[part]]) == 1
+        told = capfd.readouterr()
+        assert re.fullmatch(
+            r"wasm-host: the \w+ file is not one that this release makes .*need --device keystone\)\n",
+            told.err,
+        )
+        assert not told.out
+
     def test_command_without_a_device(self, files: EnclaveFiles, capsys: pytest.CaptureFixture[str]) -> None:
         given = options(files)
         for arguments, words in (
