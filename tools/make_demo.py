@@ -68,7 +68,7 @@ def unpack(archive):
 
 
 def arguments(folder, client, given):
-    """Those given, with what this file has of an enclave on Keystone: for the host, and for client measure."""
+    """Those given, with what this file has of an enclave on Keystone, for the host and for client measure."""
     files = {option: folder / "keystone" / name for option, name in ENCLAVE_FILES.items()}
     packed = [word for option, path in files.items() if path.exists() for word in (option, str(path))]
     if not packed:
