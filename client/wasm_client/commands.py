@@ -96,13 +96,13 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         parser.add_argument("--json", action="store_true", help="print JSON")
     measure = _command(
         commands, "measure", _measure,
-        "print what this installation's enclave and monitor measure, or the files of an enclave on Keystone",
+        "print the measurements of this installation's enclave and monitor, or that of an enclave on Keystone",
     )  # fmt: skip
     for option, part in (("-l", "loader"), ("-r", "runtime"), ("-e", "application")):
         name = "eapp" if part == "application" else part
         measure.add_argument(
             option, f"--{name}", dest=part, type=Path, metavar="FILE",
-            help=f"the {part} of an enclave on Keystone, which is made of all three",
+            help=f"for an enclave on Keystone: its {part} (give all three files)",
         )  # fmt: skip
     keygen = commands.add_parser("keygen", help="make a key for this client")
     keygen.add_argument(

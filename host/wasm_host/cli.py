@@ -139,7 +139,7 @@ _LIMITS = {
     "kept_days": "days after which a sealed program that nobody uses is removed",
     "drain": "how long sessions may go on after SIGTERM; a second signal ends them at once",
     "pool": "enclaves that are kept ready",
-    "start": "how long it may take at the start until enclaves are possible",
+    "start": "how long the host may take to get ready; on Keystone also how long each enclave may take",
 }
 
 
