@@ -62,7 +62,7 @@ def key_block(measurement: bytes) -> bytes:
 
 def build_application(shop: Workshop) -> Path:
     """The enclaves' application, built where it is not kept; RiscvError where that fails."""
-    first = "" if APPLICATION.exists() else ", which takes some ten minutes the first time"
+    first = "" if APPLICATION.exists() else ", which takes about ten minutes the first time"
     shop.say(f"Building wasm-rt{first}")
     run("building wasm-rt", [sys.executable, *BUILD_APPLICATION], shop.log)
     return APPLICATION
