@@ -96,7 +96,7 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         parser.add_argument("--json", action="store_true", help="print JSON")
     measure = _command(
         commands, "measure", _measure,
-        "print the measurements of this installation's enclave and monitor, or that of an enclave on Keystone",
+        "print the measurements of this installation's enclave and monitor, or of an enclave on Keystone",
     )  # fmt: skip
     for option, part in (("-l", "loader"), ("-r", "runtime"), ("-e", "application")):
         name = "eapp" if part == "application" else part
