@@ -18,7 +18,7 @@ from tinywasm import records
 from tinywasm.engine.ir import form
 from tinywasm.engine.ir.form import Form, Record
 from tinywasm.engine.recursion import ROOM_SHIFT
-from tinywasm.engine.source import expressions
+from tinywasm.engine.source import expressions, objects, vectors
 from tinywasm.engine.source.expressions import (
     MASKS,
     Facts,
@@ -28,6 +28,7 @@ from tinywasm.engine.source.expressions import (
     integer,
     not_zero,
     other,
+    type_name,
     variable,
 )
 from tinywasm.engine.source.formulas import OPERATORS, ROUNDED
@@ -35,15 +36,8 @@ from tinywasm.engine.source.graph import Node
 from tinywasm.engine.source.ranges import Ranges, learned, name_of
 from tinywasm.instructions import TABLE
 from tinywasm.numerics.floats import f32_from_bits, f64_from_bits
-from tinywasm.types import F32, F64, I32, I64, FuncType
+from tinywasm.types import FuncType
 from tinywasm.validation import Context
-
-_TYPES = {I32: "i32", I64: "i64", F32: "f32", F64: "f64"}
-
-
-def type_name(type: Any) -> str:
-    """As `Value` has it."""
-    return _TYPES.get(type, "ref")
 
 
 @records.record(eq=False)
@@ -189,11 +183,22 @@ class Block:
         if not value.acts:
             return value
         self.older()
-        name = f"v{self.fresh}"
-        self.fresh += 1
-        value = exact(value)
-        self.lines.append(Line(f"{name} = {value.text}"))
+        (name,), value = self.variables(1), exact(value)
+        self.say(f"{name} = {value.text}")
         return variable(name, value.type)._replace(low=value.low, high=value.high)
+
+    def variables(self, count: int) -> list[str]:
+        """Names that nothing else has here."""
+        self.fresh += count
+        return [f"v{number}" for number in range(self.fresh - count, self.fresh)]
+
+    def say(self, text: str) -> None:
+        """A statement that nobody notices."""
+        self.lines.append(Line(text))
+
+    def named(self, value: Value) -> Value:
+        """The operand as a variable or a constant, which may be written more than once."""
+        return value if value.simple else self.calm(value._replace(acts=True))
 
     def assign(self, name: str, value: Value) -> None:
         """Give a variable a value, after whatever reads what it had."""
@@ -554,9 +559,6 @@ class Block:
     def generic(self, record: Record) -> None:
         """Whatever else there is, by the step of the reference."""
         places = form.operands(self.unit.code, record)
-        looks = record.row in _LOOKS
-        if looks:
-            self.settle()
         operands = [self.read(place) for place in places]
         texts = [exact(self.calm(value)).text for value in operands]
         name = self.use(f"x{self.unit.index}_{record.position}", "step", record)
@@ -597,8 +599,7 @@ class Block:
             self.condition = f"{self.read(record.a).text} is None"
         elif row in (form.BRANCH_CAST, form.BRANCH_CAST_FAIL):
             self.settle()
-            wanted = self.use(f"r{self.unit.index}_{record.position}", "cast", record.second)
-            self.condition = f"is_instance({self.read(record.a).text}, {wanted})"
+            self.condition = objects.is_instance(self, self.read(record.a).text, record.second)
         else:
             self.generic(record)
 
@@ -607,13 +608,14 @@ def _listed(texts: Sequence[str]) -> str:
     return texts[0] if len(texts) == 1 else f"({', '.join(texts)})"
 
 
-_LOOKS = {row.ordinal for row in TABLE if row.name in ("ref.as_non_null", "ref.cast")}
 _NAMED: dict[str, Callable[[Block, Record], None]] = {
     "select": Block.select,
     "global.get": Block.global_get,
     "global.set": Block.global_set,
     "memory.copy": Block.bulk,
     "memory.fill": Block.bulk,
+    **objects.NAMED,
+    **vectors.NAMED,
 }
 
 
@@ -623,11 +625,13 @@ def _how(row: int) -> Callable[[Block, Record], None]:
     instruction = TABLE[row]
     if form.CALLS[row]:
         return Block.call
+    if instruction.name in _NAMED:
+        return _NAMED[instruction.name]
     if instruction.operator is not None:
         return Block.numeric
     if instruction.name in _ACCESSES or instruction.name == "f32.store":
         return Block.load if instruction.results else Block.store
-    return _NAMED.get(instruction.name, Block.generic)
+    return Block.generic
 
 
 _RECORDS = [_how(row) for row in range(len(form.NAMES))]

@@ -11,11 +11,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from tinywasm.types import F32, F64, I32, I64, PackedType
+
 M32, M64 = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
 MASKS = {"i32": M32, "i64": M64}
+_TYPES: dict[object, str] = {
+    **{I32: "i32", I64: "i64", F32: "f32", F64: "f64"},
+    **dict.fromkeys(PackedType, "i32"),
+}
 _NOTHING: frozenset[str] = frozenset()
 # Variables, each with the least and the greatest value that it has.
 Facts = tuple[tuple[str, int, int], ...]
+
+
+def type_name(type: object) -> str:
+    """The type of values of a value type or a storage type, as `Value` has it."""
+    return _TYPES.get(type, "ref")
 
 
 class Value(NamedTuple):

@@ -8,6 +8,7 @@ results.
 
 from __future__ import annotations
 
+import struct
 import sys
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -18,6 +19,7 @@ from tinywasm.engine.python.backend import RUN, PythonBackend, ready
 from tinywasm.engine.recursion import ROOM_SHIFT
 from tinywasm.errors import Trap, TrapCode
 from tinywasm.instructions import TABLE
+from tinywasm.leb128 import read_u32
 from tinywasm.runtime.calls import Call
 from tinywasm.runtime.func import FuncInstance
 
@@ -26,6 +28,16 @@ if TYPE_CHECKING:
 
 Fast = Callable[..., Any]
 _SLOT = (1 << ROOM_SHIFT) - 1
+# The prefixes of instructions on aggregates and on vectors, and what the former find where Python finds no
+# attribute.
+_AGGREGATE = 0xFB
+_VECTOR = 0xFD
+_NULL = {
+    row.code: f"null {what} reference"
+    for row in TABLE
+    for kind, what in (("struct", "structure"), ("array", "array"), ("i31", "i31"))
+    if row.prefix == _AGGREGATE and row.name.startswith(f"{kind}.")
+}
 # Its opcode is one byte.
 _CALL_INDIRECT = next(row.code for row in TABLE if row.name == "call_indirect")
 # The frames of Python's stack between a Python function and one that the reference calls below it, in pairs.
@@ -53,7 +65,7 @@ def enter(
     except Trap as trap:
         add_frames(trap, _places(trap.__traceback__))
         raise
-    except (IndexError, ZeroDivisionError) as error:
+    except (AttributeError, IndexError, OverflowError, ZeroDivisionError, struct.error) as error:
         trapped = _trap(error)
         if trapped is None:
             raise
@@ -161,6 +173,14 @@ def null_function() -> None:
     raise Trap(TrapCode.NULL_REFERENCE, "null function reference")
 
 
+def null_reference() -> None:
+    raise Trap(TrapCode.NULL_REFERENCE)
+
+
+def cast_failure() -> None:
+    raise Trap(TrapCode.CAST_FAILURE)
+
+
 def _places(trace: TracebackType | None) -> list[tuple[FuncInstance, int]]:
     """Where Python functions were, innermost first, down to the next frame of the reference."""
     found = []
@@ -187,11 +207,22 @@ def _trap(error: Exception) -> Trap | None:
     places = _places(error.__traceback__)
     func, position = places[0]
     assert func.definition is not None
-    if isinstance(error, ZeroDivisionError):
-        trap = Trap(TrapCode.INTEGER_DIVISION_BY_ZERO)
-    elif func.definition.body.code[position] == _CALL_INDIRECT:
-        trap = Trap(TrapCode.TABLE_OUT_OF_BOUNDS, "undefined element")
-    else:
-        trap = Trap(TrapCode.MEMORY_OUT_OF_BOUNDS)
-    add_frames(trap, places)
+    trap = _meaning(error, func.definition.body.code, position)
+    if trap is not None:
+        add_frames(trap, places)
     return trap
+
+
+def _meaning(error: Exception, code: bytes, position: int) -> Trap | None:
+    """The trap of an instruction that Python tells by an error."""
+    if isinstance(error, ZeroDivisionError):
+        return Trap(TrapCode.INTEGER_DIVISION_BY_ZERO)
+    if code[position] == _AGGREGATE:
+        if isinstance(error, IndexError):
+            return Trap(TrapCode.ARRAY_OUT_OF_BOUNDS)
+        return Trap(TrapCode.NULL_REFERENCE, _NULL[read_u32(code, position + 1)[0]])
+    if not isinstance(error, IndexError) and code[position] != _VECTOR:
+        return None
+    if code[position] == _CALL_INDIRECT:
+        return Trap(TrapCode.TABLE_OUT_OF_BOUNDS, "undefined element")
+    return Trap(TrapCode.MEMORY_OUT_OF_BOUNDS)

@@ -23,7 +23,7 @@ from tinywasm.engine.python.backend import PythonBackend
 from tinywasm.engine.python.bind import Binder, Code, bind_record
 from tinywasm.engine.python.module_instance import PythonModuleInstance
 from tinywasm.engine.recursion import ROOM_SHIFT
-from tinywasm.engine.source import accesses, running
+from tinywasm.engine.source import accesses, running, vectors
 from tinywasm.engine.source.running import Fast
 from tinywasm.engine.source.translate import Declined, Source, Translation
 from tinywasm.errors import OutOfFuel
@@ -32,7 +32,7 @@ from tinywasm.matching import close_ref
 from tinywasm.numerics.floats import CANONICAL_NAN
 from tinywasm.numerics.operators import OPERATORS
 from tinywasm.runtime.func import FuncInstance
-from tinywasm.runtime.heap import is_instance
+from tinywasm.runtime.heap import I31, ArrayInstance, StructInstance, is_instance
 from tinywasm.runtime.memory import MemoryInstance
 
 # What a module keeps in `compiled`: for a function, whether it is metered, and the imports that are host
@@ -58,8 +58,15 @@ class Tier:
             "fabs": fabs,
             "copysign": copysign,
             "is_instance": is_instance,
+            "Struct": StructInstance,
+            "Array": ArrayInstance,
+            "I31": I31,
+            "LIMITS": instance.store.limits,
+            **vectors.NAMES,
             "check_callee": running.check_callee,
             "null_function": running.null_function,
+            "null_reference": running.null_reference,
+            "cast_failure": running.cast_failure,
             "stub": lambda func: running.fast_of(backend, func),
             "TIER": self,
         }

@@ -1,0 +1,118 @@
+"""Vectors in hot functions are as on the reference: bits of NaNs, rounding, traps and their places."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import product
+from typing import Any
+
+import pytest
+
+from fuzz.hot import AT_ONCE, hot_after
+from tests.tinywasm.test_source_tier import COLD, exports, outcome
+from tinywasm.instructions import TABLE, Instruction
+from tinywasm.types import V128
+
+# The others are operators of `numerics` on either engine.
+BINARY = [
+    row
+    for row in TABLE
+    if row.params == (V128, V128)
+    and row.results == (V128,)
+    and row.name.startswith(("f32x4", "f64x2", "v128"))
+]
+# Quiet and signalling NaNs of both signs, infinities, zeros, subnormals, the largest, and what rounds.
+LANES = (
+    "nan", "-nan", "nan:0x1", "-nan:0x200000", "inf", "-inf", "0", "-0", "0x1p-149", "-0x1.fffffep-127",
+    "0x1.fffffep127", "-0x1.fffffep127", "1", "-0x1.000002p0", "0x1.8p-126", "16777217",
+)  # fmt: skip
+
+
+def constants(shape: str) -> list[str]:
+    count = int(shape[-1])
+    return [
+        f"(v128.const {shape} {' '.join(LANES[(at + step) % len(LANES)] for step in range(count))})"
+        for at in range(len(LANES))
+    ]
+
+
+def on_both(text: str, arguments: list[tuple[Any, ...]]) -> list[list[Any]]:
+    found = []
+    for times in (COLD, AT_ONCE):
+        with hot_after(times):
+            wasm = exports(text)
+            found.append([outcome(partial(wasm["f"], *each)) for each in arguments])
+    return found
+
+
+@pytest.mark.parametrize("row", BINARY, ids=lambda row: row.name)
+def test_binary(row: Instruction) -> None:
+    shape = row.name.split(".")[0]
+    values = constants("f32x4" if shape == "v128" else shape)
+    cases = "".join(
+        f"""(v128.store (i32.const {16 * number}) ({row.name} {a} {b}))
+        (local.set $x {a}) (local.set $y {b})
+        (v128.store (i32.const {8192 + 16 * number}) ({row.name} (local.get $x) (local.get $y)))
+        (v128.store (i32.const {16384 + 16 * number}) ({row.name} (local.get $x) (local.get $x)))"""
+        for number, (a, b) in enumerate(product(values, values))
+    )
+    func = f'(func (export "f") (local $x v128) (local $y v128) {cases})'
+    text = f'(module (memory (export "m") 1) {func})'
+    found = []
+    for times in (COLD, AT_ONCE):
+        with hot_after(times):
+            wasm = exports(text)
+            wasm.f()
+            found.append(bytes(wasm.m))
+    assert found[0] == found[1] and any(found[0])
+
+
+ACCESSES = """(module (memory 1)
+  (func (export "f") (param $at i32) (param $n i32) (result i32)
+    (i32.store8 (i32.const 40) (i32.const 7))
+    (v128.store (local.get $at) (v128.const f32x4 nan:0x1 1 2 -nan:0x3))
+    (v128.store offset=5 (local.get $n) (v128.load (local.get $at)))
+    (i32.add
+      (i32x4.extract_lane 0 (v128.load offset=32 (local.get $n)))
+      (i32x4.extract_lane 3 (v128.xor (v128.load offset=65500 (local.get $at)) (v128.load (local.get $n)))))))
+"""
+
+
+def test_accesses() -> None:
+    places = (0, 1, 8, 15, 65500, 65520, 65521, 65535, 65536, -1, -16)
+    cold, hot = on_both(ACCESSES, list(product(places, places)))
+    assert cold == hot
+    assert {type(each) for each in cold} == {int, tuple}
+
+
+def test_addresses_of_64_bits() -> None:
+    text = """(module (memory i64 1)
+      (func (export "f") (param $at i64) (result i32)
+        (v128.store (i64.const 8) (v128.load offset=18446744073709551600 (local.get $at)))
+        (v128.store (local.get $at) (v128.const i64x2 1 2))
+        (i32x4.extract_lane 0 (v128.load offset=16 (local.get $at)))))"""
+    cold, hot = on_both(text, [(each,) for each in (0, 1, 16, 17, 32, 65_536, 1 << 31, 1 << 62, -1, -16)])
+    assert cold == hot
+
+
+def test_a_memory_that_grows() -> None:
+    text = """(module (memory 1)
+      (func (export "f") (param $n i32) (result i32)
+        (if (local.get $n) (then (drop (memory.grow (i32.const 1)))))
+        (v128.store (i32.const 65528) (v128.const i32x4 1 2 3 4))
+        (i32x4.extract_lane 3 (v128.load (i32.const 65528)))))"""
+    cold, hot = on_both(text, [(0,), (1,), (0,)])
+    assert cold == hot and cold[1:] == [4, 4]
+
+
+def test_a_local_keeps_its_lanes_until_they_are_used() -> None:
+    text = """(module
+      (func (export "f") (param $n i32) (result i32) (local $x v128) (local $y v128)
+        (local.set $x (f32x4.splat (f32.convert_i32_s (local.get $n))))
+        (f32x4.mul (local.get $x) (local.get $x))
+        (local.set $x (v128.const f32x4 nan nan nan nan))
+        (local.set $y)
+        (i32x4.extract_lane 0 (f32x4.sub (local.get $y) (f32x4.add (local.get $y) (local.get $x))))
+        (i32.add (i32x4.extract_lane 1 (local.get $y)))))"""
+    cold, hot = on_both(text, [(each,) for each in (0, 1, -3, 1 << 30)])
+    assert cold == hot
