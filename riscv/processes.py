@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
@@ -12,11 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from schannel.process import die_with_parent
+
 from .errors import RiscvError
 
-_PR_SET_PDEATHSIG = 1
 _STOP_TIMEOUT = 10.0
-_libc = ctypes.CDLL(None)
 
 
 def _say(line: str) -> None:
@@ -40,7 +39,7 @@ def start(
         cwd=folder,
         env={**os.environ, **(environment or {})},
         start_new_session=True,
-        preexec_fn=lambda: _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),
+        preexec_fn=die_with_parent,
     )
 
 

@@ -73,6 +73,7 @@ def test_the_host_imports_nothing_of_the_channel_but_framing() -> None:
     found = {name for path in FOLDERS["wasm_host"].rglob("*.py") for name in _imports(path)}
     assert {name for name in found if name.split(".")[0] == "schannel"} <= {
         "schannel.framing",
+        "schannel.command_line",
         "schannel.control",
         "schannel.edge",
         "schannel.storage",

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from schannel.command_line import printable
 from schannel.connection import DEFAULT_TIMEOUT
 from schannel.ed25519_sha3 import SigningKey
 from schannel.errors import LocalError
@@ -36,7 +37,6 @@ from .places import kept_path, key_path
 from .progress import bar
 from .session import Session, connect
 from .trust import TrustOptions, warn
-from .values import printable
 
 _PROGRAM = "wasm-client"
 _COMMANDS = ("attest", "verify", "verify-receipt", "measure", "keygen", "forget")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from schannel.builds import on_keystone
+from schannel.command_line import DEFAULT_ADDRESS, printable
 from schannel.connection import DEFAULT_TIMEOUT
 from schannel.errors import EvidenceError, PolicyError
 from schannel.events import EnclaveVerified
@@ -27,9 +28,6 @@ from .places import kept_path, key_path
 from .receipts import ReceiptFile, read_receipt, replay
 from .session import connect
 from .trust import TrustOptions, warn
-from .values import printable
-
-DEFAULT_ADDRESS = "127.0.0.1:3333"
 
 
 def evidence_fields(verified: EnclaveVerified) -> dict[str, str]:

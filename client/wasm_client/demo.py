@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from schannel.command_line import DEFAULT_ADDRESS
 from schannel.extra import start
+from schannel.process import die_with_parent
 
 from .errors import ClientError
 
@@ -23,7 +23,6 @@ _EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "calculator.wat"
 _ANY_PORT = "127.0.0.1:0"
 _ADDRESS_IN_USE = 3
 _STOP_TIMEOUT = 10.0
-_PR_SET_PDEATHSIG = 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,8 +54,6 @@ def running_host() -> Iterator[str]:
     Raises:
         ClientError: it does not start; what it said is on standard error.
     """
-    from .commands import DEFAULT_ADDRESS
-
     process, address = _start(DEFAULT_ADDRESS)
     if address is None and process.wait() == _ADDRESS_IN_USE:
         print(f"{DEFAULT_ADDRESS} is taken: another port is used", file=sys.stderr)
@@ -70,7 +67,6 @@ def running_host() -> Iterator[str]:
 
 
 def _start(address: str) -> tuple[subprocess.Popen[str], str | None]:
-    libc = ctypes.CDLL(None)
     process = subprocess.Popen(
         [sys.executable, "-m", "wasm_host", "--address", address],
         stdin=subprocess.DEVNULL,
@@ -78,7 +74,7 @@ def _start(address: str) -> tuple[subprocess.Popen[str], str | None]:
         text=True,
         # Ctrl-C at the prompt is for the prompt; and should we be killed, so is the host.
         start_new_session=True,
-        preexec_fn=lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),
+        preexec_fn=die_with_parent,
     )
     assert process.stdout is not None
     line = process.stdout.readline()

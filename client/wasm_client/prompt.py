@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from schannel.command_line import printable
 from schannel.messages import ErrorCode, ExportInfo
 from schannel.types import kind_name
 from schannel.whole_files import LARGEST, read_whole
@@ -18,7 +19,7 @@ from .kept import NO_KEY, KeptPrograms, forget
 from .operations import DEFAULT_MODULE
 from .places import history_path
 from .session import Session
-from .values import FunctionType, format_value, parse_address, printable
+from .values import FunctionType, format_value, parse_address
 
 PROMPT = "input> "
 _QUIT = "q"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from schannel import fast
+from schannel.command_line import printable
 from schannel.errors import LocalError
 from schannel.types import AnyType
 from schannel.values import Value, ValueType
@@ -64,11 +65,6 @@ class FunctionType:
                 f"{printable(self.name)} takes a reference, which only a program can make: {self}"
             )
         return kinds
-
-
-def printable(text: str) -> str:
-    """Text that somebody else chose, without what could steer a terminal or pass for another line."""
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
 
 
 _FROM_PYTHON: dict[ValueType, tuple[tuple[type, ...], Callable[[Any], Value]]] = {

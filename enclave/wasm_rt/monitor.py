@@ -30,10 +30,10 @@ from schannel.measurement import (
     python_tag,
 )
 from schannel.packages import OUR_PACKAGES
+from schannel.process import die_with_parent, leave_no_core
 from schannel.whole_files import LARGEST, LARGEST_TEXT, read_whole
 
 from .loader import give_files
-from .process import die_with_parent, leave_no_core
 
 if TYPE_CHECKING:
     from .monitor_server import MonitorServer

@@ -17,8 +17,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from schannel.evidence import Isolation
+from schannel.process import (
+    PR_SET_DUMPABLE,
+    PR_SET_NO_NEW_PRIVS,
+    check,
+    die_with_parent,
+    libc,
+    prctl,
+)
 
-from .process import PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, check, die_with_parent, libc, prctl
 from .system_calls import MACHINES, Machine, filter_program
 
 _CLONE_FLAGS = {

@@ -35,8 +35,9 @@ from schannel.control import (
 )
 from schannel.endings import Ending
 from schannel.evidence import Isolation
+from schannel.process import die_with_parent, leave_no_core
 
-from . import enclave, process, sandbox
+from . import enclave, sandbox
 from .configuration import Configuration
 from .monitor_link import MonitorLink
 from .storage_link import StorageLink
@@ -51,8 +52,8 @@ def serve(control: socket.socket, settings: bytes, loader: bytes, files: Mapping
     `settings` is a JSON object of what differs from the configuration's defaults, `loader` the first measured
     file, and `files` those in the two others.
     """
-    process.die_with_parent()
-    process.leave_no_core()
+    die_with_parent()
+    leave_no_core()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     configuration = Configuration.from_mapping(json.loads(settings))
     build = describe(loader, files)

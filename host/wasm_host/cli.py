@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from schannel.command_line import DEFAULT_ADDRESS
 from schannel.extra import require
 from schannel.release import installed_version
 
@@ -30,7 +31,6 @@ from .server import Server, unless
 from .simulated import SimulatedMonitor
 from .storage import SealedStore, StoreLimits
 
-DEFAULT_ADDRESS = "127.0.0.1:3333"
 EXIT_FAILED, EXIT_ADDRESS_IN_USE, EXIT_INTERRUPTED = 1, 3, 130
 
 _PROGRAM = "wasm-host"

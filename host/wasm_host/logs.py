@@ -12,6 +12,8 @@ import sys
 import time
 from datetime import UTC, datetime
 
+from schannel.command_line import printable
+
 _LOGGER = logging.getLogger("wasm_host")
 
 
@@ -81,8 +83,3 @@ class JsonFormatter(logging.Formatter):
                 **getattr(record, "fields", {}),
             }
         )
-
-
-def printable(text: str) -> str:
-    """The text with everything that a terminal might obey written as escapes."""
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)

@@ -193,6 +193,7 @@ def test_host_loads_neither_runtime_nor_cryptography(tmp_path: object) -> None:
         *(
             f"schannel.{name}"
             for name in (
+                "command_line",
                 "control",
                 "edge",
                 "framing",

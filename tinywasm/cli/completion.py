@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tinywasm.cli.grammar import grammar
-from tinywasm.cli.options import Subparsers, add_command
+from tinywasm.cli.options import Subparsers, actions_of, add_command
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def _options(parser: argparse.ArgumentParser) -> tuple[_Option, ...]:
             action.help or "",
             None if action.nargs == 0 else tuple(map(str, action.choices or ())),
         )
-        for action in parser._actions
+        for action in actions_of(parser)
         if action.option_strings
     )
 
@@ -73,7 +73,7 @@ def _options(parser: argparse.ArgumentParser) -> tuple[_Option, ...]:
 def _words(parser: argparse.ArgumentParser) -> tuple[str, ...]:
     return tuple(
         str(choice)
-        for action in parser._actions
+        for action in actions_of(parser)
         if not action.option_strings
         for choice in action.choices or ()
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
@@ -22,6 +22,11 @@ ALL_FEATURES = Config(wide_arithmetic=True, custom_page_sizes=True)
 
 _SIZE = re.compile(r"([0-9]+)\s*([kmgt]?)i?b?", re.IGNORECASE)
 _UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
+
+
+def actions_of(parser: argparse.ArgumentParser) -> Sequence[argparse.Action]:
+    """A parser's options and positional arguments, in order. argparse has no public name for them."""
+    return parser._actions
 
 
 class InFile(ValueError):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinywasm.cli.launch import Launch, TimeLimit, add_instance_options
-from tinywasm.cli.options import Subparsers, add_command, add_file, fuel, seconds
+from tinywasm.cli.options import Subparsers, actions_of, add_command, add_file, fuel, seconds
 from tinywasm.cli.output import as_json, printable, table
 from tinywasm.errors import ExitTrap
 from tinywasm.raw import FuncInstance, Profile, Record, invoke
@@ -51,7 +51,10 @@ def split_words(parser: argparse.ArgumentParser, words: Sequence[str]) -> tuple[
     argparse cannot tell the program's options from ours.
     """
     takes_value = {
-        name: action.nargs != 0 for name, action in parser._option_string_actions.items() if name[:2] == "--"
+        name: action.nargs != 0
+        for action in actions_of(parser)
+        for name in action.option_strings
+        if name[:2] == "--"
     }
     ours: list[str] = []
     found, rest = False, list(words)
