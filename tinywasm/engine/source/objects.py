@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tinywasm.engine.ir import form
 from tinywasm.engine.ir.form import Record
-from tinywasm.engine.source.expressions import Value, exact, integer, other, truth, type_name
+from tinywasm.engine.source.expressions import Value, exact, integer, made, other, truth, type_name
 from tinywasm.engine.source.formulas import OPERATORS
 from tinywasm.instructions import TABLE
 from tinywasm.runtime.heap import MAX_ARRAY_LENGTH
@@ -40,8 +40,8 @@ def _type(block: Block, index: int) -> str:
     return block.use(f"y{index}", "type", index)
 
 
-def _named(block: Block, place: int) -> str:
-    return block.named(block.read(place)).text
+def _named(block: Block, place: int) -> Value:
+    return block.named(block.read(place))
 
 
 def is_instance(block: Block, text: str, wanted: int) -> str:
@@ -74,12 +74,12 @@ def _stored(value: Value, storage: StorageType) -> str:
     return integer("i32", value.low & mask).text if value.known else f"{value.text} & {mask}"
 
 
-def _put(block: Block, record: Record, text: str, storage: StorageType) -> None:
+def _put(block: Block, record: Record, storage: StorageType, text: str, *parts: Value) -> None:
     """Give the result what a field or an element holds."""
     if not isinstance(storage, PackedType):
-        block.put(record.result, block.acting(other(text, type_name(storage))))
+        block.put(record.result, block.acting(other(text, type_name(storage), *parts)))
         return
-    packed = Value(text, "i32", 0, (1 << storage.value) - 1)
+    packed = made(text, "i32", 0, (1 << storage.value) - 1, *parts)
     if TABLE[record.row].name.endswith("_s"):
         extend = OPERATORS[f"i32.extend{storage.value}_s"]
         block.put(record.result, extend(block.calm(block.acting(packed))))
@@ -88,14 +88,15 @@ def _put(block: Block, record: Record, text: str, storage: StorageType) -> None:
 
 
 def _struct_get(block: Block, record: Record) -> None:
-    text = f"{_named(block, record.a)}.fields[{record.second}]"
-    _put(block, record, text, _fields(block, record.immediate)[record.second])
+    struct, storage = _named(block, record.a), _fields(block, record.immediate)[record.second]
+    _put(block, record, storage, f"{struct.text}.fields[{record.second}]", struct)
 
 
 def _array_get(block: Block, record: Record) -> None:
     array, index = block.read(record.a), block.read(record.b, "i32")
     array, index = block.named(array), exact(block.calm(index))
-    _put(block, record, f"{array.text}.elements[{index.text}]", _element(block, record.immediate))
+    storage = _element(block, record.immediate)
+    _put(block, record, storage, f"{array.text}.elements[{index.text}]", array, index)
 
 
 def _struct_set(block: Block, record: Record) -> None:
@@ -114,16 +115,17 @@ def _array_set(block: Block, record: Record) -> None:
 
 
 def _array_len(block: Block, record: Record) -> None:
-    text = f"len({_named(block, record.a)}.elements)"
-    block.put(record.result, block.acting(Value(text, "i32", 0, MAX_ARRAY_LENGTH)))
+    array = _named(block, record.a)
+    length = made(f"len({array.text}.elements)", "i32", 0, MAX_ARRAY_LENGTH, array)
+    block.put(record.result, block.acting(length))
 
 
 # Making
 
 
-def _made(block: Block, record: Record, values: list[str]) -> None:
-    text = f"Struct({_type(block, record.immediate)}, [{', '.join(values)}], {_lease(len(values))})"
-    block.put(record.result, block.acting(other(text, "ref")))
+def _struct(block: Block, record: Record, fields: list[str], *parts: Value) -> None:
+    text = f"Struct({_type(block, record.immediate)}, [{', '.join(fields)}], {_lease(len(fields))})"
+    block.put(record.result, block.acting(other(text, "ref", *parts)))
 
 
 def _lease(count: int) -> str:
@@ -145,7 +147,7 @@ def _struct_new(block: Block, record: Record) -> None:
     types = [type_name(storage) for storage in storages]
     values = [block.read(place, type) for place, type in zip(places, types, strict=True)]
     values = [block.calm(value) for value in values]
-    _made(block, record, [_stored(*each) for each in zip(values, storages, strict=True)])
+    _struct(block, record, [_stored(*each) for each in zip(values, storages, strict=True)], *values)
 
 
 def _struct_new_default(block: Block, record: Record) -> None:
@@ -155,7 +157,7 @@ def _struct_new_default(block: Block, record: Record) -> None:
         return
     defaults = {"i32": "0", "i64": "0", "f32": "0.0", "f64": "0.0"}
     zero = repr(bytes(16))
-    _made(
+    _struct(
         block,
         record,
         [zero if each is V128 else defaults.get(type_name(each), "None") for each in storages],
@@ -169,7 +171,8 @@ def _ref_i31(block: Block, record: Record) -> None:
 
 
 def _i31_get(block: Block, record: Record) -> None:
-    value = block.acting(Value(f"{_named(block, record.a)}.value", "i32", 0, 0x7FFFFFFF))
+    reference = _named(block, record.a)
+    value = block.acting(made(f"{reference.text}.value", "i32", 0, 0x7FFFFFFF, reference))
     if TABLE[record.row].name == "i31.get_s":
         value = block.calm(value)
         sign = OPERATORS["i32.and"](value, integer("i32", 0x40000000))
