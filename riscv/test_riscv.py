@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,13 +15,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import make_demo
 import pytest
 
 from riscv import needs
 from riscv.cache import ROOT
 from riscv.machine import START_TIMEOUT
+from schannel.measurement import measure
 from schannel.policy import Policy
-from tests.processes import alive, descendants, wait_until
+from tests.keystone import APPLICATION, DEVICE_KEY, LOADER, MONITOR, RUNTIME
+from tests.processes import CALCULATOR, alive, descendants, wait_until
 from wasm_client import NotVerified, connect
 
 sys.path.insert(0, str(ROOT / "spec-tests"))
@@ -156,6 +160,50 @@ def test_every_layer_of_isolation(machine: Running) -> None:
 def test_known_hosts_are_left_alone(machine: Running) -> None:
     done = machine.log_in("true")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+GUEST_DEMO = "/tmp/demo"
+DEMO_PORT = 3334
+
+
+def test_session_with_the_one_file_for_keystone(machine: Running, tmp_path: Path) -> None:
+    """On a double of Keystone's driver and monitor, which this machine does not have: takes some minutes."""
+    enclave = {"loader.bin": LOADER, "eyrie-rt": RUNTIME, "wasm-rt": APPLICATION}
+    for name, content in enclave.items():
+        (tmp_path / name).write_bytes(content)
+    make_demo.build(tmp_path / "wasm-demo.ke", {name: tmp_path / name for name in enclave})
+    needed = [f"tests/{name}.py" for name in ("demo_double", "edge_application", "keystone", "processes")]
+    copied = machine.shell(
+        f"tar -cf - {shlex.join(needed)} -C {shlex.quote(str(tmp_path))} wasm-demo.ke | "
+        f"{machine.ssh} 'mkdir {GUEST_DEMO} && tar -C {GUEST_DEMO} -xf -'"
+    )
+    assert copied.returncode == 0, copied.stderr
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    program, *options = shlex.split(machine.ssh)
+    command = (
+        f"cd {GUEST_DEMO} && TINYWASM_STATE_DIR=state "
+        f"python3 tests/demo_double.py wasm-demo.ke -a 127.0.0.1:{DEMO_PORT}"
+    )
+    host = pexpect.spawn(
+        program, ["-L", f"{port}:127.0.0.1:{DEMO_PORT}", *options, command],
+        cwd=str(ROOT), encoding="utf-8", timeout=START_TIMEOUT,
+    )  # fmt: skip
+    try:
+        host.expect([f"listening on 127.0.0.1:{DEMO_PORT}", pexpect.EOF])
+        assert host.match is not pexpect.EOF, host.before
+        policy = Policy(
+            enclave_measurements=frozenset({measure(LOADER, RUNTIME, APPLICATION)}),
+            monitor_measurements=frozenset({MONITOR.monitor_hash}),
+            real_devices=frozenset({DEVICE_KEY.public}),
+        )
+        with connect(f"127.0.0.1:{port}", policy, START_TIMEOUT) as session:
+            session.deploy(CALCULATOR.read_bytes())
+            assert session.call("add", 20, 22) == 42
+            receipt, _ = session.receipt().verify(policy)
+            assert receipt.function == "add"
+    finally:
+        host.close(force=True)
 
 
 @pytest.fixture(scope="module")

@@ -88,28 +88,6 @@ def keystone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-# The host in the file, with a double in the place of the machine's driver.
-DOUBLE = f"""\
-#!{sys.executable}
-import os, sys
-assert sys.argv[1:3] == ["-m", "wasm_host"]
-sys.path.append({str(ROOT)!r})
-import wasm_host.keystone
-from tests.keystone import Machine
-assert wasm_host.__file__.startswith(os.environ["PYTHONPATH"] + "/")
-command = [{sys.executable!r}, {str(ROOT / "tests" / "edge_application.py")!r}, "serve"]
-wasm_host.keystone.LinuxDriver = lambda: Machine(command)
-from wasm_host.cli import main
-sys.exit(main(sys.argv[3:]))
-"""
-WITH_DOUBLE = """\
-import runpy, sys
-sys.executable = sys.argv[1]
-del sys.argv[:2]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="the double's applications are Linux processes")
 class TestKeystone:
     @pytest.fixture
@@ -120,16 +98,13 @@ class TestKeystone:
 
     def test_it_serves(self, ke: Path, tmp_path: Path) -> None:
         """A session with an enclave that is made of the files in it."""
-        double = tmp_path / "double"
-        double.write_text(DOUBLE)
-        double.chmod(0o755)
         policy = Policy(
             enclave_measurements=frozenset({measure(LOADER, RUNTIME, APPLICATION)}),
             monitor_measurements=frozenset({MONITOR.monitor_hash}),
             real_devices=frozenset({DEVICE_KEY.public}),
         )
         process = subprocess.Popen(
-            [sys.executable, "-c", WITH_DOUBLE, str(double), str(ke), "-a", "127.0.0.1:0"],
+            [sys.executable, str(ROOT / "tests" / "demo_double.py"), str(ke), "-a", "127.0.0.1:0"],
             stdout=subprocess.PIPE, text=True, cwd=tmp_path, env=_environment(tmp_path),
         )  # fmt: skip
         try:
