@@ -17,6 +17,9 @@ LARGEST_FILES = 512 << 20
 """Bytes that the three files may have together: contiguous memory of the enclave has to hold them."""
 
 _MAGIC, _64_BITS, _LITTLE_ENDIAN, _RISC_V = b"\x7fELF", 2, 1, 243
+_FLOAT_ABI = 0x0006
+"""Those flags of RISC-V's that say in which registers floats are passed: 0 for none (RISC-V ELF psABI)."""
+
 LOADED, _INTERPRETER = 1, 3
 """Kinds of segments."""
 
@@ -100,6 +103,11 @@ def check_program(content: bytes, what: str) -> None:
         within = not segment.file_size or segment.offset + segment.file_size <= len(content)
         if segment.kind == LOADED and not within:
             raise LocalError(f"{what} is cut short: it ends within a segment")
+
+
+def passes_floats_in_registers(program: bytes) -> bool:
+    """Whether the ABI of a program that `check_program` takes has floating-point registers."""
+    return bool(ElfHeader.parse(program[: ElfHeader.sizeof()]).flags & _FLOAT_ABI)
 
 
 def _segments(content: bytes, header: ElfHeader, what: str) -> Iterator[ProgramHeader]:

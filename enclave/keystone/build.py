@@ -2,6 +2,9 @@
 
 `wasm-rt` runs on Keystone's runtime, Eyrie. `wasm-rt-emulated` is the same for the same processor, and
 `wasm-rt-native` for this machine, but for what is behind the edge calls: a socket (`pipe.c`), for tests.
+
+What is for Keystone uses no floating-point registers: its monitor does not switch them. GCC for bare machines
+brings the arithmetic that takes their place, and Debian's source package musl the C library.
 """
 
 from __future__ import annotations
@@ -14,18 +17,22 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from distutils.core import run_setup
 from pathlib import Path
 from typing import Any
 
+import float_registers
+import needs
+import one_build
 import sources
 
 HERE = Path(__file__).parent
 PROJECT = HERE.parent.parent
 BUILD = PROJECT / "build/keystone"
+C_LIBRARY = BUILD / "libc/installed"
 
 CRYPTOGRAPHY = ("AES.c", "SHA512.c", "ghash_portable.c", "curve25519.c", "ed25519.c", "ec_nat_module.c")
 """Of pycryptodome's C sources."""
@@ -52,32 +59,38 @@ class Machine:
     files: Mapping[str, tuple[str, ...]]
     """From a file's name to the C file with what is behind its edge calls, and options for the linker."""
 
+    options: tuple[str, ...] = ()
     configure: tuple[str, ...] = ()
 
     @property
     def compiler(self) -> list[str]:
         """The command, through ccache where that is there."""
-        compiler = f"{self.prefix}gcc"
-        return ["ccache", compiler] if shutil.which("ccache") else [compiler]
+        compiler = [f"{self.prefix}gcc", *self.options]
+        return ["ccache", *compiler] if shutil.which("ccache") else compiler
 
 
 NATIVE = Machine("native", "", {"wasm-rt-native": ("pipe.c",)})
 RISCV64 = Machine(
     "riscv64",
-    "riscv64-linux-gnu-",
+    needs.COMPILER.removesuffix("gcc"),
     {
         "wasm-rt": ("keystone.c",),
-        "wasm-rt-emulated": ("pipe.c", "-Wl,--wrap=mmap", "-Wl,--wrap=mmap64"),
+        # The C library has names of its own for some of its functions.
+        "wasm-rt-emulated": ("pipe.c", "-Wl,--wrap=mmap", "-Wl,--wrap=__mmap", "-Wl,--wrap=__mremap"),
     },
     (
-        "--host=riscv64-linux-gnu",
+        "-march=rv64imac", "-mabi=lp64", f"-specs={HERE}/musl.specs",
+        "-isystem", f"{C_LIBRARY}/include", f"-B{C_LIBRARY}/lib", f"-L{C_LIBRARY}/lib",
+    ),
+    (
+        "--host=riscv64-linux-musl",
         "--build=x86_64-linux-gnu",
         f"--with-build-python={BUILD}/native/python",
         "ac_cv_file__dev_ptmx=no",
         "ac_cv_file__dev_ptc=no",
         "ac_cv_buggy_getaddrinfo=no",
     ),
-)
+)  # fmt: skip
 
 
 def run(command: Iterable[object], folder: Path = PROJECT, **variables: str) -> None:
@@ -91,6 +104,28 @@ def run(command: Iterable[object], folder: Path = PROJECT, **variables: str) -> 
         raise SystemExit(f"failed: {shlex.join(words)}")
 
 
+def build_c_library(machine: Machine, source: Path) -> None:
+    """The C library for a machine, in the folder that its compiler looks in."""
+    folder = C_LIBRARY.parent
+    options = [
+        f"--prefix={C_LIBRARY}", f"--target={machine.name}-linux-musl", "--disable-shared",
+        # The newer one maps and unmaps very often, and each time Eyrie looks for room from the beginning.
+        "--with-malloc=oldmalloc",
+    ]  # fmt: skip
+    tools = {"CC": shlex.join(machine.compiler), **_binutils(machine)}
+    if not _is(folder / "made", f"{options} {tools}"):
+        print(f"building the C library for {machine.name}", flush=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        run([source / "configure", *options], folder, **tools)
+        run(["make", f"-j{os.cpu_count()}", "install"], folder)
+        (folder / "made").write_text(f"{options} {tools}")
+
+
+def _binutils(machine: Machine) -> dict[str, str]:
+    return {name: f"{machine.prefix}{name.lower()}" for name in ("AR", "RANLIB", "READELF")}
+
+
 def build_python(machine: Machine, source: Path) -> Path:
     """CPython's library for a machine, and for this one its interpreter, with few modules."""
     folder, setup = BUILD / machine.name, (HERE / "Setup.local").read_text()
@@ -101,9 +136,8 @@ def build_python(machine: Machine, source: Path) -> Path:
     tools = {
         "CC": shlex.join(machine.compiler),
         "CFLAGS": " ".join((*SMALL, SMALL_POOLS)),
-        "AR": f"{machine.prefix}ar",
+        **_binutils(machine),
     }
-    tools |= {"RANLIB": f"{machine.prefix}ranlib", "READELF": f"{machine.prefix}readelf"}
     if not _is(folder / "configured", f"{options} {tools}"):
         print(f"building Python for {machine.name}, which takes a few minutes", flush=True)
         shutil.rmtree(folder, ignore_errors=True)
@@ -200,23 +234,32 @@ def build(
     for name, (end, *linking) in machine.files.items():
         last = compile_object(machine, HERE / end, small)
         library = python / "libpython3.11.a"
-        options = ["-static", "-s", "-Wl,--gc-sections", "-o", BUILD / name]
+        made, aside = BUILD / name, BUILD / f"{name}.draft"
+        options = ["-static", "-s", "-Wl,--gc-sections", "-o", aside]
         run([*machine.compiler, *options, *linking, *objects, last, blob, library, "-lm"])
-        print(f"{(BUILD / name).relative_to(PROJECT)}: {(BUILD / name).stat().st_size:,} bytes")
+        if machine is RISCV64 and (wrong := float_registers.check(aside.read_bytes())):
+            raise SystemExit(f"{made.relative_to(PROJECT)} is not for Keystone: {wrong}")
+        aside.replace(made)
+        print(f"{made.relative_to(PROJECT)}: {made.stat().st_size:,} bytes")
 
 
 def main() -> None:
     """Build for the machines that are named."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("machine", nargs="*", choices=["riscv64", "native"], default=["riscv64"])
+    parser.add_argument("machine", nargs="+", choices=["riscv64", "native"])
     wanted = parser.parse_args().machine
     machines = [machine for machine in (NATIVE, RISCV64) if machine.name in wanted]
-    for machine in machines:
-        if shutil.which(f"{machine.prefix}gcc") is None:
-            raise SystemExit(f"{machine.prefix}gcc is needed, and is not installed")
+    if missing := needs.missing_packages():
+        raise SystemExit(f"packages are missing: sudo apt-get install {' '.join(missing)}")
     os.chdir(PROJECT)
-    BUILD.mkdir(parents=True, exist_ok=True)
-    source, cryptography = sources.cpython(BUILD), sources.pycryptodome(BUILD)
+    sys.exit(one_build.run(lambda: build_all(machines), BUILD))
+
+
+def build_all(machines: Sequence[Machine]) -> None:
+    """Get the sources, and build what is not built yet."""
+    source, cryptography = sources.debian(sources.PYTHON, BUILD), sources.pycryptodome(BUILD)
+    if RISCV64 in machines:
+        build_c_library(RISCV64, sources.debian(sources.C_LIBRARY, BUILD))
     native = build_python(NATIVE, source)
     compiled = extensions()
     freeze(native, source, compiled)

@@ -2,9 +2,9 @@
    `wasm_rt.keystone`. */
 
 #include <Python.h>
-#include <errno.h>
-#include <stddef.h>
+#ifndef __riscv
 #include <ucontext.h>
+#endif
 
 #include "edge.h"
 #include "linked.h"
@@ -13,15 +13,6 @@
 
 /* Eyrie gives an application 128 KiB, of which nested imports alone take more. */
 static char stack[STACK] __attribute__((aligned(16)));
-static ucontext_t start, python;
-
-/* Where memory has run out, Eyrie answers `brk` in a way that C libraries take for success. Refused here, they ask
-   for it by `mmap`. */
-void *__sbrk(ptrdiff_t increment) {
-    (void)increment;
-    errno = ENOMEM;
-    return (void *)-1;
-}
 
 /* In the place of CPython's own, which looks for the library in the file system (Modules/getpath.c). */
 PyStatus _PyConfig_InitPathConfig(PyConfig *config, int compute) {
@@ -74,12 +65,22 @@ static void run(void) {
     edge_exit(status ? (int)PyLong_AsLong(status) : 1);
 }
 
-int main(void) {
-    edge_start();
+static _Noreturn void run_on_stack(void) {
+#ifdef __riscv
+    /* Its C library has no contexts. */
+    __asm__ volatile("mv sp, %0\n\tjr %1" : : "r"(stack + sizeof stack), "r"(run));
+#else
+    static ucontext_t start, python;
     getcontext(&python);
     python.uc_stack.ss_sp = stack;
     python.uc_stack.ss_size = sizeof stack;
     makecontext(&python, run, 0);
     swapcontext(&start, &python);
-    edge_exit(1);
+#endif
+    __builtin_unreachable();
+}
+
+int main(void) {
+    edge_start();
+    run_on_stack();
 }

@@ -66,16 +66,21 @@ void edge_start(void) {
    that is refused is refused here (the linker's --wrap). */
 #include <sys/mman.h>
 
-void *__real_mmap64(void *place, size_t size, int protection, int flags, int file, off_t offset);
+void *__real_mmap(void *place, size_t size, int protection, int flags, int file, off_t offset);
 
-void *__wrap_mmap64(void *place, size_t size, int protection, int flags, int file, off_t offset) {
-    if (flags == (MAP_PRIVATE | MAP_ANONYMOUS)) return __real_mmap64(place, size, protection, flags, file, offset);
+void *__wrap_mmap(void *place, size_t size, int protection, int flags, int file, off_t offset) {
+    if (flags == (MAP_PRIVATE | MAP_ANONYMOUS)) return __real_mmap(place, size, protection, flags, file, offset);
     errno = EPERM;
     return MAP_FAILED;
 }
 
-void *__wrap_mmap(void *place, size_t size, int protection, int flags, int file, off_t offset) {
-    return __wrap_mmap64(place, size, protection, flags, file, offset);
+void *__wrap___mmap(void *place, size_t size, int protection, int flags, int file, off_t offset) {
+    return __wrap_mmap(place, size, protection, flags, file, offset);
+}
+
+void *__wrap___mremap(void) {
+    errno = EPERM;
+    return MAP_FAILED;
 }
 
 void edge_start(void) {}

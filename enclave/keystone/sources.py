@@ -1,4 +1,4 @@
-"""Gets the sources that are linked in: CPython's from Debian, pycryptodome's from PyPI."""
+"""Gets the sources that are linked in: CPython and the C library from Debian, pycryptodome from PyPI."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import tarfile
 from pathlib import Path
 
 PYTHON = "python3.11"
+C_LIBRARY = "musl"
 PYCRYPTODOME = "pycryptodome==4.4.0"
 """Of one version: its C code has no stable interface."""
 
@@ -18,9 +19,9 @@ _LISTS = Path("/etc/apt")
 _SECTION = re.compile(r"\n\s*\n")
 
 
-def cpython(folder: Path) -> Path:
-    """CPython's source, with Debian's patches, in a folder of `folder`."""
-    source = folder / PYTHON
+def debian(package: str, folder: Path) -> Path:
+    """The source of a package of Debian's, with its patches, in the folder of its name in `folder`."""
+    source = folder / package
     if source.exists():
         return source
     apt = folder / "apt"
@@ -36,17 +37,19 @@ def cpython(folder: Path) -> Path:
     ]
     arguments = [argument for option in options for argument in ("-o", option)]
     _run(["apt-get", *arguments, "-qq", "update"], apt)
-    listed = _run(["apt-cache", *arguments, "showsrc", PYTHON], apt)
+    listed = _run(["apt-cache", *arguments, "showsrc", package], apt)
     # What a mirror lists newest is not always there yet.
     for version in sorted(set(re.findall(r"^Version: (.+)$", listed, re.M)), reverse=True):
         try:
-            _run(["apt-get", *arguments, "-qq", "source", "--download-only", f"{PYTHON}={version}"], apt)
+            _run(["apt-get", *arguments, "-qq", "source", "--download-only", f"{package}={version}"], apt)
         except subprocess.CalledProcessError:
             continue
         upstream = version.partition(":")[2] or version
-        _run(["dpkg-source", "--extract", f"{PYTHON}_{upstream}.dsc", str(source)], apt)
-        return source
-    raise SystemExit(f"Debian's source package {PYTHON} is not to be had from the sources that apt has here")
+        aside = folder / f"{package}.draft"
+        shutil.rmtree(aside, ignore_errors=True)
+        _run(["dpkg-source", "--extract", f"{package}_{upstream}.dsc", str(aside)], apt)
+        return aside.rename(source)
+    raise SystemExit(f"Debian's source package {package} is not to be had from the sources that apt has here")
 
 
 def _source_lists() -> list[str]:

@@ -275,9 +275,6 @@ def _tell_device(device: Device) -> None:
     if device is Device.SIMULATED:
         level = logging.WARNING
         shown += ": enclaves protect nothing from the owner of this machine"
-    elif device is Device.KEYSTONE:
-        level = logging.WARNING
-        shown += ": its monitor does not switch floating-point registers, so no result may depend on them"
     log_event(level, "device", shown, device=device.value)
 
 

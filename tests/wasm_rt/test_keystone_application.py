@@ -7,41 +7,21 @@ under emulation of its processor, where the calls that it makes are compared wit
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
-import shutil
 import socket
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from schannel.endings import Ending
 from schannel.events import EnclaveVerified, Event
-from schannel.handshake import Suite, identity_key
+from schannel.handshake import Suite
 from schannel.keystone_files import LOADED, ElfHeader, ProgramHeader
-from schannel.measurement import measure
-from schannel.policy import Policy
 from schannel.session import ClientSession
-from tests.keystone import APPLICATION, DEVICE_KEY, LOADER, MONITOR, RUNTIME, Machine
+from tests.keystone_application import KEY, POLICY, built, emulator, run
 from tests.processes import CALCULATOR, ROOT
 from wasm_client import RequestFailed, Session, connect
-from wasm_host.keystone import KeystoneMonitor
-from wasm_host.keystone_device import Image
-from wasm_host.limits import ServerLimits
-from wasm_host.metrics import Metrics
-from wasm_host.server import Server
-from wasm_host.storage import SealedStore, StoreLimits
-
-BUILT = ROOT / "build" / "keystone"
-IMAGE = Image(LOADER, RUNTIME, APPLICATION, 1 << 20)
-POLICY = Policy(
-    enclave_measurements=frozenset({measure(*IMAGE.files)}),
-    monitor_measurements=frozenset({MONITOR.monitor_hash}),
-    real_devices=frozenset({DEVICE_KEY.public}),
-)
-KEY = identity_key(b"\7" * 32)
+from wasm_host.keystone_device import PAGE
 
 ANSWERED = frozenset((
     "brk", "clock_gettime", "exit", "exit_group", "getpid", "getrandom", "mmap", "mprotect", "munmap",
@@ -56,62 +36,39 @@ DONE_WITHOUT = frozenset((
 """What libc and Python ask for, and go on without: Eyrie returns -1, as the filter does."""
 
 
+LARGEST_FILE = 10_000_000
 LARGEST = 24 << 20
 """Bytes of enclave memory that the application may take for a small program."""
 
 
-def enclave_memory(program: Path, calls: list[tuple[str, str, str]]) -> int:
-    """Bytes that an application takes on Eyrie, which maps all at once: its file, zeros beside it, heap."""
+THREAD_LOCAL = 7
+"""The kind of a segment (gABI, PT_TLS)."""
+
+
+def segments(program: Path) -> list[ProgramHeader]:
     content = program.read_bytes()
     head = ElfHeader.parse(content[: ElfHeader.sizeof()])
-    zeros = 0
-    for number in range(head.program_header_count):
-        start = head.program_headers + number * head.program_header_size
-        segment = ProgramHeader.parse(content[start : start + ProgramHeader.sizeof()])
-        if segment.kind == LOADED:
-            zeros += segment.memory_size - segment.file_size
+    starts = [
+        head.program_headers + number * head.program_header_size
+        for number in range(head.program_header_count)
+    ]
+    return [ProgramHeader.parse(content[start : start + ProgramHeader.sizeof()]) for start in starts]
+
+
+def enclave_memory(program: Path, calls: list[tuple[str, str, str]]) -> int:
+    """Bytes that an application takes on Eyrie, which maps all at once: its file, zeros beside it, heap."""
+    loaded = [segment for segment in segments(program) if segment.kind == LOADED]
+    zeros = sum(segment.memory_size - segment.file_size for segment in loaded)
     most = now = 0
+    breaks = [int(result, 16) for name, _, result in calls if name == "brk"]
+    heap = breaks[-1] - breaks[0] if breaks else 0
     for name, arguments, result in calls:
         if (name, result) == ("munmap", "0"):
             now -= int(arguments.split(",")[1].rstrip(")"))
         elif name == "mmap" and result.startswith("0x"):
             now += int(arguments.split(",")[1])
         most = max(most, now)
-    return len(content) + zeros + most
-
-
-def built(name: str) -> str:
-    """A file of `make wasm-rt`'s."""
-    if not (BUILT / name).exists():
-        pytest.skip(f"build/keystone/{name} is not built: `make wasm-rt` does it, where the compilers are")
-    return str(BUILT / name)
-
-
-@contextlib.asynccontextmanager
-async def serving(command: list[str], folder: Path) -> AsyncIterator[tuple[str, Machine]]:
-    machine = Machine(command)
-    monitor = KeystoneMonitor(IMAGE, b'{"max_call_depth": 1000}', 60.0, machine)
-    listener = socket.create_server(("127.0.0.1", 0))
-    store = SealedStore(folder / "sealed", StoreLimits())
-    server = Server(monitor, store, ServerLimits(pool=0, grace=10.0), Metrics())
-    await server.listen(listener)
-    try:
-        yield "{}:{}".format(*listener.getsockname()), machine
-    finally:
-        await asyncio.wait_for(server.close(), 30)
-        await asyncio.wait_for(monitor.close(), 30)
-    machine.assert_clean()
-
-
-def run(command: list[str], folder: Path, *clients: Callable[[str], Any]) -> None:
-    """Have clients, one after the other, use a host whose enclaves run that command."""
-
-    async def main() -> None:
-        async with serving(command, folder) as (address, _):
-            for client in clients:
-                await asyncio.to_thread(client, address)
-
-    asyncio.run(main())
+    return program.stat().st_size + zeros + heap + most
 
 
 def add(session: Session) -> None:
@@ -216,25 +173,33 @@ class TestNative:
         assert len(keys) == 2
 
 
+@pytest.mark.parametrize("name", ["wasm-rt", "wasm-rt-emulated"])
+def test_file_is_laid_out_for_eyrie(name: str) -> None:
+    program = Path(built(name))
+    assert program.stat().st_size <= LARGEST_FILE
+    found = segments(program)
+    # Eyrie does not tell how long program headers are, so a C library does not find this one.
+    assert THREAD_LOCAL not in {segment.kind for segment in found}
+    # It loads by pages, of which each has the rights of one segment.
+    loaded = [segment for segment in found if segment.kind == LOADED]
+    assert all(segment.virtual_address % PAGE == segment.offset % PAGE for segment in loaded)
+    ends = [segment.virtual_address + segment.memory_size for segment in loaded]
+    starts = [segment.virtual_address // PAGE * PAGE for segment in loaded]
+    assert all(end <= start for end, start in zip(ends[:-1], starts[1:], strict=True))
+
+
 @pytest.mark.slow
 class TestEmulated:
     """On its own processor, as QEMU emulates it."""
 
-    @pytest.fixture
-    def emulator(self) -> str:
-        found = shutil.which("qemu-riscv64-static") or shutil.which("qemu-riscv64")
-        if found is None:
-            pytest.skip("QEMU's user emulation of riscv64 is not installed")
-        return found
-
-    def test_calls_are_those_that_eyrie_answers(self, tmp_path: Path, emulator: str) -> None:
+    def test_calls_are_those_that_eyrie_answers(self, tmp_path: Path) -> None:
         def client(address: str) -> None:
             with connect(address, POLICY) as session:
                 add(session)
 
         log = tmp_path / "calls"
         options = ["-strace", "-D", str(log)]
-        run([emulator, *options, built("wasm-rt-emulated")], tmp_path, client)
+        run([emulator(), *options, built("wasm-rt-emulated")], tmp_path, client)
         lines = re.findall(r"^\d+ (\w+)\((.*?)(?: = (.*))?$", log.read_text(), re.M)
         calls = {name for name, _, _ in lines} - {"read", "write"}
         assert calls <= ANSWERED | DONE_WITHOUT
@@ -247,9 +212,9 @@ class TestEmulated:
 
         assert enclave_memory(Path(built("wasm-rt")), lines) < LARGEST
 
-    def test_application_without_eyrie_ends(self, emulator: str) -> None:
+    def test_application_without_eyrie_ends(self) -> None:
         async def main() -> int | None:
-            process = await asyncio.create_subprocess_exec(emulator, built("wasm-rt"))
+            process = await asyncio.create_subprocess_exec(emulator(), built("wasm-rt"))
             return await asyncio.wait_for(process.wait(), 60)
 
         # There is no sealing key, so there is no randomness.

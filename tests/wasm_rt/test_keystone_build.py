@@ -53,3 +53,18 @@ def test_half_an_object_is_not_taken(tmp_path: Path) -> None:
     done = compiled(tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "whole", "")
     assert compiled(tmp_path, KILLED="yes").stdout == "whole", "it is compiled once"
+
+
+def test_missing_packages_are_named(tmp_path: Path) -> None:
+    script = ROOT / "enclave" / "keystone" / "build.py"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", script, "riscv64"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={"PATH": str(tmp_path)},
+    )
+    command = "sudo apt-get install dpkg-dev gcc make gcc-riscv64-unknown-elf"
+    assert done.returncode == 1
+    assert done.stderr == f"packages are missing: {command.replace('install', 'install apt')}\n"
+    assert f"    {command}\n" in (ROOT / "docs" / "keystone.md").read_text()
