@@ -238,6 +238,7 @@ def build(
         options = ["-static", "-s", "-Wl,--gc-sections", "-o", aside]
         run([*machine.compiler, *options, *linking, *objects, last, blob, library, "-lm"])
         if machine is RISCV64 and (wrong := float_registers.check(aside.read_bytes())):
+            aside.unlink()
             raise SystemExit(f"{made.relative_to(PROJECT)} is not for Keystone: {wrong}")
         aside.replace(made)
         print(f"{made.relative_to(PROJECT)}: {made.stat().st_size:,} bytes")

@@ -42,8 +42,8 @@ def check(program: bytes) -> str | None:
     if found:
         address, instruction = found[0]
         return (
-            f"it uses floating-point registers in {len(found)} instructions, the first of them at "
-            f"{address:#x} ({instruction:#x})"
+            f"floating-point registers are used by {len(found)} of its instructions, first at {address:#x} "
+            f"({instruction:#x})"
         )
     return None
 

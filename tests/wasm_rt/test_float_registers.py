@@ -95,7 +95,7 @@ def test_instruction_with_float_registers(instruction: str) -> None:
     before = b"".join(map(bits, INTEGER.values()))
     found = float_registers.check(program(before + bits(FLOAT[instruction])))
     assert found == (
-        "it uses floating-point registers in 1 instructions, the first of them at "
+        "floating-point registers are used by 1 of its instructions, first at "
         f"{0x20000 + len(before):#x} ({FLOAT[instruction]:#x})"
     )
 
@@ -146,5 +146,5 @@ def test_compiler_that_was_told_to_use_them(tmp_path: Path) -> None:
         subprocess.run([COMPILER, *options, tmp_path / "add.c", "-o", made, "-lgcc"], check=True)
         results[march, abi] = float_registers.check(made.read_bytes())
     assert results["rv64imac", "lp64"] is None
-    assert str(results["rv64imafdc", "lp64"]).startswith("it uses floating-point registers in ")
+    assert str(results["rv64imafdc", "lp64"]).startswith("floating-point registers are used by ")
     assert str(results["rv64imafdc", "lp64d"]).startswith("it passes floats in registers")
