@@ -102,7 +102,7 @@ programs: $(VENV)/test ## run programs of Go, C++ and Yosys here and on wasmtime
 
 # What Debian has to bring is asked for before anything is built. KEYSTONE_BUILD_DIR is the user's to give.
 riscv: | $(BIN)/python ## start the confidential runtime in a RISC-V machine that QEMU emulates
-	@$(BIN)/python -m riscv.needs
+	@$(BIN)/python -m riscv.needs $(if $(KEYSTONE_BUILD_DIR),--application)
 	@$(MAKE) --no-print-directory --silent $(VENV)/riscv
 	@$(BIN)/python -c "$(call RUN_MAIN,riscv.__main__)" $(if $(KEYSTONE_BUILD_DIR),--keystone $(call quoted,$(KEYSTONE_BUILD_DIR)))
 

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     try:
-        needs.check()
+        needs.check(application=options.keystone is not None)
         with needs.alone(FOLDER):
             return _run(prepare(options.keystone))
     except RiscvError as error:

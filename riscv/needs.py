@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from .cache import FOLDER, locked
+from .cache import FOLDER, ROOT, locked
 from .errors import RiscvError
 
 FIRMWARE = Path("/usr/lib/riscv64-linux-gnu/opensbi/generic/fw_jump.bin")
@@ -20,6 +21,9 @@ EMULATORS = ("qemu-riscv64-static", "qemu-riscv64")
 
 QEMU = "qemu-system-riscv64"
 MMDEBSTRAP = "mmdebstrap"
+
+_APPLICATION = ROOT / "enclave" / "keystone" / "needs.py"
+"""Prints the packages that are missing to build the application for Keystone."""
 
 _NEEDED: Sequence[tuple[Sequence[str], Sequence[str]]] = (
     (("apt-get",), ("apt",)),
@@ -38,10 +42,14 @@ _WITHOUT_PRIVILEGES = (("newuidmap",), ("uidmap",))
 """mmdebstrap unpacks as root, or as one of a namespace of its own."""
 
 
-def missing_packages() -> list[str]:
-    """The packages that have to be installed."""
+def missing_packages(*, application: bool = False) -> list[str]:
+    """The packages that have to be installed, with those to build the application for Keystone if asked."""
     needed = _NEEDED if os.geteuid() == 0 else (*_NEEDED, _WITHOUT_PRIVILEGES)
-    return [_known(packages) for files, packages in needed if not any(map(_is_there, files))]
+    missing = [_known(packages) for files, packages in needed if not any(map(_is_there, files))]
+    if application:
+        done = subprocess.run([sys.executable, _APPLICATION], capture_output=True, text=True, check=True)
+        missing += [package for package in done.stdout.split() if package not in missing]
+    return missing
 
 
 def _is_there(file: str) -> bool:
@@ -58,9 +66,9 @@ def _known(packages: Sequence[str]) -> str:
     return packages[-1]
 
 
-def check() -> None:
+def check(*, application: bool = False) -> None:
     """RiscvError, with the command that installs it, where anything is missing."""
-    if missing := missing_packages():
+    if missing := missing_packages(application=application):
         raise RiscvError(f"packages are missing: sudo apt-get install {' '.join(missing)}")
 
 
@@ -80,10 +88,13 @@ def emulator() -> str:
     return next(filter(None, map(shutil.which, EMULATORS)))
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Say what stands in the way; returns 1 if anything does."""
+    parser = argparse.ArgumentParser(prog="riscv.needs", description=__doc__)
+    parser.add_argument("--application", action="store_true", help="for the application for Keystone as well")
+    options = parser.parse_args(arguments)
     try:
-        check()
+        check(application=options.application)
         with alone(FOLDER):
             pass
     except RiscvError as error:

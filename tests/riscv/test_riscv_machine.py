@@ -122,15 +122,15 @@ def test_too_little_memory(image: Image, tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_second_machine_is_refused_before_anything_is_built(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("riscv.needs.check", lambda: None)
+    monkeypatch.setattr("riscv.needs.check", lambda **_: None)
     monkeypatch.setattr("riscv.needs.FOLDER", tmp_path)
     monkeypatch.setattr(command_line, "FOLDER", tmp_path)
     monkeypatch.setattr(command_line, "prepare", lambda _: pytest.fail("it was built"))
     with needs.alone(tmp_path):
-        assert (needs.main(), command_line.main([])) == (1, 1)
+        assert (needs.main([]), command_line.main([])) == (1, 1)
     line = "riscv: the machine runs already, in another terminal: it ends with the prompt there\n"
     assert capsys.readouterr().err == 2 * line
-    assert needs.main() == 0
+    assert needs.main([]) == 0
 
 
 def test_a_port_that_is_taken(command: Command, image: Image, tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ def test_failures_are_a_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def fail() -> None:
+    def fail(**_: bool) -> None:
         raise failure
 
     monkeypatch.setattr("riscv.needs.check", fail)
@@ -248,7 +248,7 @@ def test_a_machine_that_ends_by_itself(
         return 0
 
     command("qemu-system-riscv64", READY)
-    monkeypatch.setattr("riscv.needs.check", lambda: None)
+    monkeypatch.setattr("riscv.needs.check", lambda **_: None)
     for name, value in {"FOLDER": tmp_path, "prepare": lambda _: image, "_use": use}.items():
         monkeypatch.setattr(command_line, name, value)
     monkeypatch.setattr(command_line, "_END_TIMEOUT", 30.0 if ends else 0.1)

@@ -127,6 +127,15 @@ class TestNeeds:
         ):
             assert package in said.split()
 
+    @pytest.mark.parametrize("application", [True, False])
+    def test_the_application_needs_a_compiler_without_an_operating_system(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, application: bool
+    ) -> None:
+        monkeypatch.setenv("PATH", str(tmp_path))
+        missing = needs.missing_packages(application=application)
+        assert ("gcc-riscv64-unknown-elf" in missing) is application
+        assert len(set(missing)) == len(missing)
+
     def test_a_package_that_has_another_name_in_this_release(
         self, command: Command, monkeypatch: pytest.MonkeyPatch
     ) -> None:
