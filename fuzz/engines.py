@@ -39,6 +39,8 @@ from tinywasm.types import (
 # More than any run uses: the budget ends it long before.
 PLENTY = 1 << 40
 HOST_OBJECT = "an object of the host"
+# As an engine: the native one, with everything compiled that it compiles.
+COMPILED = "compiled"
 # How often each function is called.
 ROUNDS = 2
 
@@ -55,7 +57,8 @@ class Record:
 def config_of(generated: Generated, engine: str, *, metered: bool) -> Config:
     """Small limits, so that they are reached; few calls deep for some modules."""
     return Config(
-        engine=engine,
+        engine="native" if engine == COMPILED else engine,
+        tier="compiled" if engine == COMPILED else "interpreter",
         wide_arithmetic=True,
         custom_page_sizes=True,
         consume_fuel=metered,

@@ -1,6 +1,7 @@
 """Each script of the official suite passes whole on every engine: no failed command, no skipped one.
 
-On the python engine, once more where each function becomes a Python function before its first call.
+On the python engine, once more where each function becomes a Python function before its first call, and on
+the native one where each is compiled to machine code.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import pytest
 
 from fuzz.hot import AT_ONCE, hot_after
 from locate import Script
+from tests.engines import needs_llvm
 from tinywasm.engine import native_available
 from tinywasm.wast.runner import run_script
 from tinywasm.wast.suite import config_for, unsupported
@@ -26,12 +28,17 @@ def test_script_hot(script: Script) -> None:
         passes(script, "python")
 
 
-def passes(script: Script, engine: str) -> None:
+@needs_llvm
+def test_script_compiled(script: Script) -> None:
+    passes(script, "native", "compiled")
+
+
+def passes(script: Script, engine: str, tier: str = "interpreter") -> None:
     reason = unsupported(script.path)
     if reason:
         pytest.skip(reason)
     config = config_for(script.path)
-    config.engine = engine
+    config.engine, config.tier = engine, tier
     report = run_script(script.path.read_bytes(), script.name, config)
     assert report.commands > 0
     failures = [f"{script.name}:{failure.line}: {failure}" for failure in report.failures]

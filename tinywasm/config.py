@@ -27,6 +27,7 @@ _MOST = {
     "max_memory_pages": (1 << 48) - 1,
     "max_table_elements": (1 << 32) - 1,
 }
+TIERS = ("interpreter", "compiled")
 _SPELLED = {"wasm_wide_arithmetic": "wide_arithmetic", "wasm_custom_page_sizes": "custom_page_sizes"}
 
 
@@ -37,6 +38,10 @@ class Config:
     `engine`: the name of what runs the code, as `tinywasm --version` lists them, or "auto", which takes the
     fastest that is available; the default comes from the environment variable TINYWASM_ENGINE. Where
     none of that name can run, the first instance of a store raises `ValueError`.
+    `tier`: "interpreter", or "compiled", which makes machine code of all functions of a module when the first
+    of them is called, but for those that it declines, which are interpreted. It takes the native engine and
+    the extra `tinywasm[llvm]`; without them the first instance of a store raises `ValueError`. The default
+    comes from the environment variable TINYWASM_TIER.
     `wide_arithmetic`, `custom_page_sizes`: proposals beyond WebAssembly 3.0.
     `consume_fuel`: stores start with no fuel and every instruction costs one unit, a bulk
     instruction another one for each whole 64 bytes that it writes.
@@ -59,6 +64,7 @@ class Config:
     """
 
     engine: str = field(default_factory=lambda: os.environ.get("TINYWASM_ENGINE", "auto"))
+    tier: str = field(default_factory=lambda: os.environ.get("TINYWASM_TIER", "interpreter"))
     wide_arithmetic: bool = False
     custom_page_sizes: bool = False
     consume_fuel: bool = False
@@ -96,9 +102,12 @@ def _checked(name: str, value: Any) -> Any:
         if not 0 <= value <= _MOST[name]:
             raise ValueError(f"{name} takes 0 to {_MOST[name]}")
         return value
-    kind = str if name == "engine" else bool
+    kind = str if name in ("engine", "tier") else bool
     if not isinstance(value, kind):
         raise TypeError(f"{name} takes a {kind.__name__}, not {value!r}")
+    if name == "tier" and value not in TIERS:
+        known = " or ".join(f'"{each}"' for each in TIERS)
+        raise ValueError(f'unknown tier "{value}": use {known}')
     return value
 
 

@@ -126,6 +126,7 @@ def _references(
 HAND = {
     "enter": Word(),
     "count": Word(),
+    "compiled": Word(),
     "return_n": Word(VARIES, immediate="results", flow="never"),
     "call_indirect": _call(True, "signature_table"),
     "call_ref": _call(True, "signature", references=True),

@@ -78,6 +78,8 @@ class Programs:
         self._tree = tree
         self._engine = tinywasm.Engine(
             tinywasm.Config(
+                # Machine code made at run time is no part of what was measured, and its filter forbids it.
+                tier="interpreter",
                 consume_fuel=True,
                 max_call_depth=configuration.max_call_depth,
                 max_memory_pages=configuration.max_memory_pages,

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 
 import tinywasm
 from fuzz.hot import AT_ONCE, hot_after
-from tests.engines import ENGINES
+from tests.engines import COMPILED, ENGINES, compiles, configured, needs_llvm
 from tinywasm import Config, Engine, StackExhausted, Store
 from tinywasm.engine.recursion import STACK_SLOTS
 
 # The python engine, where each function becomes a Python function before its first call.
 HOT = "python, hot"
-LANES = (*ENGINES, HOT)
+LANES = [*ENGINES, HOT, pytest.param(COMPILED, marks=needs_llvm)]
 
 KINDS = (
     "call",
@@ -111,7 +111,7 @@ def depth(shapes: list[Shape], engine: str, most: int, nested: int = 100) -> tup
 
 
 def _depth(shapes: list[Shape], engine: str, most: int, nested: int) -> tuple[int, int]:
-    store = Store(Engine(Config(engine=engine, max_call_depth=most, max_nested_calls=nested)))
+    store = Store(Engine(configured(engine, max_call_depth=most, max_nested_calls=nested)))
     exports: Any
 
     def calling(number: int) -> Callable[..., Any]:
@@ -150,7 +150,8 @@ def endless(cycle: list[Shape]) -> list[Shape]:
 @given(st.lists(shapes, min_size=1, max_size=3).map(endless), st.sampled_from([1, 7, 60, 2_000]))
 def test_it_is_as_deep_on_every_engine(cycle: list[Shape], most: int) -> None:
     # Each call from a host function takes some of Python's stack, of which a test has not all.
-    assert len({depth(cycle, engine, most, 60) for engine in LANES}) == 1
+    lanes = [*ENGINES, HOT, *[COMPILED] * compiles]
+    assert len({depth(cycle, engine, most, 60) for engine in lanes}) == 1
 
 
 @pytest.mark.parametrize("engine", LANES)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
-from tinywasm.config import Config
+from tinywasm.config import TIERS, Config
 from tinywasm.engine import IMPLEMENTATIONS
 from tinywasm.errors import DecodeError, LinkError, ParseError, ValidationError, WasmError
 from tinywasm.instructions import Feature
@@ -75,6 +75,11 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         choices=("auto", *IMPLEMENTATIONS),
         help="what runs the code (default: auto, the fastest that is there)",
     )
+    parser.add_argument(
+        "--tier",
+        choices=TIERS,
+        help="whether the native engine compiles functions before their first call (default: interpreter)",
+    )
 
 
 def configuration(options: argparse.Namespace) -> Config:
@@ -85,6 +90,8 @@ def configuration(options: argparse.Namespace) -> Config:
     )
     if getattr(options, "engine", None):
         config.engine = options.engine
+    if getattr(options, "tier", None):
+        config.tier = options.tier
     return config
 
 

@@ -63,6 +63,8 @@ def _run_one(path: Path, options: argparse.Namespace) -> FileReport:
     config = config_for(path, [Feature(name) for name in options.feature])
     if options.engine:
         config.engine = options.engine
+    if options.tier:
+        config.tier = options.tier
     show = options.verbose and not options.json
     return run_script(text, str(path), config, print if show else lambda line: None, options.timeout)
 

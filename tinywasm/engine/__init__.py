@@ -21,11 +21,15 @@ native_available = not NATIVE.missing
 
 
 def backend(store: Store) -> Backend:
-    """The store's backend. Raises `ValueError` for an engine that is unknown, or that is not available."""
+    """The store's backend.
+
+    Raises `ValueError` for an engine that is unknown, that is not available, or that has not the tier.
+    """
     if store.backend is not None:
         return store.backend
     with loading:
-        load = choose(store.engine.config.engine).load()
+        config = store.engine.config
+        load = choose(config.engine, config.tier).load()
     made = load(store)
     # In one step: another thread, or a signal handler, may have made one meanwhile.
     chosen: Backend = vars(store).setdefault("backend", made)
@@ -34,8 +38,15 @@ def backend(store: Store) -> Backend:
     return chosen
 
 
-def choose(name: str) -> Implementation:
-    """The engine of that name, or for "auto" the first that can run. Raises as `backend`."""
+def choose(name: str, tier: str = "interpreter") -> Implementation:
+    """The engine of that name, or for "auto" the first that can run, with that tier. Raises as `backend`."""
+    chosen = _named(name)
+    if tier not in chosen.tiers:
+        raise ValueError(f'the {chosen.name} engine has no tier "{tier}"')
+    return chosen
+
+
+def _named(name: str) -> Implementation:
     if name == "auto":
         return next(each for each in IMPLEMENTATIONS.values() if not each.missing)
     if name not in IMPLEMENTATIONS:

@@ -117,7 +117,7 @@ class Implementation:
     `load` gives what makes a `Backend` for a store; it is called when the engine is first wanted. `missing`
     says why the engine cannot run here, and is empty where it can. `exporter`, where the engine has one, is a
     base class that gives handles of memories, of any engine, the buffer protocol. `keeper` gives what keeps
-    code, where the engine does.
+    code, where the engine does. `tiers` are those of `Config` that the engine has.
     """
 
     name: str
@@ -125,3 +125,4 @@ class Implementation:
     missing: str = ""
     exporter: type | None = None
     keeper: Callable[[], Keeper] | None = None
+    tiers: tuple[str, ...] = ("interpreter",)

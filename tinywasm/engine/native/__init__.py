@@ -38,7 +38,8 @@ def _implementation() -> Implementation:
     # Installed, it has no sources beside it.
     if _loop.TABLE_DIGEST != DIGEST:
         return Implementation("native", _load, STALE)
-    return Implementation("native", _load, exporter=_loop.Buffered, keeper=_keeper)
+    tiers = ("interpreter", "compiled")
+    return Implementation("native", _load, exporter=_loop.Buffered, keeper=_keeper, tiers=tiers)
 
 
 IMPLEMENTATION = _implementation()

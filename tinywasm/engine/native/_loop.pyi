@@ -2,7 +2,7 @@
 
 from array import array
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from tinywasm.engine.interface import Backend
 from tinywasm.engine.native.frame import RegisterCode
@@ -16,8 +16,23 @@ from tinywasm.validation import Context
 
 TABLE_DIGEST: str
 INTERFACE: int
+PLACES: dict[str, int]
+HELPERS: dict[str, int]
 
 def collect_first_at(allocated: int) -> None: ...
+
+class MachineCode(Protocol):
+    @property
+    def entry(self) -> int: ...
+    @property
+    def address(self) -> int: ...
+    @property
+    def slots(self) -> int: ...
+
+class MachineText:
+    address: int
+    size: int
+    def __init__(self, image: bytes) -> None: ...
 
 class NativeCode:
     calls: int
@@ -30,6 +45,7 @@ class NativeCode:
         definition: DefinedType,
         name: str,
         instance: NativeInstance | None = None,
+        machine: MachineCode | None = None,
     ) -> None: ...
     def closed(self, scope: NativeScope) -> bool: ...
 
@@ -100,7 +116,8 @@ class NativeTag:
     def __init__(self, type: TagType) -> None: ...
 
 class NativeModule:
-    codes: dict[tuple[int, bool], NativeCode]
+    codes: dict[tuple[int, bool, bool], NativeCode]
+    machine: dict[bool, Any]
     kept: tuple[memoryview, array[int]] | None
     scope: NativeScope
     def __init__(self, context: Context) -> None: ...

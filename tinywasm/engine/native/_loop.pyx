@@ -91,8 +91,23 @@ cdef extern from "sys/mman.h" nogil:
 
 TABLE_DIGEST = tw_table_digest().decode()
 # Raised with every change of what code is to this module: see `engine.native.kept`.
-INTERFACE = 14
+INTERFACE = 15
 
+
+def _named(bint places):
+    """What machine code has to know of the structures, or of the functions that it calls, by their names."""
+    cdef uint64_t number = 0
+    cdef dict found = {}
+    cdef const char *name = tw_place_names[0] if places else tw_helper_names[0]
+    while name != NULL:
+        found[name.decode()] = tw_places[number] if places else number
+        number += 1
+        name = tw_place_names[number] if places else tw_helper_names[number]
+    return found
+
+
+# Where the members of structures lie, and the numbers of helpers.
+PLACES, HELPERS = _named(True), _named(False)
 
 tw_map_flags = space.FLAGS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tinywasm.engine.native import _loop, kept
 from tinywasm.engine.native.frame import RegisterCode
@@ -20,6 +20,9 @@ from tinywasm.runtime.store import Store
 from tinywasm.syntax import DataSegment, DataSegments, DecodedModule, Expr
 from tinywasm.types import FuncType, GlobalType, MemoryType, TableType, TagType, ValType
 from tinywasm.validation import Context
+
+if TYPE_CHECKING:
+    from tinywasm.engine.llvm.machine import Machine, MachineCode
 
 _Made = TypeVar("_Made")
 
@@ -72,15 +75,28 @@ def lower_constant(*args: Any) -> RegisterCode:
     return select.lower_constant(*args)
 
 
+def compile_module(context: Context, syntax: DecodedModule, metered: bool) -> Machine:
+    """The machine code of a module, from the tier that is loaded when it is first wanted."""
+    with loading:
+        from tinywasm.engine.llvm.machine import Machine
+    return Machine(context, syntax, metered)
+
+
 class NativeBackend:
     """See `engine.Backend`."""
 
-    __slots__ = ("config", "native", "profiled", "store")
+    __slots__ = ("compiles", "config", "native", "profiled", "store")
     name = "native"
 
     def __init__(self, store: Store) -> None:
         self.store = store
         self.config = store.engine.config
+        self.compiles = self.config.tier == "compiled"
+        if self.compiles:
+            with loading:
+                from tinywasm.engine.llvm.machine import require
+
+                require()
         self.native = _loop.NativeStore(store, self)
         # A list where there is a profile; stores are many.
         self.profiled: list[tuple[FuncInstance, Any]] | None = None
@@ -95,7 +111,7 @@ class NativeBackend:
                 self.profiled = []
             self.profiled.append((instance.funcs[index], code))
             return code
-        codes, key = instance.shared.codes, (index, self.store.fuel is not None)
+        codes, key = instance.shared.codes, (index, self.store.fuel is not None, self.compiles)
         code = codes.get(key)
         # In one step: the first that is there stays, for another thread's store may run it.
         return codes.setdefault(key, self._lower(instance, index)) if code is None else code
@@ -103,14 +119,30 @@ class NativeBackend:
     def _lower(self, instance: NativeModuleInstance, index: int) -> Any:
         context = instance.context
         metered, profiled = self.store.fuel is not None, self.store.profile is not None
-        if not metered and not profiled:
+        machine = self._machine(instance, index) if self.compiles and not profiled else None
+        if machine is None and not metered and not profiled:
             found = kept.taken(context, index)
             if found is not None:
                 return found
         with obeying(self.store.poll):
             definition = instance.definition(index)
-            lowered = lower(context, index, definition, metered=metered, profiled=profiled)
-        return _loop.NativeCode(lowered, instance.shared.scope, context.funcs[index], f"function {index}")
+            lowered = lower(
+                context, index, definition, metered=metered, profiled=profiled, compiled=machine is not None
+            )
+        name = f"function {index}"
+        return _loop.NativeCode(lowered, instance.shared.scope, context.funcs[index], name, machine=machine)
+
+    def _machine(self, instance: NativeModuleInstance, index: int) -> MachineCode | None:
+        """A function's machine code, unless it was declined. The first call compiles the whole module."""
+        metered, machines = self.store.fuel is not None, instance.shared.machine
+        machine = machines.get(metered)
+        if machine is None:
+            with obeying(self.store.poll):
+                made = compile_module(instance.context, instance.syntax, metered)
+            # In one step, as in `code`.
+            machine = machines.setdefault(metered, made)
+        found: MachineCode | None = machine.codes.get(index)
+        return found
 
     def _settle(self, profile: Profile) -> None:
         for func, code in self.profiled or ():

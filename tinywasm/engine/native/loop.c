@@ -21,12 +21,8 @@
 /* What `budget` counts down between two looks at whether a poll is wanted: words, and what takes as long. A
    function counts with its length when it is entered. A jump counts the distance back, and takes off the
    distance forward, and counts itself, which may be all of a loop. */
-#define POLL_WORDS (1 << 18)
-#define HOST_CALL_WORDS 4096
 #define ALLOCATION_WORDS 128
 #define UNWIND_WORDS 16
-/* A memory grows by a system call. */
-#define GROWTH_WORDS 4096
 
 const char *tw_table_digest(void) { return TABLE_DIGEST; }
 
@@ -215,6 +211,11 @@ static const Clause *find_clause(
 #define HOLD_GIL do { if (store->thread_state) store->acquire(store); } while (0)
 
 int tw_run(Store *store, Func *func, uint64_t *fp) {
+    int64_t budget = POLL_WORDS;
+    return tw_run_within(store, func, fp, &budget, 0);
+}
+
+int tw_run_within(Store *store, Func *func, uint64_t *fp, int64_t *const volatile left, int by_words) {
     static const void *const labels[] = {
 #define X(name) &&L_##name,
         FOR_EACH_OPCODE(X)
@@ -230,7 +231,7 @@ int tw_run(Store *store, Func *func, uint64_t *fp) {
     Instance *volatile instance = func->instance;
     uint8_t *memory;
     uint64_t memory_size;
-    int64_t budget = POLL_WORDS;
+    int64_t budget = *left;
     int trap = 0;
     Func *callee;
     uint64_t *args;
@@ -239,6 +240,7 @@ int tw_run(Store *store, Func *func, uint64_t *fp) {
     /* A trap before the first word has no frame of its own. */
     if (store->depth + 1 > store->max_depth) { store->trap = TRAP_STACK_OVERFLOW; return STATUS_TRAP; }
     if (!func->code) {
+        HOLD_GIL;
         int status = store->prepare(store, func);
         if (status != STATUS_DONE) return status;
     }
@@ -246,6 +248,7 @@ int tw_run(Store *store, Func *func, uint64_t *fp) {
     (++frame)->func = func;
     if (func->code->zeros) memset(fp + func->code->param_slots, 0, func->code->zeros * 8);
     pc = func->code->words;
+    if (by_words && pc->op == OP_compiled) pc++;
     LOAD_MEMORY;
     DISPATCH;
 
@@ -254,6 +257,20 @@ int tw_run(Store *store, Func *func, uint64_t *fp) {
     /* Profiles. */
     OP(enter) { frame->func->code->calls++; NEXT; }
     OP(count) { frame->func->code->own += pc->imm; NEXT; }
+    /* Unless the thread's stack is used up, the rest of the words is passed over. */
+    OP(compiled) {
+        const Code *code = frame->func->code;
+        if (unlikely(!code->entry || (uintptr_t)__builtin_frame_address(0) < store->machine_limit)) NEXT;
+        uint64_t room = tw_room(store, frame - store->frames, fp);
+        int64_t rest = code->entry(instance, room, budget, fp, code->machine);
+        LOAD_MEMORY;
+        if (likely(rest >= 0)) { budget = rest; goto leave; }
+        if (store->status != STATUS_THROWN) return store->status;
+        exn = store->thrown;
+        store->thrown = NULL;
+        budget = 0;
+        goto unwind_caller;
+    }
     OP(unreachable) FAIL(TRAP_UNREACHABLE);
     OP(move128) { WV(pc->a, RV(pc->b)); NEXT; }
     OP(move_row) {
@@ -383,6 +400,7 @@ replace_slowly: {
     OP(return_n) { memmove(fp, fp + pc->a, pc->imm * 8); goto leave; }
 leave: {
         if (--frame == base) {
+            *left = budget > 0 ? budget : 0;
             store->depth = frame - store->frames;
             return STATUS_DONE;
         }
@@ -659,6 +677,7 @@ unwind: {
     }
 unwind_caller: {
         if (--frame == base) {
+            *left = 0;
             store->depth = frame - store->frames;
             store->thrown = exn;
             return STATUS_THROWN;

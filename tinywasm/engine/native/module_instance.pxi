@@ -1,15 +1,16 @@
 # Part of `_loop.pyx`: modules and their instances.
 
 cdef class NativeModule:
-    """What all instances of a module share: its types as the loop reads them, `codes`, which is the
-    backend's, and what was `kept` of them in a serialized module."""
+    """What all instances of a module share: its types as the loop reads them, `codes` and `machine`, which are
+    the backend's, and what was `kept` of codes in a serialized module."""
 
     cdef readonly NativeScope scope
-    cdef readonly dict codes
+    cdef readonly dict codes, machine
     cdef public object kept
 
     def __cinit__(self, context):
         self.codes = {}
+        self.machine = {}
         self.scope = NativeScope(context)
 
 
@@ -35,6 +36,7 @@ cdef class NativeInstance:
         self.module = module
         self.owner = owner
         self.c.python = <void *>self
+        self.c.store = &store.c
         self.c.types, self.c.type_count = module.scope.c.types, module.scope.c.type_count
         # Again: another thread may have begun meanwhile.
         store.guard()

@@ -98,6 +98,11 @@ typedef struct Window {
 
 /* `frame_slots` count from the first argument on. In a wide frame `fp` first lies behind the far locals, and
    `near_slots` count from there; so does a clause's `height`. */
+struct Instance;
+
+/* Runs machine code with the arguments at `fp`, and leaves its results there: see `machine.c`. */
+typedef int64_t (*EnterMachine)(struct Instance *, uint64_t room, int64_t budget, uint64_t *fp, void *machine);
+
 typedef struct Code {
     Instr *words;
     uint32_t word_count, frame_slots, near_slots, param_slots, zeros, result_slots, handler_count, window_count;
@@ -107,6 +112,9 @@ typedef struct Code {
     int64_t cost;
     /* What a profile counts: calls, and instructions as fuel counts them. */
     uint64_t calls, own;
+    /* NULL, or what the word `compiled` enters, and the function's own convention. */
+    EnterMachine entry;
+    void *machine;
 } Code;
 
 typedef struct Func {
@@ -153,7 +161,10 @@ typedef struct Segment {
     uint64_t length;
 } Segment;
 
+struct Store;
+
 typedef struct Instance {
+    struct Store *store;
     Func **funcs;
     Memory **memories;
     Table **tables;
@@ -165,6 +176,7 @@ typedef struct Instance {
     uint64_t func_count, memory_count, table_count, global_count, tag_count, type_count, data_count, elem_count;
 } Instance;
 
+/* Of machine code: `fp` is NULL, and `pc` a position in the module. */
 typedef struct Frame {
     Instr *pc;
     uint64_t *fp;
@@ -185,9 +197,13 @@ typedef struct Store {
     /* Borrowed while a call is under way, else NULL. At `stack_end` and `frames_mark` the loop asks
        `tw_go_deeper`. */
     Stack *borrowed;
-    uint64_t *stack, *stack_end, *top;
+    uint64_t *stack, *stack_end, *slots_end, *top;
     Frame *frames, *frames_mark;
     int64_t depth, max_depth, stack_slots;
+    /* Machine code takes no more of the thread's stack than down to here. */
+    uintptr_t machine_limit;
+    const void *const *helpers; /* what machine code calls, in the order of `tw_helper_names` */
+    int status; /* why machine code ended before it was done */
     int64_t fuel;
     int trap;
     uint64_t element; /* the table index of an uninitialized element */
@@ -224,6 +240,28 @@ extern unsigned long tw_main_thread;
 
 /* Run `func` with its arguments at `fp`; results are left there. Returns a `status`. */
 int tw_run(Store *store, Func *func, uint64_t *fp);
+/* The same with what is left of a `budget`, where `by_words` without machine code for `func` itself. */
+int tw_run_within(Store *store, Func *func, uint64_t *fp, int64_t *budget, int by_words);
+/* What a run has until it looks whether it shall end, and what a host function takes of it. */
+#define POLL_WORDS (1 << 18)
+#define HOST_CALL_WORDS 4096
+/* A memory grows by a system call. */
+#define GROWTH_WORDS 4096
+
+/* How many frames fit above the one at `depth`, in the upper half, and how many slots from its `fp` on. */
+static inline uint64_t tw_room(const Store *store, int64_t depth, const uint64_t *fp) {
+    return (uint64_t)(store->max_depth - depth) << 32 | (uint64_t)(store->slots_end - fp);
+}
+
+void *tw_machine_open(const void *bytes, uint64_t size);
+void tw_machine_close(void *place, uint64_t size);
+/* Down to where machine code may use this thread's stack: UINTPTR_MAX, which is nowhere, if that is not known. */
+uintptr_t tw_machine_limit(void);
+/* By the names of structures' members, where they lie; by their names, what machine code calls. Both end with
+   NULL. */
+extern const char *const tw_place_names[], *const tw_helper_names[];
+extern const uint64_t tw_places[];
+extern const void *const tw_helpers[];
 
 /* -1 where there is no address space for one. */
 int tw_borrow_stack(Store *store);

@@ -1,6 +1,6 @@
 """The structures and functions of `native.h` and `verify.h`, as far as Python's side uses them."""
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 
 cdef extern from "native.h" nogil:
     ctypedef struct Instr:
@@ -48,6 +48,7 @@ cdef extern from "native.h" nogil:
         Clause *clauses
     ctypedef struct Window:
         uint32_t start, base
+    ctypedef int64_t (*EnterMachine)(Instance *, uint64_t, int64_t, uint64_t *, void *)
     ctypedef struct Code:
         Instr *words
         uint32_t word_count, frame_slots, near_slots, param_slots, zeros, result_slots, handler_count
@@ -56,6 +57,8 @@ cdef extern from "native.h" nogil:
         Window *windows
         int64_t cost
         uint64_t calls, own
+        EnterMachine entry
+        void *machine
     ctypedef struct Func:
         Object head
         Code *code
@@ -84,6 +87,7 @@ cdef extern from "native.h" nogil:
         uint64_t *refs
         uint64_t length
     ctypedef struct Instance:
+        Store *store
         Func **funcs
         Memory **memories
         Table **tables
@@ -106,6 +110,8 @@ cdef extern from "native.h" nogil:
         uint64_t *top
         Frame *frames
         int64_t depth, max_depth, stack_slots
+        uintptr_t machine_limit
+        const void *const *helpers
         int64_t fuel
         int trap
         uint64_t element, refused
@@ -137,6 +143,13 @@ cdef extern from "native.h" nogil:
     void *tw_map(uint64_t size, int protection)
     unsigned long tw_main_thread
     int tw_run(Store *store, Func *func, uint64_t *fp)
+    uintptr_t tw_machine_limit()
+    void *tw_machine_open(const void *bytes, uint64_t size)
+    void tw_machine_close(void *place, uint64_t size)
+    const char *const tw_place_names[]
+    const char *const tw_helper_names[]
+    const uint64_t tw_places[]
+    const void *const tw_helpers[]
     int tw_memory_open(Memory *memory, uint64_t size)
     int64_t tw_memory_grow(Memory *memory, uint64_t pages)
     int64_t tw_table_enlarge(Table *table, uint64_t count, uint64_t value)

@@ -1,6 +1,28 @@
 # Part of `_loop.pyx`: register code as the loop reads it.
 
 @cython.no_gc
+cdef class MachineText:
+    """Machine code in memory, from position-independent bytes, which are trusted."""
+
+    cdef void *place
+    cdef readonly uint64_t size
+
+    def __cinit__(self, bytes image not None):
+        self.size = len(image)
+        self.place = tw_machine_open(<const char *>image, self.size)
+        if self.place == NULL:
+            raise space.exhausted("machine code", self.size)
+
+    @property
+    def address(self):
+        return <uintptr_t>self.place
+
+    def __dealloc__(self):
+        if self.place != NULL:
+            tw_machine_close(self.place, self.size)
+
+
+@cython.no_gc
 cdef class NativeCode:
     """Register code as the loop reads it, once the verifier has let it pass; `positions` has one module offset
     a word."""
@@ -9,12 +31,21 @@ cdef class NativeCode:
     cdef bytes words
     cdef int taken
     cdef public object positions
+    # Holds the machine code.
+    cdef object machine
 
     def __cinit__(
-        self, lowered, NativeScope scope not None, definition, str name not None, NativeInstance instance=None
+        self,
+        lowered,
+        NativeScope scope not None,
+        definition,
+        str name not None,
+        NativeInstance instance=None,
+        machine=None,
     ):
         """Code for a function of type `definition`, called `name`, of the module with that scope; for a
-        constant expression, of an `instance` that is being made.
+        constant expression, of an `instance` that is being made. `machine` is trusted: a `MachineCode`, which the
+        word `compiled` enters.
 
         Raises `InternalError` where the code breaks a rule of the verifier.
         """
@@ -24,6 +55,15 @@ cdef class NativeCode:
             seen.func_count, seen.global_count = instance.c.func_count, instance.c.global_count
         self._copy(lowered)
         self.taken = _verify(&self.code, &seen, _type_of(definition), name)
+        if machine is not None:
+            self._enter(machine)
+
+    cdef _enter(self, machine):
+        if machine.slots != self.code.frame_slots:
+            raise InternalError(f"machine code with {machine.slots} slots for {self.code.frame_slots} of words")
+        self.machine = machine
+        self.code.entry = <EnterMachine><uintptr_t>machine.entry
+        self.code.machine = <void *><uintptr_t>machine.address
 
     cdef _copy(self, lowered):
         cdef Clause *clause

@@ -17,10 +17,11 @@
    Opcodes without an instruction of their own (move, fuel, count ...) are listed in `HAND` of tools/words.py
    and `_SIMPLE` of the tool. */
 
-#define TABLE_DIGEST "6ce133de537264f6"
+#define TABLE_DIGEST "e3d94b37db2a2257"
 #define FOR_EACH_OPCODE(X) \
     X(enter) \
     X(count) \
+    X(compiled) \
     X(return_n) \
     X(call_indirect) \
     X(call_ref) \

@@ -110,17 +110,24 @@ from tinywasm.validation import Context
 
 
 def lower(
-    context: Context, index: int, function: Function, *, metered: bool, profiled: bool = False
+    context: Context,
+    index: int,
+    function: Function,
+    *,
+    metered: bool,
+    profiled: bool = False,
+    compiled: bool = False,
 ) -> RegisterCode:
     """The register code of a function of the module that `context` describes.
 
-    `metered` code pays with fuel; `profiled` code counts its calls and instructions.
+    `metered` code pays with fuel; `profiled` code counts its calls and instructions; that
+    of a `compiled` function begins with the word that enters its machine code.
     Raises as `build` does.
     """
     code = build(context, index, function)
     signature = context.funcs[index].composite
     assert isinstance(signature, FuncType)
-    return select(context, code, signature, function.locals, metered, profiled)
+    return select(context, code, signature, function.locals, metered, profiled, compiled)
 
 
 def lower_constant(context: Context, expr: Expr, type: ValType) -> RegisterCode:
@@ -136,11 +143,15 @@ def select(
     declared: Sequence[tuple[int, ValType]],
     metered: bool,
     profiled: bool,
+    compiled: bool = False,
 ) -> RegisterCode:
     """The register code of a function in the intermediate form."""
-    return Selector(context, code, Locals(signature.params, declared), metered, profiled).run(
-        sum(operands.widths(signature.results))
-    )
+    selector = Selector(context, code, Locals(signature.params, declared), metered, profiled)
+    if compiled:
+        # Where the body begins, for the backtrace of an interrupted call.
+        selector.position = code.code[form.POSITION]
+        selector.emit(OPCODES["compiled"], 0, 0, 0, 0)
+    return selector.run(sum(operands.widths(signature.results)))
 
 
 _CONST, _CONST128, _MOVED, _MOVED128 = (OPCODES[n] for n in ("const", "const128", "move", "move128"))

@@ -96,6 +96,7 @@ int tw_borrow_stack(Store *store) {
     store->frames = stack->frames;
     store->stack = store->top = stack->slots;
     store->stack_end = stack->slots + KEPT_SLOTS;
+    store->slots_end = stack->slots + store->stack_slots;
     store->frames_mark = stack->frames + (store->max_depth < KEPT_FRAMES ? store->max_depth : KEPT_FRAMES);
     return 0;
 }
@@ -132,11 +133,15 @@ static uintptr_t left_bytes(size_t size) {
     return size / 4 < least ? least : size / 4 > most ? most : size / 4;
 }
 
-int tw_thread_stack_is_low(void) {
+/* Where this thread's stack begins and ends, and where it counts as low; 0 where that is not known. A library may
+   have put what runs on another stack, of which nothing is known either. */
+typedef struct Extent { uintptr_t start, low, end; } Extent;
+
+static Extent thread_stack(void) {
+    Extent none = {0, 0, 0};
 #ifdef __linux__
-    static __thread uintptr_t start, end, low;
-    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
-    if (!end) {
+    static __thread Extent found;
+    if (!found.end) {
         pthread_attr_t attributes;
         void *address = NULL;
         size_t size = 0, guard = 0;
@@ -145,13 +150,22 @@ int tw_thread_stack_is_low(void) {
             pthread_attr_getguardsize(&attributes, &guard);
             pthread_attr_destroy(&attributes);
         }
-        start = (uintptr_t)address;
-        end = start + size + 1;
-        low = start + guard + left_bytes(size);
+        found.start = (uintptr_t)address;
+        found.low = found.start + guard + left_bytes(size);
+        found.end = found.start + size + 1;
     }
-    /* A library may have put this on another stack, of which nothing is known. */
-    return here >= start && here < low;
-#else
-    return 0;
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+    if (here >= found.start && here < found.end) return found;
 #endif
+    return none;
+}
+
+int tw_thread_stack_is_low(void) { return (uintptr_t)__builtin_frame_address(0) < thread_stack().low; }
+
+/* Half of a stack is left to the loop, and to Python in host functions. A frame of machine code may be large
+   before it looks, so that a small stack is left to them altogether. */
+uintptr_t tw_machine_limit(void) {
+    const uintptr_t least = 2 << 20;
+    Extent stack = thread_stack();
+    return stack.end < stack.low + least ? UINTPTR_MAX : stack.low + (stack.end - stack.low) / 2;
 }

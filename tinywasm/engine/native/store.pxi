@@ -99,6 +99,7 @@ cdef class NativeStore:
         self.c.prepare = _prepare
         self.c.call_host = _call_host
         self.c.poll = _poll
+        self.c.helpers = tw_helpers
 
     def __dealloc__(self):
         if self.nested:
@@ -469,9 +470,12 @@ cdef class NativeStore:
         cdef uint64_t *base = self.calls[number].base
         cdef int64_t depth = self.c.depth
         cdef int64_t reached
+        cdef uintptr_t limit = self.c.machine_limit
         cdef int status
         self.in_order(number + 1)
+        self.c.machine_limit = tw_machine_limit()
         status = tw_run(&self.c, func, base)
+        self.c.machine_limit = limit
         if self.c.thread_state != NULL:
             _acquire_gil(&self.c)
         reached = self.calls[number].reached
@@ -535,6 +539,9 @@ cdef class NativeStore:
             depth -= 1
             if frame.func.constant:
                 # It has no place in a backtrace.
+                continue
+            if frame.fp == NULL:
+                places.append((_function(frame.func), <uintptr_t>frame.pc))
                 continue
             word = (<uintptr_t>frame.pc - <uintptr_t>frame.func.code.words) // 16
             positions = (<NativeCode>frame.func.owner).positions

@@ -18,6 +18,7 @@ static const struct word {
 } words[OPCODE_COUNT] = {
     [OP_enter] = {0, 0, 0, 0, 0, THIRD_ANY, IMMEDIATE_ANY, FLOW_NEXT, 0, 0, OP_enter, OPCODE_COUNT},
     [OP_count] = {0, 0, 0, 0, 0, THIRD_ANY, IMMEDIATE_ANY, FLOW_NEXT, 0, 0, OP_count, OPCODE_COUNT},
+    [OP_compiled] = {0, 0, 0, 0, 0, THIRD_ANY, IMMEDIATE_ANY, FLOW_NEXT, 0, 0, OP_compiled, OPCODE_COUNT},
     [OP_return_n] = {VARIES, 0, 0, 1, 1, THIRD_ANY, IMMEDIATE_RESULTS, FLOW_NEVER, 0, 0, OP_return_n, OPCODE_COUNT},
     [OP_call_indirect] = {VARIES, 1, 0, 3, 1, THIRD_ANY, IMMEDIATE_SIGNATURE_TABLE, FLOW_NEXT, 0, 0, OP_call_indirect, OPCODE_COUNT},
     [OP_call_ref] = {VARIES, 1, 0, 3, 1, THIRD_ANY, IMMEDIATE_SIGNATURE, FLOW_NEXT, 1, 0, OP_call_ref, OPCODE_COUNT},

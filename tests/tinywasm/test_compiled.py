@@ -1,0 +1,439 @@
+"""What is compiled to machine code does what the loop does, and nobody notices but by the time.
+
+The official suite says so of each instruction, with TINYWASM_TIER=compiled (`spec-tests/`). Here is what lies
+between machine code, the loop and the host, and what is hostile.
+"""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tinywasm
+from benchmarks.catalogue import KERNELS, Kernel
+from tests.engines import COMPILED, compiles, configured, needs_llvm
+from tests.tinywasm.test_cli import ENVIRONMENT
+from tinywasm import Config, Engine, Interrupted, Store, Trap, WasmException
+from tinywasm.errors import InternalError
+
+pytestmark = needs_llvm
+
+if compiles:
+    from tinywasm.engine.llvm.machine import Machine, assemble
+
+BOTH = ("native", COMPILED)
+
+
+def store_of(lane: str = COMPILED, **options: Any) -> Store:
+    return Store(Engine(configured(lane, **options)))
+
+
+def exports(
+    text: str | bytes, lane: str = COMPILED, imports: Any = None, *, within: Store | None = None
+) -> Any:
+    return tinywasm.instantiate(text, imports or {}, store=within or store_of(lane)).exports
+
+
+def machine(text: str | bytes) -> Machine:
+    module = tinywasm.Module(Engine(), text)
+    return Machine(module.context, module.syntax, False)
+
+
+def outcome(call: Callable[[], Any]) -> Any:
+    """What comes of a call, with the functions of a trap's backtrace and where they were."""
+    try:
+        return call()
+    except Trap as trap:
+        return trap.code, trap.message, [(frame.func_index, frame.func_offset) for frame in trap.frames]
+    except WasmException as thrown:
+        return list(thrown.values)
+
+
+@pytest.mark.parametrize("kernel", [each for each in KERNELS if each.scalar], ids=lambda kernel: kernel.name)
+def test_all_of_a_kernel_is_compiled_and_gives_its_result(kernel: Kernel) -> None:
+    data = kernel.wasm.read_bytes()
+    assert machine(data).declined == {}
+    assert exports(data)["run"](kernel.tiny) & 0xFFFFFFFF == kernel.expected
+
+
+# The functions with a local that is a vector are not compiled.
+MIXED = """
+(module
+  (import "h" "f" (func $host (param i32) (result i32)))
+  (tag $t (param i32))
+  (memory (export "m") 1)
+  (table funcref (elem $a $b $c $catch $host))
+  (type $f (func (param i32 i32) (result i32)))
+  (func $a (export "a") (param $what i32) (param $n i32) (result i32)
+    (if (result i32) (local.get $n)
+      (then (call_indirect (type $f) (local.get $what) (i32.sub (local.get $n) (i32.const 1))
+        (i32.rem_u (local.get $n) (i32.const 4))))
+      (else (call $end (local.get $what)))))
+  (func $b (export "b") (param $what i32) (param $n i32) (result i32) (local v128)
+    (if (result i32) (local.get $n)
+      (then (call $a (local.get $what) (i32.sub (local.get $n) (i32.const 1))))
+      (else (call $end (local.get $what)))))
+  (func $c (export "c") (param $what i32) (param $n i32) (result i32)
+    (if (result i32) (local.get $n)
+      (then (i32.add (i32.const 1) (call $b (local.get $what) (i32.sub (local.get $n) (i32.const 1)))))
+      (else (call $end (local.get $what)))))
+  (func $catch (export "catch") (param $what i32) (param $n i32) (result i32)
+    (block $out (result i32)
+      (try_table (result i32) (catch $t $out) (call $a (local.get $what) (local.get $n)))))
+  (func $end (param $what i32) (result i32)
+    (block $h (block $t (block $load (block $div (block $trap (block $null (block $type (block $element
+      (br_table $element $type $null $trap $div $load $t $h (local.get $what)))
+      (return (call_indirect (result i32) (i32.const 99))))
+      (return (call_indirect (result i32) (i32.const 0))))
+      (return (call $nothing)))
+      (unreachable))
+      (return (i32.div_s (i32.const 1) (i32.sub (local.get $what) (local.get $what)))))
+      (return (i32.load offset=65535 (local.get $what))))
+      (return (call $throw)))
+    (i32.add (call $host (local.get $what)) (i32.const 5)))
+  (table $empty 3 funcref)
+  (func $nothing (result i32) (call_indirect $empty (result i32) (i32.const 2)))
+  (func $throw (result i32) (throw $t (i32.const 77))))
+"""
+
+
+@pytest.mark.parametrize("what", range(9))
+@pytest.mark.parametrize("name", ["a", "b", "c", "catch"])
+def test_what_ends_calls_through_both_is_the_same(name: str, what: int) -> None:
+    found = []
+    for lane in BOTH:
+        inside: list[Any] = []
+        within: dict[str, Any] = {}
+
+        def host(number: int, inside: list[Any] = inside, within: dict[str, Any] = within) -> int:
+            if number == 8:
+                raise KeyError("of the host's")
+            inside.append(outcome(partial(within["wasm"].c, 3, 2)))
+            return number
+
+        wasm = within["wasm"] = exports(
+            MIXED, lane, {"h": {"f": host}}, within=store_of(lane, max_call_depth=40)
+        )
+        calls = [partial(wasm[name], what, depth) for depth in (0, 1, 2, 3, 4, 5, 11, 38, 39, 40, 41)]
+        if what == 8:
+            with pytest.raises(KeyError):
+                calls[3]()
+            calls = []
+        # Afterwards the store is as good as before.
+        calls.append(partial(wasm["b"], 7, 9))
+        found.append(([outcome(each) for each in calls], inside))
+    assert found[0] == found[1]
+
+
+def test_some_of_it_is_declined_and_it_is_said_why() -> None:
+    made = machine(MIXED)
+    assert made.declined == {2: "v128", 4: "try_table", 7: "throw"}
+    assert sorted(made.codes) == [1, 3, 5, 6]
+
+
+METERED = """
+(module
+  (memory 1)
+  (global $g (mut i32) (i32.const 0))
+  (func $f (export "f") (param $n i32) (result i32)
+    (local $sum i32)
+    (memory.fill (i32.const 0) (i32.const 1) (i32.const 130))
+    (loop $again
+      (local.set $sum (i32.add (local.get $sum) (i32.load8_u (local.get $n))))
+      (global.set $g (local.get $sum))
+      (if (i32.and (local.get $n) (i32.const 1))
+        (then (local.set $sum (call $twice (local.get $sum)))))
+      (local.set $n (i32.sub (local.get $n) (i32.const 1)))
+      (br_if $again (local.get $n)))
+    (local.get $sum))
+  (func $twice (param i32) (result i32) (i32.shl (local.get 0) (i32.const 1)))
+  (func (export "g") (result i32) (global.get $g)))
+"""
+
+
+def test_fuel_ends_at_the_same_place_wherever_it_ends() -> None:
+    stores = [store_of(lane, consume_fuel=True) for lane in BOTH]
+    for each in stores:
+        each.set_fuel(1000)
+    lanes = [(each, exports(METERED, within=each)) for each in stores]
+
+    def run(store: Store, wasm: Any, fuel: int) -> Any:
+        store.set_fuel(fuel)
+        found = outcome(partial(wasm.f, 6))
+        left = store.get_fuel()
+        store.set_fuel(1000)
+        return found, left, wasm.g()
+
+    first = [run(*lane, 10_000) for lane in lanes]
+    assert first[0] == first[1]
+    used = 10_000 - first[0][1]
+    for fuel in range(used + 2):
+        assert run(*lanes[0], fuel) == run(*lanes[1], fuel), fuel
+
+
+DEEP = """
+(module
+  (func $sum (export "sum") (param $n i64) (param $a i64) (param $b f64) (result i64)
+    (if (result i64) (i64.eqz (local.get $n))
+      (then (i64.const 0))
+      (else (i64.add (local.get $n)
+        (call $sum (i64.sub (local.get $n) (i64.const 1)) (local.get $b)
+          (i64.trunc_f64_s (local.get $a)) (f64.convert_i64_s (local.get $a))))))))
+""".replace("(local.get $b)\n          (i64.trunc_f64_s (local.get $a))", "(i64.trunc_f64_s (local.get $b))")
+
+
+@pytest.mark.parametrize("deep", [5_000, 500_000])
+def test_calls_are_deeper_than_the_stack_of_the_thread(deep: int) -> None:
+    wasm = exports(DEEP, within=store_of(max_call_depth=1_000_000))
+    for _ in range(2):
+        assert wasm.sum(deep, 1, 2.0) == deep * (deep + 1) // 2
+
+
+ENDLESS = """
+(module
+  (global $n (mut i64) (i64.const 0))
+  (func (export "loop") (loop (br 0)))
+  (func (export "count") (loop (global.set $n (i64.add (global.get $n) (i64.const 1))) (br 0)))
+  (func $tree (export "tree") (param i32)
+    (if (local.get 0) (then
+      (call $tree (i32.sub (local.get 0) (i32.const 1))) (call $tree (i32.sub (local.get 0) (i32.const 1))))))
+  (func $left (export "mixed") (param i32)
+    (if (local.get 0) (then
+      (call $right (i32.sub (local.get 0) (i32.const 1)))
+      (call $right (i32.sub (local.get 0) (i32.const 1))))))
+  (func $right (param i32) (local v128)
+    (if (local.get 0) (then
+      (call $left (i32.sub (local.get 0) (i32.const 1))) (call $left (i32.sub (local.get 0) (i32.const 1))))))
+  (func (export "get") (result i64) (global.get $n)))
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"), [("loop", ()), ("count", ()), ("tree", (90,)), ("mixed", (90,))]
+)
+def test_another_thread_ends_a_call(name: str, arguments: tuple[int, ...]) -> None:
+    store = store_of(epoch_interruption=True)
+    store.set_epoch_deadline(1)
+    wasm = exports(ENDLESS, within=store)
+    assert wasm.get() == 0
+    # It gets to run at all only where compiled code lets go of the interpreter.
+    timer = threading.Timer(0.05, store.engine.increment_epoch)
+    timer.start()
+    with pytest.raises(Interrupted) as caught:
+        wasm[name](*arguments)
+    timer.join()
+    assert caught.value.frames
+    store.set_epoch_deadline(1)
+    assert (wasm.get() > 0) == (name == "count")
+
+
+CTRL_C = """
+import os, signal, threading
+import tinywasm
+from tinywasm import Config, Engine, Store
+store = Store(Engine(Config(tier="compiled")))
+wasm = tinywasm.instantiate('''(module (func (export "loop") (loop (br 0))) (func (export "one") (result i32)
+  (i32.const 1)))''', {}, store=store).exports
+wasm.one()
+threading.Timer(0.1, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+try:
+    wasm.loop()
+except KeyboardInterrupt:
+    print(wasm.one())
+"""
+
+
+def python(*words: str) -> str:
+    """What Python prints for these words of its command line, which has nothing to say of errors."""
+    words = sys.executable, *words
+    done = subprocess.run(words, capture_output=True, text=True, env=ENVIRONMENT, timeout=60)
+    assert not done.stderr
+    return done.stdout
+
+
+def test_ctrl_c_ends_compiled_code() -> None:
+    assert python("-c", CTRL_C) == "1\n"
+
+
+BITS = """
+(module
+  (memory 1)
+  (global $g (mut f32) (f32.const nan:0x200001))
+  (func $same (param f32) (result f32) (local.get 0))
+  (func (export "{name}") (param $p i32) (param $q i64) (result i32 i64)
+    (local $x f32) (local $y f64) (local $n i32)
+    (i32.store (i32.const 0) (local.get $p))
+    (i64.store (i32.const 8) (local.get $q))
+    (local.set $x (f32.load (i32.const 0)))
+    (local.set $y (f64.load (i32.const 8)))
+    {body}
+    (f32.store (i32.const 0) (local.get $x))
+    (f64.store (i32.const 8) (local.get $y))
+    (i32.load (i32.const 0)) (i64.load (i32.const 8))))
+"""
+BODIES = {
+    "kept": "",
+    "passed": "(local.set $x (call $same (local.get $x)))",
+    "turned": "(local.set $x (f32.neg (f32.neg (f32.neg (local.get $x)))))"
+    " (local.set $y (f64.abs (local.get $y)))",
+    "added": "(local.set $x (f32.add (local.get $x) (f32.const -0)))"
+    " (local.set $y (f64.mul (local.get $y) (f64.const 1)))",
+    "turned sums": "(local.set $x (f32.neg (f32.sub (local.get $x) (local.get $x))))",
+    "signed": "(local.set $y (f64.copysign (f64.sqrt (f64.const -1)) (local.get $y)))",
+    "chosen": "(local.set $x (select (f32.div (f32.const 0) (f32.const 0)) (local.get $x) (i32.const 1)))",
+    "either": "(local.set $x (if (result f32) (local.get $p) (then (local.get $x))"
+    " (else (f32.add (local.get $x) (f32.const 1)))))",
+    "global": "(local.set $x (global.get $g)) (global.set $g (f32.sqrt (f32.const -1)))"
+    " (local.set $x (f32.min (global.get $g) (local.get $x)))",
+    "moved": "(local.set $y (f64.promote_f32 (local.get $x))) (local.set $x (f32.demote_f64 (local.get $y)))",
+    "looped": "(loop (local.set $y (f64.add (local.get $y) (f64.const 1)))"
+    " (br_if 0 (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 3))))",
+    "sums of nothing": "(local.set $y (f64.const 0))"
+    " (loop (local.set $y (f64.sub (local.get $y) (f64.const inf)))"
+    " (local.set $y (f64.add (local.get $y) (f64.const inf)))"
+    " (br_if 0 (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 3))))",
+}
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_nans_have_the_same_bits(body: str) -> None:
+    text = BITS.format(name="f", body=BODIES[body])
+    lanes = [exports(text, lane).f for lane in BOTH]
+    for p in (0x7F800001, 0x7FC00000, -0x400000, 0x7FA00000, 0x3F800000, 0):
+        for q in (0x7FF0000000000001, 0x7FF8000000000000, -1 << 51, 0x7FF4000000000000, 1 << 62, 0):
+            assert lanes[0](p, q) == lanes[1](p, q), (hex(p), hex(q))
+
+
+def accesses(memory: str, address: str) -> str:
+    parts = []
+    for number, offset in enumerate((0, 1, 65528, 65536, 0xFFFFFFFF, (1 << 64) - 8, (1 << 64) - 1)):
+        if address == "i64" or offset < 1 << 32:
+            parts.append(
+                f'(func (export "load{number}") (param {address}) (result i64)'
+                f" (i64.load offset={offset} (local.get 0)))"
+                f'(func (export "store{number}") (param {address})'
+                f" (i64.store offset={offset} (local.get 0) (i64.const -1)))"
+            )
+    return f"(module (memory {memory}) {' '.join(parts)})"
+
+
+@pytest.mark.parametrize(
+    ("memory", "address"), [("1", "i32"), ("i64 1", "i64"), ("0", "i32"), ("i64 0", "i64")]
+)
+def test_no_access_leaves_the_memory(memory: str, address: str) -> None:
+    text = accesses(memory, address)
+    edges = [
+        edge + near for edge in (0, 1 << 16, 1 << 31, 1 << 32, 1 << 63, 1 << 64) for near in range(-9, 10)
+    ]
+    bits = int(address[1:])
+    lanes = [exports(text, lane) for lane in BOTH]
+    for name in lanes[0]:
+        for value in sorted({edge % (1 << bits) for edge in edges}):
+            found = [outcome(partial(wasm[name], value)) for wasm in lanes]
+            assert found[0] == found[1], (name, value)
+
+
+def test_a_memory_that_grows_meanwhile_is_seen() -> None:
+    text = """(module (import "h" "grow" (func $host)) (memory (export "m") 1 9)
+      (func $grow (if (i32.eq (memory.grow (i32.const 1)) (i32.const -1)) (then unreachable)))
+      (func (export "f") (result i32)
+        (i32.store (i32.const 65532) (i32.const 1))
+        (call $grow) (i32.store (i32.const 131068) (i32.const 2))
+        (call $host) (i32.store (i32.const 196604) (i32.const 3))
+        (memory.size)))"""
+    store = store_of()
+
+    def grow() -> None:
+        wasm.m.grow(store, 1)
+
+    wasm: Any = exports(text, imports={"h": {"grow": grow}}, within=store)
+    assert wasm.f() == 3
+
+
+def test_machine_code_goes_with_its_module() -> None:
+    def texts() -> int:
+        gc.collect()
+        return sum(type(each).__name__ == "Machine" for each in gc.get_objects())
+
+    before = texts()
+    wasm = exports(METERED)
+    wasm.f(3)
+    assert texts() == before + 1
+    del wasm
+    assert texts() == before
+
+
+def test_two_threads_run_compiled_code_at_once() -> None:
+    kernel = next(each for each in KERNELS if each.name == "sha256")
+    data, results = kernel.wasm.read_bytes(), []
+
+    def work() -> None:
+        results.append(exports(data)["run"](kernel.tiny) & 0xFFFFFFFF)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert results == [kernel.expected] * 3
+
+
+def test_a_deadline_ends_compilation() -> None:
+    """It is asked for between functions."""
+    body = "(local.set 0 (i32.add (local.get 0) (i32.const 1)))" * 200
+    functions = "".join(f'(func (export "f{n}") (param i32) {body})' for n in range(300))
+    store = store_of(epoch_interruption=True)
+    store.set_epoch_deadline(1)
+    wasm = exports(f"(module {functions})", within=store)
+    start = time.monotonic()
+    timer = threading.Timer(0.05, store.engine.increment_epoch)
+    timer.start()
+    with pytest.raises(Interrupted):
+        wasm.f0(1)
+    timer.join()
+    assert time.monotonic() - start < 30
+
+
+def test_the_python_engine_has_no_such_tier() -> None:
+    with pytest.raises(ValueError, match='the python engine has no tier "compiled"'):
+        tinywasm.instantiate("(module)", {}, store=Store(Engine(Config(engine="python", tier="compiled"))))
+
+
+def test_without_llvmlite_the_error_says_what_to_install() -> None:
+    program = (
+        "import sys; sys.modules['llvmlite'] = None\n"
+        "import tinywasm\nfrom tinywasm import *\n"
+        "try: tinywasm.instantiate('(module)', {}, store=Store(Engine(Config(tier='compiled'))))\n"
+        "except ValueError as error: print(error)"
+    )
+    assert 'pip install "tinywasm[llvm]"' in python("-c", program)
+
+
+def test_the_commands_take_a_tier(tmp_path: Path) -> None:
+    kernel = next(each for each in KERNELS if each.name == "sieve")
+    run = "-m", "tinywasm", "run", "--tier", "compiled", str(kernel.wasm), "--invoke", "run", str(kernel.tiny)
+    assert int(python(*run)) == kernel.expected
+    script = tmp_path / "one.wast"
+    module = '(module (func (export "f") (result i32) (i32.const 1)))'
+    script.write_text(f'{module} (assert_return (invoke "f") (i32.const 1))')
+    assert "2 passed, 0 failed" in python("-m", "tinywasm", "wast", "--tier", "compiled", str(script))
+
+
+def test_code_that_needs_another_s_is_refused() -> None:
+    with pytest.raises(InternalError, match="not by itself"):
+        assemble("declare void @outside()\ndefine void @f() { call void @outside() ret void }")
+
+
+def test_functions_find_their_constants_and_each_other() -> None:
+    text = "define dso_local double @f(double %x) { %y = fadd double %x, 0x400921FB54442D18 ret double %y }"
+    made, places = assemble(text)
+    assert set(places) >= {"f"} and made.size > places["f"]

@@ -1,0 +1,81 @@
+"""From the intermediate form of a function to LLVM IR, unless it is declined."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from tinywasm.engine.ir import form
+from tinywasm.engine.ir.form import Form
+from tinywasm.engine.llvm.function import Emitter
+from tinywasm.engine.llvm.operations import OPERATIONS, called
+from tinywasm.engine.llvm.unit import TYPES, Unit
+from tinywasm.syntax import DecodedModule, Function
+from tinywasm.types import FuncType, ValType
+from tinywasm.validation import Context
+
+# What is larger takes LLVM too long, or could have a frame that is larger than what is left of the stack.
+MAX_RECORDS = 20_000
+MAX_LOCALS = 10_000
+MAX_VALUES = 64
+_DONE = [name in OPERATIONS for name in form.NAMES]
+
+
+class Declined(Exception):
+    """The function stays with the loop; the argument says why."""
+
+
+def emit(context: Context, syntax: DecodedModule, forms: Mapping[int, Form], metered: bool) -> Unit:
+    """A unit of functions of a module, by their indices; none of them is one to decline."""
+    unit = Unit(frozenset(forms))
+    for index, code in forms.items():
+        function = syntax.functions[index - context.imported_funcs]
+        _emit(unit, context, index, function, code, metered)
+        signature = context.funcs[index].composite
+        assert isinstance(signature, FuncType)
+        unit.entries[index] = unit.entry(signature)
+    return unit
+
+
+def _emit(unit: Unit, context: Context, index: int, function: Function, code: Form, metered: bool) -> None:
+    emitter = Emitter(unit, context, index, function, code, metered)
+    for record in code.records():
+        if record.row == form.BLOCK or not emitter.dead:
+            emitter.position = record.position
+            OPERATIONS[form.NAMES[record.row]](emitter, record)
+    unit.functions.append(emitter.finish())
+
+
+def decline(context: Context, index: int, function: Function, code: Form) -> None:
+    """Raises `Declined` for a function that `emit` does not do."""
+    signature = context.funcs[index].composite
+    assert isinstance(signature, FuncType)
+    _check_signature(signature)
+    _check(type for _, type in function.locals)
+    if len(code.code) > MAX_RECORDS * form.STRIDE or sum(count for count, _ in function.locals) > MAX_LOCALS:
+        raise Declined("too large")
+    if code.regions:
+        raise Declined("try_table")
+    if max(code.kinds, default=0) > form.CONST_F64:
+        raise Declined(f"a constant of type {form.CONSTANT_KINDS[max(code.kinds)]}")
+    for row in set(code.code[:: form.STRIDE]):
+        if not _DONE[row]:
+            raise Declined(form.NAMES[row])
+    for record in code.records():
+        name = form.NAMES[record.row]
+        if name in ("global.get", "global.set"):
+            _check([context.globals[record.immediate].content])
+        elif name in ("call", "call_indirect"):
+            _check_signature(called(context, record))
+
+
+def _check_signature(signature: FuncType) -> None:
+    if max(len(signature.params), len(signature.results)) > MAX_VALUES:
+        raise Declined("many values")
+    _check(signature.params)
+    _check(signature.results)
+
+
+def _check(types: Iterable[ValType]) -> None:
+    for type in types:
+        if type not in TYPES:
+            raise Declined(str(type))

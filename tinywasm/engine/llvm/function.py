@@ -1,0 +1,353 @@
+"""One function as LLVM IR: its frame, its blocks, where values are; `operations` says what is done with them.
+
+Locals and temporaries are LLVM's stack variables, of which its first pass makes values: a local has its type,
+a temporary one for each type that it ever has. Within a block a temporary is the value that was computed.
+
+Floats that a computation has just made may be any NaN (`numeric.COMPUTED`); they are made canonical where
+bits are looked at or kept. So that a sum in a loop need not be, a local whose values are all computed, or
+numbers, is not canonical either (`analysis.computed_locals`).
+
+Each head of a loop, and the function itself, takes off the budget what it may cost; where nothing is left,
+the engine looks whether the run shall end. Fuel is paid as the loop pays it.
+"""
+
+from __future__ import annotations
+
+from tinywasm.engine.ir import form
+from tinywasm.engine.ir.form import Form, Record
+from tinywasm.engine.llvm.analysis import computed_locals, loop_costs
+from tinywasm.engine.llvm.unit import (
+    INVARIANT,
+    RARELY,
+    SELF,
+    STRUCTURE,
+    TAG,
+    TRAPS,
+    TYPES,
+    Text,
+    Unit,
+    returned,
+)
+from tinywasm.engine.native import _loop
+from tinywasm.records import record
+from tinywasm.syntax import Function
+from tinywasm.types import FuncType
+from tinywasm.validation import Context
+
+_SIGNS = 1 << 63 | 1 << 31
+_CANONICAL = {"float": "bitcast (i32 2143289344 to float)", "double": "0x7FF8000000000000"}
+
+
+@record()
+class Value:
+    """`text` as LLVM's operand; `computed` where it may be a NaN that is not canonical."""
+
+    text: str
+    type: str
+    computed: bool = False
+
+
+def signed(bits: int, width: int) -> int:
+    return bits - (1 << width) if bits >> (width - 1) & 1 else bits
+
+
+def float_bits(type: str, bits: int) -> str:
+    return (
+        f"0x{bits & (1 << 64) - 1:016X}"
+        if type == "double"
+        else f"bitcast (i32 {signed(bits & 0xFFFFFFFF, 32)} to float)"
+    )
+
+
+class Emitter(Text):
+    """One function: the block at hand, its temporaries by height, and the types of those that others find."""
+
+    def __init__(
+        self, unit: Unit, context: Context, index: int, function: Function, code: Form, metered: bool
+    ) -> None:
+        super().__init__()
+        self.unit = unit
+        self.context = context
+        self.index = index
+        self.form = code
+        self.metered = metered
+        signature = context.funcs[index].composite
+        assert isinstance(signature, FuncType)
+        self.signature = signature
+        self.params = len(self.signature.params)
+        self.types = [TYPES[type] for type in signature.params]
+        for count, type in function.locals:
+            self.types += [TYPES[type]] * count
+        self.computed = computed_locals(code, self.types, self.params)
+        self.used: set[int] = set()
+        self.prelude: dict[str, str] = {}
+        self.variables: dict[str, None] = {}
+        self.temporaries: dict[int, Value | str] = {}
+        self.found: dict[int, dict[int, str]] = {}
+        self.costs = loop_costs(code)
+        self.label = "start"
+        self.labels = 0
+        self.position = 0
+        self.dead = False
+        self.traps: list[tuple[str, int, int]] = []
+        self.unwinds: list[tuple[str, int]] = []
+
+    def finish(self) -> str:
+        """The whole function, when all its records have been done."""
+        signature = self.signature
+        self.ends(signature)
+        body = self.lines
+        self.lines = []
+        self.enter(signature)
+        given = "".join(f", {type} %p{number}" for number, type in enumerate(self.types[: self.params]))
+        own = f"@f{self.index}({SELF}, i64 %room, i64 %budget{given})"
+        return "\n".join(
+            [f"define dso_local swiftcc {returned(signature)} {own} #0 {{", *self.lines, *body, "}"]
+        )
+
+    # The frame
+
+    def enter(self, signature: FuncType) -> None:
+        """What comes before the first block, once it is known what the function has."""
+        self.lines.append("entry:")
+        self.line("%left = alloca i64")
+        self.line("store i64 %budget, ptr %left")
+        for number in sorted(self.used):
+            type = self.types[number]
+            self.line(f"%l{number} = alloca {type}")
+            zero = "0" if type[0] == "i" else float_bits(type, 0)
+            self.line(f"store {type} {f'%p{number}' if number < self.params else zero}, ptr %l{number}")
+        for name in self.variables:
+            self.line(f"{name} = alloca {name.rpartition('.')[2]}")
+        place = self.at("%instance", _loop.PLACES["Instance.store"])
+        self.line(f"%instance.store = load ptr, ptr {place}, {STRUCTURE}")
+        self.line(f"%short = sub i64 %room, {self.form.slots}")
+        self.line(f"%signs = and i64 %short, {signed(_SIGNS, 64)}")
+        self.line("%full = icmp ne i64 %signs, 0")
+        self.line("%sp = call i64 @llvm.read_register.i64(metadata !3)")
+        limit = self.load("i64", "%instance.store", "Store.machine_limit", INVARIANT)
+        self.line(f"%low = icmp ult i64 %sp, {limit}")
+        self.line("%deep = or i1 %full, %low")
+        self.line(f"br i1 %deep, label %deeper, label %enter, {RARELY}")
+        self.deeper(signature)
+        self.lines.append("enter:")
+        self.lines += self.prelude.values()
+        self.line("br label %start")
+
+    def deeper(self, signature: FuncType) -> None:
+        """The loop runs this call, with the arguments where it expects them."""
+        self.lines.append("deeper:")
+        slots = self.slots("%instance.store", "%room")
+        for number, type in enumerate(signature.params):
+            self.put(slots, number, TYPES[type], f"%p{number}")
+        given = f"ptr %instance, i64 %room, i64 %budget, i64 {self.index}"
+        self.give_slots(signature, self.helper("deeper", "%instance.store", given), slots)
+
+    def ends(self, signature: FuncType) -> None:
+        """Where traps of this function, and of those that it calls, leave it."""
+        if self.traps:
+            self.lines.append("trap:")
+            codes = ", ".join(f"[ {code}, %{label} ]" for label, code, _ in self.traps)
+            sites = ", ".join(f"[ {self.site(position)}, %{label} ]" for label, _, position in self.traps)
+            code, site = self.value(f"phi i32 {codes}"), self.value(f"phi i64 {sites}")
+            self.helper("trap", "%instance.store", f"ptr %instance, i64 %room, i64 {site}, i32 {code}")
+            self.fail(signature)
+        if self.unwinds:
+            self.lines.append("unwind:")
+            sites = ", ".join(f"[ {self.site(position)}, %{label} ]" for label, position in self.unwinds)
+            site = self.value(f"phi i64 {sites}")
+            self.helper("unwind", "%instance.store", f"ptr %instance, i64 %room, i64 {site}")
+            self.fail(signature)
+
+    def site(self, position: int) -> int:
+        return self.index << 32 | position
+
+    def shape(self, base: int) -> int:
+        """The frame's slots, and that of the operands that begin at a height."""
+        return self.form.slots << 32 | len(self.types) + base
+
+    def once(self, name: str, text: str) -> str:
+        """A value that is computed where the function begins: one that stays the same meanwhile."""
+        self.prelude.setdefault(name, f"  {name} = {text}")
+        return name
+
+    def reached(self, space: str, index: int) -> str:
+        """The structure with that index in one of the instance's index spaces."""
+        offset = _loop.PLACES[f"Instance.{space}"]
+        at = self.once(f"%{space}.at", f"getelementptr i8, ptr %instance, i64 {offset}")
+        all = self.once(f"%{space}", f"load ptr, ptr {at}, {INVARIANT}")
+        at = self.once(f"%{space}.{index}.at", f"getelementptr i8, ptr {all}, i64 {8 * index}")
+        return self.once(f"%{space}.{index}", f"load ptr, ptr {at}, {STRUCTURE}")
+
+    # Control
+
+    def fresh(self) -> str:
+        self.labels += 1
+        return f"c{self.labels}"
+
+    def go_on(self, label: str) -> None:
+        self.lines.append(f"{label}:")
+        self.label = label
+
+    def flush(self) -> None:
+        """Leave the temporaries where other blocks find them."""
+        for height, value in self.temporaries.items():
+            if isinstance(value, Value):
+                value = self.canonical(value)
+                name = f"%t{height}.{value.type}"
+                self.variables[name] = None
+                self.line(f"store {value.type} {value.text}, ptr {name}")
+                self.temporaries[height] = value.type
+
+    def leads(self, block: int) -> str:
+        """The label of a block, to which a branch leads from here."""
+        if block not in self.found:
+            self.found[block] = {
+                height: value for height, value in self.temporaries.items() if isinstance(value, str)
+            }
+        return f"%b{block}"
+
+    def begin(self, record: Record) -> None:
+        """A block; what nothing leads to is left out."""
+        block = record.immediate
+        if not self.dead and self.lines:
+            self.flush()
+            self.line(f"br label {self.leads(block)}")
+        elif not self.dead:
+            self.go_on("start")
+            self.spend(16 + len(self.form.code) // form.STRIDE)
+            self.line(f"br label {self.leads(block)}")
+        self.dead = block not in self.found
+        if self.dead:
+            return
+        self.temporaries = dict(self.found[block])
+        self.go_on(f"b{block}")
+        if block in self.costs:
+            self.spend(1 + self.costs[block])
+        if self.metered and record.second:
+            self.pay(record.second)
+
+    def spend(self, cost: int) -> None:
+        """Take off the budget, and look whether the run shall end where nothing is left of it."""
+        left = self.value(f"sub i64 {self.value('load i64, ptr %left')}, {cost}")
+        spent = self.value(f"icmp slt i64 {left}, 0")
+        look, keep, after = self.fresh(), self.fresh(), self.fresh()
+        self.line(f"br i1 {spent}, label %{look}, label %{keep}, {RARELY}")
+        self.go_on(look)
+        given = f"ptr %instance, i64 %room, i64 {self.site(self.position)}, i64 {self.shape(0)}"
+        self.settle(self.helper("look", "%instance.store", given))
+        self.line(f"br label %{after}")
+        self.go_on(keep)
+        self.line(f"store i64 {left}, ptr %left")
+        self.line(f"br label %{after}")
+        self.go_on(after)
+
+    def settle(self, left: str) -> None:
+        """After what returns the budget: go on, unless it ended the run."""
+        ended, label = self.value(f"icmp slt i64 {left}, 0"), self.fresh()
+        self.unwinds.append((self.label, self.position))
+        self.line(f"br i1 {ended}, label %unwind, label %{label}, {RARELY}")
+        self.go_on(label)
+        self.line(f"store i64 {left}, ptr %left")
+
+    def pay(self, fuel: int) -> None:
+        place = self.at("%instance.store", _loop.PLACES["Store.fuel"])
+        has = self.value(f"load i64, ptr {place}, {TAG['fuel']}")
+        self.trap_if(self.value(f"icmp slt i64 {has}, {fuel}"), TRAPS["OUT_OF_FUEL"])
+        self.line(f"store i64 {self.value(f'sub i64 {has}, {fuel}')}, ptr {place}, {TAG['fuel']}")
+
+    def trap_if(self, condition: str, code: int) -> None:
+        label = self.fresh()
+        self.traps.append((self.label, code, self.position))
+        self.line(f"br i1 {condition}, label %trap, label %{label}, {RARELY}")
+        self.go_on(label)
+
+    def branch_table(self, record: Record) -> None:
+        index = self.take(record.a)
+        self.flush()
+        *targets, default = self.form.lists[record.immediate : record.immediate + record.second]
+        cases = " ".join(f"i32 {number}, label {self.leads(block)}" for number, block in enumerate(targets))
+        self.line(f"switch i32 {index.text}, label {self.leads(default)} [ {cases} ]")
+        self.dead = True
+
+    def branch(self, record: Record) -> None:
+        if record.row == form.JUMP:
+            self.flush()
+            self.line(f"br label {self.leads(record.immediate)}")
+            self.dead = True
+            return
+        condition = self.value(f"icmp ne i32 {self.take(record.a).text}, 0")
+        self.flush()
+        away, label = self.leads(record.immediate), self.fresh()
+        ways = (
+            f"label {away}, label %{label}"
+            if record.row == form.BRANCH_IF
+            else f"label %{label}, label {away}"
+        )
+        self.line(f"br i1 {condition}, {ways}")
+        self.go_on(label)
+
+    def leave(self, record: Record) -> None:
+        values = [self.canonical(self.take(place)).text for place in form.operands(self.form, record)]
+        self.give(self.signature, self.value("load i64, ptr %left"), values)
+        self.dead = True
+
+    # Values
+
+    def take(self, place: int) -> Value:
+        """The operand at a place; what a temporary holds is taken out of it."""
+        kind, number = place & form.KIND, place >> form.NUMBER
+        if kind == form.CONSTANT:
+            return self.constant(number)
+        if kind == form.LOCAL:
+            self.used.add(number)
+            type = self.types[number]
+            return Value(self.value(f"load {type}, ptr %l{number}"), type, self.computed[number])
+        found = self.temporaries.pop(number)
+        if isinstance(found, Value):
+            return found
+        name = f"%t{number}.{found}"
+        self.variables[name] = None
+        return Value(self.value(f"load {found}, ptr {name}"), found)
+
+    def constant(self, number: int) -> Value:
+        kind, bits = self.form.kinds[number], self.form.constants[number]
+        type = ("i32", "i64", "float", "double")[kind]
+        if kind <= form.CONST_I64:
+            return Value(str(signed(bits, 32) if kind == form.CONST_I32 else bits), type)
+        return Value(float_bits(type, bits), type)
+
+    def make(self, place: int, value: Value) -> None:
+        """Put a value where a record's result goes."""
+        number = place >> form.NUMBER
+        if place & form.KIND == form.TEMPORARY:
+            self.temporaries[number] = value
+            return
+        if not self.computed[number]:
+            value = self.canonical(value)
+        self.used.add(number)
+        self.line(f"store {value.type} {value.text}, ptr %l{number}")
+
+    def canonical(self, value: Value) -> Value:
+        if not value.computed:
+            return value
+        nan = self.value(f"fcmp uno {value.type} {value.text}, {value.text}")
+        canonical = f"{value.type} {_CANONICAL[value.type]}"
+        return Value(self.value(f"select i1 {nan}, {canonical}, {value.type} {value.text}"), value.type)
+
+    def wide(self, value: Value, is64: bool) -> str:
+        """An address, an index or a length as 64 bits."""
+        return value.text if is64 else self.value(f"zext i32 {value.text} to i64")
+
+    def narrow(self, value: str, is64: bool) -> Value:
+        return Value(value, "i64") if is64 else Value(self.value(f"trunc i64 {value} to i32"), "i32")
+
+    def move(self, record: Record) -> None:
+        self.make(record.result, self.take(record.a))
+
+    def move_row(self, record: Record) -> None:
+        """All are taken before the first is put down."""
+        first, to = record.a >> form.NUMBER, record.result >> form.NUMBER
+        heights = [height for height in self.temporaries if first <= height < first + record.immediate]
+        values = [(height - first + to, self.take(height << form.NUMBER)) for height in heights]
+        self.temporaries.update(values)

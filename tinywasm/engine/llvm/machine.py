@@ -1,0 +1,144 @@
+"""Compiles the functions of a module, unit by unit, and says which it declined."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import threading
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from tinywasm.engine.ir import form
+from tinywasm.engine.ir.build import build
+from tinywasm.engine.ir.form import Form
+from tinywasm.engine.llvm.emit import Declined, decline, emit
+from tinywasm.engine.llvm.link import linked
+from tinywasm.engine.llvm.unit import Unit
+from tinywasm.engine.native import _loop
+from tinywasm.errors import Trap
+from tinywasm.interruption import look
+from tinywasm.records import record
+from tinywasm.syntax import DecodedModule
+from tinywasm.validation import Context
+
+# How many records a unit has: LLVM takes memory for all of it at once.
+UNIT_RECORDS = 40_000
+
+
+@record(frozen=True, eq=False)
+class MachineCode:
+    """A function's machine code: the addresses by which the loop and other machine code enter it.
+
+    `slots` are those of its frame; `holder` keeps the code.
+    """
+
+    entry: int
+    address: int
+    slots: int
+    holder: _loop.MachineText
+
+
+class Machine:
+    """What is compiled of a module, by the functions' indices, and why the others are not."""
+
+    def __init__(self, context: Context, syntax: DecodedModule, metered: bool) -> None:
+        self.codes: dict[int, MachineCode] = {}
+        self.declined: dict[int, str] = {}
+        self._context = context
+        self._syntax = syntax
+        self._metered = metered
+        unit: dict[int, Form] = {}
+        size = 0
+        for number, function in enumerate(syntax.functions):
+            look()
+            index = context.imported_funcs + number
+            try:
+                code = build(context, index, function)
+                decline(context, index, function, code)
+            except Declined as reason:
+                self.declined[index] = str(reason)
+                continue
+            except Trap:
+                self.declined[index] = "too large"
+                continue
+            unit[index] = code
+            size += len(code.code) // form.STRIDE
+            if size > UNIT_RECORDS:
+                self._compile(unit)
+                unit, size = {}, 0
+        if unit:
+            self._compile(unit)
+
+    def _compile(self, forms: dict[int, Form]) -> None:
+        self.codes |= compiled(emit(self._context, self._syntax, forms, self._metered), forms)
+        look()
+
+
+def compiled(unit: Unit, forms: Mapping[int, Form]) -> dict[int, MachineCode]:
+    """The machine code of a unit that was made of these functions."""
+    text, places = assemble(unit.text())
+    start = text.address
+    return {
+        index: MachineCode(start + places[entry], start + places[f"f{index}"], forms[index].slots, text)
+        for index, entry in unit.entries.items()
+    }
+
+
+def require() -> None:
+    """Raises `ValueError` where nothing can be compiled."""
+    _binding()
+
+
+@cache
+def _binding() -> Any:
+    try:
+        binding = importlib.import_module("llvmlite.binding")
+    except ImportError as error:
+        raise ValueError(
+            f'the tier "compiled" takes llvmlite, which is not there ({error}): pip install "tinywasm[llvm]"'
+        ) from None
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        raise ValueError('the tier "compiled" makes code for x86-64 only')
+    binding.initialize_native_target()
+    binding.initialize_native_asmprinter()
+    return binding
+
+
+# Held while LLVM works, and a fork waits for it: in the child nobody would release the lock of llvmlite.
+_assembling = threading.RLock()
+os.register_at_fork(
+    before=_assembling.acquire, after_in_parent=_assembling.release, after_in_child=_assembling.release
+)
+
+
+def assemble(text: str) -> tuple[_loop.MachineText, dict[str, int]]:
+    """Machine code of a module of LLVM IR, and where in it each function begins."""
+    with _assembling:
+        image, places = linked(_object(text))
+    return _loop.MachineText(image), places
+
+
+def _object(text: str) -> bytes:
+    binding = _binding()
+    # Of what LLVM makes on the way nothing stays: all ends here, the context last.
+    with binding.create_context() as context, binding.parse_assembly(text, context) as module:
+        machine = _target_machine()
+        options = binding.create_pipeline_tuning_options(speed_level=2)
+        options.loop_vectorization = options.slp_vectorization = False
+        with (
+            binding.create_pass_builder(machine, options) as builder,
+            builder.getModulePassManager() as passes,
+        ):
+            passes.run(module, builder)
+        made: bytes = machine.emit_object(module)
+    return made
+
+
+def _target_machine() -> Any:
+    binding = _binding()
+    target = binding.Target.from_triple("x86_64-unknown-linux-gnu")
+    features = binding.get_host_cpu_features().flatten()
+    cpu = binding.get_host_cpu_name()
+    return target.create_target_machine(cpu=cpu, features=features, opt=2, reloc="pic", codemodel="small")

@@ -1,0 +1,342 @@
+"""What is done for each instruction that is compiled: `OPERATIONS`, by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from tinywasm.engine.ir import form
+from tinywasm.engine.ir.form import Record
+from tinywasm.engine.llvm import numeric
+from tinywasm.engine.llvm.function import Emitter, Value, float_bits, signed
+from tinywasm.engine.llvm.unit import (
+    BULK,
+    FRAME,
+    INVARIANT,
+    RARELY,
+    SELF,
+    TAG,
+    TRAPS,
+    TYPES,
+    UNDEFINED_ELEMENT,
+    returned,
+)
+from tinywasm.engine.native import _loop
+from tinywasm.instructions import TABLE
+from tinywasm.types import I64, FuncType
+from tinywasm.validation import Context
+
+# As the loop counts a memory that grows.
+_GROWTH = 4096
+_WIDTHS = {"i8": 1, "i16": 2, "i32": 4, "i64": 8, "float": 4, "double": 8}
+
+
+def called(context: Context, record: Record) -> FuncType:
+    """The type of what a call calls."""
+    direct = TABLE[record.row].name == "call"
+    signature = (context.funcs if direct else context.types)[record.immediate].composite
+    assert isinstance(signature, FuncType)
+    return signature
+
+
+def operator(e: Emitter, record: Record) -> None:
+    name = form.NAMES[record.row]
+    template = numeric.TEMPLATES[name]
+    operands = [e.take(place) for place in form.operands(e.form, record)]
+    if name in numeric.BITS:
+        operands = [e.canonical(each) for each in operands]
+    a, b = operands[0].text, operands[-1].text
+    result = e.name()
+    for line in template.split("\n"):
+        e.line(line.format(r=result, a=a, b=b))
+    to = "i32" if "icmp" in template or "fcmp" in template else numeric.TYPES[name[:3]]
+    e.make(record.result, Value(result, to, name in numeric.COMPUTED))
+
+
+def division(e: Emitter, record: Record) -> None:
+    name = form.NAMES[record.row]
+    type, operation, of_signed = numeric.DIVISIONS[name]
+    a, b = e.take(record.a).text, e.take(record.b).text
+    e.trap_if(e.value(f"icmp eq {type} {b}, 0"), TRAPS["INTEGER_DIVISION_BY_ZERO"])
+    if of_signed:
+        # The quotient of the least integer and -1 is out of range, and so is LLVM's remainder.
+        minus = e.value(f"icmp eq {type} {b}, -1")
+        if operation == "sdiv":
+            least = e.value(f"icmp eq {type} {a}, {-(1 << int(type[1:]) - 1)}")
+            e.trap_if(e.value(f"and i1 {minus}, {least}"), TRAPS["INTEGER_OVERFLOW"])
+        else:
+            b = e.value(f"select i1 {minus}, {type} 1, {type} {b}")
+    e.make(record.result, Value(e.value(f"{operation} {type} {a}, {b}"), type))
+
+
+def truncation(e: Emitter, record: Record) -> None:
+    name = form.NAMES[record.row]
+    source, operation, above, least, greatest = numeric.TRUNCATIONS[name]
+    type, to = numeric.TYPES[source], numeric.TYPES[name[:3]]
+    a = e.take(record.a).text
+    e.trap_if(e.value(f"fcmp uno {type} {a}, {a}"), TRAPS["BAD_CONVERSION_TO_INTEGER"])
+    low = e.value(f"fcmp {above} {type} {a}, {float_bits(type, least)}")
+    high = e.value(f"fcmp olt {type} {a}, {float_bits(type, greatest)}")
+    fits = e.value(f"and i1 {low}, {high}")
+    e.trap_if(e.value(f"xor i1 {fits}, true"), TRAPS["INTEGER_OVERFLOW"])
+    e.make(record.result, Value(e.value(f"{operation} {type} {a} to {to}"), to))
+
+
+def wide_arithmetic(e: Emitter, record: Record) -> None:
+    operation, extended, pairs = numeric.WIDE[form.NAMES[record.row]]
+    operands = [e.take(place).text for place in form.operands(e.form, record)]
+    wide = [e.value(f"{extended} i64 {each} to i128") for each in operands]
+    if pairs:
+        wide = [
+            e.value(f"or i128 {low}, {e.value(f'shl i128 {high}, 64')}") for low, high in (wide[:2], wide[2:])
+        ]
+    whole = e.value(f"{operation} i128 {wide[0]}, {wide[1]}")
+    low, high = form.results(e.form, record)
+    e.make(low, Value(e.value(f"trunc i128 {whole} to i64"), "i64"))
+    shifted = e.value(f"lshr i128 {whole}, 64")
+    e.make(high, Value(e.value(f"trunc i128 {shifted} to i64"), "i64"))
+
+
+def select(e: Emitter, record: Record) -> None:
+    a, b, condition = (e.take(place) for place in (record.a, record.b, record.c))
+    a, b = e.canonical(a), e.canonical(b)
+    chosen = e.value(f"icmp ne i32 {condition.text}, 0")
+    value = e.value(f"select i1 {chosen}, {a.type} {a.text}, {b.type} {b.text}")
+    e.make(record.result, Value(value, a.type))
+
+
+def global_get(e: Emitter, record: Record) -> None:
+    type = TYPES[e.context.globals[record.immediate].content]
+    place = e.reached("globals", record.immediate)
+    e.make(record.result, Value(e.load(type, place, "Global.value", TAG["global"]), type))
+
+
+def global_set(e: Emitter, record: Record) -> None:
+    value = e.canonical(e.take(record.a))
+    place = e.at(e.reached("globals", record.immediate), _loop.PLACES["Global.value"])
+    type, text = value.type, value.text
+    if type == "float":
+        type, text = "i32", e.value(f"bitcast float {text} to i32")
+    if type == "i32":
+        type, text = "i64", e.value(f"zext i32 {text} to i64")
+    e.line(f"store {type} {text}, ptr {place}, {TAG['global']}")
+
+
+def unreachable(e: Emitter, record: Record) -> None:
+    e.traps.append((e.label, TRAPS["UNREACHABLE"], e.position))
+    e.line("br label %trap")
+    e.dead = True
+
+
+# Memories and tables
+
+
+def access(e: Emitter, record: Record) -> None:
+    """A load, or a store where there is no result."""
+    type, memory_type, extended = _ACCESSES[form.NAMES[record.row]]
+    stored = None if record.result != form.NOWHERE else e.canonical(e.take(record.b))
+    place = address(e, e.take(record.a), record.second, record.immediate, _WIDTHS[memory_type])
+    if stored is not None:
+        text = stored.text
+        if memory_type != type:
+            text = e.value(f"trunc {type} {text} to {memory_type}")
+        e.line(f"store {memory_type} {text}, ptr {place}, align 1, {TAG['memory']}")
+        return
+    value = e.value(f"load {memory_type}, ptr {place}, align 1, {TAG['memory']}")
+    if memory_type != type:
+        value = e.value(f"{extended} {memory_type} {value} to {type}")
+    e.make(record.result, Value(value, type))
+
+
+def address(e: Emitter, index: Value, memory: int, offset: int, width: int) -> str:
+    """Where an access of so many bytes goes. All of it is computed in 64 bits."""
+    offset &= (1 << 64) - 1
+    structure = e.reached("memories", memory)
+    size = e.load("i64", structure, "Memory.size", TAG["size"])
+    if e.context.memories[memory].address is I64:
+        if offset + width > (1 << 64) - 1:
+            e.trap_if("true", TRAPS["MEMORY_OUT_OF_BOUNDS"])
+            return "null"
+        added = (
+            f"{{i64, i1}} @llvm.uadd.with.overflow.i64(i64 {index.text}, i64 {signed(offset + width, 64)})"
+        )
+        pair = e.value(f"call {added}")
+        end = e.value(f"extractvalue {{i64, i1}} {pair}, 0")
+        outside = e.value(f"icmp ugt i64 {end}, {size}")
+        wrapped = e.value(f"extractvalue {{i64, i1}} {pair}, 1")
+        outside = e.value(f"or i1 {wrapped}, {outside}")
+        at = e.value(f"sub i64 {end}, {width}")
+    else:
+        # Neither of the two has more than 33 bits.
+        start = e.value(f"zext i32 {index.text} to i64")
+        end = e.value(f"add i64 {start}, {offset + width}")
+        outside = e.value(f"icmp ugt i64 {end}, {size}")
+        at = e.value(f"add i64 {start}, {offset}")
+    e.trap_if(outside, TRAPS["MEMORY_OUT_OF_BOUNDS"])
+    base_at = e.once(
+        f"%base{memory}.at", f"getelementptr i8, ptr {structure}, i64 {_loop.PLACES['Memory.base']}"
+    )
+    base = e.once(f"%base{memory}", f"load ptr, ptr {base_at}, {INVARIANT}")
+    return e.at(base, at)
+
+
+def memory_size(e: Emitter, record: Record) -> None:
+    pages = e.load("i64", e.reached("memories", record.immediate), "Memory.pages", TAG["size"])
+    e.make(record.result, e.narrow(pages, e.context.memories[record.immediate].address is I64))
+
+
+def memory_grow(e: Emitter, record: Record) -> None:
+    is64 = e.context.memories[record.immediate].address is I64
+    pages = e.wide(e.take(record.a), is64)
+    memory = e.reached("memories", record.immediate)
+    old = e.helper("memory_grow", "%instance.store", f"ptr {memory}, i64 {pages}")
+    lose(e, _GROWTH)
+    e.make(record.result, e.narrow(old, is64))
+
+
+def lose(e: Emitter, cost: int) -> None:
+    """Take off the budget, of which the next head sees that nothing is left."""
+    left = e.value(f"sub i64 {e.value('load i64, ptr %left')}, {cost}")
+    left = e.value(f"call i64 @llvm.smax.i64(i64 {left}, i64 0)")
+    e.line(f"store i64 {left}, ptr %left")
+
+
+def table_size(e: Emitter, record: Record) -> None:
+    size = e.load("i64", e.reached("tables", record.immediate), "Table.size", TAG["table"])
+    e.make(record.result, e.narrow(size, e.context.tables[record.immediate].address is I64))
+
+
+def bulk(e: Emitter, record: Record) -> None:
+    name = form.NAMES[record.row]
+    values = [e.take(place) for place in form.operands(e.form, record)]
+    slots = e.slots("%instance.store", "%room")
+    for number, value in enumerate(values):
+        e.put(slots, len(e.types) + record.base + number, value.type, value.text)
+    to, source = record.immediate, record.second
+    if name.endswith(".init"):
+        to, source = source, to
+    left = e.value("load i64, ptr %left")
+    given = f"ptr %instance, i64 %room, i64 {left}, i64 {e.site(e.position)}, i64 {e.shape(record.base)}"
+    given += f", i32 {int(e.metered)}, i32 {to}, i32 {source}"
+    e.settle(e.helper(name.replace(".", "_"), "%instance.store", given))
+
+
+def drop_segment(e: Emitter, record: Record) -> None:
+    name = form.NAMES[record.row].replace(".", "_")
+    e.helper(name, "%instance.store", f"ptr %instance, i64 {record.immediate}")
+
+
+# Calls
+
+
+def _arguments(e: Emitter, record: Record) -> list[Value]:
+    places = form.operands(e.form, record)
+    return [e.canonical(e.take(place)) for place in places]
+
+
+def call(e: Emitter, record: Record) -> None:
+    signature = called(e.context, record)
+    values = _arguments(e, record)
+    index = record.immediate
+    if index not in e.unit.members:
+        bridge(e, record, signature, e.reached("funcs", index), values)
+        return
+    given = "".join(f", {value.type} {value.text}" for value in values)
+    room = e.value(f"sub i64 %room, {FRAME + len(e.types) + record.base}")
+    left = e.value("load i64, ptr %left")
+    made = returned(signature)
+    whole = e.value(f"call swiftcc {made} @f{index}({SELF}, i64 {room}, i64 {left}{given})")
+    receive(e, record, signature, whole)
+
+
+def bridge(e: Emitter, record: Record, signature: FuncType, callee: str, values: Sequence[Value]) -> None:
+    """Call a function that may be anyone's."""
+    left = e.value("load i64, ptr %left")
+    given = f"{SELF}, i64 %room, i64 {left}, ptr {callee}, i64 {e.site(e.position)}"
+    given += f", i64 {e.shape(record.base)}"
+    given += "".join(f", {value.type} {value.text}" for value in values)
+    whole = e.value(f"call swiftcc {returned(signature)} {e.unit.bridge(signature)}({given})")
+    receive(e, record, signature, whole)
+
+
+def receive(e: Emitter, record: Record, signature: FuncType, whole: str) -> None:
+    made = returned(signature)
+    e.settle(e.value(f"extractvalue {made} {whole}, 0"))
+    for number, place in enumerate(form.results(e.form, record)):
+        value = e.value(f"extractvalue {made} {whole}, {number + 1}")
+        e.make(place, Value(value, TYPES[signature.results[number]]))
+
+
+def call_indirect(e: Emitter, record: Record) -> None:
+    signature = called(e.context, record)
+    *values, index = _arguments(e, record)
+    number = record.second & 0xFFFFFFFF
+    table = e.reached("tables", number)
+    at = e.wide(index, e.context.tables[number].address is I64)
+    size = e.load("i64", table, "Table.size", TAG["table"])
+    e.trap_if(e.value(f"icmp uge i64 {at}, {size}"), UNDEFINED_ELEMENT)
+    elements = e.load("ptr", table, "Table.elements", TAG["table"])
+    callee = e.load("ptr", e.at(elements, e.value(f"mul i64 {at}, 8")), 0, TAG["table"])
+    check_element(e, callee, at)
+    wanted = e.reached("types", record.immediate)
+    has = e.load("ptr", callee, "Object.type", INVARIANT)
+    same, other, go = e.value(f"icmp eq ptr {has}, {wanted}"), e.fresh(), e.fresh()
+    e.line(f"br i1 {same}, label %{go}, label %{other}")
+    e.go_on(other)
+    belongs = e.helper("is_instance", "%instance.store", f"ptr {callee}, ptr {wanted}")
+    e.trap_if(e.value(f"icmp eq i64 {belongs}, 0"), TRAPS["BAD_SIGNATURE"])
+    e.line(f"br label %{go}")
+    e.go_on(go)
+    bridge(e, record, signature, callee, values)
+
+
+def check_element(e: Emitter, callee: str, index: str) -> None:
+    """Trap where a table has no function."""
+    null, trap, label = e.value(f"icmp eq ptr {callee}, null"), e.fresh(), e.fresh()
+    e.line(f"br i1 {null}, label %{trap}, label %{label}, {RARELY}")
+    e.go_on(trap)
+    site = e.site(e.position)
+    e.helper("trap_null", "%instance.store", f"ptr %instance, i64 %room, i64 {site}, i64 {index}")
+    e.fail(e.signature)
+    e.go_on(label)
+
+
+def _accesses() -> dict[str, tuple[str, str, str]]:
+    """By mnemonic: the type of the value, that in memory, and how the one becomes the other."""
+    found = {}
+    for wasm, type in numeric.TYPES.items():
+        for kind in ("load", "store"):
+            found[f"{wasm}.{kind}"] = type, type, ""
+        for bits in (8, 16, 32) if wasm == "i64" else (8, 16) if wasm == "i32" else ():
+            found[f"{wasm}.store{bits}"] = type, f"i{bits}", ""
+            found[f"{wasm}.load{bits}_s"] = type, f"i{bits}", "sext"
+            found[f"{wasm}.load{bits}_u"] = type, f"i{bits}", "zext"
+    return found
+
+
+_ACCESSES = _accesses()
+# What is done for each kind of record.
+OPERATIONS: dict[str, Callable[[Emitter, Record], None]] = {
+    **dict.fromkeys(numeric.TEMPLATES, operator),
+    **dict.fromkeys(numeric.DIVISIONS, division),
+    **dict.fromkeys(numeric.TRUNCATIONS, truncation),
+    **dict.fromkeys(numeric.WIDE, wide_arithmetic),
+    **dict.fromkeys(_ACCESSES, access),
+    **dict.fromkeys((name.replace("_", ".") for name in BULK), bulk),
+    **dict.fromkeys(("jump", "branch_if", "branch_unless"), Emitter.branch),
+    "block": Emitter.begin,
+    "move": Emitter.move,
+    "move_row": Emitter.move_row,
+    "branch_table": Emitter.branch_table,
+    "return": Emitter.leave,
+    "unreachable": unreachable,
+    "select": select,
+    "global.get": global_get,
+    "global.set": global_set,
+    "memory.size": memory_size,
+    "memory.grow": memory_grow,
+    "table.size": table_size,
+    "data.drop": drop_segment,
+    "elem.drop": drop_segment,
+    "call": call,
+    "call_indirect": call_indirect,
+}

@@ -1,0 +1,276 @@
+"""A unit: what is compiled together, as one module of LLVM IR, with what its functions share.
+
+Conventions. A function of the module with results R and parameters P is
+
+    swiftcc {i64, R...} @f7(ptr swiftself instance, i64 room, i64 budget, P...)
+
+and returns what is left of the budget, or -1 where a trap or a throw ends it. Swift's convention keeps
+`swiftself` in one register from call to call, and returns more values in registers than C's. `room` is what
+the function's own frame leaves of frames and slots: `machine.c` says more. For each signature there may be
+`@call.P.R`, which calls a function that may be compiled or not, a host's or another instance's, and
+`@enter.P.R`, by which the loop calls machine code, with arguments and results among the slots.
+
+Addresses: those of the engine's structures are read from the instance, or from each other, at `PLACES`.
+Nothing is promised to LLVM that a hostile program could break: no pointer is `inbounds`, and what is said to
+be invariant or dereferenceable is what the engine itself has made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tinywasm.engine.native import _loop
+from tinywasm.errors import FINER_WORDINGS, TrapCode
+from tinywasm.types import F32, F64, I32, I64, FuncType, ValType
+
+TYPES: dict[ValType, str] = {I32: "i32", I64: "i64", F32: "float", F64: "double"}
+_LETTERS = {"i32": "i", "i64": "l", "float": "f", "double": "d"}
+# The numbers of `enum trap_code`.
+TRAPS = {name: number + 1 for number, name in enumerate(c.name for c in TrapCode if c is not TrapCode.EXIT)}
+UNDEFINED_ELEMENT = len(TRAPS) + 1 + list(FINER_WORDINGS).index("undefined element")
+FRAME = 1 << 32
+SELF = "ptr swiftself %instance"
+# What memory accesses touch, so that LLVM knows that they do not touch each other's.
+TAGS = ("memory", "size", "fuel", "global", "table", "slot")
+_FIRST_TAG = 10
+TAG = {name: f"!tbaa !{_FIRST_TAG + 2 * number + 1}" for number, name in enumerate(TAGS)}
+INVARIANT = "!invariant.load !0"
+# Of structures that the instance leads to; each is at least so large.
+STRUCTURE = "!invariant.load !0, !nonnull !0, !dereferenceable !1"
+RARELY = "!prof !2"
+_HELPER_TYPES = {
+    "trap": "i64 (ptr, i64, i64, i32)",
+    "trap_null": "i64 (ptr, i64, i64, i64)",
+    "unwind": "i64 (ptr, i64, i64)",
+    "look": "i64 (ptr, i64, i64, i64)",
+    "call": "i64 (ptr, i64, i64, ptr, i64, i64)",
+    "deeper": "i64 (ptr, i64, i64, i64)",
+    "is_instance": "i64 (ptr, ptr)",
+    "memory_grow": "i64 (ptr, i64)",
+    "data_drop": "i64 (ptr, i64)",
+    "elem_drop": "i64 (ptr, i64)",
+}
+BULK = ("memory_fill", "memory_copy", "memory_init", "table_copy", "table_init")
+_HELPER_TYPES |= dict.fromkeys(BULK, "i64 (ptr, i64, i64, i64, i64, i32, i32, i32)")
+_INTRINSICS = (
+    *(
+        f"{t} @llvm.{name}.{t}({t}, {t}, {t})"
+        for name in ("fshl", "fshr")
+        for t in ("i32", "i64")
+    ),
+    *(f"{t} @llvm.{name}.{t}({t}, i1)" for name in ("ctlz", "cttz") for t in ("i32", "i64")),
+    *(f"{t} @llvm.ctpop.{t}({t})" for t in ("i32", "i64")),
+    *(
+        f"{t} @llvm.{name}.{f}({t})"
+        for name in ("sqrt", "ceil", "floor", "trunc", "roundeven", "fabs")
+        for f, t in (("f32", "float"), ("f64", "double"))
+    ),
+    *(
+        f"{t} @llvm.{name}.{f}({t}, {t})"
+        for name in ("minimum", "maximum", "copysign")
+        for f, t in (("f32", "float"), ("f64", "double"))
+    ),
+    *(
+        f"{to} @llvm.fpto{sign}i.sat.{to}.{f}({t})"
+        for to in ("i32", "i64")
+        for f, t in (("f32", "float"), ("f64", "double"))
+        for sign in "su"
+    ),
+    "{i64, i1} @llvm.uadd.with.overflow.i64(i64, i64)",
+    "i64 @llvm.smax.i64(i64, i64)",
+    "i64 @llvm.read_register.i64(metadata)",
+)  # fmt: skip
+
+
+def signature_name(signature: FuncType) -> str:
+    """Parameters and results as letters."""
+    return ".".join(
+        "".join(_LETTERS[TYPES[type]] for type in types) for types in (signature.params, signature.results)
+    )
+
+
+def returned(signature: FuncType) -> str:
+    """What a function returns: what is left of the budget, then its results."""
+    return "{" + ", ".join(["i64", *(TYPES[type] for type in signature.results)]) + "}"
+
+
+class Text:
+    """Lines of one LLVM function, with names for values and labels."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.names = 0
+
+    def name(self) -> str:
+        self.names += 1
+        return f"%v{self.names}"
+
+    def line(self, text: str) -> None:
+        self.lines.append(f"  {text}")
+
+    def value(self, text: str) -> str:
+        """A new value, which the instruction `text` makes."""
+        name = self.name()
+        self.lines.append(f"  {name} = {text}")
+        return name
+
+    def at(self, base: str, offset: int | str) -> str:
+        """A pointer so many bytes behind another one."""
+        return base if offset == 0 else self.value(f"getelementptr i8, ptr {base}, i64 {offset}")
+
+    def load(self, type: str, base: str, place: int | str, kind: str = "") -> str:
+        """What is at a place: so many bytes behind `base`, or at the named member of a structure there."""
+        offset = _loop.PLACES[place] if isinstance(place, str) else place
+        suffix = f", {kind}" if kind else ""
+        return self.value(f"load {type}, ptr {self.at(base, offset)}{suffix}")
+
+    def helper(self, name: str, store: str, arguments: str) -> str:
+        """What a function of `machine.c` returns. Where it is called is cold."""
+        table = self.load("ptr", store, "Store.helpers", INVARIANT)
+        function = self.load("ptr", table, 8 * _loop.HELPERS[name], INVARIANT)
+        return self.value(f"call {_HELPER_TYPES[name]} {function}({arguments})")
+
+    def slots(self, store: str, room: str) -> str:
+        """Where the slots of the frame with that room begin."""
+        end = self.load("ptr", store, "Store.slots_end", INVARIANT)
+        low = self.value(f"and i64 {room}, {FRAME - 1}")
+        bytes = self.value(f"mul i64 {low}, -8")
+        return self.at(end, bytes)
+
+    def put(self, slots: str, index: int, type: str, value: str) -> None:
+        """Write a slot; the upper half is zero where the value has 32 bits."""
+        if type == "float":
+            value, type = self.value(f"bitcast float {value} to i32"), "i32"
+        if type == "i32":
+            value, type = self.value(f"zext i32 {value} to i64"), "i64"
+        self.line(f"store {type} {value}, ptr {self.at(slots, 8 * index)}, {TAG['slot']}")
+
+    def get(self, slots: str, index: int, type: str) -> str:
+        return self.load(type, slots, 8 * index, TAG["slot"])
+
+    def give(self, signature: FuncType, budget: str, values: Sequence[str]) -> None:
+        """Return from the function."""
+        made = returned(signature)
+        whole = self.value(f"insertvalue {made} poison, i64 {budget}, 0")
+        for index, (type, value) in enumerate(zip(signature.results, values, strict=True), 1):
+            whole = self.value(f"insertvalue {made} {whole}, {TYPES[type]} {value}, {index}")
+        self.line(f"ret {made} {whole}")
+
+    def give_slots(self, signature: FuncType, budget: str, slots: str) -> None:
+        """Return from the function, after a call of the loop left its results among the slots."""
+        self.line(f"%ended = icmp slt i64 {budget}, 0")
+        self.line(f"br i1 %ended, label %failed, label %done, {RARELY}")
+        self.lines.append("done:")
+        self.give(signature, budget, [self.get(slots, i, TYPES[t]) for i, t in enumerate(signature.results)])
+        self.lines.append("failed:")
+        self.fail(signature)
+
+    def fail(self, signature: FuncType) -> None:
+        self.line(f"ret {returned(signature)} {{ i64 -1{', '.join(['', *_poison(signature)])} }}")
+
+
+def _poison(signature: FuncType) -> list[str]:
+    return [f"{TYPES[type]} poison" for type in signature.results]
+
+
+class Unit:
+    """The text of a unit: `add` functions, then take `text`."""
+
+    def __init__(self, members: frozenset[int]) -> None:
+        """`members` are the indices of the functions that are compiled in this unit."""
+        self.members = members
+        self.functions: list[str] = []
+        # By which of the functions in `shared` the loop enters each.
+        self.entries: dict[int, str] = {}
+        self.shared: dict[str, str] = {}
+
+    def bridge(self, signature: FuncType) -> str:
+        """The function by which functions of a signature are called that may be anyone's."""
+        name = f"@call.{signature_name(signature)}"
+        if name not in self.shared:
+            self.shared[name] = _bridge(name, signature)
+        return name
+
+    def entry(self, signature: FuncType) -> str:
+        """The function by which the loop enters those of a signature."""
+        name = f"enter.{signature_name(signature)}"
+        if name not in self.shared:
+            self.shared[name] = _entry(f"@{name}", signature)
+        return name
+
+    def text(self) -> str:
+        metadata = [
+            "!0 = !{}",
+            "!1 = !{i64 24}",
+            '!2 = !{!"branch_weights", i32 1, i32 1000000}',
+            '!3 = !{!"rsp"}',
+            '!9 = !{!"tinywasm"}',
+        ]
+        for number, name in enumerate(TAGS):
+            type = _FIRST_TAG + 2 * number
+            metadata += [f'!{type} = !{{!"{name}", !9}}', f"!{type + 1} = !{{!{type}, !{type}, i64 0}}"]
+        declared = [f"declare {each}" for each in _INTRINSICS]
+        # Nothing is to be called by its name: LLVM would put the C library's functions in place of loops.
+        attributes = ['attributes #0 = { nounwind "no-builtins" }']
+        return "\n".join([*declared, *self.shared.values(), *self.functions, *attributes, *metadata, ""])
+
+
+def _parameters(signature: FuncType) -> str:
+    return "".join(f", {TYPES[type]} %p{index}" for index, type in enumerate(signature.params))
+
+
+def _bridge(name: str, signature: FuncType) -> str:
+    text = Text()
+    text.lines.append("entry:")
+    code = text.load("ptr", "%callee", "Func.code")
+    text.line(f"%prepared = icmp ne ptr {code}, null")
+    text.line("br i1 %prepared, label %look, label %slow")
+    text.lines.append("look:")
+    machine = text.load("ptr", code, "Code.machine")
+    text.line(f"%compiled = icmp ne ptr {machine}, null")
+    owner = text.load("ptr", "%callee", "Func.instance")
+    text.line(f"%own = icmp eq ptr {owner}, %instance")
+    text.line("%fast = and i1 %compiled, %own")
+    text.line("br i1 %fast, label %go, label %slow")
+    text.lines.append("go:")
+    shift = text.value(f"and i64 %shape, {FRAME - 1}")
+    room = text.value(f"sub i64 {text.value(f'sub i64 %room, {shift}')}, {FRAME}")
+    made = returned(signature)
+    given = f"{SELF}, i64 {room}, i64 %budget{_parameters(signature)}"
+    whole = text.value(f"tail call swiftcc {made} {machine}({given})")
+    text.line(f"ret {made} {whole}")
+    text.lines.append("slow:")
+    store = text.load("ptr", "%instance", "Instance.store", STRUCTURE)
+    fp = text.slots(store, "%room")
+    first = text.value(f"and i64 %shape, {FRAME - 1}")
+    slots = text.at(fp, text.value(f"mul i64 {first}, 8"))
+    for index, type in enumerate(signature.params):
+        text.put(slots, index, TYPES[type], f"%p{index}")
+    given = "ptr %instance, i64 %room, i64 %budget, ptr %callee, i64 %site, i64 %shape"
+    text.give_slots(signature, text.helper("call", store, given), slots)
+    head = (
+        f"define internal swiftcc {made} {name}"
+        f"({SELF}, i64 %room, i64 %budget, ptr %callee, i64 %site, i64 %shape{_parameters(signature)})"
+    )
+    return "\n".join([f"{head} #0 {{", *text.lines, "}"])
+
+
+def _entry(name: str, signature: FuncType) -> str:
+    text = Text()
+    text.lines.append("entry:")
+    made = returned(signature)
+    values = [(TYPES[type], text.get("%fp", i, TYPES[type])) for i, type in enumerate(signature.params)]
+    given = "".join(f", {type} {value}" for type, value in values)
+    whole = text.value(f"call swiftcc {made} %machine({SELF}, i64 %room, i64 %budget{given})")
+    budget = text.value(f"extractvalue {made} {whole}, 0")
+    text.line(f"%ended = icmp slt i64 {budget}, 0")
+    text.line(f"br i1 %ended, label %failed, label %done, {RARELY}")
+    text.lines.append("done:")
+    for index, type in enumerate(signature.results):
+        value = text.value(f"extractvalue {made} {whole}, {index + 1}")
+        text.put("%fp", index, TYPES[type], value)
+    text.line(f"ret i64 {budget}")
+    text.lines.append("failed:")
+    text.line("ret i64 -1")
+    head = f"define dso_local i64 {name}(ptr %instance, i64 %room, i64 %budget, ptr %fp, ptr %machine)"
+    return "\n".join([f"{head} #0 {{", *text.lines, "}"])

@@ -1,0 +1,182 @@
+/* Where machine code and the loop meet. What machine code is made of, and by which conventions, says
+   `engine/llvm/emit.py`.
+
+   Machine code keeps its frames on the thread's stack, but counts them as the loop does: `room` says how many
+   frames and slots are left, and with them where the frame's slots lie. So whatever is at the edge, the loop
+   decides: a call for which the room or the thread's stack may not be enough is one that the loop runs
+   (`helper_deeper`). Its `budget` is the loop's too. Each function returns what is left of it, or -1 after a trap
+   or a throw, which `Store.status` tells; on the way back each records its own frame for the backtrace.
+
+   A `site` is the function's index and, in the lower half, the position of its instruction in the module; a
+   `shape` how many slots the frame has and, in the lower half, at which of them the operands begin. */
+
+#include <stddef.h>
+#include <sys/mman.h>
+
+#include "native.h"
+
+/* Bytes that can be run, and not be written. */
+void *tw_machine_open(const void *bytes, uint64_t size) {
+    void *place = tw_map(size, PROT_READ | PROT_WRITE);
+    if (!place) return NULL;
+    memcpy(place, bytes, size);
+    if (mprotect(place, size, PROT_READ | PROT_EXEC) == 0) return place;
+    munmap(place, size);
+    return NULL;
+}
+
+void tw_machine_close(void *place, uint64_t size) { munmap(place, size); }
+
+static int64_t failed(Store *store, int status) {
+    store->status = status;
+    return -1;
+}
+
+static int64_t trapped(Store *store, int trap) {
+    if (trap == TRAP_PYTHON) return failed(store, STATUS_PYTHON);
+    store->trap = trap;
+    return failed(store, STATUS_TRAP);
+}
+
+static int64_t at_least_0(int64_t budget) { return budget > 0 ? budget : 0; }
+
+static Frame *record(const Instance *instance, uint64_t room, uint64_t site) {
+    Store *store = instance->store;
+    Frame *frame = store->frames + (store->max_depth - (int64_t)(room >> 32));
+    if (frame >= store->frames_mark) tw_go_deeper(store, store->stack);
+    frame->pc = (Instr *)(uintptr_t)(uint32_t)site;
+    frame->fp = NULL;
+    frame->func = instance->funcs[site >> 32];
+    return frame;
+}
+
+/* As the loop's `save`; where the operands are. */
+static uint64_t *save(const Instance *instance, uint64_t room, uint64_t site, uint64_t shape) {
+    Store *store = instance->store;
+    uint64_t *fp = store->slots_end - (uint32_t)room;
+    store->depth = record(instance, room, site) - store->frames;
+    store->top = fp + (shape >> 32);
+    return fp + (uint32_t)shape;
+}
+
+static int64_t helper_trap(const Instance *instance, uint64_t room, uint64_t site, int trap) {
+    Store *store = instance->store;
+    store->depth = record(instance, room, site) - store->frames;
+    return trapped(store, trap);
+}
+
+/* A call through an element of a table that has none. */
+static int64_t helper_trap_null(const Instance *instance, uint64_t room, uint64_t site, uint64_t element) {
+    instance->store->element = element;
+    return helper_trap(instance, room, site, TRAP_INDIRECT_CALL_TO_NULL);
+}
+
+static int64_t helper_unwind(const Instance *instance, uint64_t room, uint64_t site) {
+    record(instance, room, site);
+    return -1;
+}
+
+static int64_t look(Store *store) {
+    int trap = tw_look(store);
+    return trap ? trapped(store, trap) : POLL_WORDS;
+}
+
+static int64_t helper_look(const Instance *instance, uint64_t room, uint64_t site, uint64_t shape) {
+    save(instance, room, site, shape);
+    return look(instance->store);
+}
+
+/* Call a function that may be anyone's, with its arguments among the slots. */
+static int64_t helper_call(
+    const Instance *instance, uint64_t room, int64_t budget, Func *callee, uint64_t site, uint64_t shape
+) {
+    Store *store = instance->store;
+    uint64_t *args = save(instance, room, site, shape);
+    if (!callee->host) {
+        int status = tw_run_within(store, callee, args, &budget, 0);
+        return status == STATUS_DONE ? budget : failed(store, status);
+    }
+    if (store->thread_state) store->acquire(store);
+    int status = store->call_host(store, callee, args);
+    if (status != STATUS_DONE) return failed(store, status);
+    budget -= HOST_CALL_WORDS;
+    return budget < 0 || store->poll_wanted ? look(store) : budget;
+}
+
+/* The loop goes on for a function that has just been entered; `room` is its own. */
+static int64_t helper_deeper(const Instance *instance, uint64_t room, int64_t budget, uint64_t index) {
+    Store *store = instance->store;
+    Func *func = instance->funcs[index];
+    uint64_t *fp = store->slots_end - (uint32_t)room;
+    store->depth = store->max_depth - (int32_t)(room >> 32) - 1;
+    store->top = fp + func->head.type->param_slots;
+    int status = tw_run_within(store, func, fp, &budget, 1);
+    return status == STATUS_DONE ? budget : failed(store, status);
+}
+
+static int64_t helper_is_instance(const Func *func, TypeInfo *type) {
+    return tw_is_instance((uintptr_t)func, type, 0, 0);
+}
+
+static int64_t helper_memory_grow(Memory *memory, uint64_t pages) { return tw_memory_grow(memory, pages); }
+
+/* A bulk instruction may take long: as the loop's BULK. */
+static int begin_bulk(Store *store, int64_t *budget, uint64_t bytes) {
+    if (bytes <= TW_PIECE && (int64_t)bytes <= *budget) {
+        *budget -= (int64_t)bytes;
+        return TRAP_NONE;
+    }
+    *budget = POLL_WORDS;
+    return tw_pause(store);
+}
+
+static int64_t end_bulk(Store *store, int64_t budget, int trap) {
+    return trap ? trapped(store, trap) : at_least_0(budget);
+}
+
+#define BULK(name, bytes, call) \
+    static int64_t helper_##name( \
+        const Instance *instance, uint64_t room, int64_t budget, uint64_t site, uint64_t shape, int metered, \
+        uint32_t to, uint32_t from \
+    ) { \
+        Store *store = instance->store; \
+        const uint64_t *s = save(instance, room, site, shape); \
+        (void)from; \
+        int trap = begin_bulk(store, &budget, bytes); \
+        return end_bulk(store, budget, trap ? trap : (call)); \
+    }
+
+#define REFERENCES(count) ((count) > UINT64_MAX / 8 ? UINT64_MAX : (count) * 8)
+
+BULK(memory_fill, s[2], tw_memory_fill(store, metered, instance->memories[to], s))
+BULK(memory_copy, s[2], tw_memory_copy(store, metered, instance->memories[to], instance->memories[from], s))
+BULK(memory_init, s[2], tw_memory_init(store, metered, instance->memories[to], &instance->datas[from], s))
+BULK(table_copy, REFERENCES(s[2]), tw_table_copy(store, metered, instance->tables[to], instance->tables[from], s))
+BULK(table_init, REFERENCES(s[2]), tw_table_init(store, metered, instance->tables[to], &instance->elems[from], s))
+
+static int64_t helper_data_drop(Instance *instance, uint64_t index) { return instance->datas[index].length = 0; }
+
+static int64_t helper_elem_drop(Instance *instance, uint64_t index) {
+    tw_elem_drop(&instance->elems[index]);
+    return 0;
+}
+
+#define EACH_HELPER(X) \
+    X(trap) X(trap_null) X(unwind) X(look) X(call) X(deeper) X(is_instance) X(memory_grow) X(memory_fill) \
+    X(memory_copy) X(memory_init) X(table_copy) X(table_init) X(data_drop) X(elem_drop)
+
+#define NAME(name) #name,
+const char *const tw_helper_names[] = {EACH_HELPER(NAME) NULL};
+#define FUNCTION(name) (const void *)helper_##name,
+const void *const tw_helpers[] = {EACH_HELPER(FUNCTION) NULL};
+
+#define EACH_PLACE(X) \
+    X(Instance, store) X(Instance, funcs) X(Instance, memories) X(Instance, tables) X(Instance, globals) \
+    X(Instance, types) X(Memory, base) X(Memory, size) X(Memory, pages) X(Table, elements) X(Table, size) \
+    X(Global, value) X(Func, code) X(Func, instance) X(Object, type) X(Code, machine) X(Store, fuel) \
+    X(Store, slots_end) X(Store, machine_limit) X(Store, helpers)
+
+#define PLACE_NAME(type, member) #type "." #member,
+const char *const tw_place_names[] = {EACH_PLACE(PLACE_NAME) NULL};
+#define PLACE(type, member) offsetof(type, member),
+const uint64_t tw_places[] = {EACH_PLACE(PLACE) 0};
