@@ -2,7 +2,8 @@
 
     python -m fuzz.agree [--from SEED] [COUNT]
 
-Every fourth one is seen through small windows on the native engine. Pieces of a hundred have a process of
+Every fourth one is seen through small windows on the native engine; every sixteenth has a companion of which
+most functions are compiled, where llvmlite is installed. Pieces of a hundred have a process of
 their own, so that a crash or a module that does not end is told by its seed, like a difference. The status is
 0 when all agree, 1 when one does not; then, and when it is interrupted, the command says with which seed to
 go on.
@@ -24,7 +25,8 @@ from contextlib import nullcontext
 from random import Random
 
 from fuzz.child import words_of
-from fuzz.engines import PLENTY, difference, load, run
+from fuzz.compilable import compilable, compiles
+from fuzz.engines import COMPILED, PLENTY, difference, load, run
 from fuzz.generator import Generated, generate
 from fuzz.hot import AT_ONCE, hot_after
 from fuzz.small_windows import small_windows
@@ -61,6 +63,16 @@ def check(generated: Generated) -> None:
     assert not found, f"generate({seed}), {bound} units of fuel, hot after {hot}: {found}"
 
 
+def check_compiled(generated: Generated) -> None:
+    """Raises `AssertionError` where the native engine differs with functions compiled."""
+    module = load(generated)
+    native = run(generated, module, "native", PLENTY)
+    for fuel in (PLENTY, None, Random(generated.seed).randrange(native.fuel + 1)):
+        expected = native if fuel == PLENTY else run(generated, module, "native", fuel)
+        found = difference(expected, run(generated, module, COMPILED, fuel), fuel=fuel is not None)
+        assert not found, f"compilable({generated.seed}), {fuel} units of fuel: {found}"
+
+
 def windows(seed: int) -> int:
     """How many slots the windows have in which the module of a seed is seen; 0 without windows."""
     # No multiples of four have them: those are what `check` runs once more without fuel.
@@ -72,6 +84,9 @@ def check_seed(seed: int) -> None:
     slots = windows(seed)
     with small_windows(slots) if slots else nullcontext():
         check(generate(seed))
+    # LLVM takes longer than all the rest.
+    if compiles and seed % 16 == 0:
+        check_compiled(compilable(seed))
 
 
 def check_piece(seeds: range) -> tuple[int, str]:

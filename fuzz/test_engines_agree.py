@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fuzz import agree
-from fuzz.agree import check
+from fuzz.agree import check, check_compiled
+from fuzz.compilable import compilable, compiles
 from fuzz.engines import difference, load, run
 from fuzz.generator import Generated, generate, generated_modules
 from fuzz.profiles import generated_cases, windowed_cases
@@ -38,6 +39,18 @@ def test_engines_agree(generated: Generated) -> None:
 def test_engines_agree_where_operands_are_seen_through_windows(generated: Generated, slots: int) -> None:
     with small_windows(slots):
         check(generated)
+
+
+@pytest.mark.skipif(not compiles, reason="nothing is compiled without the extension and llvmlite")
+@pytest.mark.parametrize("seed", range(8))
+def test_compiled_functions_agree(seed: int) -> None:
+    generated = compilable(seed)
+    check_compiled(generated)
+    # Some of them are.
+    from tinywasm.engine.llvm.machine import Machine
+
+    module = load(generated)
+    assert Machine(module.context, module.syntax, False).codes
 
 
 @needs_both
