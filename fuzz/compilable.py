@@ -14,10 +14,10 @@ from fuzz.generator_code import Body
 from fuzz.generator_env import Env
 from tinywasm.engine import native_available
 from tinywasm.instructions import AT, Instruction
-from tinywasm.types import F32, F64, I32, I64, ValType
+from tinywasm.types import F32, F64, I32, I64, V128, ValType
 
 compiles = native_available and find_spec("llvmlite") is not None
-_SCALARS: list[ValType] = [I32, I64, F32, F64]
+_NUMBERS: list[ValType] = [I32, I64, F32, F64, V128]
 
 
 def compilable(seed: int) -> Generated:
@@ -28,13 +28,13 @@ def compilable(seed: int) -> Generated:
 
 @contextmanager
 def _limited() -> Iterator[None]:
-    """While it lasts, bodies have scalars, and no references, exceptions and tail calls."""
+    """While it lasts, bodies have numbers, and no references, exceptions and tail calls."""
     numbers, references = generator_code.PRODUCERS
     replaced: list[tuple[Any, str, Any]] = [
-        (Env, "value_type", lambda env: env.pick(_SCALARS)),
-        (generator_code, "CLOSED", _of_scalars(generator_code.CLOSED)),
-        (generator_control, "CLOSED", _of_scalars(generator_code.CLOSED)),
-        (generator_code, "WITHOUT_RESULT", _of_scalars(generator_code.WITHOUT_RESULT)),
+        (Env, "value_type", lambda env: env.pick(_NUMBERS)),
+        (generator_code, "CLOSED", _of_numbers(generator_code.CLOSED)),
+        (generator_control, "CLOSED", _of_numbers(generator_code.CLOSED)),
+        (generator_code, "WITHOUT_RESULT", _of_numbers(generator_code.WITHOUT_RESULT)),
         (generator_code, "BY_RESULT", _by_result()),
         (generator_code, "STATEMENTS", list(filter(_wanted, generator_code.STATEMENTS))),
         (generator_code, "PRODUCERS", (list(filter(_wanted, numbers)), references)),
@@ -64,13 +64,12 @@ def _wanted(function: Callable[..., bool]) -> bool:
     return function.__module__ != "fuzz.generator_refs"
 
 
-def _of_scalars(rows: list[Instruction]) -> list[Instruction]:
-    return [row for row in rows if {*row.params, *row.results} <= {*_SCALARS, AT}]
+def _of_numbers(rows: list[Instruction]) -> list[Instruction]:
+    return [row for row in rows if {*row.params, *row.results} <= {*_NUMBERS, AT}]
 
 
 def _by_result() -> dict[ValType, list[Instruction]]:
-    # Nothing asks for a vector but what is declined anyway.
-    return {type: _of_scalars(rows) or rows for type, rows in generator_code.BY_RESULT.items()}
+    return {type: _of_numbers(rows) for type, rows in generator_code.BY_RESULT.items()}
 
 
 def _block(body: Body, results: tuple[ValType, ...]) -> None:

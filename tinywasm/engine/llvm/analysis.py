@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tinywasm.engine.ir import form
-from tinywasm.engine.ir.form import Form
+from tinywasm.engine.ir.form import Form, Record
 from tinywasm.engine.llvm import numeric
+from tinywasm.engine.llvm.numeric import COMPUTED
 
+_KEPT, _NUMBER = "kept", "number"
 _BRANCHES = (form.JUMP, form.BRANCH_IF, form.BRANCH_UNLESS)
 
 
@@ -29,45 +31,57 @@ def loop_costs(code: Form) -> dict[int, int]:
     return costs
 
 
-def computed_locals(code: Form, types: Sequence[str], params: int) -> list[bool]:
-    """For each local whether, if it holds a NaN, that is one which a computation made."""
-    kept = [number < params or type[0] == "i" for number, type in enumerate(types)]
+def computed_locals(code: Form, types: Sequence[str], params: int) -> list[str]:
+    """For each local the type as which it may hold any NaN, since only computations made them; or "".
+
+    It is so where all values of the local are computed as that type, or are numbers.
+    """
+    tags: list[set[str]] = [
+        {_KEPT} if number < params or type in ("i32", "i64") else set() for number, type in enumerate(types)
+    ]
     moved: list[tuple[int, int]] = []
-    made: dict[int, bool] = {}
-
-    def computed(place: int) -> bool:
-        if place & form.KIND == form.TEMPORARY:
-            return made.get(place >> form.NUMBER, False)
-        bits, kind = code.constants[place >> form.NUMBER], code.kinds[place >> form.NUMBER]
-        if kind == form.CONST_F32:
-            return bits & 0x7FFFFFFF <= 0x7F800000
-        return bits & (1 << 63) - 1 <= 0x7FF << 52
-
+    made: dict[int, str] = {}
     for each in code.records():
         if each.row in (form.BLOCK, form.MOVE_ROW):
             made.clear()
-        elif each.result != form.NOWHERE:
-            number, local = each.result >> form.NUMBER, each.result & form.KIND == form.LOCAL
-            name = form.NAMES[each.row]
-            if each.row == form.MOVE and each.a & form.KIND == form.LOCAL:
-                is_computed = local
-                if local:
-                    moved.append((each.a >> form.NUMBER, number))
-            elif each.row == form.MOVE:
-                is_computed = computed(each.a)
-            else:
-                is_computed = name in numeric.COMPUTED or name in numeric.NUMBERS
-            if local:
-                kept[number] = kept[number] or not is_computed
-            else:
-                made[number] = is_computed
-        if each.row < form.BLOCK and form.CALLS[each.row]:
+        elif each.row < form.BLOCK and form.CALLS[each.row]:
             for place in form.results(code, each):
                 made.pop(place >> form.NUMBER, None)
+        elif each.result != form.NOWHERE:
+            number, to_local = each.result >> form.NUMBER, each.result & form.KIND == form.LOCAL
+            if to_local and each.row == form.MOVE and each.a & form.KIND == form.LOCAL:
+                moved.append((each.a >> form.NUMBER, number))
+                continue
+            tag = _tag(code, each, made)
+            if not to_local:
+                made[number] = tag
+            elif tag != _NUMBER:
+                tags[number].add(tag)
     changed = True
     while changed:
         changed = False
         for source, to in moved:
-            if kept[source] and not kept[to]:
-                kept[to] = changed = True
-    return [not each for each in kept]
+            if not tags[source] <= tags[to]:
+                tags[to] |= tags[source]
+                changed = True
+    return ["" if len(each) != 1 or _KEPT in each else next(iter(each)) for each in tags]
+
+
+def _tag(code: Form, record: Record, made: dict[int, str]) -> str:
+    """What is known of the value that a record makes: the type of a computation, `_NUMBER` or `_KEPT`."""
+    if record.row != form.MOVE:
+        name = form.NAMES[record.row]
+        return COMPUTED.get(name, _NUMBER if name in numeric.NUMBERS else _KEPT)
+    kind, number = record.a & form.KIND, record.a >> form.NUMBER
+    if kind == form.TEMPORARY:
+        return made.get(number, _KEPT)
+    return _NUMBER if kind == form.CONSTANT and _is_number(code, number) else _KEPT
+
+
+def _is_number(code: Form, constant: int) -> bool:
+    bits, kind = code.constants[constant], code.kinds[constant]
+    if kind == form.CONST_V128:
+        return bool(code.objects[bits] == bytes(16))
+    if kind == form.CONST_F32:
+        return bits & 0x7FFFFFFF <= 0x7F800000
+    return bits & (1 << 63) - 1 <= 0x7FF << 52

@@ -18,6 +18,7 @@ from tinywasm.engine.ir.form import Form, Record
 from tinywasm.engine.llvm.analysis import computed_locals, loop_costs
 from tinywasm.engine.llvm.unit import (
     INVARIANT,
+    LETTERS,
     RARELY,
     SELF,
     STRUCTURE,
@@ -26,8 +27,10 @@ from tinywasm.engine.llvm.unit import (
     TYPES,
     Text,
     Unit,
+    placed,
     returned,
 )
+from tinywasm.engine.llvm.vectors import V128
 from tinywasm.engine.native import _loop
 from tinywasm.records import record
 from tinywasm.syntax import Function
@@ -35,20 +38,29 @@ from tinywasm.types import FuncType
 from tinywasm.validation import Context
 
 _SIGNS = 1 << 63 | 1 << 31
+_CANONICAL_LANES = {
+    "<4 x float>": ("<4 x i32>", "<4 x i1>", "splat (i32 2143289344)"),
+    "<2 x double>": (V128, "<2 x i1>", "splat (i64 9221120237041090560)"),
+}
 _CANONICAL = {"float": "bitcast (i32 2143289344 to float)", "double": "0x7FF8000000000000"}
 
 
 @record()
 class Value:
-    """`text` as LLVM's operand; `computed` where it may be a NaN that is not canonical."""
+    """`text` as LLVM's operand; `computed` is the type as which it may hold any NaN, or ""."""
 
     text: str
     type: str
-    computed: bool = False
+    computed: str = ""
 
 
 def signed(bits: int, width: int) -> int:
     return bits - (1 << width) if bits >> (width - 1) & 1 else bits
+
+
+def vector_bits(raw: bytes) -> str:
+    low, high = (signed(int.from_bytes(half, "little"), 64) for half in (raw[:8], raw[8:]))
+    return f"<i64 {low}, i64 {high}>"
 
 
 def float_bits(type: str, bits: int) -> str:
@@ -78,10 +90,13 @@ class Emitter(Text):
         self.types = [TYPES[type] for type in signature.params]
         for count, type in function.locals:
             self.types += [TYPES[type]] * count
+        # How many slots the locals take.
+        self.first = code.slots - code.heights
         self.computed = computed_locals(code, self.types, self.params)
         self.used: set[int] = set()
         self.prelude: dict[str, str] = {}
-        self.variables: dict[str, None] = {}
+        # Those of temporaries, by their names.
+        self.variables: dict[str, str] = {}
         self.temporaries: dict[int, Value | str] = {}
         self.found: dict[int, dict[int, str]] = {}
         self.costs = loop_costs(code)
@@ -115,10 +130,10 @@ class Emitter(Text):
         for number in sorted(self.used):
             type = self.types[number]
             self.line(f"%l{number} = alloca {type}")
-            zero = "0" if type[0] == "i" else float_bits(type, 0)
+            zero = "zeroinitializer"
             self.line(f"store {type} {f'%p{number}' if number < self.params else zero}, ptr %l{number}")
-        for name in self.variables:
-            self.line(f"{name} = alloca {name.rpartition('.')[2]}")
+        for name, type in self.variables.items():
+            self.line(f"{name} = alloca {type}")
         place = self.at("%instance", _loop.PLACES["Instance.store"])
         self.line(f"%instance.store = load ptr, ptr {place}, {STRUCTURE}")
         self.line(f"%short = sub i64 %room, {self.form.slots}")
@@ -138,8 +153,8 @@ class Emitter(Text):
         """The loop runs this call, with the arguments where it expects them."""
         self.lines.append("deeper:")
         slots = self.slots("%instance.store", "%room")
-        for number, type in enumerate(signature.params):
-            self.put(slots, number, TYPES[type], f"%p{number}")
+        for number, (slot, type) in enumerate(placed(signature.params)):
+            self.put(slots, slot, type, f"%p{number}")
         given = f"ptr %instance, i64 %room, i64 %budget, i64 {self.index}"
         self.give_slots(signature, self.helper("deeper", "%instance.store", given), slots)
 
@@ -164,7 +179,7 @@ class Emitter(Text):
 
     def shape(self, base: int) -> int:
         """The frame's slots, and that of the operands that begin at a height."""
-        return self.form.slots << 32 | len(self.types) + base
+        return self.form.slots << 32 | self.first + base
 
     def once(self, name: str, text: str) -> str:
         """A value that is computed where the function begins: one that stays the same meanwhile."""
@@ -194,10 +209,15 @@ class Emitter(Text):
         for height, value in self.temporaries.items():
             if isinstance(value, Value):
                 value = self.canonical(value)
-                name = f"%t{height}.{value.type}"
-                self.variables[name] = None
+                name = self.variable(height, value.type)
                 self.line(f"store {value.type} {value.text}, ptr {name}")
                 self.temporaries[height] = value.type
+
+    def variable(self, height: int, type: str) -> str:
+        """Where a temporary is while it is of that type."""
+        name = f"%t{height}.{LETTERS[type]}"
+        self.variables[name] = type
+        return name
 
     def leads(self, block: int) -> str:
         """The label of a block, to which a branch leads from here."""
@@ -306,12 +326,13 @@ class Emitter(Text):
         found = self.temporaries.pop(number)
         if isinstance(found, Value):
             return found
-        name = f"%t{number}.{found}"
-        self.variables[name] = None
+        name = self.variable(number, found)
         return Value(self.value(f"load {found}, ptr {name}"), found)
 
     def constant(self, number: int) -> Value:
         kind, bits = self.form.kinds[number], self.form.constants[number]
+        if kind == form.CONST_V128:
+            return Value(vector_bits(self.form.objects[bits]), V128)
         type = ("i32", "i64", "float", "double")[kind]
         if kind <= form.CONST_I64:
             return Value(str(signed(bits, 32) if kind == form.CONST_I32 else bits), type)
@@ -331,9 +352,20 @@ class Emitter(Text):
     def canonical(self, value: Value) -> Value:
         if not value.computed:
             return value
+        if value.type == V128:
+            return self.canonical_lanes(value)
         nan = self.value(f"fcmp uno {value.type} {value.text}, {value.text}")
-        canonical = f"{value.type} {_CANONICAL[value.type]}"
-        return Value(self.value(f"select i1 {nan}, {canonical}, {value.type} {value.text}"), value.type)
+        # As hardly any is, a branch is quicker than a choice that everything behind it waits for.
+        chosen = f"{value.type} {_CANONICAL[value.type]}, {value.type} {value.text}, {RARELY}"
+        return Value(self.value(f"select i1 {nan}, {chosen}"), value.type)
+
+    def canonical_lanes(self, value: Value) -> Value:
+        lanes = self.value(f"bitcast {V128} {value.text} to {value.computed}")
+        nan = self.value(f"fcmp uno {value.computed} {lanes}, {lanes}")
+        integers, mask, canonical = _CANONICAL_LANES[value.computed]
+        bits = self.value(f"bitcast {V128} {value.text} to {integers}")
+        chosen = self.value(f"select {mask} {nan}, {integers} {canonical}, {integers} {bits}")
+        return Value(self.value(f"bitcast {integers} {chosen} to {V128}"), V128)
 
     def wide(self, value: Value, is64: bool) -> str:
         """An address, an index or a length as 64 bits."""

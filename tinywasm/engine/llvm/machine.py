@@ -99,8 +99,8 @@ def _binding() -> Any:
         raise ValueError(
             f'the tier "compiled" takes llvmlite, which is not there ({error}): pip install "tinywasm[llvm]"'
         ) from None
-    if platform.machine().lower() not in ("x86_64", "amd64"):
-        raise ValueError('the tier "compiled" makes code for x86-64 only')
+    if platform.machine().lower() not in ("x86_64", "amd64") or not binding.get_host_cpu_features()["sse4.1"]:
+        raise ValueError('the tier "compiled" makes code for x86-64 with SSE 4.1 only')
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
     return binding

@@ -6,10 +6,12 @@ A template has a line for each LLVM instruction: `{r}` is the result, `{a}` and 
 conversions that trap are checked before: `DIVISIONS` and `TRUNCATIONS` say how.
 
 NaNs: an operator of `COMPUTED` gives any NaN, where ours is to be the canonical one; who looks at the bits
-makes it canonical first. All others keep or look at bits.
+makes it canonical first.
 """
 
 from __future__ import annotations
+
+from tinywasm.engine.llvm import vectors
 
 TYPES = {"i32": "i32", "i64": "i64", "f32": "float", "f64": "double"}
 
@@ -101,14 +103,28 @@ TEMPLATES = {
         for sign in "su"
     },
 }
-COMPUTED = {f"{wasm}.{name}" for wasm in ("f32", "f64") for name in _COMPUTED}
-COMPUTED |= {"f32.demote_f64", "f64.promote_f32"}
-# They look at their operands' bits, or keep them.
-BITS = {
-    name for name in TEMPLATES if ".reinterpret_f" in name or name.endswith((".neg", ".abs", ".copysign"))
+# What results are, where it is not the type that the mnemonic begins with.
+RESULTS = {name: "i32" for name, template in TEMPLATES.items() if "cmp " in template}
+# By mnemonic: the type as which a result may hold any NaN.
+COMPUTED = {f"{wasm}.{name}": TYPES[wasm] for wasm in ("f32", "f64") for name in _COMPUTED}
+COMPUTED |= {"f32.demote_f64": "float", "f64.promote_f32": "double"}
+# By mnemonic: the type as which operands may hold any NaN. All others keep or look at bits.
+LOOSE = {
+    name: TYPES[name[:3]]
+    for name in TEMPLATES
+    if name[0] == "f"
+    and ".convert_" not in name
+    and not name.endswith((".neg", ".abs", ".copysign", "_i32", "_i64"))
 }
+LOOSE |= {"f32.demote_f64": "double", "f64.promote_f32": "float"}
+LOOSE |= {name: TYPES[name[14:17]] for name in TEMPLATES if ".trunc_sat_" in name}
 # Their results are never NaN.
 NUMBERS = {name for name in TEMPLATES if name[0] == "f" and ".convert_" in name}
+
+TEMPLATES |= vectors.TEMPLATES
+RESULTS |= {name: vectors.SCALARS.get(name, vectors.V128) for name in vectors.TEMPLATES}
+COMPUTED |= vectors.COMPUTED
+LOOSE |= vectors.LOOSE
 
 # By mnemonic: the type, the LLVM instruction, and whether it is of signed numbers.
 DIVISIONS = {

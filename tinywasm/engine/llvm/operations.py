@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from tinywasm.engine.ir import form
 from tinywasm.engine.ir.form import Record
-from tinywasm.engine.llvm import numeric
+from tinywasm.engine.llvm import numeric, vectors
 from tinywasm.engine.llvm.function import Emitter, Value, float_bits, signed
 from tinywasm.engine.llvm.unit import (
     BULK,
@@ -27,7 +27,7 @@ from tinywasm.validation import Context
 
 # As the loop counts a memory that grows.
 _GROWTH = 4096
-_WIDTHS = {"i8": 1, "i16": 2, "i32": 4, "i64": 8, "float": 4, "double": 8}
+_WIDTHS = {vectors.V128: 16, "i8": 1, "i16": 2, "i32": 4, "i64": 8, "float": 4, "double": 8}
 
 
 def called(context: Context, record: Record) -> FuncType:
@@ -42,14 +42,15 @@ def operator(e: Emitter, record: Record) -> None:
     name = form.NAMES[record.row]
     template = numeric.TEMPLATES[name]
     operands = [e.take(place) for place in form.operands(e.form, record)]
-    if name in numeric.BITS:
-        operands = [e.canonical(each) for each in operands]
-    a, b = operands[0].text, operands[-1].text
+    # Any NaN is taken only as the type that it was computed as.
+    loose = numeric.LOOSE.get(name, "")
+    texts = [each.text if each.computed == loose else e.canonical(each).text for each in operands]
+    a, b, c, *_ = [*texts, "", ""]
     result = e.name()
     for line in template.split("\n"):
-        e.line(line.format(r=result, a=a, b=b))
-    to = "i32" if "icmp" in template or "fcmp" in template else numeric.TYPES[name[:3]]
-    e.make(record.result, Value(result, to, name in numeric.COMPUTED))
+        e.line(line.format(r=result, a=a, b=b, c=c, lane=record.immediate))
+    to = numeric.RESULTS.get(name) or numeric.TYPES[name[:3]]
+    e.make(record.result, Value(result, to, numeric.COMPUTED.get(name, "")))
 
 
 def division(e: Emitter, record: Record) -> None:
@@ -96,6 +97,65 @@ def wide_arithmetic(e: Emitter, record: Record) -> None:
     e.make(high, Value(e.value(f"trunc i128 {shifted} to i64"), "i64"))
 
 
+def shuffle(e: Emitter, record: Record) -> None:
+    lanes, shape = e.form.objects[record.immediate], vectors.SHAPES["i8x16"]
+    given = []
+    for place in (record.a, record.b):
+        given.append(e.value(f"bitcast {vectors.V128} {e.canonical(e.take(place)).text} to {shape}"))
+    chosen = ", ".join(f"i32 {lane}" for lane in lanes)
+    made = e.value(f"shufflevector {shape} {given[0]}, {shape} {given[1]}, <16 x i32> <{chosen}>")
+    e.make(record.result, Value(e.value(f"bitcast {shape} {made} to {vectors.V128}"), vectors.V128))
+
+
+def load_extending(e: Emitter, record: Record) -> None:
+    type, extend, to = vectors.EXTENDING[form.NAMES[record.row]]
+    place = address(e, e.take(record.a), record.second, record.immediate, 8)
+    lanes = e.value(f"load {type}, ptr {place}, align 1, {TAG['memory']}")
+    made = e.value(f"{extend} {type} {lanes} to {to}")
+    e.make(record.result, Value(_as_vector(e, made, to), vectors.V128))
+
+
+def load_single(e: Emitter, record: Record) -> None:
+    """A value for all lanes, or for the first of which the others are zero."""
+    bits, kind = form.NAMES[record.row].removeprefix("v128.load").split("_")
+    shape, lane = vectors.LANE_SHAPES[bits], f"i{bits}"
+    place = address(e, e.take(record.a), record.second, record.immediate, int(bits) // 8)
+    value = e.value(f"load {lane}, ptr {place}, align 1, {TAG['memory']}")
+    around = "zeroinitializer" if kind == "zero" else "poison"
+    made = e.value(f"insertelement {shape} {around}, {lane} {value}, i32 0")
+    if kind == "splat":
+        mask = f"<{128 // int(bits)} x i32> zeroinitializer"
+        made = e.value(f"shufflevector {shape} {made}, {shape} poison, {mask}")
+    e.make(record.result, Value(_as_vector(e, made, shape), vectors.V128))
+
+
+def access_lane(e: Emitter, record: Record) -> None:
+    kind, bits = _lane_access(record)
+    shape, lane = vectors.LANE_SHAPES[bits], f"i{bits}"
+    vector = e.canonical(e.take(record.b)).text
+    memory, number = record.second & FRAME - 1, record.second >> 32
+    place = address(e, e.take(record.a), memory, record.immediate, int(bits) // 8)
+    lanes = vector if shape == vectors.V128 else e.value(f"bitcast {vectors.V128} {vector} to {shape}")
+    if kind == "store":
+        value = e.value(f"extractelement {shape} {lanes}, i32 {number}")
+        e.line(f"store {lane} {value}, ptr {place}, align 1, {TAG['memory']}")
+        return
+    value = e.value(f"load {lane}, ptr {place}, align 1, {TAG['memory']}")
+    made = e.value(f"insertelement {shape} {lanes}, {lane} {value}, i32 {number}")
+    e.make(record.result, Value(_as_vector(e, made, shape), vectors.V128))
+
+
+def _lane_access(record: Record) -> tuple[str, str]:
+    """Whether it is a load or a store, and of how many bits."""
+    name = form.NAMES[record.row].removeprefix("v128.").removesuffix("_lane")
+    kind = "load" if name.startswith("load") else "store"
+    return kind, name.removeprefix(kind)
+
+
+def _as_vector(e: Emitter, value: str, shape: str) -> str:
+    return value if shape == vectors.V128 else e.value(f"bitcast {shape} {value} to {vectors.V128}")
+
+
 def select(e: Emitter, record: Record) -> None:
     a, b, condition = (e.take(place) for place in (record.a, record.b, record.c))
     a, b = e.canonical(a), e.canonical(b)
@@ -107,10 +167,11 @@ def select(e: Emitter, record: Record) -> None:
 def global_get(e: Emitter, record: Record) -> None:
     type = TYPES[e.context.globals[record.immediate].content]
     place = e.reached("globals", record.immediate)
-    e.make(record.result, Value(e.load(type, place, "Global.value", TAG["global"]), type))
+    e.make(record.result, Value(e.load(type, place, "Global.value", f"align 8, {TAG['global']}"), type))
 
 
 def global_set(e: Emitter, record: Record) -> None:
+    """The upper half is zero where the value has 32 bits."""
     value = e.canonical(e.take(record.a))
     place = e.at(e.reached("globals", record.immediate), _loop.PLACES["Global.value"])
     type, text = value.type, value.text
@@ -118,7 +179,7 @@ def global_set(e: Emitter, record: Record) -> None:
         type, text = "i32", e.value(f"bitcast float {text} to i32")
     if type == "i32":
         type, text = "i64", e.value(f"zext i32 {text} to i64")
-    e.line(f"store {type} {text}, ptr {place}, {TAG['global']}")
+    e.line(f"store {type} {text}, ptr {place}, align 8, {TAG['global']}")
 
 
 def unreachable(e: Emitter, record: Record) -> None:
@@ -210,7 +271,7 @@ def bulk(e: Emitter, record: Record) -> None:
     values = [e.take(place) for place in form.operands(e.form, record)]
     slots = e.slots("%instance.store", "%room")
     for number, value in enumerate(values):
-        e.put(slots, len(e.types) + record.base + number, value.type, value.text)
+        e.put(slots, e.first + record.base + number, value.type, value.text)
     to, source = record.immediate, record.second
     if name.endswith(".init"):
         to, source = source, to
@@ -241,7 +302,7 @@ def call(e: Emitter, record: Record) -> None:
         bridge(e, record, signature, e.reached("funcs", index), values)
         return
     given = "".join(f", {value.type} {value.text}" for value in values)
-    room = e.value(f"sub i64 %room, {FRAME + len(e.types) + record.base}")
+    room = e.value(f"sub i64 %room, {FRAME + e.first + record.base}")
     left = e.value("load i64, ptr %left")
     made = returned(signature)
     whole = e.value(f"call swiftcc {made} @f{index}({SELF}, i64 {room}, i64 {left}{given})")
@@ -310,6 +371,7 @@ def _accesses() -> dict[str, tuple[str, str, str]]:
             found[f"{wasm}.store{bits}"] = type, f"i{bits}", ""
             found[f"{wasm}.load{bits}_s"] = type, f"i{bits}", "sext"
             found[f"{wasm}.load{bits}_u"] = type, f"i{bits}", "zext"
+    found["v128.load"] = found["v128.store"] = vectors.V128, vectors.V128, ""
     return found
 
 
@@ -330,6 +392,13 @@ OPERATIONS: dict[str, Callable[[Emitter, Record], None]] = {
     "return": Emitter.leave,
     "unreachable": unreachable,
     "select": select,
+    "i8x16.shuffle": shuffle,
+    **dict.fromkeys(vectors.EXTENDING, load_extending),
+    **dict.fromkeys((f"v128.load{bits}_splat" for bits in (8, 16, 32, 64)), load_single),
+    **dict.fromkeys(("v128.load32_zero", "v128.load64_zero"), load_single),
+    **dict.fromkeys(
+        (f"v128.{kind}{bits}_lane" for kind in ("load", "store") for bits in (8, 16, 32, 64)), access_lane
+    ),
     "global.get": global_get,
     "global.set": global_set,
     "memory.size": memory_size,

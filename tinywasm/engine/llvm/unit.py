@@ -19,12 +19,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tinywasm.engine.llvm import vectors
 from tinywasm.engine.native import _loop
 from tinywasm.errors import FINER_WORDINGS, TrapCode
-from tinywasm.types import F32, F64, I32, I64, FuncType, ValType
+from tinywasm.types import F32, F64, I32, I64, V128, FuncType, ValType
 
-TYPES: dict[ValType, str] = {I32: "i32", I64: "i64", F32: "float", F64: "double"}
-_LETTERS = {"i32": "i", "i64": "l", "float": "f", "double": "d"}
+TYPES: dict[ValType, str] = {I32: "i32", I64: "i64", F32: "float", F64: "double", V128: vectors.V128}
+# For names.
+LETTERS = {"i32": "i", "i64": "l", "float": "f", "double": "d", vectors.V128: "v"}
 # The numbers of `enum trap_code`.
 TRAPS = {name: number + 1 for number, name in enumerate(c.name for c in TrapCode if c is not TrapCode.EXIT)}
 UNDEFINED_ELEMENT = len(TRAPS) + 1 + list(FINER_WORDINGS).index("undefined element")
@@ -85,8 +87,17 @@ _INTRINSICS = (
 def signature_name(signature: FuncType) -> str:
     """Parameters and results as letters."""
     return ".".join(
-        "".join(_LETTERS[TYPES[type]] for type in types) for types in (signature.params, signature.results)
+        "".join(LETTERS[TYPES[type]] for type in types) for types in (signature.params, signature.results)
     )
+
+
+def placed(types: Sequence[ValType]) -> list[tuple[int, str]]:
+    """In which slots values of these types lie, and LLVM's types."""
+    slot, found = 0, []
+    for type in types:
+        found.append((slot, TYPES[type]))
+        slot += 2 if type is V128 else 1
+    return found
 
 
 def returned(signature: FuncType) -> str:
@@ -143,10 +154,10 @@ class Text:
             value, type = self.value(f"bitcast float {value} to i32"), "i32"
         if type == "i32":
             value, type = self.value(f"zext i32 {value} to i64"), "i64"
-        self.line(f"store {type} {value}, ptr {self.at(slots, 8 * index)}, {TAG['slot']}")
+        self.line(f"store {type} {value}, ptr {self.at(slots, 8 * index)}, align 8, {TAG['slot']}")
 
     def get(self, slots: str, index: int, type: str) -> str:
-        return self.load(type, slots, 8 * index, TAG["slot"])
+        return self.load(type, slots, 8 * index, f"align 8, {TAG['slot']}")
 
     def give(self, signature: FuncType, budget: str, values: Sequence[str]) -> None:
         """Return from the function."""
@@ -161,7 +172,7 @@ class Text:
         self.line(f"%ended = icmp slt i64 {budget}, 0")
         self.line(f"br i1 %ended, label %failed, label %done, {RARELY}")
         self.lines.append("done:")
-        self.give(signature, budget, [self.get(slots, i, TYPES[t]) for i, t in enumerate(signature.results)])
+        self.give(signature, budget, [self.get(slots, *each) for each in placed(signature.results)])
         self.lines.append("failed:")
         self.fail(signature)
 
@@ -209,7 +220,7 @@ class Unit:
         for number, name in enumerate(TAGS):
             type = _FIRST_TAG + 2 * number
             metadata += [f'!{type} = !{{!"{name}", !9}}', f"!{type + 1} = !{{!{type}, !{type}, i64 0}}"]
-        declared = [f"declare {each}" for each in _INTRINSICS]
+        declared = [f"declare {each}" for each in sorted({*_INTRINSICS, *vectors.DECLARED})]
         # Nothing is to be called by its name: LLVM would put the C library's functions in place of loops.
         attributes = ['attributes #0 = { nounwind "no-builtins" }']
         return "\n".join([*declared, *self.shared.values(), *self.functions, *attributes, *metadata, ""])
@@ -244,8 +255,8 @@ def _bridge(name: str, signature: FuncType) -> str:
     fp = text.slots(store, "%room")
     first = text.value(f"and i64 %shape, {FRAME - 1}")
     slots = text.at(fp, text.value(f"mul i64 {first}, 8"))
-    for index, type in enumerate(signature.params):
-        text.put(slots, index, TYPES[type], f"%p{index}")
+    for index, (slot, type) in enumerate(placed(signature.params)):
+        text.put(slots, slot, type, f"%p{index}")
     given = "ptr %instance, i64 %room, i64 %budget, ptr %callee, i64 %site, i64 %shape"
     text.give_slots(signature, text.helper("call", store, given), slots)
     head = (
@@ -259,16 +270,15 @@ def _entry(name: str, signature: FuncType) -> str:
     text = Text()
     text.lines.append("entry:")
     made = returned(signature)
-    values = [(TYPES[type], text.get("%fp", i, TYPES[type])) for i, type in enumerate(signature.params)]
+    values = [(type, text.get("%fp", slot, type)) for slot, type in placed(signature.params)]
     given = "".join(f", {type} {value}" for type, value in values)
     whole = text.value(f"call swiftcc {made} %machine({SELF}, i64 %room, i64 %budget{given})")
     budget = text.value(f"extractvalue {made} {whole}, 0")
     text.line(f"%ended = icmp slt i64 {budget}, 0")
     text.line(f"br i1 %ended, label %failed, label %done, {RARELY}")
     text.lines.append("done:")
-    for index, type in enumerate(signature.results):
-        value = text.value(f"extractvalue {made} {whole}, {index + 1}")
-        text.put("%fp", index, TYPES[type], value)
+    for index, (slot, type) in enumerate(placed(signature.results), 1):
+        text.put("%fp", slot, type, text.value(f"extractvalue {made} {whole}, {index}"))
     text.line(f"ret i64 {budget}")
     text.lines.append("failed:")
     text.line("ret i64 -1")
