@@ -12,6 +12,7 @@ import pytest
 
 from tinywasm import binary
 from tinywasm.cli import main
+from tinywasm.engine import native_available
 from tinywasm.text import parse_module
 
 CALCULATOR = """(module
@@ -364,8 +365,10 @@ def test_the_version_tells_which_engines_there_are(capsys: pytest.CaptureFixture
     with pytest.raises(SystemExit) as stop:
         main(["--version"])
     assert stop.value.code == 0
-    line = capsys.readouterr().out
+    line, *more = capsys.readouterr().out.splitlines()
     assert line.startswith("tinywasm ") and "python engine" in line
+    assert len(more) == native_available
+    assert all("machine code: LLVM" in each or 'pip install "tinywasm[llvm]"' in each for each in more)
 
 
 @pytest.mark.usefixtures("folder")

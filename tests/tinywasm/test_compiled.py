@@ -7,6 +7,7 @@ between machine code, the loop and the host, and what is hostile.
 from __future__ import annotations
 
 import gc
+import re
 import subprocess
 import sys
 import threading
@@ -466,6 +467,22 @@ def test_the_commands_take_a_tier(tmp_path: Path) -> None:
     module = '(module (func (export "f") (result i32) (i32.const 1)))'
     script.write_text(f'{module} (assert_return (invoke "f") (i32.const 1))')
     assert "2 passed, 0 failed" in python("-m", "tinywasm", "wast", "--tier", "compiled", str(script))
+
+
+def test_statistics_say_what_was_compiled(tmp_path: Path) -> None:
+    imported = '(import "h" "f" (func $host (param i32) (result i32)))'
+    text = MIXED.replace(imported, "").replace("$host", "$throw")
+    text = text.replace("(call $throw (local.get $what))", "(call $throw)")
+    path = tmp_path / "mixed.wat"
+    path.write_text(text)
+    run = "-m", "tinywasm", "run", "--stats", "--tier", "compiled"
+    words = sys.executable, *run, str(path), "--invoke", "a", "0", "0"
+    done = subprocess.run(words, capture_output=True, text=True, env=ENVIRONMENT, timeout=60)
+    lines = done.stderr.splitlines()
+    first, second = (line for line in lines if line.startswith(("compiled ", "interpreted ")))
+    assert re.fullmatch(r"compiled 4 functions to [\d,]+ bytes of machine code in \d+\.\d\d s", first)
+    assert second == "interpreted 3 functions: externref (1), try_table (1), throw (1)"
+    assert done.returncode == 134
 
 
 def test_code_that_needs_another_s_is_refused() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from tinywasm.cli.options import Subparsers
@@ -41,8 +41,9 @@ class _Version(argparse._VersionAction):
     """Finds the version out when it is asked for: `importlib.metadata` takes long to load."""
 
     def __call__(self, *arguments: Any) -> None:
-        self.version = _version()
-        super().__call__(*arguments)
+        # As it is: argparse would fill the lines.
+        print(_version())
+        arguments[0].exit()
 
 
 def _version() -> str:
@@ -56,4 +57,14 @@ def _version() -> str:
     there = " and ".join(each.name for each in IMPLEMENTATIONS.values() if not each.missing)
     missing = [f", no {each.name} one: {each.missing}" for each in IMPLEMENTATIONS.values() if each.missing]
     engines = f"{there} engine{''.join(missing)}"
-    return f"tinywasm {version} ({platform.python_implementation()} {platform.python_version()}; {engines})"
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    lines = [f"tinywasm {version} ({python}; {engines})"]
+    lines += [_compiler(each.compiler) for each in IMPLEMENTATIONS.values() if each.compiler is not None]
+    return "\n".join(lines)
+
+
+def _compiler(found: Callable[[], str]) -> str:
+    try:
+        return f"machine code: {found()}"
+    except ValueError as missing:
+        return f"no machine code: {missing}"

@@ -10,6 +10,7 @@ from typing import Any
 from tinywasm.cli.launch import Launch, TimeLimit, add_instance_options
 from tinywasm.cli.options import Subparsers, actions_of, add_command, add_file, fuel, seconds
 from tinywasm.cli.output import as_json, printable, table
+from tinywasm.engine import backend
 from tinywasm.errors import ExitTrap
 from tinywasm.raw import FuncInstance, Profile, Record, invoke
 
@@ -40,6 +41,11 @@ def add_parsers(commands: Subparsers) -> None:
         "--profile",
         action="store_true",
         help="show calls and instructions of each function on the standard error stream at the end",
+    )
+    parser.add_argument(
+        "--stats",
+        action="store_true",
+        help="show on the standard error stream at the end what was compiled, and what was not and why",
     )
     parser.add_argument("--json", action="store_true", help="print results, and the profile, as JSON")
     parser.set_defaults(command=run, arguments=[])
@@ -96,18 +102,28 @@ def _run(options: argparse.Namespace, profile: Profile | None, limit: TimeLimit)
     arguments: list[str] = options.arguments
     program = [] if options.invoke else arguments
     with Launch(options, options.file, program, limit=limit, fuel=options.fuel, profile=profile) as launch:
-        functions = launch.functions()
-        if options.invoke is None and _START in functions:
-            _call(launch, functions[_START], [])
-            return 0
-        if options.invoke is None and arguments:
-            raise ValueError("arguments need a function: --invoke NAME")
-        if _INITIALIZE in functions and options.invoke != _INITIALIZE:
-            invoke(launch.store, functions[_INITIALIZE], [])
-        if options.invoke is not None:
-            _invoke(launch, find(functions, options.invoke), arguments, options.json)
-        elif launch.module.syntax.start is None:
-            _note_idle(functions)
+        try:
+            return _start(options, launch)
+        finally:
+            if options.stats:
+                sys.stdout.flush()
+                print("\n".join(backend(launch.store).statistics()), file=sys.stderr)
+
+
+def _start(options: argparse.Namespace, launch: Launch) -> int:
+    arguments: list[str] = options.arguments
+    functions = launch.functions()
+    if options.invoke is None and _START in functions:
+        _call(launch, functions[_START], [])
+        return 0
+    if options.invoke is None and arguments:
+        raise ValueError("arguments need a function: --invoke NAME")
+    if _INITIALIZE in functions and options.invoke != _INITIALIZE:
+        invoke(launch.store, functions[_INITIALIZE], [])
+    if options.invoke is not None:
+        _invoke(launch, find(functions, options.invoke), arguments, options.json)
+    elif launch.module.syntax.start is None:
+        _note_idle(functions)
     return 0
 
 

@@ -70,6 +70,9 @@ class Backend(Protocol):
     def limits_changed(self) -> None:
         """The store's limits are others from now on."""
 
+    def statistics(self) -> list[str]:
+        """What the engine has made of the store's functions so far, in lines for people."""
+
     def want_poll(self) -> None:
         """Have code that runs call `Store.poll` soon; what begins to run does it first. From any thread."""
 
@@ -117,7 +120,8 @@ class Implementation:
     `load` gives what makes a `Backend` for a store; it is called when the engine is first wanted. `missing`
     says why the engine cannot run here, and is empty where it can. `exporter`, where the engine has one, is a
     base class that gives handles of memories, of any engine, the buffer protocol. `keeper` gives what keeps
-    code, where the engine does. `tiers` are those of `Config` that the engine has.
+    code, where the engine does. `tiers` are those of `Config` that the engine has; `compiler`
+    gives what makes machine code for it, and raises `ValueError` where that is not there.
     """
 
     name: str
@@ -126,3 +130,4 @@ class Implementation:
     exporter: type | None = None
     keeper: Callable[[], Keeper] | None = None
     tiers: tuple[str, ...] = ("interpreter",)
+    compiler: Callable[[], str] | None = None

@@ -104,7 +104,8 @@ class Emitter(Text):
         self.labels = 0
         self.position = 0
         self.dead = False
-        self.traps: list[tuple[str, int, int]] = []
+        # From which blocks traps of each code come, and from which positions; and the ends of callees.
+        self.traps: dict[int, list[tuple[str, int]]] = {}
         self.unwinds: list[tuple[str, int]] = []
 
     def finish(self) -> str:
@@ -160,19 +161,21 @@ class Emitter(Text):
 
     def ends(self, signature: FuncType) -> None:
         """Where traps of this function, and of those that it calls, leave it."""
-        if self.traps:
-            self.lines.append("trap:")
-            codes = ", ".join(f"[ {code}, %{label} ]" for label, code, _ in self.traps)
-            sites = ", ".join(f"[ {self.site(position)}, %{label} ]" for label, _, position in self.traps)
-            code, site = self.value(f"phi i32 {codes}"), self.value(f"phi i64 {sites}")
+        for code, places in self.traps.items():
+            site = self.gathered(f"trap{code}", places)
             self.helper("trap", "%instance.store", f"ptr %instance, i64 %room, i64 {site}, i32 {code}")
             self.fail(signature)
         if self.unwinds:
-            self.lines.append("unwind:")
-            sites = ", ".join(f"[ {self.site(position)}, %{label} ]" for label, position in self.unwinds)
-            site = self.value(f"phi i64 {sites}")
+            site = self.gathered("unwind", self.unwinds)
             self.helper("unwind", "%instance.store", f"ptr %instance, i64 %room, i64 {site}")
             self.fail(signature)
+
+    def gathered(self, label: str, places: list[tuple[str, int]]) -> str:
+        """Begin the block to which these blocks branch, each from its position; the site."""
+        self.lines.append(f"{label}:")
+        positions = ", ".join(f"[ {signed(position, 32)}, %{block} ]" for block, position in places)
+        position = self.value(f"zext i32 {self.value(f'phi i32 {positions}')} to i64")
+        return self.value(f"or i64 {position}, {self.site(0)}")
 
     def site(self, position: int) -> int:
         return self.index << 32 | position
@@ -276,10 +279,14 @@ class Emitter(Text):
         self.trap_if(self.value(f"icmp slt i64 {has}, {fuel}"), TRAPS["OUT_OF_FUEL"])
         self.line(f"store i64 {self.value(f'sub i64 {has}, {fuel}')}, ptr {place}, {TAG['fuel']}")
 
+    def trap(self, code: int) -> str:
+        """The label to branch to for a trap."""
+        self.traps.setdefault(code, []).append((self.label, self.position))
+        return f"label %trap{code}"
+
     def trap_if(self, condition: str, code: int) -> None:
         label = self.fresh()
-        self.traps.append((self.label, code, self.position))
-        self.line(f"br i1 {condition}, label %trap, label %{label}, {RARELY}")
+        self.line(f"br i1 {condition}, {self.trap(code)}, label %{label}, {RARELY}")
         self.go_on(label)
 
     def branch_table(self, record: Record) -> None:

@@ -6,6 +6,8 @@ import importlib
 import os
 import platform
 import threading
+import time
+from collections import Counter
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -41,9 +43,14 @@ class MachineCode:
 
 
 class Machine:
-    """What is compiled of a module, by the functions' indices, and why the others are not."""
+    """What is compiled of a module, by the functions' indices, and why the others are not.
+
+    It took so many seconds, and `size` bytes of memory.
+    """
 
     def __init__(self, context: Context, syntax: DecodedModule, metered: bool) -> None:
+        start = time.monotonic()
+        self.size = 0
         self.codes: dict[int, MachineCode] = {}
         self.declined: dict[int, str] = {}
         self._context = context
@@ -70,9 +77,24 @@ class Machine:
                 unit, size = {}, 0
         if unit:
             self._compile(unit)
+        self.seconds = time.monotonic() - start
+
+    def statistics(self) -> list[str]:
+        """The same in lines for people."""
+        lines = [
+            f"compiled {len(self.codes):,} functions to {self.size:,} bytes of machine code"
+            f" in {self.seconds:.2f} s"
+        ]
+        if self.declined:
+            reasons = Counter(self.declined.values()).most_common()
+            said = ", ".join(f"{reason} ({count:,})" for reason, count in reasons)
+            lines.append(f"interpreted {len(self.declined):,} functions: {said}")
+        return lines
 
     def _compile(self, forms: dict[int, Form]) -> None:
-        self.codes |= compiled(emit(self._context, self._syntax, forms, self._metered), forms)
+        made = compiled(emit(self._context, self._syntax, forms, self._metered), forms)
+        self.codes |= made
+        self.size += next(iter(made.values())).holder.size
         look()
 
 
@@ -86,9 +108,10 @@ def compiled(unit: Unit, forms: Mapping[int, Form]) -> dict[int, MachineCode]:
     }
 
 
-def require() -> None:
-    """Raises `ValueError` where nothing can be compiled."""
-    _binding()
+def version() -> str:
+    """What compiles. Raises `ValueError` where nothing can be compiled."""
+    major, minor, _ = _binding().llvm_version_info
+    return f"LLVM {major}.{minor}, by llvmlite {importlib.import_module('llvmlite').__version__}"
 
 
 @cache

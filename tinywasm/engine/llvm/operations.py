@@ -183,8 +183,7 @@ def global_set(e: Emitter, record: Record) -> None:
 
 
 def unreachable(e: Emitter, record: Record) -> None:
-    e.traps.append((e.label, TRAPS["UNREACHABLE"], e.position))
-    e.line("br label %trap")
+    e.line(f"br {e.trap(TRAPS['UNREACHABLE'])}")
     e.dead = True
 
 

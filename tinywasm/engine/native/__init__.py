@@ -11,6 +11,7 @@ from collections.abc import Callable
 from tinywasm.engine.interface import Backend, Implementation, Keeper
 from tinywasm.engine.native.digest import DIGEST
 from tinywasm.extensions import STALE, is_stale
+from tinywasm.loading import loading
 from tinywasm.runtime.store import Store
 
 
@@ -26,6 +27,13 @@ def _keeper() -> Keeper:
     return kept
 
 
+def _compiler() -> str:
+    with loading:
+        from tinywasm.engine.llvm.machine import version
+
+        return version()
+
+
 def _implementation() -> Implementation:
     if is_stale("tinywasm.engine.native._loop"):
         return Implementation("native", _load, STALE)
@@ -39,7 +47,9 @@ def _implementation() -> Implementation:
     if _loop.TABLE_DIGEST != DIGEST:
         return Implementation("native", _load, STALE)
     tiers = ("interpreter", "compiled")
-    return Implementation("native", _load, exporter=_loop.Buffered, keeper=_keeper, tiers=tiers)
+    return Implementation(
+        "native", _load, exporter=_loop.Buffered, keeper=_keeper, tiers=tiers, compiler=_compiler
+    )
 
 
 IMPLEMENTATION = _implementation()

@@ -85,7 +85,7 @@ def compile_module(context: Context, syntax: DecodedModule, metered: bool) -> Ma
 class NativeBackend:
     """See `engine.Backend`."""
 
-    __slots__ = ("compiles", "config", "native", "profiled", "store")
+    __slots__ = ("compiles", "config", "machines", "native", "profiled", "store")
     name = "native"
 
     def __init__(self, store: Store) -> None:
@@ -94,9 +94,11 @@ class NativeBackend:
         self.compiles = self.config.tier == "compiled"
         if self.compiles:
             with loading:
-                from tinywasm.engine.llvm.machine import require
+                from tinywasm.engine.llvm.machine import version
 
-                require()
+                version()
+        # Of the modules whose functions were called.
+        self.machines: list[Machine] = []
         self.native = _loop.NativeStore(store, self)
         # A list where there is a profile; stores are many.
         self.profiled: list[tuple[FuncInstance, Any]] | None = None
@@ -141,6 +143,8 @@ class NativeBackend:
                 made = compile_module(instance.context, instance.syntax, metered)
             # In one step, as in `code`.
             machine = machines.setdefault(metered, made)
+        if machine not in self.machines:
+            self.machines.append(machine)
         found: MachineCode | None = machine.codes.get(index)
         return found
 
@@ -202,6 +206,11 @@ class NativeBackend:
 
     def limits_changed(self) -> None:
         self.native.set_limits(self.store.limits)
+
+    def statistics(self) -> list[str]:
+        if not self.compiles:
+            return ['nothing was compiled: the tier is "interpreter"']
+        return [line for machine in self.machines for line in machine.statistics()]
 
     def want_poll(self) -> None:
         self.native.want_poll()

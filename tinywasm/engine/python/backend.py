@@ -197,6 +197,9 @@ class PythonBackend:
     def limits_changed(self) -> None:
         """They are looked up where something is taken."""
 
+    def statistics(self) -> list[str]:
+        return ["the python engine makes no machine code"]
+
     def want_poll(self) -> None:
         self._set_poll_wanted(True)
 
