@@ -144,6 +144,36 @@ def test_some_of_it_is_declined_and_it_is_said_why() -> None:
     assert sorted(made.codes) == [1, 3, 5, 6]
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "(local " + "i32 " * 1_001 + ")",
+        "(local.get 0)" * 501 + "(i32.add)" * 500 + "(local.set 0)",
+        "(local.set 0 (i32.add (local.get 0) (local.get 0)))" * 10_000,
+    ],
+    ids=["locals", "operands", "instructions"],
+)
+def test_what_would_take_too_long_to_compile_is_interpreted(body: str) -> None:
+    text = f'(module (func (export "f") (param i32) (result i32) {body} (local.get 0)))'
+    assert machine(text).declined == {0: "too large"}
+    assert exports(text).f(1) == exports(text, "native").f(1)
+
+
+def test_a_store_is_usable_after_each_interruption() -> None:
+    """At whatever moment it comes."""
+    store = store_of()
+    wasm = exports(ENDLESS, within=store)
+    assert wasm.get() == 0
+    for number in range(60):
+        name, arguments = [("loop", ()), ("count", ()), ("tree", (60,)), ("mixed", (60,))][number % 4]
+        timer = threading.Timer(number % 7 / 1000, store.interrupt)
+        timer.start()
+        with pytest.raises(Interrupted):
+            wasm[name](*arguments)
+        timer.join()
+        assert wasm.tree(3) is None
+
+
 METERED = """
 (module
   (memory 1)

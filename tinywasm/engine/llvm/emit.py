@@ -13,9 +13,11 @@ from tinywasm.syntax import DecodedModule, Function
 from tinywasm.types import FuncType, ValType
 from tinywasm.validation import Context
 
-# What is larger takes LLVM too long, or could have a frame that is larger than what is left of the stack.
-MAX_RECORDS = 20_000
-MAX_LOCALS = 10_000
+# What is larger takes LLVM too long, which nothing interrupts, or could have a frame that is larger than what
+# is left of the stack. The time grows faster than the number of values that are kept at once.
+MAX_RECORDS = 10_000
+MAX_LOCALS = 1_000
+MAX_HEIGHTS = 500
 MAX_VALUES = 64
 _DONE = [name in OPERATIONS for name in form.NAMES]
 
@@ -51,7 +53,8 @@ def decline(context: Context, index: int, function: Function, code: Form) -> Non
     assert isinstance(signature, FuncType)
     _check_signature(signature)
     _check(type for _, type in function.locals)
-    if len(code.code) > MAX_RECORDS * form.STRIDE or sum(count for count, _ in function.locals) > MAX_LOCALS:
+    locals = sum(count for count, _ in function.locals)
+    if len(code.code) > MAX_RECORDS * form.STRIDE or locals > MAX_LOCALS or code.heights > MAX_HEIGHTS:
         raise Declined("too large")
     if code.regions:
         raise Declined("try_table")

@@ -25,8 +25,9 @@ from tinywasm.records import record
 from tinywasm.syntax import DecodedModule
 from tinywasm.validation import Context
 
-# How many records a unit has: LLVM takes memory for all of it at once.
-UNIT_RECORDS = 40_000
+# How many records a unit has, or few more than the largest function: LLVM takes memory for all of it at once,
+# and nothing interrupts it meanwhile.
+UNIT_RECORDS = 20_000
 
 
 @record(frozen=True, eq=False)
