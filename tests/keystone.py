@@ -34,11 +34,13 @@ DEVICE_KEY = ED25519_SHA3.key_from_seed(b"\5" * 32)
 MONITOR = Monitor.boot(DEVICE_KEY, b"\6" * 64)
 
 ELF = struct.pack(
-    "<4s5B7xHHIQQQIHHHHHH", b"\x7fELF", 2, 1, 1, 0, 0, 2, 243, 1, 0, 64, 0, 0, 64, 56, 0, 0, 0, 0
+    "<4s5B7xHHIQQQIHHHHHH", b"\x7fELF", 2, 1, 1, 0, 0, 2, 243, 1, 0, 64, 0, 0, 64, 56, 1, 0, 0, 0
 )
-"""Head of a static program for 64-bit RISC-V, without segments."""
+"""Head of a static program for 64-bit RISC-V, with one segment."""
 
-LOADER, RUNTIME, APPLICATION = b"\x13\0\0\0" * 1500, ELF + b"runtime" * 900, ELF + b"application" * 20
+_SEGMENT = struct.pack("<2I6Q", 1, 5, 0, 0x10000, 0x10000, 120, 120, PAGE)
+LOADER = b"\x13\0\0\0" * 1500
+RUNTIME, APPLICATION = ELF + _SEGMENT + b"runtime" * 900, ELF + _SEGMENT + b"application" * 20
 
 _QUESTION, _ANSWER, _HEAD = struct.Struct("<4Q"), struct.Struct("<qQ"), struct.Struct("<6Q")
 _TICK_MS = 10
@@ -221,6 +223,8 @@ class Machine:
             return mapped
 
     def ioctl(self, descriptor: int, request: int, argument: bytearray) -> None:
+        if request not in set(Request):
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
         known = Request(request)
         if known in (Request.RUN, Request.RESUME):
             self._run(descriptor, known, argument)

@@ -17,8 +17,18 @@ LARGEST_FILES = 512 << 20
 """Bytes that the three files may have together: contiguous memory of the enclave has to hold them."""
 
 _MAGIC, _64_BITS, _LITTLE_ENDIAN, _RISC_V = b"\x7fELF", 2, 1, 243
-_FLOAT_ABI = 0x0006
-"""Those flags of RISC-V's that say in which registers floats are passed: 0 for none (RISC-V ELF psABI)."""
+_OBJECT, _EXECUTABLE, _SHARED = 1, 2, 3
+"""Kinds of files."""
+
+_FLOAT_ABI, _REDUCED = 0x0006, 0x0008
+"""Those flags of RISC-V's that say in which registers floats are passed, 0 for none, and that there are only
+sixteen registers (RISC-V ELF psABI)."""
+
+_FLOATS = (
+    "floating-point registers of their own",
+    "Keystone's monitor does not switch them, and the application passes floats in them: no result may "
+    "depend on f32 or f64",
+)
 
 LOADED, _INTERPRETER = 1, 3
 """Kinds of segments."""
@@ -87,7 +97,10 @@ def read_enclave_files(
 
 
 def check_program(content: bytes, what: str) -> None:
-    """Raise LocalError unless this is a whole, static program for 64-bit RISC-V; `what` names it."""
+    """Raise LocalError unless this is a whole, static program for 64-bit RISC-V; `what` names it.
+
+    Eyrie maps the segments where they say, and relocates nothing.
+    """
     try:
         header = ElfHeader.parse(content[: ElfHeader.sizeof()])
     except MessageError as error:
@@ -96,6 +109,11 @@ def check_program(content: bytes, what: str) -> None:
         raise LocalError(f"{what} is no ELF file")
     if (header.bits, header.order, header.machine) != (_64_BITS, _LITTLE_ENDIAN, _RISC_V):
         raise LocalError(f"{what} is not for 64-bit RISC-V")
+    if header.flags & _REDUCED:
+        raise LocalError(f"{what} is for RISC-V with sixteen registers (RV64E): Keystone's have thirty-two")
+    if header.kind == _OBJECT:
+        raise LocalError(f"{what} is an object file: an enclave takes linked programs")
+    loaded = False
     for segment in _segments(content, header, what):
         if segment.kind == _INTERPRETER:
             raise LocalError(f"{what} is linked dynamically: an enclave takes static programs only")
@@ -103,11 +121,24 @@ def check_program(content: bytes, what: str) -> None:
         within = not segment.file_size or segment.offset + segment.file_size <= len(content)
         if segment.kind == LOADED and not within:
             raise LocalError(f"{what} is cut short: it ends within a segment")
+        loaded |= segment.kind == LOADED
+    if header.kind == _SHARED:
+        raise LocalError(
+            f"{what} is a shared library, or position-independent: an enclave takes programs with fixed "
+            "addresses (-static -no-pie)"
+        )
+    if header.kind != _EXECUTABLE:
+        raise LocalError(f"{what} is no program: its ELF type is {header.kind}, not {_EXECUTABLE}")
+    if not loaded:
+        raise LocalError(f"{what} has no segment to load")
 
 
-def passes_floats_in_registers(program: bytes) -> bool:
-    """Whether the ABI of a program that `check_program` takes has floating-point registers."""
-    return bool(ElfHeader.parse(program[: ElfHeader.sizeof()]).flags & _FLOAT_ABI)
+def missing_layers(application: bytes) -> tuple[tuple[str, str], ...]:
+    """The layers of isolation that enclaves of an application lack on Keystone, each with the reason.
+
+    One whose ABI has floating-point registers shares those with the host.
+    """
+    return (_FLOATS,) if ElfHeader.parse(application[: ElfHeader.sizeof()]).flags & _FLOAT_ABI else ()
 
 
 def _segments(content: bytes, header: ElfHeader, what: str) -> Iterator[ProgramHeader]:

@@ -14,7 +14,7 @@ from schannel.connection import DEFAULT_TIMEOUT
 from schannel.errors import EvidenceError, PolicyError
 from schannel.events import EnclaveVerified
 from schannel.evidence import Claims, Report
-from schannel.keystone_files import read_enclave_files
+from schannel.keystone_files import missing_layers, read_enclave_files
 from schannel.measurement import EnclaveImage, installed_image
 from schannel.policy import KEYSTONE_TEST_DEVICE_KEY, verify_saved_evidence
 from schannel.simulation import monitor_measurement
@@ -237,7 +237,10 @@ def _forget(options: argparse.Namespace) -> int:
 def _measure(options: argparse.Namespace) -> int:
     paths = (options.loader, options.runtime, options.application)
     if any(path is not None for path in paths):
-        image = EnclaveImage(*read_enclave_files(*paths))
+        loader, runtime, application = read_enclave_files(*paths)
+        image = EnclaveImage(loader, runtime, application)
+        for name, why in missing_layers(application):
+            print(f"wasm-client: enclaves run without {name}: {why}", file=sys.stderr)
         print(f'[enclave]\nmeasurements = ["{image.measurement().hex()}"]')
         return 0
     installed = installed_image()

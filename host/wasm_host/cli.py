@@ -210,9 +210,17 @@ async def _describe(device: Device, files: EnclaveFiles, limits: ServerLimits) -
         case Device.SIMULATED:
             policy = await _simulated_policy(files, limits.start)
         case Device.KEYSTONE:
-            policy = keystone.describe(files, limits.start)
+            identity = keystone.describe(files, limits.start)
+            policy = identity.policy
+            # A simulated one's policy names them itself: they are this machine's.
+            for layer in identity.missing:
+                print(f"{_PROGRAM}: {_without(*layer)}", file=sys.stderr)
     print(policy, end="")
     return 0
+
+
+def _without(name: str, why: str) -> str:
+    return f"enclaves run without {name}: {why}"
 
 
 async def _simulated_policy(files: EnclaveFiles, patience: float) -> str:
@@ -246,8 +254,7 @@ async def _serve(
         try:
             identity = await unless(monitor.ready(), signals.stopped())
             for name, why in identity.missing:
-                shown = f"enclaves run without {name}: {why}"
-                log_event(logging.WARNING, "isolation_missing", shown, layer=name)
+                log_event(logging.WARNING, "isolation_missing", _without(name, why), layer=name)
             metrics = Metrics()
             store = SealedStore(sealed_folder(), _store_limits(limits))
             server = Server(monitor, store, limits, metrics, identity.data_limit)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from schannel.endings import CloseReason
-from schannel.keystone_files import passes_floats_in_registers
+from schannel.keystone_files import missing_layers
 from schannel.whole_files import LARGEST_TEXT, read_whole
 
 from .edge_calls import EdgeCalls, Ended
@@ -61,15 +61,6 @@ _HANGS = "Keystone's driver does not give an enclave back: it hangs"
 _LIKELY_CAUSES = (
     "are loader, runtime and application of one build, and is there enough memory for it (--free-memory)?"
 )
-_FLOATS = (
-    (
-        "floating-point registers of their own",
-        "Keystone's monitor does not switch them, and the application passes floats in them: no result may "
-        "depend on f32 or f64",
-    ),
-)
-"""What an application misses that uses them: they are the host's as well."""
-
 _DRIVER_VERSION = Path("/sys/module/keystone_driver/version")
 
 
@@ -230,8 +221,7 @@ class KeystoneMonitor:
         if end.how == FAILED:
             raise MonitorError(f"the first enclave failed: {run.last_line or end.shown}")
         measurement = await asyncio.to_thread(measure, self._image, self._patience)
-        missing = _FLOATS if passes_floats_in_registers(self._image.application) else ()
-        return Identity(policy_text(measurement), missing=missing)
+        return Identity(policy_text(measurement), missing=missing_layers(self._image.application))
 
     async def start_enclave(self) -> Enclave:
         """Have an enclave started; raises what `Monitor.start_enclave` says, and NoRoom."""
@@ -341,9 +331,10 @@ def start(files: EnclaveFiles, free: int, limits: ServerLimits) -> KeystoneMonit
     return KeystoneMonitor(image, _settings(files.configuration), limits.start)
 
 
-def describe(files: EnclaveFiles, patience: float) -> str:
-    """`policy_text` for these files; no device is needed for that. MonitorError as for `start`."""
-    return policy_text(measure(read_image(files, 0), patience))
+def describe(files: EnclaveFiles, patience: float) -> Identity:
+    """What `KeystoneMonitor.ready` says of these files, without a device. MonitorError as for `start`."""
+    image = read_image(files, 0)
+    return Identity(policy_text(measure(image, patience)), missing=missing_layers(image.application))
 
 
 def policy_text(measurement: str) -> str:

@@ -51,6 +51,10 @@ class Request(IntEnum):
     UTM_INIT = 0x8050A407
 
 
+_UNKNOWN = 0x8018A4FF
+"""A request with Keystone's magic that no version has."""
+
+
 class Stopped(IntEnum):
     """Why an enclave stands still (``sm_err.h``)."""
 
@@ -167,9 +171,9 @@ def _pages(content: bytes) -> int:
 
 
 def open_device(driver: Driver) -> int:
-    """Open the device; MonitorError says what is missing."""
+    """Open the device; MonitorError says what is missing, or that it is something else."""
     try:
-        return driver.open(DEVICE)
+        descriptor = driver.open(DEVICE)
     except FileNotFoundError as error:
         raise MonitorError(
             f"there is no {DEVICE}: this is no machine with Keystone, or its driver is not loaded"
@@ -178,6 +182,22 @@ def open_device(driver: Driver) -> int:
         raise MonitorError(f"{DEVICE} may not be opened by this user") from error
     except OSError as error:
         raise MonitorError(f"{DEVICE} cannot be opened: {_words(error)}") from error
+    if not _is_keystone(driver, descriptor):
+        driver.close(descriptor)
+        raise MonitorError(f"{DEVICE} is not the device of Keystone's driver: load the driver anew")
+    return descriptor
+
+
+def _is_keystone(driver: Driver, descriptor: int) -> bool:
+    """Whether the driver behind a descriptor refuses as Keystone's does what it does not know.
+
+    Files have no requests, and other drivers answer to unknown ones with ENOTTY.
+    """
+    try:
+        driver.ioctl(descriptor, _UNKNOWN, bytearray(RunArguments.sizeof()))
+    except OSError as error:
+        return error.errno == errno.ENOSYS
+    return False
 
 
 class NoNumbers(MonitorError):

@@ -38,7 +38,7 @@ from tests.wasm_host.fakes import HELLO, run
 from wasm_client import CannotConnect, ClientError, RequestFailed, connect
 from wasm_client import cli as client_cli
 from wasm_host import cli as host_cli
-from wasm_host import keystone
+from wasm_host import keystone, keystone_device
 from wasm_host.edge_calls import MAX_LINES, EdgeCalls, Ended
 from wasm_host.keystone import KeystoneMonitor
 from wasm_host.keystone_device import PAGE, SHARED_SIZE, Image, KeystoneEnclave, LinuxDriver, Request
@@ -680,8 +680,9 @@ class TestSessions:
                 try:
                     ioctl(*arguments)
                 except OSError:
-                    loop.call_soon_threadsafe(first.hang_up)
-                    gone.wait(30)
+                    if Request.FINALIZE in arguments:
+                        loop.call_soon_threadsafe(first.hang_up)
+                        gone.wait(30)
                     raise
 
             machine.ioctl = refusing  # type: ignore[method-assign,assignment]
@@ -941,12 +942,18 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def program(
-    *segments: tuple[int, int, int], start: int = 64, count: int | None = None, size: int = 56
+    *segments: tuple[int, int, int],
+    kind: int = 2,
+    flags: int = 0,
+    start: int = 64,
+    count: int | None = None,
+    size: int = 56,
 ) -> bytes:
-    """A program of 1000 bytes with segments of these kinds, offsets and sizes in the file."""
-    headers = [struct.pack("<2I6Q", kind, 0, offset, 0, 0, held, held, 1) for kind, offset, held in segments]
+    """A file of 1000 bytes with segments of these kinds, offsets and sizes in it."""
+    headers = [struct.pack("<2I6Q", each, 0, offset, 0, 0, held, held, 1) for each, offset, held in segments]
     counts = struct.pack("<2H", size, len(segments) if count is None else count)
-    head = ELF[:32] + struct.pack("<Q", start) + ELF[40:54] + counts + ELF[58:]
+    places = struct.pack("<QQI", start, 0, flags)
+    head = ELF[:16] + struct.pack("<H", kind) + ELF[18:32] + places + ELF[52:54] + counts + ELF[58:]
     return (head + b"".join(headers)).ljust(1000, b"\0")
 
 
@@ -998,6 +1005,16 @@ class TestFiles:
             ("runtime", program((1, 2**64 - 1, 2)), "is cut short: it ends within a segment"),
             ("runtime", program(start=2**64 - 1, count=1), "is cut short: it ends before its program"),
             ("runtime", program((1, 0, 10), size=32), "has program headers of 32 bytes, not 56"),
+            ("application", program(kind=1), "the application .* is an object file"),
+            ("application", program((1, 0, 10), kind=3), "is a shared library, or position-independent"),
+            ("application", program((1, 0, 10), (3, 0, 10), kind=3), "is linked dynamically"),
+            (
+                "runtime",
+                program((1, 0, 10), kind=4),
+                "the runtime .* is no program: its ELF type is 4, not 2",
+            ),
+            ("application", program((6, 0, 10)), "the application .* has no segment to load"),
+            ("application", program((1, 0, 10), flags=0x9), "is for RISC-V with sixteen registers"),
         ],
     )
     def test_files_of_something_else(
@@ -1166,6 +1183,29 @@ class TestFiles:
         lines = capsys.readouterr().out.splitlines()
         assert lines[0] == "device: keystone" and lines[-1] == "no enclave runs on Keystone here"
         assert any("MISSING: there is no /dev/keystone_enclave" in line for line in lines)
+
+    @pytest.mark.parametrize("other", ["/dev/null", "/dev/zero", "/etc/passwd"])
+    def test_something_else_under_the_name_of_the_device(
+        self, files: EnclaveFiles, other: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:  # fmt: skip
+        device = tmp_path / "keystone_enclave"
+        device.symlink_to(other)
+        monkeypatch.setattr(keystone_device, "DEVICE", str(device))
+        said = f"{device} is not the device of Keystone's driver: load the driver anew"
+        assert host_cli.main(["--check", "--device", "keystone"]) == 1
+        assert said in capsys.readouterr().out
+        assert host_cli.main(["--device", "keystone", "-a", "127.0.0.1:0", *options(files)]) == 1
+        assert capsys.readouterr() == ("", f"wasm-host: {said}\n")
+
+    def test_check_with_a_device(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        machine = Machine()
+        monkeypatch.setattr(keystone, "LinuxDriver", lambda: machine)
+        assert host_cli.main(["--check", "--device", "keystone"]) == 0
+        assert "  /dev/keystone_enclave  offered" in capsys.readouterr().out.splitlines()
+        machine.assert_clean()
 
     @pytest.mark.parametrize("text", ["a = ", "a = 1979-05-27"])
     def test_settings_that_are_none(self, tmp_path: Path, text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,8 @@ from schannel.keystone_files import ElfHeader
 from tests.keystone import APPLICATION, LOADER, RUNTIME, Machine
 from tests.processes import ROOT
 from tests.wasm_host.fakes import run
+from wasm_client import cli as client_cli
+from wasm_host import cli as host_cli
 from wasm_host.keystone import KeystoneMonitor
 from wasm_host.keystone_device import Image
 
@@ -35,3 +38,22 @@ def test_application_that_passes_floats_in_registers(flags: int, floats: bool) -
         assert all("no result may depend on f32 or f64" in why for why in missing.values())
 
     run(main())
+
+
+@pytest.mark.parametrize("floats", [False, True])
+def test_both_ends_warn_when_they_measure(
+    floats: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    application = replace(HEAD, flags=0x5 * floats).build() + APPLICATION[ElfHeader.sizeof() :]
+    options: list[str] = []
+    for option, content in (("-l", LOADER), ("-r", RUNTIME), ("-e", application)):
+        path = tmp_path / option
+        path.write_bytes(content)
+        options += [option, str(path)]
+    assert client_cli.main(["measure", *options]) == 0
+    client = capsys.readouterr().err
+    assert host_cli.main(["measure", "--device", "keystone", *options]) == 0
+    host = capsys.readouterr().err
+    warning = "enclaves run without floating-point registers of their own: Keystone's monitor does not switch"
+    assert client.count(warning) == client.count("\n") == floats
+    assert host == client.replace("wasm-client:", "wasm-host:")
