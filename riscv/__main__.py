@@ -16,7 +16,7 @@ from wasm_client.trust import read_policy
 
 from . import keystone, keystone_build, needs
 from .cache import FOLDER, ROOT, locked
-from .errors import RiscvError
+from .errors import RiscvError, told
 from .image import Image, build
 from .machine import Machine, running
 from .parts import Workshop
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RiscvError as error:
         print(f"riscv: {error}", file=sys.stderr)
     except OSError as error:
-        print(f"riscv: {_told(error)}", file=sys.stderr)
+        print(f"riscv: {told(error)}", file=sys.stderr)
     except KeyboardInterrupt:
         print("riscv: interrupted", file=sys.stderr)
         return 130
@@ -102,15 +102,6 @@ def _use(machine: Machine, image: Image) -> int:
     show_ways_in(machine, image)
     # On Keystone every enclave takes as long as the first one.
     return run(machine.address, policy, Job(programs=[(DEFAULT_MODULE, PROGRAM)]), timeout=_PATIENCE)
-
-
-def _told(error: OSError) -> str:
-    if isinstance(error, shutil.Error):
-        # Of a folder that was copied: each file, its copy, and what was wrong.
-        _, copy, reason = error.args[0][0]
-        return f"{copy}: {reason}"
-    where = f"{error.filename}: " if error.filename else ""
-    return where + (error.strerror or str(error)).lower()
 
 
 def _shown(path: Path) -> str:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .cache import FOLDER, ROOT, locked
-from .errors import RiscvError
+from .errors import RiscvError, told
 
 FIRMWARE = Path("/usr/lib/riscv64-linux-gnu/opensbi/generic/fw_jump.bin")
 COMPILER = "riscv64-linux-gnu-gcc"
@@ -99,8 +99,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             pass
     except RiscvError as error:
         print(f"riscv: {error}", file=sys.stderr)
-        return 1
-    return 0
+    except OSError as error:
+        print(f"riscv: {told(error)}", file=sys.stderr)
+    else:
+        return 0
+    return 1
 
 
 if __name__ == "__main__":

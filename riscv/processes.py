@@ -17,6 +17,10 @@ from .errors import RiscvError
 
 _STOP_TIMEOUT = 10.0
 
+_GROUP = """trap 'trap "" TERM; kill 0; wait' TERM
+"$@" & wait $!"""
+"""Runs a command, and ends with all that it started when told to: a compiler's own processes would go on."""
+
 
 def _say(line: str) -> None:
     print(line, flush=True)
@@ -29,8 +33,9 @@ def start(
     errors: IO[bytes] | int,
     folder: Path | None = None,
     environment: Mapping[str, str] | None = None,
+    told: signal.Signals = signal.SIGKILL,
 ) -> subprocess.Popen[bytes]:
-    """Start a process that ends when this one does; Ctrl-C is for us alone."""
+    """Start a process that is told to end, by that signal, when this one ends; Ctrl-C is for us alone."""
     return subprocess.Popen(
         [*map(str, command)],
         stdin=subprocess.DEVNULL,
@@ -39,7 +44,7 @@ def start(
         cwd=folder,
         env={**os.environ, **(environment or {})},
         start_new_session=True,
-        preexec_fn=die_with_parent,
+        preexec_fn=lambda: die_with_parent(told),
     )
 
 
@@ -102,7 +107,12 @@ def run_together(
         while waiting or running:
             while waiting and len(running) < at_once:
                 process = start(
-                    waiting.pop(0), output=written, errors=said, folder=folder, environment=environment
+                    ["sh", "-c", _GROUP, "sh", *waiting.pop(0)],
+                    output=written,
+                    errors=said,
+                    folder=folder,
+                    environment=environment,
+                    told=signal.SIGTERM,
                 )
                 stack.callback(stop, process)
                 running.append(process)

@@ -27,9 +27,13 @@ def prctl(option: int, value: int) -> None:
     check(libc.prctl(ctypes.c_int(option), *(ctypes.c_ulong(item) for item in (value, 0, 0, 0))))
 
 
-def die_with_parent() -> None:
-    """Have the kernel kill this process when the thread that started it ends; raises OSError if it cannot."""
-    prctl(_PR_SET_PDEATHSIG, _SIGKILL)
+def die_with_parent(number: int = _SIGKILL) -> None:
+    """Have the kernel send this process a signal, SIGKILL if not said otherwise, when who started it ends.
+
+    Raises:
+        OSError: it cannot.
+    """
+    prctl(_PR_SET_PDEATHSIG, number)
 
 
 def leave_no_core() -> None:

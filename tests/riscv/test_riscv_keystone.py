@@ -292,7 +292,7 @@ def test_a_wrong_folder_is_told_before_anything_is_built(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(command_line, "FOLDER", tmp_path / "built")
-    monkeypatch.setattr(needs, "check", lambda: None)
+    monkeypatch.setattr(needs, "check", lambda **_: None)
     monkeypatch.setattr(command_line, "build", lambda _: pytest.fail("it was built"))
     assert command_line.main(["--keystone", str(tmp_path)]) == 1
     assert re.fullmatch(r"riscv: \S+ lacks .*\n", capsys.readouterr().err)

@@ -133,6 +133,18 @@ def test_a_second_machine_is_refused_before_anything_is_built(
     assert needs.main([]) == 0
 
 
+def test_a_folder_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    monkeypatch.setattr("riscv.needs.check", lambda **_: None)
+    for module in (needs, command_line):
+        monkeypatch.setattr(module, "FOLDER", file)
+        assert module.main([]) == 1
+        assert capsys.readouterr().err == f"riscv: {file}: file exists\n"
+
+
 def test_a_port_that_is_taken(command: Command, image: Image, tmp_path: Path) -> None:
     command("qemu-system-riscv64", READY)
     said: list[str] = []
@@ -164,6 +176,25 @@ with running(Image(here, here, here, here), here, 3333, 2222, print) as machine:
         process.kill()
         process.wait()
     wait_until(lambda: not alive({int(console.read_text())}), 20, "its end")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_what_a_command_started_ends_with_us(number: signal.Signals, tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    # As a compiler's driver starts the compiler, and make the driver.
+    script = f"sh -c 'echo $$ >{started}; exec sleep 1000' & wait"
+    code = f"""
+from pathlib import Path
+from riscv.processes import run
+run("compiling", ["sh", "-c", {script!r}], Path({str(tmp_path / "log")!r}))
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
+    try:
+        wait_until(lambda: started.exists() and started.read_text().endswith("\n"), 60, "the compiler")
+    finally:
+        process.send_signal(number)
+        process.wait()
+    wait_until(lambda: not alive({int(started.read_text())}), 20, "its end")
 
 
 def test_a_command_that_fails_says_its_last_line(tmp_path: Path) -> None:
