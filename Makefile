@@ -16,8 +16,13 @@ C_FOLDERS := tinywasm/engine/native tinywasm/validation channel/schannel host/wa
 BUILT_FROM := setup.cfg pyproject.toml setup.py $(COMPILED) $(filter-out $(GENERATED), \
 	$(foreach folder,$(C_FOLDERS),$(wildcard $(folder)/*.pyx $(folder)/*.pxi $(folder)/*.[ch])))
 
+# Scripts in a virtual environment name its folder, so one that has been moved is of no use.
+MOVED := $(shell grep -s '^command = ' $(VENV)/pyvenv.cfg | \
+	grep -vF -e ' $(subst ','\'',$(CURDIR))/$(VENV)' -e " $$(cd $(VENV) && pwd -P)")
+
 .DEFAULT_GOAL := help
 .PHONY: help run test quick uncompiled lint spec suite fuzz guided agree sabotage sanitize bench programs riscv riscv-test soak coverage demo-file wasm-rt install clean
+.PHONY: $(if $(MOVED),$(BIN)/python $(addprefix $(VENV)/,confidential test riscv bench))
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -26,11 +31,14 @@ help:
 RUN_MAIN = import signal; signal.signal(signal.SIGINT, signal.SIG_DFL); from $(1) import main; \
 	signal.signal(signal.SIGINT, signal.default_int_handler); raise SystemExit(main())
 
+# What lasts is run by make itself, or takes the shell's place (exec): make ends its child when it is told to end, and
+# a shell would leave behind what it waits for.
+
 # A word for the shell, whatever is in it.
 quoted = '$(subst ','\'',$(1))'
 
 run: $(VENV)/confidential ## start the confidential runtime with the calculator demo
-	@$(BIN)/python -c "$(call RUN_MAIN,wasm_client.demo)"
+	@exec $(BIN)/python -c "$(call RUN_MAIN,wasm_client.demo)"
 
 # The notice comes last, so that nobody takes a run without the official suite, or parts of it, for a full one.
 test: $(VENV)/test ## run all tests, the official suite among them where it is found
@@ -45,10 +53,10 @@ quick: $(VENV)/test ## run most tests, in less than two minutes
 
 # A copy without extensions stands in the way of the installed package.
 uncompiled: $(VENV)/test ## run the quick tests of tinywasm on the python engine, then with nothing compiled
-	@TINYWASM_ENGINE=python $(BIN)/pytest -q -n auto -m 'not slow' tests/tinywasm
+	@TINYWASM_ENGINE=python exec $(BIN)/pytest -q -n auto -m 'not slow' tests/tinywasm
 	@rm -rf build/uncompiled && mkdir -p build/uncompiled
 	@git ls-files -z --cached --others --exclude-standard | tar -c --null -T - | tar -xC build/uncompiled
-	@cd build/uncompiled && ../../$(BIN)/pytest -q -n auto -m 'not slow' tests/tinywasm
+	@cd build/uncompiled && exec ../../$(BIN)/pytest -q -n auto -m 'not slow' tests/tinywasm
 
 lint: $(VENV)/test ## check style, types, import contracts and generated files
 	@$(BIN)/ruff check .
@@ -67,15 +75,15 @@ suite: ## fetch the official test suite
 	git submodule update --init --depth 1 $(SUITE)
 
 fuzz: $(VENV)/test ## the fuzzed properties at their nightly size; takes about an hour
-	@FUZZ_PROFILE=nightly $(BIN)/pytest --timeout 0 -q -n auto fuzz
+	@FUZZ_PROFILE=nightly exec $(BIN)/pytest --timeout 0 -q -n auto fuzz
 
 # Installed where it has a wheel; where it has none, the program says so.
 guided: $(VENV)/test ## the confidential parsers under atheris, guided by coverage: 100,000 inputs each
 	@$(BIN)/python -m pip install --disable-pip-version-check -q --only-binary :all: atheris >>$(LOG) 2>&1 || true
-	@PYTHONPATH=.:channel:enclave:host:client $(BIN)/python -m fuzz.guided
+	@PYTHONPATH=.:channel:enclave:host:client exec $(BIN)/python -m fuzz.guided
 
 agree: $(VENV)/test ## run 20,000 generated modules and 500,000 functions on both engines, fewer on wasmtime
-	@FUZZ_PROFILE=nightly $(BIN)/pytest --timeout 0 -q -n auto fuzz/test_engines_agree.py fuzz/test_wasmtime_agrees.py fuzz/test_shapes.py
+	@FUZZ_PROFILE=nightly exec $(BIN)/pytest --timeout 0 -q -n auto fuzz/test_engines_agree.py fuzz/test_wasmtime_agrees.py fuzz/test_shapes.py
 
 sabotage: $(VENV)/test ## damage the lowering in hundreds of places, each of which generated modules have to find
 	@$(BIN)/python -m fuzz.sabotage
@@ -85,7 +93,7 @@ sanitize: $(VENV)/test ## run the native engine under the address and undefined-
 	@$(BIN)/python -m fuzz.sanitize
 
 soak: $(VENV)/test ## host and enclaves under load for a quarter of an hour; the tests have a short profile
-	@PYTHONPATH=.:channel:enclave:host:client $(BIN)/python -m soak
+	@PYTHONPATH=.:channel:enclave:host:client exec $(BIN)/python -m soak
 
 coverage: $(VENV)/test ## run the tests and report which lines they reach
 	@$(BIN)/pytest -q -n auto --cov --cov-report=term tests
@@ -104,7 +112,7 @@ programs: $(VENV)/test ## run programs of Go, C++ and Yosys here and on wasmtime
 riscv: | $(BIN)/python ## start the confidential runtime in a RISC-V machine that QEMU emulates
 	@$(BIN)/python -m riscv.needs $(if $(KEYSTONE_BUILD_DIR),--application)
 	@$(MAKE) --no-print-directory --silent $(VENV)/riscv
-	@$(BIN)/python -c "$(call RUN_MAIN,riscv.__main__)" $(if $(KEYSTONE_BUILD_DIR),--keystone $(call quoted,$(KEYSTONE_BUILD_DIR)))
+	@exec $(BIN)/python -c "$(call RUN_MAIN,riscv.__main__)" $(if $(KEYSTONE_BUILD_DIR),--keystone $(call quoted,$(KEYSTONE_BUILD_DIR)))
 
 riscv-test: | $(BIN)/python ## test that machine, from its start to its end
 	@$(BIN)/python -m riscv.needs
@@ -114,7 +122,7 @@ riscv-test: | $(BIN)/python ## test that machine, from its start to its end
 # DEVICE=keystone, and KEYSTONE_BUILD_DIR with it, are the user's to give.
 demo-file: | $(BIN)/python ## build wasm-demo.pyz, one file that starts the server; with DEVICE=keystone wasm-demo.ke
 	@$(if $(filter keystone,$(DEVICE)),$(MAKE) --no-print-directory --silent $(VENV)/riscv)
-	@$(BIN)/python tools/make_demo.py $(if $(DEVICE),--device $(call quoted,$(DEVICE)) $(if $(KEYSTONE_BUILD_DIR),--keystone $(call quoted,$(KEYSTONE_BUILD_DIR))))
+	@exec $(BIN)/python tools/make_demo.py $(if $(DEVICE),--device $(call quoted,$(DEVICE)) $(if $(KEYSTONE_BUILD_DIR),--keystone $(call quoted,$(KEYSTONE_BUILD_DIR))))
 
 # docs/keystone.md says what it takes.
 wasm-rt: $(VENV)/test ## build the enclave's application for Keystone, build/keystone/wasm-rt, and what tests run of it
@@ -131,10 +139,12 @@ clean: ## remove .venv and whatever was built
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/confidential: $(BUILT_FROM) | $(BIN)/python
-	@$(call install,.[confidential])
+	$(call install,.[confidential])
+	@touch $@
 
 $(VENV)/test: $(BUILT_FROM) | $(BIN)/python
-	@$(call install,.[confidential$(comma)test]); touch $(VENV)/confidential
+	$(call install,.[confidential$(comma)test])
+	@touch $@ $(VENV)/confidential
 
 # Its extensions are compiled here, and those of pycryptodome.
 $(VENV)/riscv: $(VENV)/confidential
@@ -149,11 +159,11 @@ $(VENV)/bench: setup.cfg $(VENV)/test
 $(BIN)/python:
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: install Python 3.11 or later" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or later is needed; $(PYTHON) is " + sys.version.split()[0] + ". Choose another one with: make PYTHON=...")'
+	@$(if $(MOVED),echo "$(VENV) was made in another folder: it is made anew"; rm -rf $(VENV))
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 comma := ,
 define install
-$(BIN)/python tools/install.py '$(1)' $(LOG) || exit 1; \
-$(BIN)/python -c 'from tinywasm.engine import native_available as built; built or print("The native engine was not built (is there a C compiler?): the python engine does everything.")'; \
-touch $@
+@exec $(BIN)/python tools/install.py '$(1)' $(LOG)
+@$(BIN)/python -c 'from tinywasm.engine import native_available as built; built or print("The native engine was not built (is there a C compiler?): the python engine does everything.")'
 endef

@@ -10,9 +10,12 @@ Prints:
     16777216 bytes are 256 pages
 """
 
-import numpy as np
-
 import tinywasm
+
+try:
+    import numpy as np
+except ImportError:
+    raise SystemExit("this example needs NumPy: pip install numpy") from None
 
 PIXELS = """
 (module

@@ -48,6 +48,15 @@ def test_example_prints_what_it_says(example: Path, engine: str, tmp_path: Path)
     assert _run(example, engine, tmp_path).strip() == promised
 
 
+def test_shared_memory_without_numpy(tmp_path: Path) -> None:
+    (tmp_path / "numpy.py").write_text("raise ImportError")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (tmp_path, ROOT)))}
+    command = [sys.executable, str(ROOT / "examples" / "shared_memory.py")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "this example needs NumPy: pip install numpy\n"
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_python_of_a_page_runs_from_top_to_bottom(page: str, engine: str, tmp_path: Path) -> None:
     """A comment `# prints: ...` after a line holds the next line of output."""

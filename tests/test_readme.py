@@ -65,7 +65,7 @@ def test_the_make_targets_exist() -> None:
 
 def test_make_help_lists_every_target() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    (phony,) = re.findall(r"^\.PHONY: (.*)", makefile, re.MULTILINE)
+    (phony,) = re.findall(r"^\.PHONY: (help .*)", makefile, re.MULTILINE)
     done = subprocess.run(
         ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True
     )
