@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from riscv.errors import RiscvError  # noqa: E402
+from riscv.errors import RiscvError, told  # noqa: E402
 from riscv.keystone_build import APPLICATION, BUILD_APPLICATION, find_runtime  # noqa: E402
 
 PACKAGES = {
@@ -142,15 +142,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--keystone", type=Path, metavar="FOLDER", help="a build of Keystone, to pack its files"
     )
     options = parser.parse_args(arguments)
-    enclave: dict[str, Path] = {}
-    if options.device == "keystone":
-        try:
-            enclave = enclave_files(options.keystone)
-        except RiscvError as error:
-            print(f"make_demo: {error}", file=sys.stderr)
-            return 1
-    target = options.target or ROOT / ("wasm-demo.ke" if enclave else "wasm-demo.pyz")
-    build(target, enclave)
+    try:
+        enclave = enclave_files(options.keystone) if options.device == "keystone" else {}
+        target = options.target or ROOT / ("wasm-demo.ke" if enclave else "wasm-demo.pyz")
+        build(target, enclave)
+    except RiscvError as error:
+        print(f"make_demo: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"make_demo: {told(error)}", file=sys.stderr)
+        return 1
     print(
         f"{target}: {target.stat().st_size} bytes; it needs Python 3.11 or later, pycryptodome and construct"
     )

@@ -35,6 +35,11 @@ def test_the_same_sources_give_the_same_file(pyz: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="enclaves are Linux processes")
+def test_a_file_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert make_demo.main([str(tmp_path)]) == 1
+    assert capsys.readouterr() == ("", f"make_demo: {tmp_path}: is a directory\n")
+
+
 def test_it_serves(pyz: Path, tmp_path: Path) -> None:
     command, environment = [sys.executable, str(pyz)], _environment(tmp_path)
     printed = subprocess.run(
