@@ -19,14 +19,18 @@ def run(work: Callable[[], None], folder: Path) -> int:
     """Do the work in a process group of its own, while nobody else does any in `folder`.
 
     Where this process is told to end, or is killed, everything in that group ends: compilers would go on.
-    Returns the status to exit with.
+    Signals that are ignored, as `nohup` has it, stay so. Returns the status to exit with.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, (*_ENDING, signal.SIGCHLD))
+    ending = [each for each in _ENDING if signal.getsignal(each) is not signal.SIG_IGN]
+    awaited = (*ending, signal.SIGCHLD)
+    signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
     child = os.fork()
     if not child:
+        for each in ending:
+            signal.signal(each, _end)
         _work(work, folder)
     told = 0
-    while (number := signal.sigwait((*_ENDING, signal.SIGCHLD))) != signal.SIGCHLD:
+    while (number := signal.sigwait(awaited)) != signal.SIGCHLD:
         told = number
         os.kill(child, signal.SIGTERM)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -36,8 +40,6 @@ def run(work: Callable[[], None], folder: Path) -> int:
 def _work(work: Callable[[], None], folder: Path) -> None:
     """The child's part, which does not return."""
     os.setsid()
-    for number in _ENDING:
-        signal.signal(number, _end)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (*_ENDING, signal.SIGCHLD))
     folder.mkdir(parents=True, exist_ok=True)

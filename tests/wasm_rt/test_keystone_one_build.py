@@ -46,6 +46,24 @@ def test_signal_ends_what_was_started(tmp_path: Path, number: signal.Signals) ->
     assert process.returncode == (-number if number == signal.SIGKILL else 128 + number)
 
 
+def test_signal_that_is_ignored(tmp_path: Path) -> None:
+    """As `nohup` has it: what was started goes on after the terminal has gone."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        process = start(tmp_path, f"echo begun; read line < {fifo}; kill -HUP $$; echo done")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(signal.SIGHUP)
+        fifo.write_text("go on\n")
+        assert process.communicate(timeout=60) == ("done\n", "")
+    assert process.returncode == 0
+
+
 def test_another_build_waits(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
