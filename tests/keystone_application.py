@@ -1,4 +1,8 @@
-"""Sessions with `wasm-rt`, the application for Keystone, without Keystone: `make wasm-rt` builds it."""
+"""Sessions with `wasm-rt`, the application for Keystone, without Keystone: `make wasm-rt` builds it.
+
+`python -m tests.keystone_application FILE PROGRAM FUNCTION ARGUMENT...` calls a function, with integers, in
+an enclave that is the file of that name in `build/keystone`: `wasm-rt-native` or `wasm-rt-emulated`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,8 @@ import asyncio
 import contextlib
 import shutil
 import socket
+import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +23,7 @@ from schannel.measurement import measure
 from schannel.policy import Policy
 from tests.keystone import APPLICATION, DEVICE_KEY, LOADER, MONITOR, RUNTIME, Machine
 from tests.processes import ROOT
+from wasm_client import connect
 from wasm_host.keystone import KeystoneMonitor
 from wasm_host.keystone_device import Image
 from wasm_host.limits import ServerLimits
@@ -75,3 +82,23 @@ def run(command: list[str], folder: Path, *clients: Callable[[str], Any]) -> Non
                 await asyncio.to_thread(client, address)
 
     asyncio.run(main())
+
+
+def main(name: str, program: str, function: str, *arguments: str) -> None:
+    """Print what a function returns."""
+
+    def client(address: str) -> None:
+        with connect(address, POLICY) as session:
+            session.deploy(Path(program).read_bytes())
+            print(session.call(function, *map(int, arguments)))
+
+    try:
+        command = [emulator()] if name.endswith("-emulated") else []
+        with tempfile.TemporaryDirectory() as folder:
+            run([*command, built(name)], Path(folder), client)
+    except pytest.skip.Exception as missing:
+        sys.exit(str(missing))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

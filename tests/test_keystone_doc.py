@@ -13,6 +13,7 @@ from riscv.keystone_build import ENCLAVE, MACHINE
 from schannel.edge import AnswerHead, Call, Happening, Head
 from schannel.measurement import measure
 from tests.keystone import APPLICATION, LOADER, RUNTIME
+from tests.keystone_application import built
 from tests.processes import ROOT, environment
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="enclaves are Linux processes")
@@ -48,6 +49,14 @@ def test_commands(command: str, files: Path) -> None:
     else:
         assert done.returncode == 1
         assert "there is no /dev/keystone_enclave" in done.stdout + done.stderr
+
+
+def test_function_is_called_without_keystone() -> None:
+    (command,) = re.findall(r"^    \.venv/bin/python (-m tests\..*)", TEXT, re.MULTILINE)
+    arguments = command.split()
+    built(arguments[2])
+    done = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "2\n", "")
 
 
 def test_numbers_of_calls_and_events() -> None:
