@@ -10,6 +10,7 @@ brings the arithmetic that takes their place, and Debian's source package musl t
 from __future__ import annotations
 
 import argparse
+import errno
 import hashlib
 import os
 import shlex
@@ -21,6 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from distutils.core import run_setup
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ import sources
 HERE = Path(__file__).parent
 PROJECT = HERE.parent.parent
 BUILD = PROJECT / "build/keystone"
+ANEW = "Where nothing else explains it: after `rm -r build/keystone` the build starts anew."
 C_LIBRARY = BUILD / "libc/installed"
 
 CRYPTOGRAPHY = ("AES.c", "SHA512.c", "ghash_portable.c", "curve25519.c", "ed25519.c", "ec_nat_module.c")
@@ -68,6 +71,11 @@ class Machine:
         compiler = [f"{self.prefix}gcc", *self.options]
         return ["ccache", *compiler] if shutil.which("ccache") else compiler
 
+    @cached_property
+    def version(self) -> str:
+        """What the compiler says of itself."""
+        return run([f"{self.prefix}gcc", "--version"]).partition("\n")[0]
+
 
 NATIVE = Machine("native", "", {"wasm-rt-native": ("pipe.c",)})
 RISCV64 = Machine(
@@ -93,15 +101,16 @@ RISCV64 = Machine(
 )  # fmt: skip
 
 
-def run(command: Iterable[object], folder: Path = PROJECT, **variables: str) -> None:
-    """Run a command quietly; where it fails, show what it wrote."""
+def run(command: Iterable[object], folder: Path = PROJECT, **variables: str) -> str:
+    """Run a command quietly, and return what it wrote; where it fails, show that."""
     words = list(map(str, command))
     done = subprocess.run(
         words, cwd=folder, env={**os.environ, **variables}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     if done.returncode:
         sys.stdout.buffer.write(done.stdout[-4000:])
-        raise SystemExit(f"failed: {shlex.join(words)}")
+        raise SystemExit(f"failed: {shlex.join(words)}\n{ANEW}")
+    return done.stdout.decode(errors="replace")
 
 
 def build_c_library(machine: Machine, source: Path) -> None:
@@ -113,13 +122,13 @@ def build_c_library(machine: Machine, source: Path) -> None:
         "--with-malloc=oldmalloc",
     ]  # fmt: skip
     tools = {"CC": shlex.join(machine.compiler), **_binutils(machine)}
-    if not _is(folder / "made", f"{options} {tools}"):
+    made, key = folder / "made", _relative(f"{options} {tools} {machine.version}")
+    if not _is(made, key, *(C_LIBRARY / "lib" / name for name in ("libc.a", "crt1.o", "crti.o", "crtn.o"))):
         print(f"building the C library for {machine.name}", flush=True)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
+        _empty(folder, made)
         run([source / "configure", *options], folder, **tools)
         run(["make", f"-j{os.cpu_count()}", "install"], folder)
-        (folder / "made").write_text(f"{options} {tools}")
+        made.write_text(key)
 
 
 def _binutils(machine: Machine) -> dict[str, str]:
@@ -129,7 +138,9 @@ def _binutils(machine: Machine) -> dict[str, str]:
 def build_python(machine: Machine, source: Path) -> Path:
     """CPython's library for a machine, and for this one its interpreter, with few modules."""
     folder, setup = BUILD / machine.name, (HERE / "Setup.local").read_text()
-    options = [
+    configured, made = folder / "configured", folder / "made"
+    command = [
+        f"{source}/configure",
         "--disable-shared", "--without-ensurepip", "--disable-test-modules", "--without-doc-strings",
         "--disable-ipv6", "LDFLAGS=-static", "LINKFORSHARED= ", *machine.configure,
     ]  # fmt: skip
@@ -138,22 +149,45 @@ def build_python(machine: Machine, source: Path) -> Path:
         "CFLAGS": " ".join((*SMALL, SMALL_POOLS)),
         **_binutils(machine),
     }
-    if not _is(folder / "configured", f"{options} {tools}"):
+    targets = ["libpython3.11.a", *(["python"] if machine is NATIVE else [])]
+    # The tree has absolute paths in it, and so has the interpreter; the library is good wherever it lies.
+    whole = f"{command} {tools} {machine.version}"
+    key = (whole if machine is NATIVE else _relative(whole)) + setup
+    if _is(made, key, folder / "pyconfig.h", *(folder / target for target in targets)):
+        return folder
+    if not _is(configured, whole, folder / "Makefile", folder / "pyconfig.h"):
         print(f"building Python for {machine.name}, which takes a few minutes", flush=True)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        run([source / "configure", *options], folder, **tools)
-        (folder / "configured").write_text(f"{options} {tools}")
-    if not _is(folder / "made", setup):
-        (folder / "Modules/Setup.local").write_text(setup)
-        targets = ["libpython3.11.a", *(["python"] if machine is NATIVE else [])]
-        run(["make", f"-j{os.cpu_count()}", *targets], folder)
-        (folder / "made").write_text(setup)
+        _empty(folder, made, configured)
+        run(command, folder, **tools)
+        configured.write_text(whole)
+    made.unlink(missing_ok=True)
+    # For make, a file without content is a file that is made.
+    for target in targets:
+        (folder / target).unlink(missing_ok=True)
+    (folder / "Modules/Setup.local").write_text(setup)
+    run(["make", f"-j{os.cpu_count()}", *targets], folder)
+    made.write_text(key)
     return folder
 
 
-def _is(file: Path, content: str) -> bool:
-    return file.exists() and file.read_text() == content
+def _relative(text: str) -> str:
+    """What is the same in a checkout that was moved."""
+    return text.replace(f"{PROJECT}/", "")
+
+
+def _is(stamp: Path, content: str, *products: Path) -> bool:
+    """Whether the stamp says so, and what it stands for is there."""
+    there = stamp.exists() and all(file.exists() and file.stat().st_size for file in products)
+    return there and stamp.read_text() == content
+
+
+def _empty(folder: Path, *stamps: Path) -> None:
+    """Make a folder anew; its stamps go first, lest they stand for what is half gone."""
+    for stamp in stamps:
+        stamp.unlink(missing_ok=True)
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir()
 
 
 def extensions() -> dict[str, Any]:
@@ -193,22 +227,36 @@ def description() -> str:
 
 def compile_object(machine: Machine, source: Path, options: Iterable[object]) -> Path:
     """The object of a C file; one that was compiled from the same before is taken as it is."""
+    if not source.exists():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(source))
     command = [*machine.compiler, *map(str, options), "-c", str(source)]
-    digest = hashlib.sha256(shlex.join(command).encode())
-    for file in sorted([source, *source.parent.glob("*.h"), *source.parent.glob("*.inc")]):
-        digest.update(file.read_bytes())
-    if source.parent.name == "src":
-        for file in sorted(source.parent.glob("*.c")):
-            digest.update(file.read_bytes())
-    made = BUILD / "objects" / f"{source.stem}-{digest.hexdigest()[:16]}.o"
-    if not made.exists():
+    key = _relative(f"{machine.version} {shlex.join(command)}")
+    made = BUILD / f"objects/{source.stem}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.o"
+    inputs = made.with_suffix(".inputs")
+    if not _is(inputs, _digests(inputs.read_text()) if inputs.exists() else "", made):
         made.parent.mkdir(exist_ok=True)
-        # What an interrupted compiler leaves is not taken for an object, nor what another build is writing.
+        # What an interrupted compiler leaves is not taken for an object.
         with tempfile.TemporaryDirectory(dir=made.parent) as folder:
-            aside = Path(folder, made.name)
-            run([*command, "-o", aside])
+            aside, rule = Path(folder, made.name), Path(folder, "rule")
+            run([*command, "-o", aside, "-MD", "-MF", rule])
+            read = shlex.split(rule.read_text().partition(":")[2].replace("\\\n", " "))
+            inputs.unlink(missing_ok=True)
             aside.replace(made)
+            rule.write_text(_digests("".join(f"- {_relative(file)}\n" for file in read)))
+            rule.replace(inputs)
     return made
+
+
+def _digests(lines: str) -> str:
+    """Lines of a digest and a file's path, with the digests that are right now."""
+    files = [line.partition(" ")[2] for line in lines.splitlines()]
+    return "".join(f"{_digest(PROJECT / file)} {file}\n" for file in files)
+
+
+@cache
+def _digest(file: Path) -> str:
+    """Of a file that the build does not change any more; nothing where there is none."""
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else ""
 
 
 def build(
@@ -253,11 +301,20 @@ def main() -> None:
     if missing := needs.missing_packages():
         raise SystemExit(f"packages are missing: sudo apt-get install {' '.join(missing)}")
     os.chdir(PROJECT)
-    sys.exit(one_build.run(lambda: build_all(machines), BUILD))
+    try:
+        sys.exit(one_build.run(lambda: build_all(machines), BUILD))
+    except OSError as error:
+        where = error.filename or BUILD
+        raise SystemExit(
+            f"{error.strerror or error}: {where}. {BUILD} has to be a folder that can be written to, with "
+            f"700 MB of room. {ANEW}"
+        ) from None
 
 
 def build_all(machines: Sequence[Machine]) -> None:
     """Get the sources, and build what is not built yet."""
+    for left in (BUILD / "objects").glob("tmp*"):
+        shutil.rmtree(left)
     source, cryptography = sources.debian(sources.PYTHON, BUILD), sources.pycryptodome(BUILD)
     if RISCV64 in machines:
         build_c_library(RISCV64, sources.debian(sources.C_LIBRARY, BUILD))

@@ -131,4 +131,7 @@ def main(folder: Path, path: list[str], linked: list[str]) -> None:
 if __name__ == "__main__":
     given = sys.argv[1:]
     at = given.index("--")
-    main(Path(given[0]), given[1:at], given[at + 1 :])
+    try:
+        main(Path(given[0]), given[1:at], given[at + 1 :])
+    except OSError as error:
+        sys.exit(str(error))
