@@ -123,7 +123,7 @@ class Changes:
         self.name = name
         self.counts = counts
 
-    def __call__(self, code: RegisterCode, scope: Any, definition: Any, name: str, *more: Any) -> Any:
+    def __call__(self, code: RegisterCode, scope: Any, definition: Any, name: str, *more: Any, **named: Any) -> Any:
         if name == self.name:
             try:
                 made = install(changed(self.rng, code), scope, definition, name)
@@ -133,7 +133,7 @@ class Changes:
                     return made
             except InternalError:
                 self.counts["refused"] += 1
-        return install(code, scope, definition, name, *more)
+        return install(code, scope, definition, name, *more, **named)
 
 
 def end(signal_number: int, frame: object) -> None:

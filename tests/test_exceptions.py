@@ -28,6 +28,7 @@ from tinywasm.cli.repl import _Quit
 from tinywasm.engine.ir.check import Fault
 from tinywasm.engine.python.steps import HotLoop
 from tinywasm.engine.source.graph import TooDeep
+from tinywasm.engine.llvm import emit
 from tinywasm.engine.source.translate import Declined
 from tinywasm.errors import InternalError
 from tinywasm.text.literals import LiteralError
@@ -121,6 +122,7 @@ EXAMPLES: list[BaseException] = [
     _LayerUnavailable("wrong"),
     HotLoop(),
     Declined("a reason"),
+    emit.Declined("a reason"),
     TooDeep(),
 ]
 

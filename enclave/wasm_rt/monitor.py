@@ -120,6 +120,7 @@ def _boot(
     if given := {name: read_whole(options[name], LARGEST) for name in installed._fields if name in options}:
         image = installed._replace(**given)
         check_environment(image, installed)
+        check_loader(image)
     # Before the device key is read: what enclaves are forked from never had it.
     give_files(zygote[1], [*image, json.dumps(settings).encode()], archives)
     return _server(control, zygote, image, installed)
@@ -151,9 +152,13 @@ def check_environment(image: EnclaveImage, installed: EnclaveImage) -> None:
         installed.application, DEPENDENCIES_ENTRY, "application"
     ):
         raise LocalError("the application file was made with other third-party packages than are installed")
+
+
+def check_loader(image: EnclaveImage) -> None:
+    """Raises `LocalError` for a loader that is not Python."""
     try:
         compile(image.loader, "loader", "exec")
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         raise _foreign("loader") from error
 
 

@@ -312,6 +312,13 @@ class TestEnvironment:
         with pytest.raises(LocalError, match=message):
             monitor.check_environment(image._replace(**{part: content}), image)
 
+    @pytest.mark.parametrize("content", [b"\0", b"\x7fELF\x02\x01", b"def", b"(" * 100_000])
+    def test_loader_that_is_not_python(self, content: bytes) -> None:
+        image = installed_image()
+        monitor.check_loader(image)
+        with pytest.raises(LocalError, match="the loader file is not one"):
+            monitor.check_loader(image._replace(loader=content))
+
 
 @pytest.mark.skipif(sys.platform != "linux", reason="enclaves are Linux processes")
 class TestProcess:
