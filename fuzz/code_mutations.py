@@ -123,7 +123,9 @@ class Changes:
         self.name = name
         self.counts = counts
 
-    def __call__(self, code: RegisterCode, scope: Any, definition: Any, name: str, *more: Any, **named: Any) -> Any:
+    def __call__(
+        self, code: RegisterCode, scope: Any, definition: Any, name: str, *more: Any, **named: Any
+    ) -> Any:
         if name == self.name:
             try:
                 made = install(changed(self.rng, code), scope, definition, name)

@@ -26,9 +26,9 @@ from tinywasm import Frame, FuncType, Store, Tag, TagType, TrapCode, ValType, Wa
 from tinywasm.cli.options import InFile
 from tinywasm.cli.repl import _Quit
 from tinywasm.engine.ir.check import Fault
+from tinywasm.engine.llvm import emit
 from tinywasm.engine.python.steps import HotLoop
 from tinywasm.engine.source.graph import TooDeep
-from tinywasm.engine.llvm import emit
 from tinywasm.engine.source.translate import Declined
 from tinywasm.errors import InternalError
 from tinywasm.text.literals import LiteralError
