@@ -12,7 +12,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,9 @@ import pytest
 import tinywasm
 from benchmarks.catalogue import KERNELS, Kernel
 from tests.engines import COMPILED, compiles, configured, needs_llvm
+from tests.tinywasm.outcomes import outcome
 from tests.tinywasm.test_cli import ENVIRONMENT
-from tinywasm import Config, Engine, Interrupted, Store, Trap, WasmException
+from tinywasm import Config, Engine, Interrupted, Store
 from tinywasm.errors import InternalError
 
 pytestmark = needs_llvm
@@ -47,16 +47,6 @@ def exports(
 def machine(text: str | bytes) -> Machine:
     module = tinywasm.Module(Engine(), text)
     return Machine(module.context, module.syntax, False)
-
-
-def outcome(call: Callable[[], Any]) -> Any:
-    """What comes of a call, with the functions of a trap's backtrace and where they were."""
-    try:
-        return call()
-    except Trap as trap:
-        return trap.code, trap.message, [(frame.func_index, frame.func_offset) for frame in trap.frames]
-    except WasmException as thrown:
-        return list(thrown.values)
 
 
 COMPILED_KERNELS = [each for each in KERNELS if not each.name.startswith("gc_")]

@@ -10,7 +10,8 @@ import pytest
 
 import tinywasm
 from fuzz.hot import AT_ONCE, hot_after
-from tests.tinywasm.test_source_tier import COLD, exports, outcome, store
+from tests.tinywasm.outcomes import outcome
+from tests.tinywasm.test_source_tier import COLD, exports, store
 
 TYPES = """
   (type $s (sub (struct (field $i (mut i32)) (field $b (mut i8)) (field $h (mut i16)) (field $l (mut i64))

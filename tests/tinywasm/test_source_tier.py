@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from itertools import product
 from typing import Any
@@ -22,8 +22,9 @@ import pytest
 
 import tinywasm
 from fuzz.hot import AT_ONCE, hot_after
+from tests.tinywasm.outcomes import outcome
 from tests.tinywasm.test_cli import ENVIRONMENT
-from tinywasm import Config, Engine, Interrupted, OutOfFuel, Store, Trap, WasmException
+from tinywasm import Config, Engine, Interrupted, OutOfFuel, Store, Trap
 from tinywasm.instructions import TABLE, Instruction
 from tinywasm.raw import Profile
 from tinywasm.types import I32, I64, ValType
@@ -44,16 +45,6 @@ def store(**config: Any) -> Store:
 
 def exports(text: str | bytes, imports: Any = None, *, within: Store | None = None) -> Any:
     return tinywasm.instantiate(text, imports or {}, store=within or store()).exports
-
-
-def outcome(call: Callable[[], Any]) -> Any:
-    """What comes of a call, with the functions of a trap's backtrace and where they were."""
-    try:
-        return call()
-    except Trap as trap:
-        return trap.code, trap.message, [(frame.func_index, frame.func_offset) for frame in trap.frames]
-    except WasmException as thrown:
-        return list(thrown.values)
 
 
 # A loop that traps, throws or ends, called by one that catches, and by one more.

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from fuzz.hot import AT_ONCE, hot_after
-from tests.tinywasm.test_source_tier import COLD, exports, outcome
+from tests.tinywasm.outcomes import outcome
+from tests.tinywasm.test_source_tier import COLD, exports
 from tinywasm.instructions import TABLE, Instruction
 from tinywasm.types import V128
 

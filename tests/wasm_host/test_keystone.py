@@ -448,6 +448,13 @@ def in_thread(work: Callable[[], Any]) -> asyncio.Future[Any]:
 CLOSED = "closed the connection before an enclave answered"
 
 
+async def in_little_memory(client: Callable[[str], None], folder: Path) -> None:
+    """A client with an enclave that has little memory, and that ends in order."""
+    async with serving("cramped", folder) as (_, address, _, metrics):
+        await in_thread(lambda: client(address))
+        await until(lambda: metrics.enclaves_ended == {"done": 1})
+
+
 class TestSessions:
     def test_a_whole_one(self, tmp_path: Path) -> None:
         key = identity_key(b"\7" * 32)
@@ -543,12 +550,7 @@ class TestSessions:
                 session.put("file", b"")
                 assert session.call("add", 1, 2) == 3
 
-        async def main() -> None:
-            async with serving("cramped", tmp_path) as (_, address, _, metrics):
-                await in_thread(lambda: client(address))
-                await until(lambda: metrics.enclaves_ended == {"done": 1})
-
-        run(main())
+        run(in_little_memory(client, tmp_path))
 
     def test_programs_that_take_all_memory(self, tmp_path: Path) -> None:
         """What is left is enough to say so, and to replace them."""
@@ -570,12 +572,7 @@ class TestSessions:
                 session.deploy(CALCULATOR.read_bytes())
                 assert session.call("add", 1, 2) == 3
 
-        async def main() -> None:
-            async with serving("cramped", tmp_path) as (_, address, _, metrics):
-                await in_thread(lambda: client(address))
-                await until(lambda: metrics.enclaves_ended == {"done": 1})
-
-        run(main())
+        run(in_little_memory(client, tmp_path))
 
     def test_host_that_stops_says_why(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("schannel.connection._QUIET", 0.0)
