@@ -24,6 +24,7 @@ from benchmarks.sessions import (
     run_command,
 )
 from tinywasm.engine import IMPLEMENTATIONS
+from tinywasm.engine.interface import Implementation
 
 VERSION_TIMEOUT = 20
 BUILD_TIMEOUT = 600
@@ -147,7 +148,7 @@ def find_peers() -> Found:
         if engine.missing:
             found.missing[f"tinywasm {engine.name}"] = engine.missing
         else:
-            _add_tinywasm(found, engine.name)
+            _add_tinywasm(found, engine)
     for package, module, loader, slow in _PACKAGES:
         if find_spec(module):
             mode = " (compile)" if loader == "pwasm" else ""
@@ -170,11 +171,19 @@ def find_peers() -> Found:
     return found
 
 
-def _add_tinywasm(found: Found, engine: str) -> None:
-    version, slow = _version_of("tinywasm"), engine == "python"
-    found.peers.append(Package(f"tinywasm {engine}", version, slow, "tinywasm", engine))
+def _add_tinywasm(found: Found, engine: Implementation) -> None:
+    name, version, slow = engine.name, _version_of("tinywasm"), engine.name == "python"
+    found.peers.append(Package(f"tinywasm {name}", version, slow, "tinywasm", name))
     if not slow:
-        found.peers.append(Package(f"tinywasm {engine}, fuel", version, slow, "tinywasm+fuel", engine))
+        found.peers.append(Package(f"tinywasm {name}, fuel", version, slow, "tinywasm+fuel", name))
+    if engine.compiler:
+        compiled = f"tinywasm {name}, compiled"
+        try:
+            maker = engine.compiler()
+        except ValueError as error:
+            found.missing[compiled] = str(error)
+        else:
+            found.peers.append(Package(compiled, f"{version} ({maker})", slow, "tinywasm+compiled", name))
 
 
 def _version_of(package: str) -> str:

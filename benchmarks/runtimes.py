@@ -24,9 +24,9 @@ def _add(a: int, b: int) -> int:
     return a + b
 
 
-def load_tinywasm(data: bytes, host: bool, fuel: bool = False) -> Functions:
+def load_tinywasm(data: bytes, host: bool, fuel: bool = False, tier: str = "interpreter") -> Functions:
     tinywasm: Any = import_module("tinywasm")
-    store = tinywasm.Store(tinywasm.Engine(tinywasm.Config(consume_fuel=fuel)))
+    store = tinywasm.Store(tinywasm.Engine(tinywasm.Config(consume_fuel=fuel, tier=tier)))
     if fuel:
         store.set_fuel(1 << 62)
     imports = {"host": {"nothing": _nothing, "add": _add}} if host else {}
@@ -96,6 +96,7 @@ def load_wasmtime(data: bytes, host: bool) -> Functions:
 LOADERS: dict[str, Loader] = {
     "tinywasm": load_tinywasm,
     "tinywasm+fuel": partial(load_tinywasm, fuel=True),
+    "tinywasm+compiled": partial(load_tinywasm, tier="compiled"),
     "pywasm": load_pywasm,
     "pwasm": load_pwasm,
     "pywasm3": load_pywasm3,
