@@ -139,6 +139,53 @@ def test_results_of_several_take_the_place_of_what_was_dropped(name: str) -> Non
     assert found[0] == found[1]
 
 
+# Of two that trap in ways of their own the first was dropped, from above where the second's result is.
+TRAPS = {
+    "call": "(call $unreachable (local.get $n))",
+    "load": "(i32.load (i32.const -1))",
+    "divide": "(i32.div_u (i32.const 1) (local.get $n))",
+    "truncate": "(i32.trunc_f32_s (f32.const inf))",
+}
+TAKERS = {
+    "drop": "{} (drop)",
+    "add": "{} (drop (i32.add (i32.const 1)))",
+    "store": "(i32.store (i32.const 0) {})",
+    "branch": "(block {} (br_if 0))",
+    "unless": "{} (if (then (return (i32.const 1))))",
+    "table": "(block {} (br_table 0 0))",
+    "return": "(return {})",
+    "select": "(drop (select (i32.const 1) (i32.const 2) {}))",
+    "several": "(call $two {}) (drop) (drop)",
+    "global": "(global.set 0 {})",
+    "local": "(local.set $n {})",
+    "grow": "(drop (memory.grow {}))",
+    "throw": "{} (throw 0)",
+}
+
+
+@pytest.mark.parametrize("taker", TAKERS)
+@pytest.mark.parametrize("second", [*TRAPS, "global"])
+def test_what_was_dropped_has_its_turn_before_what_came_later(second: str, taker: str) -> None:
+    later = TRAPS.get(second, "(global.get 0)")
+    funcs = ""
+    for first, dropped in TRAPS.items():
+        for below in range(3):
+            consts, drops = "(call $one) " * below, "(drop) " * below
+            funcs += f"""(func (export "{first} {below}") (param $n i32) (result i32)
+              {consts} {dropped} (drop) {drops} {TAKERS[taker].format(later)} (i32.const 3))
+            (func (export "{first} {below} held") (param $n i32) (result i32)
+              (call $one) {consts} {dropped} (drop) {drops} (i32.add {later}))"""
+    found = []
+    for times in (COLD, AT_ONCE):
+        with hot_after(times):
+            wasm = exports(f"""(module (memory 1) (global (mut i32) (i32.const 0)) (tag (param i32))
+              (func $unreachable (param i32) (result i32) (unreachable))
+              (func $one (result i32) (global.set 0 (i32.add (global.get 0) (i32.const 1))) (global.get 0))
+              (func $two (param i32) (result i32 i32) (local.get 0) (local.get 0)) {funcs})""")
+            found.append({name: outcome(partial(wasm[name], 0)) for name in wasm})
+    assert found[0] == found[1]
+
+
 NUMERIC = [
     row
     for row in TABLE

@@ -116,9 +116,11 @@ class Block:
     def run(self) -> None:
         for record in self.node.records:
             self.position = record.position
+            self.turn_of_dropped(record)
             _RECORDS[record.row](self, record)
         if self.node.exit is not None:
             self.position = self.node.exit.position
+            self.turn_of_dropped(self.node.exit)
             self.leave(self.node.exit)
         else:
             self.settle()
@@ -129,6 +131,20 @@ class Block:
         if len(set(targets)) < 2 or len(targets) > 2:
             return dict.fromkeys(targets, self.known)
         return {target: learned(self.known, facts) for target, facts in zip(targets, self.facts, strict=True)}
+
+    def turn_of_dropped(self, record: Record) -> None:
+        """Before a record, let all that acts have its turn, if some of it was dropped.
+
+        What was dropped lies at or above the lowest of the record's temporaries and is not an operand. It is
+        older than what the record makes, which may come to lie below it.
+        """
+        acting = {height for height, value in self.pending.items() if value.acts}
+        if not acting:
+            return
+        operands = _heights(form.operands(self.unit.code, record))
+        places = operands | _heights(form.results(self.unit.code, record))
+        if places and max(acting - operands, default=-1) >= min(places):
+            self.older()
 
     # Values
 
@@ -254,8 +270,6 @@ class Block:
         if place & form.KIND == form.LOCAL:
             self.assign(f"l{number}", value if number in self.unit.loose else exact(value))
             return
-        if number in self.pending and self.pending[number].acts:
-            self.spill(number)
         self.pending[number] = value
         if len(value.text) > _LONG:
             self.spill(number)
@@ -324,8 +338,6 @@ class Block:
             value = Value(text, type, 0, MASKS.get(type, 0), loose=loose)
             self.put(place, value)
             return
-        if number in self.pending and self.pending[number].acts:
-            self.spill(number)
         self.pending.pop(number, None)
         self.unread(name)
         self.lines.append(Line(f"{name} = {text}"))
@@ -352,10 +364,6 @@ class Block:
         )
 
     def move(self, record: Record) -> None:
-        dropped = self.pending.get(record.result >> form.NUMBER)
-        if record.result & form.KIND == form.TEMPORARY and dropped is not None and dropped.acts:
-            # Nobody wants it, but it may trap.
-            self.older()
         value = self.read(record.a)
         if record.result & form.KIND == form.TEMPORARY and (value.acts or value.reads):
             # Its turn is now: what follows may be older by height, and may change what it reads.
@@ -602,6 +610,11 @@ class Block:
             self.condition = objects.is_instance(self, self.read(record.a).text, record.second)
         else:
             self.generic(record)
+
+
+def _heights(places: Iterable[int]) -> set[int]:
+    """Of places, those of temporaries."""
+    return {place >> form.NUMBER for place in places if place & form.KIND == form.TEMPORARY}
 
 
 def _listed(texts: Sequence[str]) -> str:
