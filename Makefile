@@ -66,6 +66,7 @@ lint: $(VENV)/test ## check style, types, import contracts and generated files
 	@$(BIN)/python tools/gen_docs.py --check
 	@$(BIN)/python tools/gen_protocol.py --check
 	@$(BIN)/python tools/gen_api.py --check
+	@$(BIN)/python tools/gen_speed.py --check
 	@$(BIN)/python tools/gen_loop.py --check
 
 spec: $(VENV)/test ## run the official suite alone and write spec-tests/RESULTS.md

@@ -90,7 +90,7 @@ class Native(Peer):
 
 @dataclass(frozen=True, slots=True)
 class Crate(Peer):
-    """An interpreter that comes as a crate: `benchmarks/interpreters` with this one's feature."""
+    """A runtime that comes as a crate: `benchmarks/interpreters` with this one's feature."""
 
     cargo: str = ""
     feature: str = ""
@@ -127,6 +127,7 @@ _PACKAGES = (
 # Name, version, feature of `benchmarks/interpreters`.
 _CRATES = (
     ("Silverfir-nano", "sf-nano-core 0.6.0, its interpreter", "silverfir"),
+    ("Silverfir-nano, compiled", "sf-nano-core 0.6.0, its compiler", "silverfir-jit"),
     ("wasm3 0.9", "wasm3x-sys 0.2.1", "wasm3"),
 )
 _COMMANDS = (

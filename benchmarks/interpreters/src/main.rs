@@ -1,4 +1,4 @@
-//! An interpreter at work on a kernel: `interpreters NAME FILE SIZE CALLS` prints the checksum of the
+//! A runtime at work on a kernel: `interpreters NAME FILE SIZE CALLS` prints the checksum of the
 //! function `run` and the processor time of all calls in nanoseconds, as the kernels in C do.
 
 use std::process::exit;
@@ -6,7 +6,7 @@ use std::process::exit;
 /// A module's function `run`, ready to be called.
 type Run = Box<dyn FnMut(i32) -> Result<i32, String>>;
 
-#[cfg(feature = "silverfir")]
+#[cfg(any(feature = "silverfir", feature = "silverfir-jit"))]
 fn silverfir(module: &[u8]) -> Result<Run, String> {
     use sf_nano_core::{Config, Engine, Instance, Value};
 
@@ -68,8 +68,8 @@ fn wasm3(module: &[u8]) -> Result<Run, String> {
 
 fn load(name: &str, module: &[u8]) -> Result<Run, String> {
     match name {
-        #[cfg(feature = "silverfir")]
-        "silverfir" => silverfir(module),
+        #[cfg(any(feature = "silverfir", feature = "silverfir-jit"))]
+        "silverfir" | "silverfir-jit" => silverfir(module),
         #[cfg(feature = "wasm3")]
         "wasm3" => wasm3(module),
         _ => Err(format!("{name} is not built in")),
