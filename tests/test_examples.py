@@ -16,7 +16,7 @@ from tinywasm.engine import native_available
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-PAGES = ["embedding.md"]
+PAGES = ["embedding.md", "performance.md"]
 
 
 @pytest.fixture(params=["python", "native"])
