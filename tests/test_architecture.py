@@ -116,3 +116,20 @@ def test_a_name_of_a_file_says_one_thing() -> None:
     for path in PACKAGE.rglob("*.py"):
         places.setdefault(path.stem, []).append(path.relative_to(PACKAGE).as_posix())
     assert {stem for stem, paths in places.items() if len(paths) > 1} == SAME_THING, places
+
+
+FOLDERS = sorted(
+    path.name
+    for path in ROOT.iterdir()
+    if path.is_dir() and path.name.isidentifier() and path.name != "build"
+)
+
+
+@pytest.mark.parametrize("folder", [*FOLDERS, "spec-tests"])
+def test_no_file_that_somebody_writes_is_long(folder: str) -> None:
+    kinds = {".py", ".pyx", ".pxi", ".pxd", ".c", ".cpp", ".h", ".rs", ".sh"}
+    for path in (ROOT / folder).rglob("*.*"):
+        if path.suffix in kinds:
+            lines = path.read_text(encoding="utf-8").splitlines()
+            generated = any("enerated by" in line for line in lines[:3])
+            assert generated or len(lines) < 800, path
