@@ -89,18 +89,18 @@ def call(rng: Random, instance: shape_runs.Run) -> None:
     """Call some functions, each for a while."""
     for number in rng.sample(range(instance.shapes.count), CALLED):
         try:
-            signal.setitimer(signal.ITIMER_REAL, SECONDS, SECONDS)
+            signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS, SECONDS)
             try:
                 instance.call(number, rng.choice(instance.shapes.calls))
             finally:
-                signal.setitimer(signal.ITIMER_REAL, 0)
+                signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         except Endless:
             pass
 
 
 def main() -> None:
     faulthandler.enable()
-    signal.signal(signal.SIGALRM, end)
+    signal.signal(signal.SIGVTALRM, end)
     counts: Counter[str] = Counter()
     original = kept.taken
 
