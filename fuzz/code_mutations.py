@@ -30,8 +30,8 @@ from tinywasm.engine.native.select import lower
 from tinywasm.errors import InternalError
 from tinywasm.module import Module
 
-# Changed versions of each function, and how much processor time a call may take, in seconds: changed loops need not
-# end. By the clock on the wall, a second alarm could come before the first one was dealt with.
+# Changed versions of each function, and how many seconds of processor time a call may take: changed loops
+# need not end. By the clock on the wall, a second alarm could come before the first one was dealt with.
 VERSIONS = 12
 SECONDS = 0.02
 # What fields, sizes and targets are replaced by.

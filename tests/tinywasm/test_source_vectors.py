@@ -37,9 +37,9 @@ def constants(shape: str) -> list[str]:
     ]
 
 
-def on_both(text: str, arguments: list[tuple[Any, ...]]) -> list[list[Any]]:
+def on_both(text: str, arguments: list[tuple[Any, ...]], hot: int = AT_ONCE) -> list[list[Any]]:
     found = []
-    for times in (COLD, AT_ONCE):
+    for times in (COLD, hot):
         with hot_after(times):
             wasm = exports(text)
             found.append([outcome(partial(wasm["f"], *each)) for each in arguments])
@@ -117,3 +117,34 @@ def test_a_local_keeps_its_lanes_until_they_are_used() -> None:
         (i32.add (i32x4.extract_lane 1 (local.get $y)))))"""
     cold, hot = on_both(text, [(each,) for each in (0, 1, -3, 1 << 30)])
     assert cold == hot
+
+
+# What would mean something in the source that is made: variables, calls, positions, the ends of literals.
+WORDS = [
+    "l0 l1 t0 t1 t42",
+    "\t42 \tl9 (l7)",
+    "#12\n#x",
+    "abs(t9)",
+    "'t3' \"l8\"",
+    "\\t33 \\'",
+    "POLL t9.",
+    "if x:",
+]
+
+
+@pytest.mark.parametrize("hot", [AT_ONCE, 0, 3])
+@pytest.mark.parametrize("word", WORDS)
+def test_constants_that_spell_source_are_constants(word: str, hot: int) -> None:
+    bits = int.from_bytes(word.encode().ljust(16, b" "), "little")
+    constant = f"(v128.const i64x2 {bits & (1 << 64) - 1} {bits >> 64})"
+    lanes = " ".join(str(byte % 32) for byte in word.encode().ljust(16, b" "))
+    text = f"""(module (memory 1) (func (export "f") (param $n i32) (result i64)
+      (local $sum v128) (local $i i32)
+      (loop $again
+        (local.set $sum (i64x2.add (local.get $sum) {constant}))
+        (v128.store (local.get $i) (i8x16.shuffle {lanes} {constant} (local.get $sum)))
+        (local.set $sum (i64x2.sub (local.get $sum) (v128.load (i32.mul (local.get $i) (local.get $i)))))
+        (br_if $again (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 16))) (local.get $n))))
+      (i64.add (i64x2.extract_lane 0 (local.get $sum)) (i64x2.extract_lane 1 (local.get $sum)))))"""
+    reference, made = on_both(text, [(16,), (160,), (1 << 20,)], hot)
+    assert reference == made

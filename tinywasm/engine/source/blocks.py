@@ -26,6 +26,7 @@ from tinywasm.engine.source.expressions import (
     condition,
     exact,
     integer,
+    literal,
     not_zero,
     other,
     type_name,
@@ -177,7 +178,7 @@ class Block:
         if kind == form.CONST_NULL:
             return Value("None", "ref", simple=True)
         if kind == form.CONST_V128:
-            return Value(repr(code.objects[bits]), "ref", simple=True)
+            return Value(literal(code.objects[bits]), "ref", simple=True)
         number_ = f32_from_bits(bits) if kind == form.CONST_F32 else f64_from_bits(bits & expressions.M64)
         type = "f32" if kind == form.CONST_F32 else "f64"
         if number_ == number_ and abs(number_) != float("inf"):
@@ -314,7 +315,7 @@ class Block:
         assert row.operator is not None
         immediates = [str(record.immediate)] if row.immediates else []
         if row.immediates and row.name == "i8x16.shuffle":
-            immediates = [repr(self.unit.code.objects[record.immediate])]
+            immediates = [literal(self.unit.code.objects[record.immediate])]
         traps = "traps" in row.traits
         if traps:
             parts = [self.calm(part) for part in parts]

@@ -72,6 +72,11 @@ def made(text: str, type: str, low: int, high: int, *parts: Value, acts: bool = 
     return Value(text, type, low, high, _reads(parts), acts or any(part.acts for part in parts))
 
 
+def literal(value: bytes) -> str:
+    """Bytes as a Python expression in which nothing looks like a name or a comment."""
+    return "b'" + "".join(f"\\x{byte:02x}" for byte in value) + "'"
+
+
 def other(text: str, type: str, *parts: Value, acts: bool = False, loose: bool = False) -> Value:
     """A value made from others: an exact integer, or none."""
     return Value(
