@@ -10,9 +10,9 @@ import pytest
 
 from fuzz.hot import AT_ONCE, hot_after
 from tests.tinywasm.outcomes import outcome
-from tests.tinywasm.test_source_tier import COLD, exports
+from tests.tinywasm.test_source_tier import COLD, exports, store
 from tinywasm.instructions import TABLE, Instruction
-from tinywasm.types import V128
+from tinywasm.types import F32, F64, I32, I64, V128
 
 # The others are operators of `numerics` on either engine.
 BINARY = [
@@ -148,3 +148,51 @@ def test_constants_that_spell_source_are_constants(word: str, hot: int) -> None:
       (i64.add (i64x2.extract_lane 0 (local.get $sum)) (i64x2.extract_lane 1 (local.get $sum)))))"""
     reference, made = on_both(text, [(16,), (160,), (1 << 20,)], hot)
     assert reference == made
+
+
+# Of each type an operand that acts, and whose source reads a temporary above where it lies itself.
+OPERANDS = {
+    I32: "(i32.add (global.get $i32) (array.get $i32s {new} (i32.const 1)))",
+    I64: "(i64.add (global.get $i64) (array.get $i64s {new} (i32.const 1)))",
+    F32: "(f32.copysign (global.get $f32) (array.get $f32s {new} (i32.const 1)))",
+    F64: "(f64.copysign (global.get $f64) (array.get $f64s {new} (i32.const 1)))",
+    V128: "(i8x16.avgr_u (global.get $v128) (array.get $v128s {new} (i32.const 1)))",
+}
+SEVERAL = [
+    row
+    for row in TABLE
+    if row.operator is not None
+    and len(row.params) > 1
+    and set(row.params) <= {*OPERANDS}
+    and not row.immediates
+]
+GLOBALS = """
+  (global $i32 (mut i32) (i32.const 0x7fffff35)) (global $i64 (mut i64) (i64.const -3))
+  (global $f32 (mut f32) (f32.const 2.5)) (global $f64 (mut f64) (f64.const -7.25))
+  (global $v128 (mut v128) (v128.const i32x4 1 -2 0x40490fdb 4))
+"""
+
+
+@pytest.mark.parametrize("row", SEVERAL, ids=lambda row: row.name)
+def test_operands_that_act_are_what_they_were_in_their_turn(row: Instruction) -> None:
+    kinds = " ".join(map(str, OPERANDS))
+    types = "".join(f"(type ${kind}s (array (mut {kind})))" for kind in kinds.split())
+    funcs = ""
+    for rich in product((False, True), repeat=len(row.params)):
+        operands = [
+            OPERANDS[type].format(new=f"(array.new ${type}s (global.get ${type}) (i32.const 3))")
+            if acts
+            else f"(global.get ${type})"
+            for type, acts in zip(row.params, rich, strict=True)
+        ]
+        result = " ".join(map(str, row.results))
+        funcs += f"""(func (export "{rich}") (result {result})
+          (f64.const 1) (v128.const i64x2 3 4) {" ".join(operands)} {row.name}
+          {"" if len(row.results) > 1 else f"(global.set ${result}) (drop) (drop) (global.get ${result})"}
+          {"(return)" if len(row.results) > 1 else ""})"""
+    found = []
+    for times in (COLD, AT_ONCE):
+        with hot_after(times):
+            wasm = exports(f"(module {types} {GLOBALS} {funcs})", within=store(wide_arithmetic=True))
+            found.append([repr(outcome(wasm[name])) for name in wasm])
+    assert found[0] == found[1]

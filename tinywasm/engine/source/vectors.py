@@ -72,7 +72,9 @@ def _arithmetic(sign: str, count: int, block: Block, record: Record) -> None:
 
 
 def _bitwise(sign: str, block: Block, record: Record) -> None:
-    first, second = block.calm(block.read(record.a)), block.calm(block.read(record.b))
+    # Both are read before one has its turn, or the younger one would be the first.
+    first, second = block.read(record.a), block.read(record.b)
+    first, second = block.calm(first), block.calm(second)
     left, right = (f"from_bytes({value.text}, 'little')" for value in (first, second))
     block.put(record.result, other(f"({left} {sign} {right}).to_bytes(16, 'little')", "ref", first, second))
 
