@@ -12,7 +12,7 @@ from fuzz.hot import AT_ONCE, hot_after
 from tests.tinywasm.outcomes import outcome
 from tests.tinywasm.test_source_tier import COLD, exports, store
 from tinywasm.instructions import TABLE, Instruction
-from tinywasm.types import F32, F64, I32, I64, V128
+from tinywasm.types import F32, F64, I32, I64, V128, ValType
 
 # The others are operators of `numerics` on either engine.
 BINARY = [
@@ -151,7 +151,7 @@ def test_constants_that_spell_source_are_constants(word: str, hot: int) -> None:
 
 
 # Of each type an operand that acts, and whose source reads a temporary above where it lies itself.
-OPERANDS = {
+OPERANDS: dict[ValType, str] = {
     I32: "(i32.add (global.get $i32) (array.get $i32s {new} (i32.const 1)))",
     I64: "(i64.add (global.get $i64) (array.get $i64s {new} (i32.const 1)))",
     F32: "(f32.copysign (global.get $f32) (array.get $f32s {new} (i32.const 1)))",
