@@ -308,16 +308,16 @@ class TestHostileBodies:
 
     def test_the_operand_stack_has_a_limit(self) -> None:
         results = [I32] * 1000
-        started = time.monotonic()
+        started = time.process_time()
         refuse("operand stack is higher", *[("call", 0)] * 100_000, results=results)
-        assert time.monotonic() - started < 10
+        assert time.process_time() - started < 10
 
     def test_long_structures_are_looked_through_once(self) -> None:
         module = module_of(code(*[("struct.new_default", 1), "drop"] * 20_000))
         module.types.append(RecGroup((SubType(StructType((FieldType(I32),) * 10_000)),)))
-        started = time.monotonic()
+        started = time.process_time()
         validate(module)
-        assert time.monotonic() - started < 10
+        assert time.process_time() - started < 10
 
     def test_long_branch_tables(self) -> None:
         labels = tuple([0] * 200_000)
