@@ -11,6 +11,7 @@ from tinywasm.api.handles import Handle, Storelike, store_of
 from tinywasm.engine import IMPLEMENTATIONS, backend
 from tinywasm.errors import Trap, TrapCode, WasmError
 from tinywasm.matching import define
+from tinywasm.runtime.store import Store
 from tinywasm.types import GlobalType, MemoryType, TableType, TagType
 from tinywasm.validation import check_own_type
 
@@ -153,7 +154,7 @@ class Memory(Handle, _Buffered, kind="memory"):
 class Table(Handle, kind="table"):
     """A table of references. `table[i]` reads and writes an element, as a list does."""
 
-    __slots__ = ()
+    __slots__ = ("_shown", "_to_raw")
 
     def __init__(self, store: Storelike, ty: TableType, init: Any) -> None:
         """A table of type `ty` with `init` in all its elements.
@@ -165,6 +166,10 @@ class Table(Handle, kind="table"):
         owner = store_of(store)
         check_own_type(ty, TableType, owner.engine.config.features)
         self._bind(owner, backend(owner).table(ty, to_raw(owner, ty.element)(init)))
+
+    def _bind(self, store: Store, raw: Any) -> None:
+        super()._bind(store, raw)
+        self._shown, self._to_raw = from_raw(store, raw.type.element), to_raw(store, raw.type.element)
 
     def type(self, store: Storelike) -> TableType:
         self._check(store)
@@ -190,8 +195,11 @@ class Table(Handle, kind="table"):
 
     def get(self, store: Storelike, idx: int) -> Any:
         """The element: a `Func`, a Python object, or None for a null reference or beyond the end."""
-        self._check(store)
-        return self[idx] if 0 <= idx < len(self) else None
+        if store is not self._store:
+            self._check(store)
+        self._store.guard()
+        idx = index(idx)
+        return self._shown(self._raw.get(idx)) if 0 <= idx < len(self._raw) else None
 
     def set(self, store: Storelike, idx: int, val: Any) -> None:
         """Raises `Trap` (TABLE_OUT_OF_BOUNDS) beyond the end, `TypeError` for a value of another type."""
@@ -208,7 +216,7 @@ class Table(Handle, kind="table"):
         return (self[place] for place in range(len(self)))
 
     def __getitem__(self, idx: int) -> Any:
-        return from_raw(self._store, self._raw.type.element)(self._raw.get(self._place(idx)))
+        return self._shown(self._raw.get(self._place(idx)))
 
     def __setitem__(self, idx: int, val: Any) -> None:
         value = self._to_raw(val)
@@ -220,9 +228,6 @@ class Table(Handle, kind="table"):
         if not 0 <= place < size:
             raise IndexError(f"a table of {size} elements has no element {idx}")
         return place
-
-    def _to_raw(self, value: Any) -> Any:
-        return to_raw(self._store, self._raw.type.element)(value)
 
 
 class Global(Handle, kind="global"):
@@ -247,7 +252,8 @@ class Global(Handle, kind="global"):
 
     def value(self, store: Storelike) -> Any:
         """The present value as a Python value."""
-        self._check(store)
+        if store is not self._store:
+            self._check(store)
         self._store.guard()
         return from_raw(self._store, self._raw.type.content)(self._raw.value)
 

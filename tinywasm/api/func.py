@@ -11,9 +11,10 @@ from tinywasm.api.values import FROM_RAW, TO_RAW, Converter, to_reference
 from tinywasm.engine import backend
 from tinywasm.engine.interface import Entry
 from tinywasm.errors import WasmException
-from tinywasm.runtime.func import DirectHost, FuncInstance, host_function
+from tinywasm.matching import define
+from tinywasm.runtime.func import DirectHost, FuncInstance
 from tinywasm.runtime.store import Store
-from tinywasm.types import FuncType, RefType, ValType
+from tinywasm.types import DefinedType, FuncType, RefType, ValType
 from tinywasm.unique import Unique
 from tinywasm.validation import check_own_type
 
@@ -44,16 +45,17 @@ class Func(Handle, kind="func"):
             raise TypeError(f"expected a callable, not {func!r}")
         owner.guard()
         adapt = _with_caller if access_caller else _plain
-        converters = signature(owner, ty)
-        raw = host_function(ty, adapt(owner, converters, func))
+        defined = define(ty)
+        converters = signature(owner, defined)
+        raw = FuncInstance(defined, host=adapt(owner, converters, func))
         if not access_caller:
             raw.direct = DirectHost(func, converters.raw_results, partial(_hidden, owner))
         self._bind(owner, raw)
 
     def _bind(self, store: Store, raw: FuncInstance) -> None:
-        super()._bind(store, raw)
-        self._signature = signature(store, raw.signature)
-        self._call = backend(store).call
+        self._store, self._raw = store, raw
+        self._signature = store.signatures.get(raw.type) or signature(store, raw.type)
+        self._call = (store.backend or backend(store)).call
 
     def type(self, store: Storelike) -> FuncType:
         self._check(store)
@@ -77,11 +79,15 @@ class Func(Handle, kind="func"):
             raise TypeError(
                 f"the function takes {len(signature.params)} arguments, not {len(args)}: {signature.type}"
             )
-        raw = [convert(value) for convert, value in zip(signature.params, args, strict=True)]
+        raw = [convert(value) for convert, value in zip(signature.params, args)]  # noqa: B905 (as many of both)
         try:
-            return signature.result(self._call(self._raw, raw))
+            results = self._call(self._raw, raw)
         except WasmException as thrown:
             raise _shown(self._store, thrown) from None
+        shown = signature.shown_results
+        if len(shown) == 1:
+            return shown[0](results[0])
+        return [convert(value) for convert, value in zip(shown, results, strict=True)] if shown else None
 
     def __repr__(self) -> str:
         return f"<Func {self._raw.name or ''}{self._raw.signature}>"
@@ -175,8 +181,8 @@ class Caller(StoreView):
 class Signature:
     """The converters of a function type in a store.
 
-    `params` bring arguments into raw form and `results` results; `shown_params` and `result` do the
-    reverse, the last for all results at once.
+    `params` bring arguments into raw form and `results` results; `shown_params` and `shown_results` do the
+    reverse.
     """
 
     def __init__(self, store: Store, type: FuncType) -> None:
@@ -184,13 +190,7 @@ class Signature:
         self.params = [to_raw(store, param) for param in type.params]
         self.results = [to_raw(store, result) for result in type.results]
         self.shown_params = [from_raw(store, param) for param in type.params]
-        shown = [from_raw(store, result) for result in type.results]
-        if not shown:
-            self.result: Callable[[_Raw], Any] = lambda raw: None
-        elif len(shown) == 1:
-            self.result = lambda raw, convert=shown[0]: convert(raw[0])  # type: ignore[misc]
-        else:
-            self.result = lambda raw: [convert(each) for convert, each in zip(shown, raw, strict=True)]
+        self.shown_results = [from_raw(store, result) for result in type.results]
 
     def raw_results(self, result: Any) -> _Raw:
         """What a host function of this type returned, in raw form."""
@@ -208,11 +208,12 @@ class Signature:
         return [convert(value) for convert, value in zip(self.results, values, strict=True)]
 
 
-def signature(store: Store, type: FuncType) -> Signature:
+def signature(store: Store, type: DefinedType) -> Signature:
     """The converters, made once for each type in a store."""
     found: Signature | None = store.signatures.get(type)
     if found is None:
-        found = store.signatures[type] = Signature(store, type)
+        assert isinstance(type.composite, FuncType)
+        found = store.signatures[type] = Signature(store, type.composite)
     return found
 
 

@@ -128,6 +128,8 @@ def _integer(value: Any) -> int:
 
 def to_i32(value: Any) -> int:
     """Integers may be given signed or unsigned, bool and NumPy's among them; so for i64."""
+    if type(value) is int and -0x8000_0000 <= value <= 0xFFFF_FFFF:
+        return value & 0xFFFF_FFFF
     try:
         number = _integer(value)
     except TypeError:
@@ -138,6 +140,8 @@ def to_i32(value: Any) -> int:
 
 
 def to_i64(value: Any) -> int:
+    if type(value) is int and -0x8000_0000_0000_0000 <= value <= 0xFFFF_FFFF_FFFF_FFFF:
+        return value & 0xFFFF_FFFF_FFFF_FFFF
     try:
         number = _integer(value)
     except TypeError:

@@ -77,7 +77,7 @@ class Call:
 
 
 class Calls:
-    """The calls of one store under way, the latest last.
+    """The calls of one store under way, the latest first.
 
     A signal handler may run between any two steps here, and may raise: a call that could not be taken out
     of the list is over all the same, and the next one tidies up.
@@ -86,7 +86,7 @@ class Calls:
     def __init__(self) -> None:
         # Has the key "thread" while a thread has calls here; `setdefault` claims the store in one step.
         self._owner: dict[str, _Thread] = {}
-        self._open: list[Call] = []
+        self.open: list[Call] = []
 
     def guard(self) -> None:
         """Raises `WasmError` while another thread has calls here."""
@@ -99,9 +99,9 @@ class Calls:
 
         Either way the call is to be ended.
         """
-        below = self.latest(call.thread) if self._open else None
+        below = self.latest(call.thread) if self.open else None
         # First, or a signal handler's call might give the store away at its end.
-        self._open.append(call)
+        self.open.insert(0, call)
         owner = self._owner.setdefault("thread", call.thread)
         if owner is not call.thread:
             raise in_use(owner.forks != forks)
@@ -112,17 +112,17 @@ class Calls:
     def end(self, call: Call) -> None:
         """Take out a call that is over."""
         self._remove(call)
-        if self._open:
-            for each in [each for each in self._open if each.over]:
-                self._remove(each)
+        if self.open:
             if self.latest(call.thread) is not None:
                 return
+            for each in [each for each in self.open if each.over]:
+                self._remove(each)
         if self._owner.get("thread") is call.thread:
             self._owner.clear()
 
     def _remove(self, call: Call) -> None:
         try:
-            self._open.remove(call)
+            self.open.remove(call)
         except ValueError:
             # A call that a signal handler made was faster.
             return
@@ -130,7 +130,7 @@ class Calls:
     def latest(self, thread: _Thread | None = None) -> Call | None:
         """The latest call of a thread, by default this one, that is not over."""
         thread = thread or _here.thread
-        for call in reversed(self._open):
+        for call in self.open:
             if call.thread is thread and not call.over:
                 return call
         return None
@@ -142,8 +142,8 @@ class Calls:
 
     def more_than(self, most: int) -> bool:
         """Whether more calls that run code are under way."""
-        return len(self._open) > most and self.running() > most
+        return len(self.open) > most and self.running() > most
 
     def running(self) -> int:
         """How many calls that run code are under way."""
-        return sum(call.run for call in self._open)
+        return sum(call.run and not call.over for call in self.open)

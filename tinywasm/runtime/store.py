@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from tinywasm.config import Engine
 from tinywasm.errors import Interrupted, OutOfFuel, WasmError
 from tinywasm.runtime.limits import ResourceLimits
-from tinywasm.types import FuncType
+from tinywasm.types import DefinedType
 from tinywasm.unique import Unique
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Store(Unique):
         self.limits = ResourceLimits()
         self.wasi: Any = None
         # The embedding API's converters, by function type.
-        self.signatures: dict[FuncType, Any] = {}
+        self.signatures: dict[DefinedType, Any] = {}
         self._data = data
         self._requested = False
         self._deadline: float | None = None

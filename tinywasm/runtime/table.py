@@ -79,7 +79,8 @@ class TableInstance:
             raise Trap(TrapCode.TABLE_OUT_OF_BOUNDS)
 
     def get(self, index: int) -> Any:
-        self.check(index, 1)
+        if index >= len(self.elements):
+            raise Trap(TrapCode.TABLE_OUT_OF_BOUNDS)
         return self.elements[index]
 
     def set(self, index: int, value: Any) -> None:

@@ -72,17 +72,15 @@ class PythonBackend:
         self.store = store
         self.config = store.engine.config
         self.calls = Calls()
+        self.guard = self.calls.guard
         # Whether code that runs should poll the store, and what wants to be told.
         self.poll_wanted = True
         self.told: list[WeakMethod[Callable[[bool], None]]] = []
-        # For Python functions: the call under way, and how deep activations are where they hand over to the
-        # reference.
-        self.running = Call(run=False)
-        self.deepest = 0
-        self.first = 0
-
-    def guard(self) -> None:
-        self.calls.guard()
+        # For Python functions: the call under way, how deep activations are where they hand over to the
+        # reference, and the slot where the frame of the first one begins.
+        self.hot = Call(run=False), 0, 0
+        # The way into them, when there are any.
+        self.enter: Callable[..., list[Any]]
 
     def claimed(self, work: Callable[[], _Made]) -> _Made:
         claim = Call(run=False)
@@ -149,6 +147,11 @@ class PythonBackend:
                 self.poll()
             if profile is not None:
                 return self._profiled(call, func, args, profile)
+            code, depth, top = func.code, call.depth, call.top
+            if code is not None and code.fast is not None:
+                room = entering.room(self, entering.levels(call), depth, top)
+                if room:
+                    return self.enter(self, call, func, code.fast, args, depth, top, room)
             return _run(self, call, func, list(args), [], call.depth, call.top)
         finally:
             call.over = True
@@ -167,24 +170,31 @@ class PythonBackend:
         call.caller = caller.module if caller else None
         try:
             results = func.host(*args)
-        except RecursionError as error:
-            if used_up_by_nesting(error, self.calls.running()):
-                raise StackExhausted from error
-            raise
-        except WasmException:
-            self.calls.in_order(call)
+        except (RecursionError, WasmException) as error:
+            self.thrown(call, error)
             raise
         finally:
             call.caller = None
+        self.returned(call)
+        return results
+
+    def returned(self, call: Call) -> None:
+        """Whether the call may go on, when a host function that it called has returned."""
         self.calls.in_order(call)
         if self.poll_wanted:
             self.poll()
-        return results
+
+    def thrown(self, call: Call, error: RecursionError | WasmException) -> None:
+        """The same, when the host function raised an exception. Raises another one where that is due."""
+        if isinstance(error, WasmException):
+            self.calls.in_order(call)
+        elif used_up_by_nesting(error, self.calls.running()):
+            raise StackExhausted from error
 
     def run(self, func: FuncInstance, args: list[Any], depth: int, start: int, most: int) -> list[Any]:
         """Run a function for a Python function, as activation `depth`, with its frame at slot `start`, where
         at most `most` Python functions may be under way."""
-        return _run(self, self.running, func, args, [], depth, start, most)
+        return _run(self, self.hot[0], func, args, [], depth, start, most)
 
     def entry(self, func: FuncInstance) -> None:
         """Values are converted outside."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import cache
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from tinywasm.engine.python import bind
@@ -23,24 +23,69 @@ if TYPE_CHECKING:
 
 # Where fewer Python functions can be under way, none is worth it.
 _LEAST = 16
+# Beyond, slots would not be counted in so few bits.
+_MOST = (1 << ROOM_SHIFT) // SMALL_FRAME
+# Where more are left than this, frames are not counted that were counted before.
+_MANY = 40
+# A name that the global names have of what calls a host function for Python functions.
+HOST_CALL = "calls a host function"
+# The frames of Python's stack between what `levels` sees and the first Python function, in pairs.
+_BETWEEN = 2
 
 
 def levels(call: Call) -> int:
     """How many Python functions the call may have under way: each may take two frames of Python's stack, and
     all together no more than half of it, so that host functions have theirs."""
-    own, frame = 0, sys._getframe()
+    number = call.depth > 0
+    try:
+        frame = sys._getframe(_own[number])
+    except ValueError:
+        return _searched(call)
+    if frame.f_back is None:
+        return _left(call, _own[number])
+    left = _left_there(frame, _own[number]) if HOST_CALL in frame.f_globals else 0
+    return left if left >= _MANY else _searched(call)
+
+
+# How many frames were between `levels` and where it saw how many are left: for calls that nest, and for all
+# others. Most often they are as many again, and need not be counted.
+_own = [0, 0]
+
+
+def _searched(call: Call) -> int:
+    own, frame = 0, sys._getframe(1)
     while frame.f_back is not None:
+        if HOST_CALL in frame.f_globals:
+            left = _left_there(frame, own)
+            if left >= _MANY:
+                _own[call.depth > 0] = own
+                return left
         own, frame = own + 1, frame.f_back
+    _own[call.depth > 0] = own
+    return _left(call, own)
+
+
+def _left_there(frame: FrameType, own: int) -> int:
+    """What is left of what a Python function had left that called a host function so many frames ago."""
+    place: int = frame.f_locals["p"]
+    return (place >> ROOM_SHIFT) - own // 2 - _BETWEEN
+
+
+def _left(call: Call, own: int) -> int:
     if not call.python_stack:
         call.python_stack = (sys.getrecursionlimit() + own) // 2
     return max(0, (call.python_stack - own) // 2)
 
 
-def _room(backend: PythonBackend, most: int, depth: int, start: int) -> int:
-    """How many Python functions may be under way, the first as activation `depth`, its frame at `start`."""
-    slots = min(STACK_SLOTS - start, 1 << ROOM_SHIFT)
-    room = min(most, backend.config.max_call_depth - depth, slots // SMALL_FRAME)
-    return room if room >= _LEAST else 0
+def room(backend: PythonBackend, most: int, depth: int, start: int) -> int:
+    """How many Python functions may be under way, the first as activation `depth`, its frame at `start`; 0
+    where so few may that the reference is to run the function."""
+    deep = backend.config.max_call_depth - depth
+    if deep < most:
+        most = deep
+    if most > _MOST or start + most * SMALL_FRAME > STACK_SLOTS:
+        most = min(_MOST, (STACK_SLOTS - start) // SMALL_FRAME)
+    return most if most >= _LEAST else 0
 
 
 @cache
@@ -65,14 +110,14 @@ def function(
 
     None where the reference is to run it.
     """
-    room = _room(backend, most, depth, start)
-    if not room:
+    under_way = room(backend, most, depth, start)
+    if not under_way:
         return None
     running, tier = _source()
     fast = code.fast or tier.of(func).heat(func, code)
     if fast is None:
         return None
-    results: list[Any] = running.enter(backend, call, func, fast, args, depth, start, room)
+    results: list[Any] = running.enter(backend, call, func, fast, args, depth, start, under_way)
     return results
 
 
@@ -82,8 +127,8 @@ def loop(
     """What runs the rest of a function whose loop is hot, from its head `block` on; as `function`."""
     func: Any = block.func
     code: Code = func.code
-    room = _room(backend, most, depth, start)
-    if not room:
+    under_way = room(backend, most, depth, start)
+    if not under_way:
         # The head is asked again at a later turn.
         code.left = bind.LATER
         return None
@@ -94,4 +139,4 @@ def loop(
     fast, takes = made
     places = {"l": code.locals, "t": 0}
     args = [frame[places[name[0]] + int(name[1:])] for name in takes]
-    return lambda: running.enter(backend, call, func, fast, args, depth, start, room)
+    return lambda: running.enter(backend, call, func, fast, args, depth, start, under_way)

@@ -1,4 +1,4 @@
-"""The way into Python functions, and the ways out: to host functions, to the reference, and by traps.
+"""The way into Python functions, and the ways out: to the reference, and by traps.
 
 A Python function takes, behind its arguments, its place: how many more may be under way at once, and in the
 lowest bits the slot where its frame begins, counted from where the first one's does. What calls a host
@@ -9,22 +9,19 @@ results.
 from __future__ import annotations
 
 import struct
-import sys
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tinywasm.engine.backtrace import add_frames
 from tinywasm.engine.python.backend import RUN, PythonBackend, ready
 from tinywasm.engine.recursion import ROOM_SHIFT
+from tinywasm.engine.source.hosts import to_host
 from tinywasm.errors import Trap, TrapCode
 from tinywasm.instructions import TABLE
 from tinywasm.leb128 import read_u32
 from tinywasm.runtime.calls import Call
 from tinywasm.runtime.func import FuncInstance
-
-if TYPE_CHECKING:
-    from tinywasm.engine.source.tier import Tier
 
 Fast = Callable[..., Any]
 _SLOT = (1 << ROOM_SHIFT) - 1
@@ -58,9 +55,9 @@ def enter(
 
     As many as `room` may be under way at once.
     """
-    before = backend.running, backend.deepest, backend.first
+    before = backend.hot
     try:
-        backend.running, backend.deepest, backend.first = call, depth + room, start
+        backend.hot = call, depth + room, start
         found = fast(*args, room << ROOM_SHIFT)
     except Trap as trap:
         add_frames(trap, _places(trap.__traceback__))
@@ -71,7 +68,7 @@ def enter(
             raise
         raise trapped from None
     finally:
-        backend.running, backend.deepest, backend.first = before
+        backend.hot = before
     return list(found) if func.results > 1 else [found] if func.results else []
 
 
@@ -82,47 +79,6 @@ def _results(func: FuncInstance, values: Sequence[Any]) -> Any:
     return tuple(values) if values else None
 
 
-# To host functions
-
-
-def direct_host(backend: PythonBackend, func: FuncInstance, tier: Tier) -> Fast:
-    """What the Python functions of an instance call for a host function that it imports."""
-    count, instance = func.params, tier.instance
-    # Any function of it says whose code calls.
-    caller = instance.funcs[instance.context.imported_funcs]
-
-    def call(*args: Any) -> Any:
-        running, deepest, first = before = backend.running, backend.deepest, backend.first
-        running.depth = deepest - (args[count] >> ROOM_SHIFT)
-        running.top = first + (args[count] & _SLOT)
-        results = backend.call_host(running, func, list(args[:count]), caller)
-        # An interruption may have come between the end of a call from there and the restoring of these.
-        backend.running, backend.deepest, backend.first = before
-        return _results(func, list(results))
-
-    return call
-
-
-def _host(backend: PythonBackend, func: FuncInstance) -> Fast:
-    """What all Python functions call for a host function that they have by reference.
-
-    It does itself what `direct_host` does: a function for both would be one more frame of a small stack.
-    """
-    count = func.params
-
-    def call(*args: Any) -> Any:
-        frame = sys._getframe(1)
-        caller, source = frame.f_globals["TIER"].codes[frame.f_code]
-        running, deepest, first = before = backend.running, backend.deepest, backend.first
-        running.depth = deepest - (args[count] >> ROOM_SHIFT)
-        running.top = first + (frame.f_locals["p"] & _SLOT) + source.slots
-        results = backend.call_host(running, func, list(args[:count]), caller)
-        backend.running, backend.deepest, backend.first = before
-        return _results(func, list(results))
-
-    return call
-
-
 # To the reference
 
 
@@ -131,9 +87,10 @@ def reference(backend: PythonBackend, func: FuncInstance) -> Fast:
     count = func.params
 
     def run(*args: Any) -> Any:
-        room, start = args[count] >> ROOM_SHIFT, backend.first + (args[count] & _SLOT)
+        _, deepest, first = backend.hot
+        room, start = args[count] >> ROOM_SHIFT, first + (args[count] & _SLOT)
         most = max(0, room - _BETWEEN)
-        results = backend.run(func, list(args[:count]), backend.deepest - room, start, most)
+        results = backend.run(func, list(args[:count]), deepest - room, start, most)
         return _results(func, results)
 
     return run
@@ -153,7 +110,7 @@ def _stub(backend: PythonBackend, func: FuncInstance) -> Fast:
 def fast_of(backend: PythonBackend, func: FuncInstance) -> Fast:
     """What Python functions call for a function."""
     if func.fast is None:
-        func.fast = _host(backend, func) if func.host is not None else _stub(backend, func)
+        func.fast = to_host(backend, func) if func.host is not None else _stub(backend, func)
     fast: Fast = func.fast
     return fast
 
@@ -185,7 +142,7 @@ def _places(trace: TracebackType | None) -> list[tuple[FuncInstance, int]]:
     """Where Python functions were, innermost first, down to the next frame of the reference."""
     found = []
     trace = trace.tb_next if trace else None
-    while trace is not None and trace.tb_frame.f_code is not RUN:
+    while trace is not None and trace.tb_frame.f_code not in _ENDS:
         tier = trace.tb_frame.f_globals.get("TIER")
         made = tier.codes.get(trace.tb_frame.f_code) if tier else None
         if made is not None:
@@ -195,6 +152,10 @@ def _places(trace: TracebackType | None) -> list[tuple[FuncInstance, int]]:
                 found.append((func, position))
         trace = trace.tb_next
     return found[::-1]
+
+
+# Whose frames a traceback has where Python functions did not call what is below.
+_ENDS = RUN, enter.__code__
 
 
 def _trap(error: Exception) -> Trap | None:

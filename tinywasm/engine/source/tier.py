@@ -24,6 +24,7 @@ from tinywasm.engine.python.bind import Binder, Code, bind_record
 from tinywasm.engine.python.module_instance import PythonModuleInstance
 from tinywasm.engine.recursion import ROOM_SHIFT
 from tinywasm.engine.source import accesses, running, vectors
+from tinywasm.engine.source.hosts import to_host
 from tinywasm.engine.source.running import Fast
 from tinywasm.engine.source.translate import Declined, Source, Translation
 from tinywasm.errors import OutOfFuel
@@ -70,6 +71,7 @@ class Tier:
             "stub": lambda func: running.fast_of(backend, func),
             "TIER": self,
         }
+        backend.enter = running.enter
         backend.tell(self.tell)
         imported = instance.funcs[: instance.context.imported_funcs]
         self.hosts = frozenset(index for index, func in enumerate(imported) if func.host is not None)
@@ -169,7 +171,7 @@ class Tier:
         if kind == "func":
             func = instance.funcs[what[0]]
             if what[0] in self.hosts:
-                return running.direct_host(self.backend, func, self)
+                return to_host(self.backend, func, instance)
             return running.fast_of(self.backend, func)
         if kind == "reference":
             return running.reference(self.backend, instance.funcs[what[0]])
