@@ -44,14 +44,15 @@ from tinywasm.validation import Context
 @records.record(eq=False)
 class Unit:
     """What a function's blocks share: its module, its form, the types of its locals, which of these are
-    loose, the imports that are host functions, and the names that its source uses beyond its own variables,
-    each with what it stands for."""
+    loose, the positions of accesses that are aligned, the imports that are host functions, and the names that
+    its source uses beyond its own variables, each with what it stands for."""
 
     context: Context
     index: int
     code: Form
     locals: list[str]
     loose: set[int]
+    aligned: frozenset[int]
     metered: bool
     hosts: frozenset[int]
     names: dict[str, Any] = records.field(default_factory=dict)
@@ -66,7 +67,7 @@ class Line(NamedTuple):
 
 
 # Memory accesses: the view's name, the size, its type, and the range of what it reads.
-_ACCESSES = {
+ACCESSES = {
     "i32.load": ("U32", 4, 0, expressions.M32),
     "i64.load": ("U64", 8, 0, expressions.M64),
     "f64.load": ("D64", 8, 0, 0),
@@ -91,7 +92,7 @@ _ACCESSES = {
     "i64.store16": ("U16", 2, 0, 0xFFFF),
     "i64.store32": ("U32", 4, 0, expressions.M32),
 }
-_MASK_OF_SHIFT = {1: 0, 2: 1, 4: 2, 8: 3}
+_SHIFTS = {1: 0, 2: 1, 4: 2, 8: 3}
 # A longer expression is not written twice; one that is longer still becomes a variable, so that expressions
 # nest no deeper than Python's parser does.
 _SHORT, _LONG = 40, 300
@@ -398,18 +399,17 @@ class Block:
 
     def load(self, record: Record) -> None:
         row = TABLE[record.row]
-        kind, size, low, high = _ACCESSES[row.name]
+        kind, size, low, high = ACCESSES[row.name]
         address = self.calm(self.read(record.a, "i32"))
-        address = exact(address)
         index, offset = record.second, record.immediate & expressions.M64
-        at = f"{address.text} + {offset}" if offset else address.text
         type = type_name(row.results[0])
-        view = self.memory(index, kind)
-        if size == 1:
-            value = Value(f"{view}[{at}]", type, low, high, address.reads)
-            self.put(record.result, self.acting(value))
+        view, shift = self.memory(index, kind), _SHIFTS[size]
+        if size == 1 or (record.position in self.unit.aligned and kind != "F32"):
+            text = f"{view}[{_item(address, offset, shift)}]"
+            self.put(record.result, self.acting(Value(text, type, low, high, address.reads)))
             return
-        shift = _MASK_OF_SHIFT[size]
+        address = exact(address)
+        at = f"{address.text} + {offset}" if offset else address.text
         slow = self.use(f"{view}_unaligned", "load", index, kind)
         if address.known:
             place = address.low + offset
@@ -430,27 +430,20 @@ class Block:
         row = TABLE[record.row]
         # Both are read before one has its turn, or the younger one would be the first.
         address, value = self.read(record.a, "i32"), self.read(record.b, type_name(row.params[1]))
-        address = exact(self.calm(address))
+        address = self.calm(address)
         index, offset = record.second, record.immediate & expressions.M64
-        at = f"{address.text} + {offset}" if offset else address.text
         if row.name == "f32.store":
             write = self.use(f"{self.name_of('F32', index)}_write", "store", index, "F32")
-            self.act(f"{write}({at}, {exact(value).text})")
+            self.act(f"{write}({_item(address, offset, 0)}, {exact(value).text})")
             return
-        kind, size, _, mask = _ACCESSES[row.name]
-        view = self.memory(index, kind)
-        if kind == "D64":
-            written = exact(value)
-        elif value.low >= 0 and value.high <= mask:
-            written = value
-        elif value.known:
-            written = integer(value.type, value.low & mask)
-        else:
-            written = value._replace(text=f"{value.text} & {mask}", simple=False)
-        if size == 1:
-            self.act(f"{view}[{at}] = {written.text}")
+        kind, size, _, mask = ACCESSES[row.name]
+        view, shift = self.memory(index, kind), _SHIFTS[size]
+        written = exact(value) if kind == "D64" else _low_bits(value, mask)
+        if size == 1 or record.position in self.unit.aligned:
+            self.act(f"{view}[{_item(address, offset, shift)}] = {written.text}")
             return
-        shift = _MASK_OF_SHIFT[size]
+        address = exact(address)
+        at = f"{address.text} + {offset}" if offset else address.text
         slow = self.use(f"{view}_write", "store", index, kind)
         if address.known:
             place = address.low + offset
@@ -618,6 +611,30 @@ def _heights(places: Iterable[int]) -> set[int]:
     return {place >> form.NUMBER for place in places if place & form.KIND == form.TEMPORARY}
 
 
+def _item(address: Value, offset: int, shift: int) -> str:
+    """The number of the item at an address that is a multiple of its size."""
+    if shift and address.base and address.shift >= shift:
+        more, mask = address.shift - shift, MASKS[address.type]
+        text = f"({address.base} << {more})" if more else address.base
+        if address.low < 0 or address.high > mask:
+            text = f"({text} & {mask >> shift})"
+        return f"{text} + {offset >> shift}" if offset else text
+    address = exact(address)
+    if address.known:
+        return str(address.low + offset >> shift)
+    text = f"{address.text} + {offset}" if offset else address.text
+    return f"{text} >> {shift}" if shift else text
+
+
+def _low_bits(value: Value, mask: int) -> Value:
+    """What is stored of an integer."""
+    if value.low >= 0 and value.high <= mask:
+        return value
+    if value.known:
+        return integer(value.type, value.low & mask)
+    return value._replace(text=f"{value.text} & {mask}", simple=False)
+
+
 def _listed(texts: Sequence[str]) -> str:
     return texts[0] if len(texts) == 1 else f"({', '.join(texts)})"
 
@@ -643,7 +660,7 @@ def _how(row: int) -> Callable[[Block, Record], None]:
         return _NAMED[instruction.name]
     if instruction.operator is not None:
         return Block.numeric
-    if instruction.name in _ACCESSES or instruction.name == "f32.store":
+    if instruction.name in ACCESSES or instruction.name == "f32.store":
         return Block.load if instruction.results else Block.store
     return Block.generic
 

@@ -14,6 +14,8 @@ from typing import NamedTuple
 from tinywasm.types import F32, F64, I32, I64, PackedType
 
 M32, M64 = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
+# Python compares integers of one digit at a third of the price, and most are no larger.
+SMALL = (1 << 30) - 1
 MASKS = {"i32": M32, "i64": M64}
 _TYPES: dict[object, str] = {
     **{I32: "i32", I64: "i64", F32: "f32", F64: "f64"},
@@ -36,7 +38,8 @@ class Value(NamedTuple):
     others write, or may trap, so that its turn matters. `simple` says that it costs nothing to write it
     twice; `condition` is the same as a truth value, where that is shorter. A loose float may be a NaN that
     is not canonical. A sum of a constant and of a variable that may have any value has that as its `term`.
-    `holds` and `fails` are what is known of variables where a condition does.
+    `holds` and `fails` are what is known of variables where a condition does. An integer is congruent to
+    `base` shifted to the left by `shift`, if there is a base.
     """
 
     text: str
@@ -51,6 +54,8 @@ class Value(NamedTuple):
     term: str = ""
     holds: Facts = ()
     fails: Facts = ()
+    base: str = ""
+    shift: int = 0
 
     @property
     def known(self) -> bool:
@@ -138,8 +143,9 @@ def _reduced(value: Value, mask: int) -> str:
     if value.low >= 0 and value.high < 2 * turn:
         if value.term:
             name, number = value.term, value.high - mask
-            return f"({name} + {number} if {name} < {turn - number} else {name} - {turn - number})"
-        return f"(z if (z := {value.text}) <= {mask} else z - {turn})"
+            small = below(name, name, turn - number)
+            return f"({name} + {number} if {small} else {name} - {turn - number})"
+        return f"(z if {below(f'(z := {value.text})', 'z', turn)} else z - {turn})"
     if value.low >= -turn and value.high <= mask:
         if value.term:
             name, number = value.term, -value.low
@@ -161,8 +167,13 @@ def signed(value: Value) -> Value:
     if whole.high < sign:
         return whole
     first, again = twice(whole)
-    text = f"({again} if {first} < {sign} else {again} - {mask + 1})"
+    text = f"({again} if {below(first, again, sign)} else {again} - {mask + 1})"
     return whole._replace(text=text, low=-sign, high=sign - 1, simple=False)
+
+
+def below(first: str, again: str, limit: int) -> str:
+    """Whether a value, not negative, is less than a large number."""
+    return f"{first} <= {SMALL} or {again} < {limit}"
 
 
 def twice(value: Value) -> tuple[str, str]:

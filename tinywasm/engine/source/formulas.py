@@ -11,9 +11,11 @@ from tinywasm.engine.source.expressions import (
     M32,
     M64,
     MASKS,
+    SMALL,
     Facts,
     Operator,
     Value,
+    below,
     between,
     exact,
     integer,
@@ -56,9 +58,16 @@ def _add(a: Value, b: Value) -> Value:
             a = a._replace(text=term, low=0, high=MASKS[a.type], simple=True, term="")
         if not y:
             return a
-        text = f"({a.text} + {y})" if y > 0 else f"({a.text} - {-y})"
-        return _kept(made(text, a.type, a.low + y, a.high + y, a)._replace(term=term))
+        text = _plus(a.text, y)
+        base = _plus(a.base, y >> a.shift) if a.base and not y & (1 << a.shift) - 1 else ""
+        return _kept(
+            made(text, a.type, a.low + y, a.high + y, a)._replace(term=term, base=base, shift=a.shift)
+        )
     return _kept(made(f"({a.text} + {b.text})", a.type, a.low + b.low, a.high + b.high, a, b))
+
+
+def _plus(text: str, number: int) -> str:
+    return f"({text} + {number})" if number >= 0 else f"({text} - {-number})"
 
 
 def _sub(a: Value, b: Value) -> Value:
@@ -111,7 +120,8 @@ def _shl(a: Value, b: Value) -> Value:
     y = _constant(b)
     if y is not None:
         y &= 31 if a.type == "i32" else 63
-        return _kept(made(f"({a.text} << {y})", a.type, a.low << y, a.high << y, a))
+        value = made(f"({a.text} << {y})", a.type, a.low << y, a.high << y, a)
+        return _kept(value._replace(base=a.text, shift=y))
     most = 31 if a.type == "i32" else 63
     return _kept(
         made(
@@ -251,14 +261,20 @@ def _against(value: Value, sign: str, number: int) -> Value:
     first, again = twice(whole)
     # Those that are less are from one half's beginning on, or the others are.
     if number > 0:
-        text = f"{first} < {number} or {again} >= {half}", f"{number} <= {whole.text} < {half}"
+        text = (
+            f"{first} < {number} or ({again} > {SMALL} and {again} >= {half})",
+            f"{first} >= {number} and ({below(again, again, half)})",
+        )
         facts: tuple[Facts, Facts] = (), between(whole, number, half - 1)
     elif number < 0:
         number += turn
-        text = f"{half} <= {whole.text} < {number}", f"{first} >= {number} or {again} < {half}"
+        text = (
+            f"{first} > {SMALL} and {half} <= {again} < {number}",
+            f"{below(first, again, half)} or {again} >= {number}",
+        )
         facts = between(whole, half, number - 1), ()
     else:
-        text = f"{whole.text} >= {half}", f"{whole.text} < {half}"
+        text = f"{first} > {SMALL} and {again} >= {half}", below(first, again, half)
         facts = between(whole, half, turn - 1), between(whole, 0, half - 1)
     less = sign in ("<", "<=")
     holds, fails = facts if less else facts[::-1]

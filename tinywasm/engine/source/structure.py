@@ -67,13 +67,21 @@ class Code:
 
 class Builder:
     """Makes the tree of a graph; `first` is what is known where it begins, `head` gives what comes before the
-    statements of a block."""
+    statements of a block, `between` what comes on a way from one to another."""
 
-    def __init__(self, unit: Unit, graph: Graph, first: Ranges, head: Callable[[int], list[Line]]) -> None:
+    def __init__(
+        self,
+        unit: Unit,
+        graph: Graph,
+        first: Ranges,
+        head: Callable[[int], list[Line]],
+        between: Callable[[int, int], list[Line]],
+    ) -> None:
         self.unit = unit
         self.known = Known(unit.code, graph, first, lambda number: self.run(number, {}).ends())
         self.graph = graph
         self.head = head
+        self.between = between
         self.arms = 0
         # Labels that are to be placed in the series under way.
         self.work: list[int] = []
@@ -139,7 +147,11 @@ class Builder:
         return Code([*lines, *code.lines], code.end)
 
     def way(self, source: int, target: int) -> Code:
-        """The code of a block where this is the only way to it, else a jump."""
+        """What comes on a way, and the code of a block where this is the only way to it, else a jump."""
+        lines, code = self.between(source, target), self.reached(source, target)
+        return Code([*lines, *code.lines], code.end) if lines else code
+
+    def reached(self, source: int, target: int) -> Code:
         index = self.graph.index
         if index[target] <= index[source] or target in self.graph.labelled:
             return Code((), Jump(target))

@@ -82,7 +82,7 @@ class Tier:
     def tell(self, poll_wanted: bool) -> None:
         """Functions then hand over to the reference, which polls, and loops poll."""
         self.names["POLL"] = poll_wanted
-        self.names["LEAST"] = sys.maxsize if poll_wanted else 1 << ROOM_SHIFT
+        self.names["LEAST"] = sys.maxsize if poll_wanted else 2 << ROOM_SHIFT
 
     # Making functions
 

@@ -15,14 +15,17 @@ from tinywasm.engine.ir import form
 from tinywasm.engine.ir.build import build
 from tinywasm.engine.ir.form import Form
 from tinywasm.engine.recursion import SMALL_FRAME
-from tinywasm.engine.source.blocks import Line, Unit, locals_of
+from tinywasm.engine.source.alignment import ZERO, aligned
+from tinywasm.engine.source.blocks import ACCESSES, Line, Unit, locals_of
 from tinywasm.engine.source.expressions import MASKS
+from tinywasm.engine.source.foresight import asking, read_first
 from tinywasm.engine.source.graph import Graph, Node, TooDeep, flat_graph, from_head, graph, nodes
 from tinywasm.engine.source.ranges import Ranges
 from tinywasm.engine.source.structure import Builder, Printer
 from tinywasm.instructions import TABLE, Role
 from tinywasm.numerics.operators import OPERATORS
 from tinywasm.syntax import Function
+from tinywasm.types import F32, F64, I32, I64, V128
 from tinywasm.validation import Context
 
 _LEAVES = {row.ordinal for row in TABLE if row.role is Role.LEAVES}
@@ -33,7 +36,8 @@ _ARITHMETIC = {
     if row.operator is not None and row.results and row.name.split(".")[1] not in ("neg", "abs", "copysign")
     and "reinterpret" not in row.name and "lane" not in row.name
 }  # fmt: skip
-_ZEROS = {"i32": "0", "i64": "0", "f32": "0.0", "f64": "0.0"}
+_SIZES = {row.ordinal: ACCESSES[row.name][1] for row in TABLE if row.name in ACCESSES}
+_ZEROS: dict[object, str] = {I32: "0", I64: "0", F32: "0.0", F64: "0.0", V128: repr(bytes(16))}
 # More would take seconds.
 _MOST_RECORDS, _MOST_TEXT = 30_000, 2_000_000
 # Beyond so many blocks, code asks where to go on after each.
@@ -86,7 +90,13 @@ class Translation:
         if any(record.row == form.MOVE_ROW for node in self.nodes.values() for record in node.records):
             raise Declined("many values in a row")
         self.locals = locals_of(context, index, function.locals)
+        self.zeros = [_ZEROS.get(type, "None") for count, type in function.locals for _ in range(count)]
         self.loose = _loose(self.code, self.nodes, self.locals, self.params)
+        zeros = bytes(self.params) + bytes([ZERO]) * (len(self.locals) - self.params)
+        self.aligned = aligned(self.code, self.nodes, self.entry, zeros, _SIZES)
+        # What is charged cannot be done again.
+        asked = {self.entry} if metered else asking(self.nodes, self.entry, self.params, self.code)
+        self.asking = asked
         self.metered = metered
         if any(node.exit is not None and node.exit.row in _TAILS for node in self.nodes.values()):
             raise Declined("a tail call")
@@ -102,7 +112,16 @@ class Translation:
 
     def source(self, block: int) -> Source:
         """The function from one of its blocks on."""
-        unit = Unit(self.context, self.index, self.code, self.locals, self.loose, self.metered, self.hosts)
+        unit = Unit(
+            self.context,
+            self.index,
+            self.code,
+            self.locals,
+            self.loose,
+            self.aligned,
+            self.metered,
+            self.hosts,
+        )
         try:
             body = self._print(unit, self._graph(block), flat=False)
         except TooDeep:
@@ -111,7 +130,9 @@ class Translation:
             raise Declined("much code")
         if block == self.entry:
             takes = tuple(f"l{number}" for number in range(self.params))
-            first = [" if p < LEAST:", f"  return R{self.index}({', '.join((*takes, 'p'))})", *self._zeros()]
+            first = self._zeros()
+            if self.entry in self.asking:
+                first = [f" {self._question().text}", f"  {self._question().indented[0].text}", *first]
         else:
             takes = tuple(sorted(set(_VARIABLE.findall("\n".join(body)))))
             first = []
@@ -142,7 +163,7 @@ class Translation:
                 for number, type in enumerate(self.locals)
                 if number >= self.params and type in MASKS
             }
-        builder = Builder(unit, shape, zeros, lambda number: self._head(unit, shape, number))
+        builder = Builder(unit, shape, zeros, lambda number: self._head(unit, shape, number), self._between)
         if flat:
             parts = [(number, builder.block(number)) for number in shape.index]
             printer.asking(1, parts, [None] * len(parts), 0, len(parts))
@@ -161,22 +182,21 @@ class Translation:
             lines.append(Line(f"S.fuel -= {node.fuel}"))
         return lines
 
+    def _question(self) -> Line:
+        """Whether calls may go deeper. If not, the reference does all over again."""
+        args = [*(f"l{number}" for number in range(self.params)), "p"]
+        return Line("if p < LEAST:", -1, (Line(f"return R{self.index}({', '.join(args)})"),))
+
+    def _between(self, source: int, target: int) -> list[Line]:
+        """What comes on a way from one block to another."""
+        return [self._question()] if source == self.entry and target in self.asking else []
+
     def _zeros(self) -> list[str]:
-        """The declared locals' first values, where they are used."""
-        used = {
-            place
-            for record in self.code.records()
-            for place in (*form.operands(self.code, record), *form.results(self.code, record))
-            if place & form.KIND == form.LOCAL
-        }
+        """The declared locals' first values, where they are wanted."""
         groups: dict[str, list[str]] = {}
-        for place in sorted(used):
-            number = place >> form.NUMBER
+        for number in sorted(read_first(self.nodes, self.entry, self.code)):
             if number >= self.params:
-                zero = _ZEROS.get(self.locals[number])
-                if zero is None:
-                    zero = repr(bytes(16)) if place & form.WIDE else "None"
-                groups.setdefault(zero, []).append(f"l{number}")
+                groups.setdefault(self.zeros[number - self.params], []).append(f"l{number}")
         return [f" {' = '.join(names)} = {zero}" for zero, names in groups.items()]
 
 
