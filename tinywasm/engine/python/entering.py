@@ -36,14 +36,14 @@ _BETWEEN = 2
 def levels(call: Call) -> int:
     """How many Python functions the call may have under way: each may take two frames of Python's stack, and
     all together no more than half of it, so that host functions have theirs."""
-    number = call.depth > 0
+    own = _own[call.depth > 0]
     try:
-        frame = sys._getframe(_own[number])
+        frame = sys._getframe(own)
     except ValueError:
         return _searched(call)
     if frame.f_back is None:
-        return _left(call, _own[number])
-    left = _left_there(frame, _own[number]) if HOST_CALL in frame.f_globals else 0
+        return _left(call, own)
+    left = _left_there(frame, own) if HOST_CALL in frame.f_globals else 0
     return left if left >= _MANY else _searched(call)
 
 
