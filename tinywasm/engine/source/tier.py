@@ -82,6 +82,7 @@ class Tier:
     def tell(self, poll_wanted: bool) -> None:
         """Functions then hand over to the reference, which polls, and loops poll."""
         self.names["POLL"] = poll_wanted
+        # Who has asked may call a function that does not ask for itself.
         self.names["LEAST"] = sys.maxsize if poll_wanted else 2 << ROOM_SHIFT
 
     # Making functions
