@@ -3,10 +3,10 @@
     python -m fuzz.agree [--from SEED] [COUNT]
 
 Every fourth one is seen through small windows on the native engine; every sixteenth has a companion of which
-most functions are compiled, where llvmlite is installed. Pieces of a hundred have a process of
-their own, so that a crash or a module that does not end is told by its seed, like a difference. The status is
-0 when all agree, 1 when one does not; then, and when it is interrupted, the command says with which seed to
-go on.
+most functions are compiled, where llvmlite is installed: all, or those that prove hot. Pieces of a hundred
+have a process of their own, so that a crash or a module that does not end is told by its seed, like a
+difference. The status is 0 when all agree, 1 when one does not; then, and when it is interrupted, the command
+says with which seed to go on.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from random import Random
 
 from fuzz.child import words_of
 from fuzz.compilable import compilable, compiles
-from fuzz.engines import COMPILED, PLENTY, difference, load, run
+from fuzz.engines import AUTO, COMPILED, PLENTY, difference, load, run
 from fuzz.generator import Generated, generate
-from fuzz.hot import AT_ONCE, hot_after
+from fuzz.hot import AT_ONCE, compiled_after, hot_after
 from fuzz.small_windows import small_windows
 from tinywasm.engine import native_available
 
@@ -63,14 +63,22 @@ def check(generated: Generated) -> None:
     assert not found, f"generate({seed}), {bound} units of fuel, hot after {hot}: {found}"
 
 
-def check_compiled(generated: Generated) -> None:
+def check_compiled(generated: Generated, engine: str = COMPILED) -> None:
     """Raises `AssertionError` where the native engine differs with functions compiled."""
     module = load(generated)
     native = run(generated, module, "native", PLENTY)
     for fuel in (PLENTY, None, Random(generated.seed).randrange(native.fuel + 1)):
         expected = native if fuel == PLENTY else run(generated, module, "native", fuel)
-        found = difference(expected, run(generated, module, COMPILED, fuel), fuel=fuel is not None)
-        assert not found, f"compilable({generated.seed}), {fuel} units of fuel: {found}"
+        found = difference(expected, run(generated, module, engine, fuel), fuel=fuel is not None)
+        assert not found, f"compilable({generated.seed}), {engine}, {fuel} units of fuel: {found}"
+
+
+def check_auto(generated: Generated) -> None:
+    """Raises `AssertionError` where the native engine differs with functions compiled while they run."""
+    rng = Random(f"auto {generated.seed}")
+    looks, words = rng.choice((1, 1, 2, 5)), rng.choice((1, 1, 10, 100))
+    with compiled_after(looks, words):
+        check_compiled(generated, AUTO)
 
 
 def windows(seed: int) -> int:
@@ -86,7 +94,7 @@ def check_seed(seed: int) -> None:
         check(generate(seed))
     # LLVM takes longer than all the rest.
     if compiles and seed % 16 == 0:
-        check_compiled(compilable(seed))
+        (check_auto if seed % 32 else check_compiled)(compilable(seed))
 
 
 def check_piece(seeds: range) -> tuple[int, str]:

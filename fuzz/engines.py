@@ -41,6 +41,8 @@ PLENTY = 1 << 40
 HOST_OBJECT = "an object of the host"
 # As an engine: the native one, with everything compiled that it compiles.
 COMPILED = "compiled"
+# The same with what proves hot.
+AUTO = "auto"
 # How often each function is called.
 ROUNDS = 2
 
@@ -57,8 +59,8 @@ class Record:
 def config_of(generated: Generated, engine: str, *, metered: bool) -> Config:
     """Small limits, so that they are reached; few calls deep for some modules."""
     return Config(
-        engine="native" if engine == COMPILED else engine,
-        tier="compiled" if engine == COMPILED else "interpreter",
+        engine="native" if engine in (COMPILED, AUTO) else engine,
+        tier=engine if engine in (COMPILED, AUTO) else "interpreter",
         wide_arithmetic=True,
         custom_page_sizes=True,
         consume_fuel=metered,

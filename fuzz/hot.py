@@ -1,9 +1,10 @@
-"""Lets functions of the python engine become Python functions sooner than they do."""
+"""Lets functions become Python functions, or machine code, sooner than they do."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 from unittest.mock import patch
 
 from tinywasm.engine.python import bind
@@ -17,3 +18,22 @@ def hot_after(times: int) -> Iterator[None]:
     """While it lasts, functions that are made ready are hot after so many calls and turns of their loops."""
     with patch.object(bind, "HOT", times):
         yield
+
+
+@contextmanager
+def compiled_after(looks: int, words: int) -> Iterator[None]:
+    """While it lasts, functions that are made ready on the tier "auto" are compiled when so many looks have
+    met them, in that moment and in that thread; there is a look after so many words."""
+    from tinywasm.engine.llvm import auto, background
+    from tinywasm.engine.native import _loop
+
+    _loop.look_after(words)
+    try:
+        with patch.object(auto, "HOT", looks), patch.object(background, "do", _at_once):
+            yield
+    finally:
+        _loop.look_after(0)
+
+
+def _at_once(method: Callable[[Any], None], argument: Any) -> None:
+    method(argument)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fuzz import agree
-from fuzz.agree import check, check_compiled
+from fuzz.agree import check, check_auto, check_compiled
 from fuzz.compilable import compilable, compiles
 from fuzz.engines import difference, load, run
 from fuzz.generator import Generated, generate, generated_modules
@@ -51,6 +51,12 @@ def test_compiled_functions_agree(seed: int) -> None:
 
     module = load(generated)
     assert Machine(module.context, module.syntax, False).codes
+
+
+@pytest.mark.skipif(not compiles, reason="nothing is compiled without the extension and llvmlite")
+@pytest.mark.parametrize("seed", range(8, 16))
+def test_functions_agree_that_are_compiled_while_they_run(seed: int) -> None:
+    check_auto(compilable(seed))
 
 
 @needs_both

@@ -18,9 +18,6 @@ pytestmark = pytest.mark.skipif(not native_available, reason="the native engine 
 NOT_RUN = ["compiled"]
 # What the shapes do not reach of the lowering, with the reason.
 UNREACHED = {
-    # As `NOT_RUN`.
-    "tinywasm/engine/native/select.py: selector.position = code.code[form.POSITION]",
-    'tinywasm/engine/native/select.py: selector.emit(OPCODES["compiled"], 0, 0, 0, 0)',
     # A million locals or operands: tests/tinywasm/test_limits.py and test_windows.py.
     'tinywasm/engine/ir/build.py: raise too_large(name, MAX_LOCALS, "locals")',
     'tinywasm/engine/ir/operands.py: raise too_large(self.name, MAX_OPERANDS, "operands at the same time")',

@@ -27,7 +27,7 @@ _MOST = {
     "max_memory_pages": (1 << 48) - 1,
     "max_table_elements": (1 << 32) - 1,
 }
-TIERS = ("interpreter", "compiled")
+TIERS = ("interpreter", "auto", "compiled")
 _SPELLED = {"wasm_wide_arithmetic": "wide_arithmetic", "wasm_custom_page_sizes": "custom_page_sizes"}
 
 
@@ -38,10 +38,11 @@ class Config:
     `engine`: the name of what runs the code, as `tinywasm --version` lists them, or "auto", which takes the
     fastest that is available; the default comes from the environment variable TINYWASM_ENGINE. Where
     none of that name can run, the first instance of a store raises `ValueError`.
-    `tier`: "interpreter", or "compiled", which makes machine code of all functions of a module when the first
-    of them is called, but for those that it declines, which are interpreted. It takes the native engine and
-    the extra `tinywasm[llvm]`; without them the first instance of a store raises `ValueError`. The default
-    comes from the environment variable TINYWASM_TIER.
+    `tier`: "interpreter"; or "compiled", which makes machine code of all functions of a module when the first
+    of them is called, but for those that it declines, which are interpreted; or "auto", which interprets them
+    and makes machine code of those that prove hot, in a thread of its own. Machine code takes the native
+    engine and the extra `tinywasm[llvm]`: without them "auto" interprets, and for "compiled" the first
+    instance of a store raises `ValueError`. The default comes from the environment variable TINYWASM_TIER.
     `wide_arithmetic`, `custom_page_sizes`: proposals beyond WebAssembly 3.0.
     `consume_fuel`: stores start with no fuel and every instruction costs one unit, a bulk
     instruction another one for each whole 64 bytes that it writes.
@@ -106,8 +107,8 @@ def _checked(name: str, value: Any) -> Any:
     if not isinstance(value, kind):
         raise TypeError(f"{name} takes a {kind.__name__}, not {value!r}")
     if name == "tier" and value not in TIERS:
-        known = " or ".join(f'"{each}"' for each in TIERS)
-        raise ValueError(f'unknown tier "{value}": use {known}')
+        *known, last = (f'"{each}"' for each in TIERS)
+        raise ValueError(f'unknown tier "{value}": use {", ".join(known)} or {last}')
     return value
 
 

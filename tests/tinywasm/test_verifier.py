@@ -148,6 +148,7 @@ PASSES = {
 BROKEN = [
     ("code without words", code()),
     ("an opcode that there is not", code(word(len(OPCODES)), RETURN)),
+    ("the way into machine code, which no function has among its words", code(word("compiled"), RETURN)),
     ("the code may be run off its end", code(word("move", 1, 0))),
     ("the code may be run off its end", code(word("call", 0, immediate=0))),
     ("the code may be run off its end", code(word("const128", 2), ZEROS)),

@@ -78,7 +78,7 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tier",
         choices=TIERS,
-        help="whether the native engine compiles functions before their first call (default: interpreter)",
+        help="which functions become machine code: none, those that prove hot, or all (default: interpreter)",
     )
 
 

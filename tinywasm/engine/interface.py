@@ -129,5 +129,5 @@ class Implementation:
     missing: str = ""
     exporter: type | None = None
     keeper: Callable[[], Keeper] | None = None
-    tiers: tuple[str, ...] = ("interpreter",)
+    tiers: tuple[str, ...] = ("interpreter", "auto")
     compiler: Callable[[], str] | None = None

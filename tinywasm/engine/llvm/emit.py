@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 
 from tinywasm.engine.ir import form
 from tinywasm.engine.ir.form import Form
 from tinywasm.engine.llvm.function import Emitter
 from tinywasm.engine.llvm.operations import OPERATIONS, called
 from tinywasm.engine.llvm.unit import TYPES, Unit
+from tinywasm.interruption import look
 from tinywasm.syntax import DecodedModule, Function
 from tinywasm.types import FuncType, ValType
 from tinywasm.validation import Context
@@ -26,12 +27,19 @@ class Declined(Exception):
     """The function stays with the loop; the argument says why."""
 
 
-def emit(context: Context, syntax: DecodedModule, forms: Mapping[int, Form], metered: bool) -> Unit:
-    """A unit of functions of a module, by their indices; none of them is one to decline."""
-    unit = Unit(frozenset(forms))
+def emit(
+    context: Context, syntax: DecodedModule, forms: Mapping[int, Form], metered: bool, entered: Set[int]
+) -> Unit:
+    """A unit of functions of a module, by their indices; none of them is one to decline.
+
+    Those that are `entered` can be called from outside of it.
+    """
+    unit = Unit(frozenset(forms), entered)
     for index, code in forms.items():
         function = syntax.functions[index - context.imported_funcs]
         _emit(unit, context, index, function, code, metered)
+        if index not in entered:
+            continue
         signature = context.funcs[index].composite
         assert isinstance(signature, FuncType)
         unit.entries[index] = unit.entry(signature)
@@ -41,6 +49,8 @@ def emit(context: Context, syntax: DecodedModule, forms: Mapping[int, Form], met
 def _emit(unit: Unit, context: Context, index: int, function: Function, code: Form, metered: bool) -> None:
     emitter = Emitter(unit, context, index, function, code, metered)
     for record in code.records():
+        if record.row == form.BLOCK:
+            look()
         if record.row == form.BLOCK or not emitter.dead:
             emitter.position = record.position
             OPERATIONS[form.NAMES[record.row]](emitter, record)

@@ -117,9 +117,9 @@ class Emitter(Text):
         self.enter(signature)
         given = "".join(f", {type} %p{number}" for number, type in enumerate(self.types[: self.params]))
         own = f"@f{self.index}({SELF}, i64 %room, i64 %budget{given})"
-        return "\n".join(
-            [f"define dso_local swiftcc {returned(signature)} {own} #0 {{", *self.lines, *body, "}"]
-        )
+        linkage = "dso_local" if self.index in self.unit.entered else "internal"
+        head = f"define {linkage} swiftcc {returned(signature)} {own} #0 {{"
+        return "\n".join([head, *self.lines, *body, "}"])
 
     # The frame
 

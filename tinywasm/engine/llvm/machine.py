@@ -7,7 +7,6 @@ import os
 import platform
 import threading
 import time
-from collections import Counter
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -59,17 +58,12 @@ class Machine:
         self._metered = metered
         unit: dict[int, Form] = {}
         size = 0
-        for number, function in enumerate(syntax.functions):
+        for index in range(context.imported_funcs, len(context.funcs)):
             look()
-            index = context.imported_funcs + number
             try:
-                code = build(context, index, function)
-                decline(context, index, function, code)
+                code = form_of(context, syntax, index)
             except Declined as reason:
                 self.declined[index] = str(reason)
-                continue
-            except Trap:
-                self.declined[index] = "too large"
                 continue
             unit[index] = code
             size += len(code.code) // form.STRIDE
@@ -80,23 +74,22 @@ class Machine:
             self._compile(unit)
         self.seconds = time.monotonic() - start
 
-    def statistics(self) -> list[str]:
-        """The same in lines for people."""
-        lines = [
-            f"compiled {len(self.codes):,} functions to {self.size:,} bytes of machine code"
-            f" in {self.seconds:.2f} s"
-        ]
-        if self.declined:
-            reasons = Counter(self.declined.values()).most_common()
-            said = ", ".join(f"{reason} ({count:,})" for reason, count in reasons)
-            lines.append(f"interpreted {len(self.declined):,} functions: {said}")
-        return lines
-
     def _compile(self, forms: dict[int, Form]) -> None:
-        made = compiled(emit(self._context, self._syntax, forms, self._metered), forms)
+        made = compiled(emit(self._context, self._syntax, forms, self._metered, forms.keys()), forms)
         self.codes |= made
         self.size += next(iter(made.values())).holder.size
         look()
+
+
+def form_of(context: Context, syntax: DecodedModule, index: int) -> Form:
+    """The form of a function that can be compiled. Raises `Declined`."""
+    function = syntax.functions[index - context.imported_funcs]
+    try:
+        code = build(context, index, function)
+    except Trap:
+        raise Declined("too large") from None
+    decline(context, index, function, code)
+    return code
 
 
 def compiled(unit: Unit, forms: Mapping[int, Form]) -> dict[int, MachineCode]:
@@ -131,15 +124,15 @@ def _binding() -> Any:
 
 
 # Held while LLVM works, and a fork waits for it: in the child nobody would release the lock of llvmlite.
-_assembling = threading.RLock()
+assembling = threading.RLock()
 os.register_at_fork(
-    before=_assembling.acquire, after_in_parent=_assembling.release, after_in_child=_assembling.release
+    before=assembling.acquire, after_in_parent=assembling.release, after_in_child=assembling.release
 )
 
 
 def assemble(text: str) -> tuple[_loop.MachineText, dict[str, int]]:
     """Machine code of a module of LLVM IR, and where in it each function begins."""
-    with _assembling:
+    with assembling:
         image, places = linked(_object(text))
     return _loop.MachineText(image), places
 

@@ -17,7 +17,7 @@ be invariant or dereferenceable is what the engine itself has made.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from tinywasm.engine.llvm import vectors
 from tinywasm.engine.native import _loop
@@ -187,9 +187,11 @@ def _poison(signature: FuncType) -> list[str]:
 class Unit:
     """The text of a unit: `add` functions, then take `text`."""
 
-    def __init__(self, members: frozenset[int]) -> None:
-        """`members` are the indices of the functions that are compiled in this unit."""
+    def __init__(self, members: frozenset[int], entered: Set[int]) -> None:
+        """`members` are the indices of the functions that are compiled in this unit; those that are `entered`
+        can be called from outside of it."""
         self.members = members
+        self.entered = entered
         self.functions: list[str] = []
         # By which of the functions in `shared` the loop enters each.
         self.entries: dict[int, str] = {}

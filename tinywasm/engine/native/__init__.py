@@ -46,7 +46,7 @@ def _implementation() -> Implementation:
     # Installed, it has no sources beside it.
     if _loop.TABLE_DIGEST != DIGEST:
         return Implementation("native", _load, STALE)
-    tiers = ("interpreter", "compiled")
+    tiers = ("interpreter", "auto", "compiled")
     return Implementation(
         "native", _load, exporter=_loop.Buffered, keeper=_keeper, tiers=tiers, compiler=_compiler
     )

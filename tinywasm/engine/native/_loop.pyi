@@ -20,6 +20,8 @@ PLACES: dict[str, int]
 HELPERS: dict[str, int]
 
 def collect_first_at(allocated: int) -> None: ...
+def look_after(words: int) -> None: ...
+def machine_bytes() -> int: ...
 
 class MachineCode(Protocol):
     @property
@@ -38,6 +40,8 @@ class NativeCode:
     calls: int
     own: int
     references: bool
+    cool: int
+    slots: int
     def __init__(
         self,
         lowered: RegisterCode,
@@ -45,8 +49,8 @@ class NativeCode:
         definition: DefinedType,
         name: str,
         instance: NativeInstance | None = None,
-        machine: MachineCode | None = None,
     ) -> None: ...
+    def enter(self, machine: MachineCode) -> None: ...
     def closed(self, scope: NativeScope) -> bool: ...
 
 class NativeScope:
@@ -116,8 +120,8 @@ class NativeTag:
     def __init__(self, type: TagType) -> None: ...
 
 class NativeModule:
-    codes: dict[tuple[int, bool, bool], NativeCode]
-    machine: dict[bool, Any]
+    codes: dict[tuple[int, bool, str], NativeCode]
+    machine: dict[tuple[bool, str], Any]
     kept: tuple[memoryview, array[int]] | None
     scope: NativeScope
     def __init__(self, context: Context) -> None: ...

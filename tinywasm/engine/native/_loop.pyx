@@ -91,7 +91,7 @@ cdef extern from "sys/mman.h" nogil:
 
 TABLE_DIGEST = tw_table_digest().decode()
 # Raised with every change of what code is to this module: see `engine.native.kept`.
-INTERFACE = 15
+INTERFACE = 16
 
 
 def _named(bint places):
@@ -116,6 +116,12 @@ def collect_first_at(uint64_t allocated):
     """New stores collect first when they have allocated this many bytes; 0, for tests, at every allocation."""
     global tw_first_threshold
     tw_first_threshold = allocated
+
+
+def look_after(int64_t words):
+    """For tests: runs look after so many words at most whether they shall end, and who is hot; 0 as usual."""
+    global tw_poll_words
+    tw_poll_words = words or POLL_WORDS
 
 
 # How often this process has become a child.

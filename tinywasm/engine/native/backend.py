@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,7 +23,8 @@ from tinywasm.types import FuncType, GlobalType, MemoryType, TableType, TagType,
 from tinywasm.validation import Context
 
 if TYPE_CHECKING:
-    from tinywasm.engine.llvm.machine import Machine, MachineCode
+    from tinywasm.engine.llvm.auto import Auto
+    from tinywasm.engine.llvm.machine import Machine
 
 _Made = TypeVar("_Made")
 
@@ -82,23 +84,45 @@ def compile_module(context: Context, syntax: DecodedModule, metered: bool) -> Ma
     return Machine(context, syntax, metered)
 
 
+def _summary(machine: Machine | Auto) -> list[str]:
+    """What was compiled of a module, and why the rest was not, in lines for people."""
+    lines = [
+        f"compiled {len(machine.codes):,} functions to {machine.size:,} bytes of machine code"
+        f" in {machine.seconds:.2f} s"
+    ]
+    if machine.declined:
+        reasons = Counter(machine.declined.values()).most_common()
+        said = ", ".join(f"{reason} ({count:,})" for reason, count in reasons)
+        lines.append(f"interpreted {len(machine.declined):,} functions: {said}")
+    return lines
+
+
 class NativeBackend:
     """See `engine.Backend`."""
 
-    __slots__ = ("compiles", "config", "machines", "native", "profiled", "store")
+    __slots__ = ("config", "machines", "native", "profiled", "store", "tier", "uncompiled")
     name = "native"
 
     def __init__(self, store: Store) -> None:
         self.store = store
         self.config = store.engine.config
-        self.compiles = self.config.tier == "compiled"
-        if self.compiles:
+        self.tier = self.config.tier
+        # Why nothing is compiled.
+        self.uncompiled = 'the tier is "interpreter"'
+        if self.tier == "compiled":
             with loading:
                 from tinywasm.engine.llvm.machine import version
 
                 version()
-        # Of the modules whose functions were called.
-        self.machines: list[Machine] = []
+            self.uncompiled = "no function was called"
+        elif self.tier == "auto":
+            with loading:
+                from tinywasm.engine.llvm.auto import missing
+            self.uncompiled = missing() or "no function was hot"
+            if missing():
+                self.tier = "interpreter"
+        # Of the modules whose functions were called, or hot.
+        self.machines: list[Machine | Auto] = []
         self.native = _loop.NativeStore(store, self)
         # A list where there is a profile; stores are many.
         self.profiled: list[tuple[FuncInstance, Any]] | None = None
@@ -113,7 +137,7 @@ class NativeBackend:
                 self.profiled = []
             self.profiled.append((instance.funcs[index], code))
             return code
-        codes, key = instance.shared.codes, (index, self.store.fuel is not None, self.compiles)
+        codes, key = instance.shared.codes, (index, self.store.fuel is not None, self.tier)
         code = codes.get(key)
         # In one step: the first that is there stays, for another thread's store may run it.
         return codes.setdefault(key, self._lower(instance, index)) if code is None else code
@@ -121,32 +145,50 @@ class NativeBackend:
     def _lower(self, instance: NativeModuleInstance, index: int) -> Any:
         context = instance.context
         metered, profiled = self.store.fuel is not None, self.store.profile is not None
-        machine = self._machine(instance, index) if self.compiles and not profiled else None
-        if machine is None and not metered and not profiled:
-            found = kept.taken(context, index)
-            if found is not None:
-                return found
-        with obeying(self.store.poll):
-            definition = instance.definition(index)
-            lowered = lower(
-                context, index, definition, metered=metered, profiled=profiled, compiled=machine is not None
-            )
-        name = f"function {index}"
-        return _loop.NativeCode(lowered, instance.shared.scope, context.funcs[index], name, machine=machine)
+        tier = "interpreter" if profiled else self.tier
+        machine = self._machine(instance).codes.get(index) if tier == "compiled" else None
+        code = None if machine or metered or profiled else kept.taken(context, index)
+        if code is None:
+            with obeying(self.store.poll):
+                definition = instance.definition(index)
+                lowered = lower(context, index, definition, metered=metered, profiled=profiled)
+            scope = instance.shared.scope
+            code = _loop.NativeCode(lowered, scope, context.funcs[index], f"function {index}")
+        if machine is not None:
+            code.enter(machine)
+        elif tier == "auto":
+            from tinywasm.engine.llvm import auto
 
-    def _machine(self, instance: NativeModuleInstance, index: int) -> MachineCode | None:
-        """A function's machine code, unless it was declined. The first call compiles the whole module."""
+            code.cool = auto.HOT
+        return code
+
+    def _machine(self, instance: NativeModuleInstance) -> Machine:
+        """The machine code of a module, which is made of all of it."""
         metered, machines = self.store.fuel is not None, instance.shared.machine
-        machine = machines.get(metered)
+        machine: Machine | None = machines.get((metered, "compiled"))
         if machine is None:
             with obeying(self.store.poll):
                 made = compile_module(instance.context, instance.syntax, metered)
             # In one step, as in `code`.
-            machine = machines.setdefault(metered, made)
+            machine = machines.setdefault((metered, "compiled"), made)
+        self._use(machine)
+        return machine
+
+    def hot(self, instance: NativeModuleInstance, index: int) -> None:
+        """Looks have met a function as often as its code says."""
+        from tinywasm.engine.llvm.auto import Auto
+
+        metered, shared = self.store.fuel is not None, instance.shared
+        auto: Auto | None = shared.machine.get((metered, "auto"))
+        if auto is None:
+            made = Auto(instance.context, instance.syntax, metered, shared.codes)
+            auto = shared.machine.setdefault((metered, "auto"), made)
+        self._use(auto)
+        auto.heat(index)
+
+    def _use(self, machine: Machine | Auto) -> None:
         if machine not in self.machines:
             self.machines.append(machine)
-        found: MachineCode | None = machine.codes.get(index)
-        return found
 
     def _settle(self, profile: Profile) -> None:
         for func, code in self.profiled or ():
@@ -208,9 +250,9 @@ class NativeBackend:
         self.native.set_limits(self.store.limits)
 
     def statistics(self) -> list[str]:
-        if not self.compiles:
-            return ['nothing was compiled: the tier is "interpreter"']
-        return [line for machine in self.machines for line in machine.statistics()]
+        if not self.machines:
+            return [f"nothing was compiled: {self.uncompiled}"]
+        return [line for machine in self.machines for line in _summary(machine)]
 
     def want_poll(self) -> None:
         self.native.want_poll()

@@ -52,6 +52,25 @@ cdef int _poll(Store *c) noexcept:
         return STATUS_PYTHON
 
 
+cdef int _hot(Store *c, Func *func) noexcept:
+    cdef NativeStore store = <NativeStore>c.python
+    cdef NativeInstance instance
+    cdef Py_ssize_t nested = store.nested
+    try:
+        if store.metered:
+            store.owner.fuel = c.fuel
+        instance = <NativeInstance>func.instance.python
+        store.backend.hot(instance.owner, instance.index_of(func))
+        if store.metered:
+            # It may run finalizers, and those Wasm code.
+            c.fuel = store.owner.fuel
+        store.in_order(nested)
+        return STATUS_DONE
+    except BaseException as error:
+        store.pending = error
+        return STATUS_PYTHON
+
+
 cdef bint _numbers_only(TypeInfo *type):
     """Whether a function takes and returns numbers only, at most one of them as its result."""
     for letters in (<bytes>type.params, <bytes>type.results):

@@ -182,6 +182,15 @@ static const Clause *find_clause(
 
 #define SAVE save(store, frame, pc, fp)
 
+/* Between two words: whether the run shall end, and whether the function is hot. */
+#define LOOK do { \
+        budget = tw_next_budget(store); \
+        SAVE; \
+        TRY(tw_look(store)); \
+        TRY(tw_warm(store, frame->func)); \
+        LOAD_MEMORY; \
+    } while (0)
+
 /* An instruction that works through so many bytes: at once where they are few, else in pieces. */
 #define BULK(bytes, call) do { \
         uint64_t size_ = (bytes); \
@@ -191,7 +200,7 @@ static const Clause *find_clause(
             NEXT; \
         } \
         SAVE; \
-        budget = POLL_WORDS; \
+        budget = tw_poll_words; \
         TRY(tw_pause(store)); \
         TRY(call); \
         LOAD_MEMORY; \
@@ -202,7 +211,7 @@ static const Clause *find_clause(
 #define ALLOCATE(bytes, call) do { \
         uint64_t words_ = ALLOCATION_WORDS + (bytes); \
         SAVE; \
-        if (unlikely((int64_t)words_ > budget)) { budget = POLL_WORDS; TRY(tw_pause(store)); } \
+        if (unlikely((int64_t)words_ > budget)) { budget = tw_poll_words; TRY(tw_pause(store)); } \
         else budget -= (int64_t)words_; \
         TRY(call); \
         NEXT; \
@@ -211,8 +220,7 @@ static const Clause *find_clause(
 #define HOLD_GIL do { if (store->thread_state) store->acquire(store); } while (0)
 
 int tw_run(Store *store, Func *func, uint64_t *fp) {
-    int64_t budget = POLL_WORDS;
-    return tw_run_within(store, func, fp, &budget, 0);
+    return tw_run_within(store, func, fp, &store->left, 0);
 }
 
 int tw_run_within(Store *store, Func *func, uint64_t *fp, int64_t *const volatile left, int by_words) {
@@ -247,9 +255,11 @@ int tw_run_within(Store *store, Func *func, uint64_t *fp, int64_t *const volatil
     if (!fits_stack(store, fp + func->code->frame_slots)) { store->trap = TRAP_STACK_OVERFLOW; return STATUS_TRAP; }
     (++frame)->func = func;
     if (func->code->zeros) memset(fp + func->code->param_slots, 0, func->code->zeros * 8);
-    pc = func->code->words;
-    if (by_words && pc->op == OP_compiled) pc++;
     LOAD_MEMORY;
+    pc = func->code->words;
+    if (by_words) DISPATCH;
+    if (unlikely((budget -= func->code->cost) < 0)) goto poll_entry;
+    pc = tw_start(func->code);
     DISPATCH;
 
 #include "dispatch.h"
@@ -257,12 +267,16 @@ int tw_run_within(Store *store, Func *func, uint64_t *fp, int64_t *const volatil
     /* Profiles. */
     OP(enter) { frame->func->code->calls++; NEXT; }
     OP(count) { frame->func->code->own += pc->imm; NEXT; }
-    /* Unless the thread's stack is used up, the rest of the words is passed over. */
+    /* Unless the thread's stack is used up, in place of the function's words. */
     OP(compiled) {
         const Code *code = frame->func->code;
-        if (unlikely(!code->entry || (uintptr_t)__builtin_frame_address(0) < store->machine_limit)) NEXT;
+        EnterMachine entry = __atomic_load_n(&code->entry, __ATOMIC_ACQUIRE);
+        if (unlikely(!entry || (uintptr_t)__builtin_frame_address(0) < store->machine_limit)) {
+            pc = code->words;
+            DISPATCH;
+        }
         uint64_t room = tw_room(store, frame - store->frames, fp);
-        int64_t rest = code->entry(instance, room, budget, fp, code->machine);
+        int64_t rest = entry(instance, room, budget, fp, code->machine);
         LOAD_MEMORY;
         if (likely(rest >= 0)) { budget = rest; goto leave; }
         if (store->status != STATUS_THROWN) return store->status;
@@ -314,9 +328,9 @@ enter: {
         (++frame)->func = callee;
         fp = args;
         for (uint32_t i = 0; i < code->zeros; i++) fp[code->param_slots + i] = 0;
-        GO_TO(code->words, last_entry);
+        GO_TO(tw_start(code), last_entry);
         if (unlikely(callee->instance != instance)) { instance = callee->instance; LOAD_MEMORY; }
-        if (unlikely((budget -= code->cost) < 0)) goto poll;
+        if (unlikely((budget -= code->cost) < 0)) goto poll_entry;
         DISPATCH;
     }
 enter_slowly: {
@@ -365,9 +379,9 @@ replace: {
         memmove(fp, args, code->param_slots * 8);
         frame->func = callee;
         for (uint32_t i = 0; i < code->zeros; i++) fp[code->param_slots + i] = 0;
-        pc = code->words;
+        pc = tw_start(code);
         if (unlikely(callee->instance != instance)) { instance = callee->instance; LOAD_MEMORY; }
-        if (unlikely((budget -= code->cost) < 0)) goto poll;
+        if (unlikely((budget -= code->cost) < 0)) goto poll_entry;
         DISPATCH;
     }
 replace_slowly: {
@@ -413,10 +427,14 @@ leave: {
 poll_jump:
     pc += (int32_t)pc->low;
 poll: {
-        budget = POLL_WORDS;
-        SAVE;
-        TRY(tw_look(store));
-        LOAD_MEMORY;
+        LOOK;
+        DISPATCH;
+    }
+poll_entry: {
+        /* The way into machine code is no word of the function. */
+        pc = frame->func->code->words;
+        LOOK;
+        pc = tw_start(frame->func->code);
         DISPATCH;
     }
 
@@ -654,7 +672,7 @@ unwind: {
         uint32_t word = (uint32_t)(pc - code->words);
         if (unlikely((budget -= UNWIND_WORDS + code->handler_count * 4) < 0)) {
             SAVE;
-            budget = POLL_WORDS;
+            budget = tw_poll_words;
             TRY(tw_pause(store));
             LOAD_MEMORY;
         }

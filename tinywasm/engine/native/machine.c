@@ -14,6 +14,36 @@
 #include <sys/mman.h>
 
 #include "native.h"
+#include "opcodes.h"
+
+int64_t tw_poll_words = POLL_WORDS;
+
+/* No word of any function: the verifier refuses it there. */
+static Instr way_in = {.op = OP_compiled};
+
+/* Threads run the function meanwhile: each of the three is there before what leads to it. */
+void tw_enter_machine(Code *code, EnterMachine entry, void *machine) {
+    __atomic_store_n(&code->machine, machine, __ATOMIC_RELEASE);
+    __atomic_store_n(&code->entry, entry, __ATOMIC_RELEASE);
+    __atomic_store_n(&code->start, &way_in, __ATOMIC_RELEASE);
+}
+
+/* Several threads may count at once, which may lose a look. */
+int tw_warm(Store *store, Func *func) {
+    uint32_t cool = __atomic_load_n(&func->code->cool, __ATOMIC_RELAXED);
+    if (cool == 0) return TRAP_NONE;
+    __atomic_store_n(&func->code->cool, cool - 1, __ATOMIC_RELAXED);
+    if (cool > 1) return TRAP_NONE;
+    if (store->thread_state) store->acquire(store);
+    if (store->hot(store, func) != STATUS_DONE) return TRAP_PYTHON;
+    store->release(store);
+    return TRAP_NONE;
+}
+
+int64_t tw_next_budget(Store *store) {
+    store->chance = store->chance * UINT32_C(1664525) + UINT32_C(1013904223);
+    return tw_poll_words - (int64_t)((uint64_t)store->chance * (uint64_t)(tw_poll_words / 4) >> 32);
+}
 
 /* Bytes that can be run, and not be written. */
 void *tw_machine_open(const void *bytes, uint64_t size) {
@@ -78,7 +108,7 @@ static int64_t helper_unwind(const Instance *instance, uint64_t room, uint64_t s
 
 static int64_t look(Store *store) {
     int trap = tw_look(store);
-    return trap ? trapped(store, trap) : POLL_WORDS;
+    return trap ? trapped(store, trap) : tw_next_budget(store);
 }
 
 static int64_t helper_look(const Instance *instance, uint64_t room, uint64_t site, uint64_t shape) {
@@ -126,7 +156,7 @@ static int begin_bulk(Store *store, int64_t *budget, uint64_t bytes) {
         *budget -= (int64_t)bytes;
         return TRAP_NONE;
     }
-    *budget = POLL_WORDS;
+    *budget = tw_poll_words;
     return tw_pause(store);
 }
 

@@ -104,7 +104,8 @@ struct Instance;
 typedef int64_t (*EnterMachine)(struct Instance *, uint64_t room, int64_t budget, uint64_t *fp, void *machine);
 
 typedef struct Code {
-    Instr *words;
+    /* A call begins at `start`: the first of the words, or the way into machine code. */
+    Instr *words, *start;
     uint32_t word_count, frame_slots, near_slots, param_slots, zeros, result_slots, handler_count, window_count;
     Handler *handlers;
     Window *windows;
@@ -112,6 +113,8 @@ typedef struct Code {
     int64_t cost;
     /* What a profile counts: calls, and instructions as fuel counts them. */
     uint64_t calls, own;
+    /* How often looks have yet to meet it until it is hot; 0 where nobody asks. */
+    uint32_t cool;
     /* NULL, or what the word `compiled` enters, and the function's own convention. */
     EnterMachine entry;
     void *machine;
@@ -213,6 +216,8 @@ typedef struct Store {
     unsigned long thread; /* whose calls are under way */
     int busy; /* in the middle of an instruction or of a collection, where nothing may change */
     uint32_t looks;
+    int64_t left; /* what the latest run left of its budget */
+    uint32_t chance;
     Exn *thrown;
     Object *objects;
     uint64_t allocated, threshold;
@@ -233,6 +238,7 @@ typedef struct Store {
     int (*prepare)(struct Store *, Func *);
     int (*call_host)(struct Store *, Func *, uint64_t *);
     int (*poll)(struct Store *);
+    int (*hot)(struct Store *, Func *);
 } Store;
 
 /* The thread that Python tells of signals. */
@@ -244,6 +250,7 @@ int tw_run(Store *store, Func *func, uint64_t *fp);
 int tw_run_within(Store *store, Func *func, uint64_t *fp, int64_t *budget, int by_words);
 /* What a run has until it looks whether it shall end, and what a host function takes of it. */
 #define POLL_WORDS (1 << 18)
+extern int64_t tw_poll_words; /* so many but in tests */
 #define HOST_CALL_WORDS 4096
 /* A memory grows by a system call. */
 #define GROWTH_WORDS 4096
@@ -253,6 +260,16 @@ static inline uint64_t tw_room(const Store *store, int64_t depth, const uint64_t
     return (uint64_t)(store->max_depth - depth) << 32 | (uint64_t)(store->slots_end - fp);
 }
 
+/* Where a call of the function begins. What was written before that, in any thread, is there. */
+static inline Instr *tw_start(const Code *code) { return __atomic_load_n(&code->start, __ATOMIC_RELAXED); }
+
+/* From now on calls of the function enter machine code, in whatever thread. */
+void tw_enter_machine(Code *code, EnterMachine entry, void *machine);
+/* For a run that has just looked, where Python code may run: the function is warmer by one look, and the engine
+   is told when it is hot. 0, or a trap code. */
+int tw_warm(Store *store, Func *func);
+/* The budget until the next look. It varies, so that not every look meets the same place of a loop. */
+int64_t tw_next_budget(Store *store);
 void *tw_machine_open(const void *bytes, uint64_t size);
 void tw_machine_close(void *place, uint64_t size);
 /* Down to where machine code may use this thread's stack: UINTPTR_MAX, which is nowhere, if that is not known. */

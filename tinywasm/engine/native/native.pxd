@@ -51,12 +51,14 @@ cdef extern from "native.h" nogil:
     ctypedef int64_t (*EnterMachine)(Instance *, uint64_t, int64_t, uint64_t *, void *)
     ctypedef struct Code:
         Instr *words
+        Instr *start
         uint32_t word_count, frame_slots, near_slots, param_slots, zeros, result_slots, handler_count
         uint32_t window_count
         Handler *handlers
         Window *windows
         int64_t cost
         uint64_t calls, own
+        uint32_t cool
         EnterMachine entry
         void *machine
     ctypedef struct Func:
@@ -117,6 +119,7 @@ cdef extern from "native.h" nogil:
         uint64_t element, refused
         int failure
         int busy
+        int64_t left
         int poll_wanted
         unsigned long thread
         Exn *thrown
@@ -134,6 +137,7 @@ cdef extern from "native.h" nogil:
         int (*prepare)(Store *, Func *) noexcept
         int (*call_host)(Store *, Func *, uint64_t *) noexcept
         int (*poll)(Store *) noexcept
+        int (*hot)(Store *, Func *) noexcept
     int tw_borrow_stack(Store *store)
     void tw_return_stack(Store *store)
     int tw_go_deeper(Store *store, const uint64_t *end)
@@ -143,7 +147,10 @@ cdef extern from "native.h" nogil:
     void *tw_map(uint64_t size, int protection)
     unsigned long tw_main_thread
     int tw_run(Store *store, Func *func, uint64_t *fp)
+    int64_t POLL_WORDS
+    int64_t tw_poll_words
     uintptr_t tw_machine_limit()
+    void tw_enter_machine(Code *code, EnterMachine entry, void *machine)
     void *tw_machine_open(const void *bytes, uint64_t size)
     void tw_machine_close(void *place, uint64_t size)
     const char *const tw_place_names[]

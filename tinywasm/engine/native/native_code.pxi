@@ -1,5 +1,14 @@
 # Part of `_loop.pyx`: register code as the loop reads it.
 
+# How many bytes of machine code there are.
+cdef uint64_t _machine_bytes = 0
+
+
+def machine_bytes():
+    """How many bytes of machine code there are in this process."""
+    return _machine_bytes
+
+
 @cython.no_gc
 cdef class MachineText:
     """Machine code in memory, from position-independent bytes, which are trusted."""
@@ -8,18 +17,22 @@ cdef class MachineText:
     cdef readonly uint64_t size
 
     def __cinit__(self, bytes image not None):
+        global _machine_bytes
         self.size = len(image)
         self.place = tw_machine_open(<const char *>image, self.size)
         if self.place == NULL:
             raise space.exhausted("machine code", self.size)
+        _machine_bytes += self.size
 
     @property
     def address(self):
         return <uintptr_t>self.place
 
     def __dealloc__(self):
+        global _machine_bytes
         if self.place != NULL:
             tw_machine_close(self.place, self.size)
+            _machine_bytes -= self.size
 
 
 @cython.no_gc
@@ -41,11 +54,9 @@ cdef class NativeCode:
         definition,
         str name not None,
         NativeInstance instance=None,
-        machine=None,
     ):
         """Code for a function of type `definition`, called `name`, of the module with that scope; for a
-        constant expression, of an `instance` that is being made. `machine` is trusted: a `MachineCode`, which the
-        word `compiled` enters.
+        constant expression, of an `instance` that is being made.
 
         Raises `InternalError` where the code breaks a rule of the verifier.
         """
@@ -55,15 +66,34 @@ cdef class NativeCode:
             seen.func_count, seen.global_count = instance.c.func_count, instance.c.global_count
         self._copy(lowered)
         self.taken = _verify(&self.code, &seen, _type_of(definition), name)
-        if machine is not None:
-            self._enter(machine)
 
-    cdef _enter(self, machine):
+    def enter(self, machine):
+        """Have calls enter machine code from now on: a `MachineCode`, which is trusted, once for each function.
+
+        Raises `InternalError` where it is of another frame.
+        """
         if machine.slots != self.code.frame_slots:
             raise InternalError(f"machine code with {machine.slots} slots for {self.code.frame_slots} of words")
+        if self.machine is not None:
+            raise InternalError("machine code for a function that has some")
         self.machine = machine
-        self.code.entry = <EnterMachine><uintptr_t>machine.entry
-        self.code.machine = <void *><uintptr_t>machine.address
+        tw_enter_machine(
+            &self.code, <EnterMachine><uintptr_t>machine.entry, <void *><uintptr_t>machine.address
+        )
+
+    @property
+    def slots(self):
+        """How many the frame has."""
+        return self.code.frame_slots
+
+    @property
+    def cool(self):
+        """How often looks have yet to meet the function until its backend is told that it is hot; 0 for never."""
+        return self.code.cool
+
+    @cool.setter
+    def cool(self, uint32_t looks):
+        self.code.cool = looks
 
     cdef _copy(self, lowered):
         cdef Clause *clause
@@ -71,7 +101,7 @@ cdef class NativeCode:
         self.words = lowered.words
         self.positions = lowered.positions
         # Instructions want an alignment that the buffer of a bytes object does not promise.
-        self.code.words = <Instr *>_room(len(self.words), 1)
+        self.code.words = self.code.start = <Instr *>_room(len(self.words), 1)
         memcpy(self.code.words, <const char *>self.words, len(self.words))
         self.code.word_count = len(self.words) // 16
         self.words = b""

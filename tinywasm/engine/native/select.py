@@ -116,18 +116,16 @@ def lower(
     *,
     metered: bool,
     profiled: bool = False,
-    compiled: bool = False,
 ) -> RegisterCode:
     """The register code of a function of the module that `context` describes.
 
-    `metered` code pays with fuel; `profiled` code counts its calls and instructions; that
-    of a `compiled` function begins with the word that enters its machine code.
+    `metered` code pays with fuel; `profiled` code counts its calls and instructions.
     Raises as `build` does.
     """
     code = build(context, index, function)
     signature = context.funcs[index].composite
     assert isinstance(signature, FuncType)
-    return select(context, code, signature, function.locals, metered, profiled, compiled)
+    return select(context, code, signature, function.locals, metered, profiled)
 
 
 def lower_constant(context: Context, expr: Expr, type: ValType) -> RegisterCode:
@@ -143,14 +141,9 @@ def select(
     declared: Sequence[tuple[int, ValType]],
     metered: bool,
     profiled: bool,
-    compiled: bool = False,
 ) -> RegisterCode:
     """The register code of a function in the intermediate form."""
     selector = Selector(context, code, Locals(signature.params, declared), metered, profiled)
-    if compiled:
-        # Where the body begins, for the backtrace of an interrupted call.
-        selector.position = code.code[form.POSITION]
-        selector.emit(OPCODES["compiled"], 0, 0, 0, 0)
     return selector.run(sum(operands.widths(signature.results)))
 
 

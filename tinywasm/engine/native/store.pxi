@@ -79,7 +79,8 @@ cdef class NativeStore:
     cdef bint metered
 
     def __cinit__(self, owner, backend):
-        """`owner` is the `runtime.store.Store`; `backend.code(module_instance, index)` gives a `NativeCode`."""
+        """`owner` is the `runtime.store.Store`; `backend.code(module_instance, index)` gives a `NativeCode`,
+        and `backend.hot` is told which of them is hot."""
         cdef object config = owner.engine.config
         self.c.budget = <Budget *>_room(1, sizeof(Budget))
         self.c.budget.holders = 1
@@ -99,6 +100,8 @@ cdef class NativeStore:
         self.c.prepare = _prepare
         self.c.call_host = _call_host
         self.c.poll = _poll
+        self.c.hot = _hot
+        self.c.left = tw_poll_words
         self.c.helpers = tw_helpers
 
     def __dealloc__(self):

@@ -310,6 +310,7 @@ static const char *check_words(Verifier *v) {
         const Instr *instr = code->words + v->at;
         uint32_t here = v->at;
         RULE(instr->op < OPCODE_COUNT, "an opcode that there is not");
+        RULE(instr->op != OP_compiled, "the way into machine code, which no function has among its words");
         const struct word *word = &words[instr->op];
         KEEP(check_word(v, instr, word));
         const char *broken = check_flow(v, word);

@@ -1,0 +1,161 @@
+"""The tier "auto": functions that prove hot are compiled while the loop runs them.
+
+The loop looks now and then whether a run shall end, and whichever function a look meets is warmer by one. So
+what is not hot costs nothing. A hot function is compiled together with those that it calls, as far as they
+have been called and are small, or warm themselves; from then on its calls enter machine code.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from functools import cache
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from tinywasm.engine.ir import form
+from tinywasm.engine.ir.form import Form
+from tinywasm.engine.llvm import background
+from tinywasm.engine.native import _loop
+from tinywasm.syntax import DecodedModule
+from tinywasm.validation import Context
+
+if TYPE_CHECKING:
+    from tinywasm.engine.llvm.machine import MachineCode
+
+# How many looks meet a function until it is hot. Between two there are some tenths of a millisecond.
+HOT = 16
+# How many records a unit has at most, since nothing interrupts LLVM; and up to how many bytes of WebAssembly
+# a callee is compiled with its callers even if it is not warm, or is compiled already.
+UNIT_RECORDS = 2_000
+SMALL_BYTES = 400
+# The bytes of machine code in this process beyond which no more is made.
+MOST_BYTES = 64 << 20
+_CALL = form.NAMES.index("call")
+
+
+@cache
+def missing() -> str:
+    """Why nothing can be compiled here, as far as that is seen without loading LLVM."""
+    if find_spec("llvmlite") is None:
+        return 'llvmlite is not there: pip install "tinywasm[llvm]"'
+    return "" if platform.machine().lower() in ("x86_64", "amd64") else "machine code is for x86-64 only"
+
+
+# Held while what compiles is loaded: a lock of its own, for which nobody waits but a fork.
+_loading = threading.RLock()
+os.register_at_fork(
+    before=_loading.acquire, after_in_parent=_loading.release, after_in_child=_loading.release
+)
+
+
+class Auto:
+    """What is compiled of a module as it proves hot, by the functions' indices, and why the rest is not.
+
+    It took so many seconds, and `size` bytes of memory. `functions` is the code of the module, by what the
+    backend knows it by; it enters what is compiled.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        syntax: DecodedModule,
+        metered: bool,
+        functions: dict[tuple[int, bool, str], _loop.NativeCode],
+    ) -> None:
+        self.seconds = 0.0
+        self.size = 0
+        self.codes: dict[int, MachineCode] = {}
+        self.declined: dict[int, str] = {}
+        self._context = context
+        self._syntax = syntax
+        self._metered = metered
+        self._functions = functions
+
+    def heat(self, index: int) -> None:
+        """A function has become hot."""
+        background.do(self.compile, index)
+
+    def compile(self, index: int) -> None:
+        """Compile a hot function, and what it calls, unless it is compiled or declined."""
+        if index in self.codes:
+            return
+        start = time.monotonic()
+        try:
+            self._compile(index)
+        except Exception as error:
+            # As before, the loop runs it.
+            self.declined[index] = str(error)
+        self.seconds += time.monotonic() - start
+
+    def _compile(self, index: int) -> None:
+        with _loading:
+            from tinywasm.engine.llvm.emit import Declined, emit
+            from tinywasm.engine.llvm.machine import assembling, compiled, version
+
+            version()
+        if _loop.machine_bytes() > MOST_BYTES:
+            raise Declined("enough machine code")
+        forms = self._unit(index)
+        new = forms.keys() - self.codes.keys()
+        made = compiled(emit(self._context, self._syntax, forms, self._metered, new), forms)
+        # A fork comes before this or after it.
+        with assembling:
+            for each, code in made.items():
+                self._function(each).enter(code)
+            self.codes |= made
+            self.size += made[index].holder.size
+
+    def _function(self, index: int) -> _loop.NativeCode:
+        return self._functions[index, self._metered, "auto"]
+
+    def _unit(self, index: int) -> dict[int, Form]:
+        """The forms of a function, and of those that are compiled with it. Raises `Declined`."""
+        code = self._form(index)
+        unit, records = {index: code}, len(code.code)
+        waiting = deque(_callees(code))
+        while waiting:
+            each = waiting.popleft()
+            callee = None if each in unit else self._callee(each)
+            if callee is None or records + len(callee.code) > UNIT_RECORDS * form.STRIDE:
+                continue
+            unit[each] = callee
+            records += len(callee.code)
+            waiting.extend(_callees(callee))
+        return unit
+
+    def _form(self, index: int) -> Form:
+        """The form of a function. Raises `Declined`."""
+        from tinywasm.engine.llvm.emit import Declined
+        from tinywasm.engine.llvm.machine import form_of
+
+        found = form_of(self._context, self._syntax, index)
+        if len(found.code) > UNIT_RECORDS * form.STRIDE:
+            raise Declined("too large")
+        if found.slots != self._function(index).slots:
+            raise Declined("kept code of another function")
+        return found
+
+    def _callee(self, index: int) -> Form | None:
+        """The form of a function that is called, where it is compiled with its caller."""
+        from tinywasm.engine.llvm.emit import Declined
+
+        if (index, self._metered, "auto") not in self._functions or index in self.declined:
+            return None
+        body = self._syntax.functions[index - self._context.imported_funcs].body
+        warm = self._function(index).cool < HOT and index not in self.codes
+        if not warm and body.end - body.start > SMALL_BYTES:
+            return None
+        try:
+            return self._form(index)
+        except Declined as reason:
+            self.declined[index] = str(reason)
+            return None
+
+
+def _callees(code: Form) -> Iterator[int]:
+    return (record.immediate for record in code.records() if record.row == _CALL)

@@ -1,0 +1,101 @@
+"""One thread for what can wait: it does one thing after the other, and ends when nothing is left to do.
+
+It gives way while it holds the interpreter's lock. A process that ends waits for the step at hand, and so for
+LLVM, which must not work on while its library is taken down. In the child of a fork the work begins anew.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+from weakref import WeakMethod
+
+from tinywasm.interruption import obeying
+
+# For how many seconds the thread keeps the interpreter's lock, as far as it is asked to give way.
+_PIECE = 0.001
+# What is left to do; the first is being done.
+_waiting: deque[tuple[WeakMethod[Callable[[Any], None]], Any]] = deque()
+_worker: threading.Thread | None = None
+_ending = False
+# Reentrant, since finalizers may come here.
+_lock = threading.RLock()
+
+
+class _Ending(BaseException):
+    """The process is about to end."""
+
+
+def do(method: Callable[[Any], None], argument: Any) -> None:
+    """Call a method of an object by and by, if there is still the object then."""
+    with _lock:
+        _waiting.append((WeakMethod(method), argument))
+        _start()
+
+
+def _start() -> None:
+    global _worker
+    if _worker is None and _waiting and not _ending:
+        thread = threading.Thread(target=_work, name="tinywasm, compiling", daemon=True)
+        # Where there can be no further thread, the next call tries again.
+        with suppress(RuntimeError):
+            thread.start()
+            _worker = thread
+
+
+def _work() -> None:
+    global _worker
+    while True:
+        with _lock:
+            if _ending or not _waiting:
+                _worker = None
+                return
+            method, argument = _waiting[0]
+        work = method()
+        if work is not None:
+            with suppress(_Ending), obeying(_Way().give):
+                work(argument)
+        del work
+        with _lock:
+            _waiting.popleft()
+
+
+class _Way:
+    """Gives way to other threads now and then."""
+
+    def __init__(self) -> None:
+        self.since = time.monotonic()
+
+    def give(self) -> None:
+        if _ending:
+            raise _Ending
+        if time.monotonic() - self.since > _PIECE:
+            # As long as it takes whoever waits for the lock to wake up.
+            time.sleep(_PIECE / 10)
+            self.since = time.monotonic()
+
+
+def _end() -> None:
+    global _ending
+    _ending = True
+    worker = _worker
+    if worker is not None:
+        worker.join()
+
+
+def _forked() -> None:
+    global _worker
+    _worker = None
+    _lock.release()
+    with _lock:
+        _start()
+
+
+atexit.register(_end)
+os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_forked)
