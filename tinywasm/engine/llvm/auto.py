@@ -2,7 +2,8 @@
 
 The loop looks now and then whether a run shall end, and whichever function a look meets is warmer by one. So
 what is not hot costs nothing. A hot function is compiled together with those that it calls, as far as they
-have been called and are small, or warm themselves; from then on its calls enter machine code.
+have been called and are small, or warm themselves. From then on calls enter machine code, and so does whoever
+runs it already, at a look at the head of the loop in which it was found hot.
 """
 
 from __future__ import annotations
@@ -21,18 +22,22 @@ from tinywasm.engine.ir import form
 from tinywasm.engine.ir.form import Form
 from tinywasm.engine.llvm import background
 from tinywasm.engine.native import _loop
+from tinywasm.loading import loading
 from tinywasm.syntax import DecodedModule
 from tinywasm.validation import Context
 
 if TYPE_CHECKING:
     from tinywasm.engine.llvm.machine import MachineCode
 
-# How many looks meet a function until it is hot. Between two there are some tenths of a millisecond.
-HOT = 16
+# How many looks meet a function until it is hot. It has then run for some 100 milliseconds, about as long as
+# LLVM takes for it.
+HOT = 512
 # How many records a unit has at most, since nothing interrupts LLVM; and up to how many bytes of WebAssembly
 # a callee is compiled with its callers even if it is not warm, or is compiled already.
 UNIT_RECORDS = 2_000
 SMALL_BYTES = 400
+# In the middle of how many loops of a function machine code is entered at most.
+MOST_LOOPS = 8
 # The bytes of machine code in this process beyond which no more is made.
 MOST_BYTES = 64 << 20
 _CALL = form.NAMES.index("call")
@@ -56,8 +61,9 @@ os.register_at_fork(
 class Auto:
     """What is compiled of a module as it proves hot, by the functions' indices, and why the rest is not.
 
-    It took so many seconds, and `size` bytes of memory. `functions` is the code of the module, by what the
-    backend knows it by; it enters what is compiled.
+    `loops` has, by function, the words at which those loops begin that were found hot, and are compiled
+    apart. It took so many seconds, and `size` bytes of memory. `functions` is the code of the module, by what
+    the backend knows it by; it enters what is compiled.
     """
 
     def __init__(
@@ -71,28 +77,43 @@ class Auto:
         self.size = 0
         self.codes: dict[int, MachineCode] = {}
         self.declined: dict[int, str] = {}
+        self.loops: dict[int, set[int]] = {}
         self._context = context
         self._syntax = syntax
         self._metered = metered
         self._functions = functions
 
-    def heat(self, index: int) -> None:
-        """A function has become hot."""
-        background.do(self.compile, index)
+    def heat(self, index: int, word: int | None) -> None:
+        """A function has become hot, in a loop that begins at `word` or as a whole."""
+        if self._wants(index, word):
+            background.do(self.compile, (index, word))
+        elif index not in self.declined:
+            self._function(index).cool = HOT
 
-    def compile(self, index: int) -> None:
-        """Compile a hot function, and what it calls, unless it is compiled or declined."""
-        if index in self.codes:
+    def _wants(self, index: int, word: int | None) -> bool:
+        return index not in self.declined and (index not in self.codes or self._is_new(index, word))
+
+    def _is_new(self, index: int, word: int | None) -> bool:
+        """Whether that is a loop which is to go on in machine code, and does not yet."""
+        loops = self.loops.get(index, set())
+        return word is not None and word not in loops and len(loops) < MOST_LOOPS
+
+    def compile(self, hot: tuple[int, int | None]) -> None:
+        """Compile what `heat` was told of, and what it calls, unless it is compiled or declined."""
+        index, word = hot
+        if not self._wants(index, word):
             return
         start = time.monotonic()
         try:
-            self._compile(index)
+            self._compile(index, word)
+            # What runs it may be in another loop.
+            self._function(index).cool = HOT
         except Exception as error:
             # As before, the loop runs it.
-            self.declined[index] = str(error)
+            self.declined[index] = str(error) or type(error).__name__
         self.seconds += time.monotonic() - start
 
-    def _compile(self, index: int) -> None:
+    def _compile(self, index: int, word: int | None) -> None:
         with _loading:
             from tinywasm.engine.llvm.emit import Declined, emit
             from tinywasm.engine.llvm.machine import assembling, compiled, version
@@ -100,15 +121,35 @@ class Auto:
             version()
         if _loop.machine_bytes() > MOST_BYTES:
             raise Declined("enough machine code")
-        forms = self._unit(index)
-        new = forms.keys() - self.codes.keys()
-        made = compiled(emit(self._context, self._syntax, forms, self._metered, new), forms)
+        forms, block = self._unit(index), None
+        if word is not None and self._is_new(index, word):
+            self.loops.setdefault(index, set()).add(word)
+            block = self._block(index, word)
+        if block is None and index in self.codes:
+            return
+        # What runs its loop may be the only call; if not, it will be hot again.
+        new = forms.keys() - self.codes.keys() - ({index} if block is not None else set())
+        loop = None if block is None else (index, block)
+        made = compiled(emit(self._context, self._syntax, forms, self._metered, new, loop), forms)
         # A fork comes before this or after it.
         with assembling:
-            for each, code in made.items():
+            for each in new:
+                code = self.codes[each] = made[f"f{each}"]
                 self._function(each).enter(code)
-            self.codes |= made
-            self.size += made[index].holder.size
+            if word is not None and block is not None:
+                self._function(index).enter_loop(word, made[f"f{index}.loop"])
+            self.size += next(iter(made.values())).holder.size
+
+    def _block(self, index: int, word: int) -> int | None:
+        """Which block begins at a word; None where the code is not what is made of the body.
+
+        So may kept code be: what it has in the slots, machine code would take for locals and operands.
+        """
+        with loading:
+            from tinywasm.engine.native.select import blocks
+        function = self._syntax.functions[index - self._context.imported_funcs]
+        words, found = blocks(self._context, index, function, metered=self._metered)
+        return found.get(word) if self._function(index).has_words(words) else None
 
     def _function(self, index: int) -> _loop.NativeCode:
         return self._functions[index, self._metered, "auto"]

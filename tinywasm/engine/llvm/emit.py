@@ -28,25 +28,43 @@ class Declined(Exception):
 
 
 def emit(
-    context: Context, syntax: DecodedModule, forms: Mapping[int, Form], metered: bool, entered: Set[int]
+    context: Context,
+    syntax: DecodedModule,
+    forms: Mapping[int, Form],
+    metered: bool,
+    entered: Set[int],
+    loop: tuple[int, int] | None = None,
 ) -> Unit:
     """A unit of functions of a module, by their indices; none of them is one to decline.
 
-    Those that are `entered` can be called from outside of it.
+    Those that are `entered` can be called from outside of it; and one, besides, can be entered where a `loop`
+    begins: its index, and the block.
     """
     unit = Unit(frozenset(forms), entered)
     for index, code in forms.items():
-        function = syntax.functions[index - context.imported_funcs]
-        _emit(unit, context, index, function, code, metered)
-        if index not in entered:
-            continue
-        signature = context.funcs[index].composite
-        assert isinstance(signature, FuncType)
-        unit.entries[index] = unit.entry(signature)
+        if loop is None or index != loop[0] or index in entered:
+            _emit(unit, context, syntax, index, code, metered, None)
+    if loop is not None:
+        index, block = loop
+        _emit(unit, context, syntax, index, forms[index], metered, block)
+        if index in unit.called and index not in entered:
+            _emit(unit, context, syntax, index, forms[index], metered, None)
     return unit
 
 
-def _emit(unit: Unit, context: Context, index: int, function: Function, code: Form, metered: bool) -> None:
+def _emit(
+    unit: Unit,
+    context: Context,
+    syntax: DecodedModule,
+    index: int,
+    code: Form,
+    metered: bool,
+    block: int | None,
+) -> None:
+    """Add a function, or what there is of it from the head of a loop on."""
+    function = syntax.functions[index - context.imported_funcs]
+    signature = context.funcs[index].composite
+    assert isinstance(signature, FuncType)
     emitter = Emitter(unit, context, index, function, code, metered)
     for record in code.records():
         if record.row == form.BLOCK:
@@ -54,7 +72,13 @@ def _emit(unit: Unit, context: Context, index: int, function: Function, code: Fo
         if record.row == form.BLOCK or not emitter.dead:
             emitter.position = record.position
             OPERATIONS[form.NAMES[record.row]](emitter, record)
+    if block is not None:
+        unit.functions.append(emitter.finish_loop(block))
+        unit.entries[f"f{index}.loop"] = index, unit.entry(signature, loop=True)
+        return
     unit.functions.append(emitter.finish())
+    if index in unit.entered:
+        unit.entries[f"f{index}"] = index, unit.entry(signature, loop=False)
 
 
 def decline(context: Context, index: int, function: Function, code: Form) -> None:

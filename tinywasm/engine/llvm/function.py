@@ -32,6 +32,7 @@ from tinywasm.engine.llvm.unit import (
 )
 from tinywasm.engine.llvm.vectors import V128
 from tinywasm.engine.native import _loop
+from tinywasm.errors import InternalError
 from tinywasm.records import record
 from tinywasm.syntax import Function
 from tinywasm.types import FuncType
@@ -112,14 +113,22 @@ class Emitter(Text):
         """The whole function, when all its records have been done."""
         signature = self.signature
         self.ends(signature)
-        body = self.lines
-        self.lines = []
+        body, self.lines = self.lines, []
         self.enter(signature)
         given = "".join(f", {type} %p{number}" for number, type in enumerate(self.types[: self.params]))
         own = f"@f{self.index}({SELF}, i64 %room, i64 %budget{given})"
         linkage = "dso_local" if self.index in self.unit.entered else "internal"
         head = f"define {linkage} swiftcc {returned(signature)} {own} #0 {{"
         return "\n".join([head, *self.lines, *body, "}"])
+
+    def finish_loop(self, block: int) -> str:
+        """The same from a block on, where locals and operands are in the slots of the loop's frame."""
+        self.ends(self.signature)
+        body, self.lines = self.lines, []
+        self.enter_loop(block)
+        head = f"define dso_local swiftcc {returned(self.signature)} @f{self.index}.loop"
+        given = f"({SELF}, i64 %room, i64 %budget, ptr %fp)"
+        return "\n".join([f"{head}{given} #0 {{", *self.lines, *body, "}"])
 
     # The frame
 
@@ -149,6 +158,29 @@ class Emitter(Text):
         self.lines.append("enter:")
         self.lines += self.prelude.values()
         self.line("br label %start")
+
+    def enter_loop(self, block: int) -> None:
+        """As `enter`, for the way to a block."""
+        if block not in self.found:
+            raise InternalError(f"function {self.index}: nothing leads to block {block}")
+        self.lines.append("entry:")
+        self.line("%left = alloca i64")
+        self.line("store i64 %budget, ptr %left")
+        slot = 0
+        for number, type in enumerate(self.types):
+            if number in self.used:
+                self.line(f"%l{number} = alloca {type}")
+                self.line(f"store {type} {self.get('%fp', slot, type)}, ptr %l{number}")
+            slot += 2 if type == V128 else 1
+        for name, type in self.variables.items():
+            self.line(f"{name} = alloca {type}")
+        for height, type in self.found[block].items():
+            value = self.get("%fp", self.first + height, type)
+            self.line(f"store {type} {value}, ptr {self.variable(height, type)}")
+        place = self.at("%instance", _loop.PLACES["Instance.store"])
+        self.line(f"%instance.store = load ptr, ptr {place}, {STRUCTURE}")
+        self.lines += self.prelude.values()
+        self.line(f"br label %b{block}")
 
     def deeper(self, signature: FuncType) -> None:
         """The loop runs this call, with the arguments where it expects them."""

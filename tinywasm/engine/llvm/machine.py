@@ -53,6 +53,8 @@ class Machine:
         self.size = 0
         self.codes: dict[int, MachineCode] = {}
         self.declined: dict[int, str] = {}
+        # Of these, only `Auto` has some.
+        self.loops: dict[int, set[int]] = {}
         self._context = context
         self._syntax = syntax
         self._metered = metered
@@ -76,7 +78,7 @@ class Machine:
 
     def _compile(self, forms: dict[int, Form]) -> None:
         made = compiled(emit(self._context, self._syntax, forms, self._metered, forms.keys()), forms)
-        self.codes |= made
+        self.codes |= {index: made[f"f{index}"] for index in forms}
         self.size += next(iter(made.values())).holder.size
         look()
 
@@ -92,13 +94,13 @@ def form_of(context: Context, syntax: DecodedModule, index: int) -> Form:
     return code
 
 
-def compiled(unit: Unit, forms: Mapping[int, Form]) -> dict[int, MachineCode]:
-    """The machine code of a unit that was made of these functions."""
+def compiled(unit: Unit, forms: Mapping[int, Form]) -> dict[str, MachineCode]:
+    """The machine code of a unit that was made of these functions, by the names in its `entries`."""
     text, places = assemble(unit.text())
     start = text.address
     return {
-        index: MachineCode(start + places[entry], start + places[f"f{index}"], forms[index].slots, text)
-        for index, entry in unit.entries.items()
+        name: MachineCode(start + places[entry], start + places[name], forms[index].slots, text)
+        for name, (index, entry) in unit.entries.items()
     }
 
 

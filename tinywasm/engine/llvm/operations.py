@@ -300,6 +300,7 @@ def call(e: Emitter, record: Record) -> None:
     if index not in e.unit.members:
         bridge(e, record, signature, e.reached("funcs", index), values)
         return
+    e.unit.called.add(index)
     given = "".join(f", {value.type} {value.text}" for value in values)
     room = e.value(f"sub i64 %room, {FRAME + e.first + record.base}")
     left = e.value("load i64, ptr %left")

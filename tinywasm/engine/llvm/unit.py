@@ -8,7 +8,8 @@ and returns what is left of the budget, or -1 where a trap or a throw ends it. S
 `swiftself` in one register from call to call, and returns more values in registers than C's. `room` is what
 the function's own frame leaves of frames and slots: `machine.c` says more. For each signature there may be
 `@call.P.R`, which calls a function that may be compiled or not, a host's or another instance's, and
-`@enter.P.R`, by which the loop calls machine code, with arguments and results among the slots.
+`@enter.P.R`, by which the loop calls machine code, with arguments and results among the slots. `@f7.loop` is
+the same function from the head of a loop on; it takes `ptr fp` in place of arguments, where the slots are.
 
 Addresses: those of the engine's structures are read from the instance, or from each other, at `PLACES`.
 Nothing is promised to LLVM that a hostile program could break: no pointer is `inbounds`, and what is said to
@@ -192,9 +193,11 @@ class Unit:
         can be called from outside of it."""
         self.members = members
         self.entered = entered
+        # Members that members call.
+        self.called: set[int] = set()
         self.functions: list[str] = []
-        # By which of the functions in `shared` the loop enters each.
-        self.entries: dict[int, str] = {}
+        # By the names of functions their index, and by which of those in `shared` the loop enters them.
+        self.entries: dict[str, tuple[int, str]] = {}
         self.shared: dict[str, str] = {}
 
     def bridge(self, signature: FuncType) -> str:
@@ -204,11 +207,12 @@ class Unit:
             self.shared[name] = _bridge(name, signature)
         return name
 
-    def entry(self, signature: FuncType) -> str:
-        """The function by which the loop enters those of a signature."""
-        name = f"enter.{signature_name(signature)}"
+    def entry(self, signature: FuncType, *, loop: bool) -> str:
+        """The function by which the loop enters those of a signature, at the head of a `loop` of theirs or
+        where they begin."""
+        name = f"enter.{'loop.' if loop else ''}{signature_name(signature)}"
         if name not in self.shared:
-            self.shared[name] = _entry(f"@{name}", signature)
+            self.shared[name] = _entry(f"@{name}", signature, loop)
         return name
 
     def text(self) -> str:
@@ -268,12 +272,12 @@ def _bridge(name: str, signature: FuncType) -> str:
     return "\n".join([f"{head} #0 {{", *text.lines, "}"])
 
 
-def _entry(name: str, signature: FuncType) -> str:
+def _entry(name: str, signature: FuncType, loop: bool) -> str:
     text = Text()
     text.lines.append("entry:")
     made = returned(signature)
-    values = [(type, text.get("%fp", slot, type)) for slot, type in placed(signature.params)]
-    given = "".join(f", {type} {value}" for type, value in values)
+    values = [] if loop else [(type, text.get("%fp", slot, type)) for slot, type in placed(signature.params)]
+    given = ", ptr %fp" if loop else "".join(f", {type} {value}" for type, value in values)
     whole = text.value(f"call swiftcc {made} %machine({SELF}, i64 %room, i64 %budget{given})")
     budget = text.value(f"extractvalue {made} {whole}, 0")
     text.line(f"%ended = icmp slt i64 {budget}, 0")

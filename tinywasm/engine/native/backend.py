@@ -86,14 +86,13 @@ def compile_module(context: Context, syntax: DecodedModule, metered: bool) -> Ma
 
 def _summary(machine: Machine | Auto) -> list[str]:
     """What was compiled of a module, and why the rest was not, in lines for people."""
-    lines = [
-        f"compiled {len(machine.codes):,} functions to {machine.size:,} bytes of machine code"
-        f" in {machine.seconds:.2f} s"
-    ]
-    if machine.declined:
-        reasons = Counter(machine.declined.values()).most_common()
-        said = ", ".join(f"{reason} ({count:,})" for reason, count in reasons)
-        lines.append(f"interpreted {len(machine.declined):,} functions: {said}")
+    count, size, seconds = len({*machine.codes, *machine.loops}), machine.size, machine.seconds
+    lines = [f"compiled {count:,} functions to {size:,} bytes of machine code in {seconds:.2f} s"]
+    # At once: another thread may be compiling.
+    declined = list(machine.declined.values())
+    if declined:
+        said = ", ".join(f"{reason} ({count:,})" for reason, count in Counter(declined).most_common())
+        lines.append(f"interpreted {len(declined):,} functions: {said}")
     return lines
 
 
@@ -174,8 +173,8 @@ class NativeBackend:
         self._use(machine)
         return machine
 
-    def hot(self, instance: NativeModuleInstance, index: int) -> None:
-        """Looks have met a function as often as its code says."""
+    def hot(self, instance: NativeModuleInstance, index: int, word: int | None) -> None:
+        """Looks have met a function as often as its code says, this time in a loop that begins at `word`."""
         from tinywasm.engine.llvm.auto import Auto
 
         metered, shared = self.store.fuel is not None, instance.shared
@@ -184,7 +183,7 @@ class NativeBackend:
             made = Auto(instance.context, instance.syntax, metered, shared.codes)
             auto = shared.machine.setdefault((metered, "auto"), made)
         self._use(auto)
-        auto.heat(index)
+        auto.heat(index, word)
 
     def _use(self, machine: Machine | Auto) -> None:
         if machine not in self.machines:

@@ -52,7 +52,7 @@ cdef int _poll(Store *c) noexcept:
         return STATUS_PYTHON
 
 
-cdef int _hot(Store *c, Func *func) noexcept:
+cdef int _hot(Store *c, Func *func, int64_t word) noexcept:
     cdef NativeStore store = <NativeStore>c.python
     cdef NativeInstance instance
     cdef Py_ssize_t nested = store.nested
@@ -60,7 +60,7 @@ cdef int _hot(Store *c, Func *func) noexcept:
         if store.metered:
             store.owner.fuel = c.fuel
         instance = <NativeInstance>func.instance.python
-        store.backend.hot(instance.owner, instance.index_of(func))
+        store.backend.hot(instance.owner, instance.index_of(func), None if word < 0 else word)
         if store.metered:
             # It may run finalizers, and those Wasm code.
             c.fuel = store.owner.fuel

@@ -182,12 +182,12 @@ static const Clause *find_clause(
 
 #define SAVE save(store, frame, pc, fp)
 
-/* Between two words: whether the run shall end, and whether the function is hot. */
-#define LOOK do { \
+/* Between two words: whether the run shall end, and whether the function is hot, in a loop that begins at `word`. */
+#define LOOK(word) do { \
         budget = tw_next_budget(store); \
         SAVE; \
         TRY(tw_look(store)); \
-        TRY(tw_warm(store, frame->func)); \
+        TRY(tw_warm(store, frame->func, word)); \
         LOAD_MEMORY; \
     } while (0)
 
@@ -215,6 +215,19 @@ static const Clause *find_clause(
         else budget -= (int64_t)words_; \
         TRY(call); \
         NEXT; \
+    } while (0)
+
+/* Whether the thread's stack is large enough for machine code, which runs the rest of the function. */
+#define MACHINE_FITS ((uintptr_t)__builtin_frame_address(0) >= store->machine_limit)
+#define RUN_MACHINE(entry, machine) do { \
+        budget = (entry)(instance, tw_room(store, frame - store->frames, fp), budget, fp, machine); \
+        LOAD_MEMORY; \
+        if (likely(budget >= 0)) goto leave; \
+        if (store->status != STATUS_THROWN) return store->status; \
+        exn = store->thrown; \
+        store->thrown = NULL; \
+        budget = 0; \
+        goto unwind_caller; \
     } while (0)
 
 #define HOLD_GIL do { if (store->thread_state) store->acquire(store); } while (0)
@@ -271,19 +284,9 @@ int tw_run_within(Store *store, Func *func, uint64_t *fp, int64_t *const volatil
     OP(compiled) {
         const Code *code = frame->func->code;
         EnterMachine entry = __atomic_load_n(&code->entry, __ATOMIC_ACQUIRE);
-        if (unlikely(!entry || (uintptr_t)__builtin_frame_address(0) < store->machine_limit)) {
-            pc = code->words;
-            DISPATCH;
-        }
-        uint64_t room = tw_room(store, frame - store->frames, fp);
-        int64_t rest = entry(instance, room, budget, fp, code->machine);
-        LOAD_MEMORY;
-        if (likely(rest >= 0)) { budget = rest; goto leave; }
-        if (store->status != STATUS_THROWN) return store->status;
-        exn = store->thrown;
-        store->thrown = NULL;
-        budget = 0;
-        goto unwind_caller;
+        if (likely(entry && MACHINE_FITS)) RUN_MACHINE(entry, code->machine);
+        pc = code->words;
+        DISPATCH;
     }
     OP(unreachable) FAIL(TRAP_UNREACHABLE);
     OP(move128) { WV(pc->a, RV(pc->b)); NEXT; }
@@ -424,16 +427,21 @@ leave: {
         NEXT;
     }
 
-poll_jump:
-    pc += (int32_t)pc->low;
+poll_jump: {
+        pc += (int32_t)pc->low;
+        LOOK(pc - frame->func->code->words);
+        const LoopEntry *loop = tw_loop_at(frame->func->code, pc);
+        if (unlikely(loop) && MACHINE_FITS) RUN_MACHINE(loop->entry, loop->machine);
+        DISPATCH;
+    }
 poll: {
-        LOOK;
+        LOOK(-1);
         DISPATCH;
     }
 poll_entry: {
         /* The way into machine code is no word of the function. */
         pc = frame->func->code->words;
-        LOOK;
+        LOOK(-1);
         pc = tw_start(frame->func->code);
         DISPATCH;
     }

@@ -28,14 +28,19 @@ void tw_enter_machine(Code *code, EnterMachine entry, void *machine) {
     __atomic_store_n(&code->start, &way_in, __ATOMIC_RELEASE);
 }
 
+void tw_enter_loop(Code *code, LoopEntry *loop) {
+    loop->next = code->loops;
+    __atomic_store_n(&code->loops, loop, __ATOMIC_RELEASE);
+}
+
 /* Several threads may count at once, which may lose a look. */
-int tw_warm(Store *store, Func *func) {
+int tw_warm(Store *store, Func *func, int64_t word) {
     uint32_t cool = __atomic_load_n(&func->code->cool, __ATOMIC_RELAXED);
     if (cool == 0) return TRAP_NONE;
     __atomic_store_n(&func->code->cool, cool - 1, __ATOMIC_RELAXED);
     if (cool > 1) return TRAP_NONE;
     if (store->thread_state) store->acquire(store);
-    if (store->hot(store, func) != STATUS_DONE) return TRAP_PYTHON;
+    if (store->hot(store, func, word) != STATUS_DONE) return TRAP_PYTHON;
     store->release(store);
     return TRAP_NONE;
 }
@@ -116,6 +121,9 @@ static int64_t helper_look(const Instance *instance, uint64_t room, uint64_t sit
     return look(instance->store);
 }
 
+/* So many calls out of machine code, which take long, warm the callee like a look. */
+#define CALLS_A_LOOK 64
+
 /* Call a function that may be anyone's, with its arguments among the slots. */
 static int64_t helper_call(
     const Instance *instance, uint64_t room, int64_t budget, Func *callee, uint64_t site, uint64_t shape
@@ -123,6 +131,10 @@ static int64_t helper_call(
     Store *store = instance->store;
     uint64_t *args = save(instance, room, site, shape);
     if (!callee->host) {
+        if (callee->code && ++store->called_out % CALLS_A_LOOK == 0) {
+            int trap = tw_warm(store, callee, -1);
+            if (trap) return trapped(store, trap);
+        }
         int status = tw_run_within(store, callee, args, &budget, 0);
         return status == STATUS_DONE ? budget : failed(store, status);
     }

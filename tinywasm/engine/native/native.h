@@ -103,6 +103,14 @@ struct Instance;
 /* Runs machine code with the arguments at `fp`, and leaves its results there: see `machine.c`. */
 typedef int64_t (*EnterMachine)(struct Instance *, uint64_t room, int64_t budget, uint64_t *fp, void *machine);
 
+/* The machine code of a function from a word on at which a loop begins: it finds the frame as the words have it. */
+typedef struct LoopEntry {
+    struct LoopEntry *next;
+    uint32_t word;
+    EnterMachine entry;
+    void *machine;
+} LoopEntry;
+
 typedef struct Code {
     /* A call begins at `start`: the first of the words, or the way into machine code. */
     Instr *words, *start;
@@ -118,6 +126,7 @@ typedef struct Code {
     /* NULL, or what the word `compiled` enters, and the function's own convention. */
     EnterMachine entry;
     void *machine;
+    LoopEntry *loops;
 } Code;
 
 typedef struct Func {
@@ -217,7 +226,7 @@ typedef struct Store {
     int busy; /* in the middle of an instruction or of a collection, where nothing may change */
     uint32_t looks;
     int64_t left; /* what the latest run left of its budget */
-    uint32_t chance;
+    uint32_t chance, called_out;
     Exn *thrown;
     Object *objects;
     uint64_t allocated, threshold;
@@ -238,7 +247,7 @@ typedef struct Store {
     int (*prepare)(struct Store *, Func *);
     int (*call_host)(struct Store *, Func *, uint64_t *);
     int (*poll)(struct Store *);
-    int (*hot)(struct Store *, Func *);
+    int (*hot)(struct Store *, Func *, int64_t word);
 } Store;
 
 /* The thread that Python tells of signals. */
@@ -265,9 +274,17 @@ static inline Instr *tw_start(const Code *code) { return __atomic_load_n(&code->
 
 /* From now on calls of the function enter machine code, in whatever thread. */
 void tw_enter_machine(Code *code, EnterMachine entry, void *machine);
-/* For a run that has just looked, where Python code may run: the function is warmer by one look, and the engine
-   is told when it is hot. 0, or a trap code. */
-int tw_warm(Store *store, Func *func);
+/* The same for what runs it and comes to the head of a loop. */
+void tw_enter_loop(Code *code, LoopEntry *loop);
+/* The machine code from that word on, if there is some. */
+static inline const LoopEntry *tw_loop_at(const Code *code, const Instr *pc) {
+    const LoopEntry *each = __atomic_load_n(&code->loops, __ATOMIC_ACQUIRE);
+    while (each && code->words + each->word != pc) each = each->next;
+    return each;
+}
+/* Where Python code may run: the function is warmer by one look, and the engine is told when it is hot, with the
+   word if a loop begins there, else with -1. 0, or a trap code. Lets go of the GIL. */
+int tw_warm(Store *store, Func *func, int64_t word);
 /* The budget until the next look. It varies, so that not every look meets the same place of a loop. */
 int64_t tw_next_budget(Store *store);
 void *tw_machine_open(const void *bytes, uint64_t size);

@@ -49,6 +49,11 @@ cdef extern from "native.h" nogil:
     ctypedef struct Window:
         uint32_t start, base
     ctypedef int64_t (*EnterMachine)(Instance *, uint64_t, int64_t, uint64_t *, void *)
+    ctypedef struct LoopEntry:
+        LoopEntry *next
+        uint32_t word
+        EnterMachine entry
+        void *machine
     ctypedef struct Code:
         Instr *words
         Instr *start
@@ -61,6 +66,7 @@ cdef extern from "native.h" nogil:
         uint32_t cool
         EnterMachine entry
         void *machine
+        LoopEntry *loops
     ctypedef struct Func:
         Object head
         Code *code
@@ -137,7 +143,7 @@ cdef extern from "native.h" nogil:
         int (*prepare)(Store *, Func *) noexcept
         int (*call_host)(Store *, Func *, uint64_t *) noexcept
         int (*poll)(Store *) noexcept
-        int (*hot)(Store *, Func *) noexcept
+        int (*hot)(Store *, Func *, int64_t) noexcept
     int tw_borrow_stack(Store *store)
     void tw_return_stack(Store *store)
     int tw_go_deeper(Store *store, const uint64_t *end)
@@ -151,6 +157,7 @@ cdef extern from "native.h" nogil:
     int64_t tw_poll_words
     uintptr_t tw_machine_limit()
     void tw_enter_machine(Code *code, EnterMachine entry, void *machine)
+    void tw_enter_loop(Code *code, LoopEntry *loop)
     void *tw_machine_open(const void *bytes, uint64_t size)
     void tw_machine_close(void *place, uint64_t size)
     const char *const tw_place_names[]

@@ -44,8 +44,8 @@ cdef class NativeCode:
     cdef bytes words
     cdef int taken
     cdef public object positions
-    # Holds the machine code.
-    cdef object machine
+    # What holds the machine code.
+    cdef list machines
 
     def __cinit__(
         self,
@@ -72,14 +72,33 @@ cdef class NativeCode:
 
         Raises `InternalError` where it is of another frame.
         """
-        if machine.slots != self.code.frame_slots:
-            raise InternalError(f"machine code with {machine.slots} slots for {self.code.frame_slots} of words")
-        if self.machine is not None:
+        if self.code.machine != NULL:
             raise InternalError("machine code for a function that has some")
-        self.machine = machine
+        self._hold(machine)
         tw_enter_machine(
             &self.code, <EnterMachine><uintptr_t>machine.entry, <void *><uintptr_t>machine.address
         )
+
+    def enter_loop(self, uint32_t word, machine):
+        """Have the loop that begins at a word enter machine code, as `enter` has calls do it."""
+        cdef LoopEntry *loop
+        self._hold(machine)
+        loop = <LoopEntry *>_room(1, sizeof(LoopEntry))
+        loop.word = word
+        loop.entry, loop.machine = <EnterMachine><uintptr_t>machine.entry, <void *><uintptr_t>machine.address
+        tw_enter_loop(&self.code, loop)
+
+    cdef _hold(self, machine):
+        if machine.slots != self.code.frame_slots:
+            raise InternalError(f"machine code with {machine.slots} slots for {self.code.frame_slots} of words")
+        if self.machines is None:
+            self.machines = []
+        self.machines.append(machine)
+
+    def has_words(self, bytes words not None):
+        """Whether these are the words."""
+        cdef size_t size = <size_t>self.code.word_count * 16
+        return len(words) == size and memcmp(<const char *>words, self.code.words, size) == 0
 
     @property
     def slots(self):
@@ -151,6 +170,11 @@ cdef class NativeCode:
 
     def __dealloc__(self):
         cdef uint32_t index
+        cdef LoopEntry *loop
+        while self.code.loops != NULL:
+            loop = self.code.loops
+            self.code.loops = loop.next
+            free(loop)
         for index in range(self.code.handler_count):
             free(self.code.handlers[index].clauses)
         free(self.code.handlers)
