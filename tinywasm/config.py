@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from weakref import WeakSet
 
 from tinywasm.instructions import Feature
+from tinywasm.loading import waited_for
 from tinywasm.records import field, record, replace
 from tinywasm.unique import Unique
 
@@ -118,8 +119,7 @@ class _Watcher(Protocol):
 
 # Held while an engine's epoch or who watches it changes: one lock for all, which a fork can wait for.
 # Reentrant, since signal handlers and finalizers may come here.
-_epochs = threading.RLock()
-os.register_at_fork(before=_epochs.acquire, after_in_parent=_epochs.release, after_in_child=_epochs.release)
+_epochs = waited_for(threading.RLock())
 
 
 class Engine(Unique):

@@ -7,7 +7,6 @@ identity and the subtype test at run time takes one look-up.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
@@ -15,6 +14,7 @@ from weakref import WeakValueDictionary
 
 from tinywasm.errors import ValidationError
 from tinywasm.interruption import watched
+from tinywasm.loading import waited_for
 from tinywasm.types import (
     AbstractHeap,
     ArrayType,
@@ -272,13 +272,7 @@ def _map_group(group: RecGroup, substitute: _Substitution) -> list[SubType]:
 # From a group's structure to its first member, which keeps the others alive and is kept by them.
 _interned: WeakValueDictionary[tuple[SubType, ...], DefinedType] = WeakValueDictionary()
 # Reentrant, since a finaliser that the garbage collector runs inside may define types itself.
-_interned_lock = threading.RLock()
-# A thread that held it would hold it for ever in a forked process.
-os.register_at_fork(
-    before=_interned_lock.acquire,
-    after_in_parent=_interned_lock.release,
-    after_in_child=_interned_lock.release,
-)
+_interned_lock = waited_for(threading.RLock())
 
 
 def _structure(group: RecGroup, types: Types) -> tuple[SubType, ...]:

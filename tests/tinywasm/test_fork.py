@@ -297,3 +297,34 @@ if __name__ == "__main__":
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_pool_of_forked_processes(engine: str) -> None:
     run(POOL, engine)
+
+
+COMING = """
+import os
+from tinywasm.loading import waited_for
+
+class Lock:
+    def __init__(self, comes=None):
+        self.held, self.comes, self.times = 0, comes, 0
+    def acquire(self):
+        self.held += 1
+        self.times += 1
+        if self.comes:
+            # As when another thread, for which this one waits, loads what has a lock.
+            waited_for(self.comes)
+            self.comes = None
+    def release(self):
+        self.held -= 1
+
+late = Lock()
+first = waited_for(Lock(late))
+pid = os.fork()
+if not pid:
+    os._exit(first.held + late.held)
+print(os.waitpid(pid, 0)[1], first.held, late.held, late.times)
+"""
+
+
+def test_a_lock_that_comes_while_a_fork_begins_is_held_as_well() -> None:
+    done = subprocess.run([sys.executable, "-c", COMING], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("0 0 0 1\n", "")

@@ -8,7 +8,6 @@ runs it already, at a look at the head of the loop in which it was found hot.
 
 from __future__ import annotations
 
-import os
 import platform
 import threading
 import time
@@ -22,7 +21,7 @@ from tinywasm.engine.ir import form
 from tinywasm.engine.ir.form import Form
 from tinywasm.engine.llvm import background
 from tinywasm.engine.native import _loop
-from tinywasm.loading import loading
+from tinywasm.loading import loading, waited_for
 from tinywasm.syntax import DecodedModule
 from tinywasm.validation import Context
 
@@ -52,10 +51,7 @@ def missing() -> str:
 
 
 # Held while what compiles is loaded: a lock of its own, for which nobody waits but a fork.
-_loading = threading.RLock()
-os.register_at_fork(
-    before=_loading.acquire, after_in_parent=_loading.release, after_in_child=_loading.release
-)
+_loading = waited_for(threading.RLock())
 
 
 class Auto:

@@ -17,6 +17,7 @@ from typing import Any
 from weakref import WeakMethod
 
 from tinywasm.interruption import obeying
+from tinywasm.loading import waited_for
 
 # For how many seconds the thread keeps the interpreter's lock, as far as it is asked to give way.
 _PIECE = 0.001
@@ -25,7 +26,7 @@ _waiting: deque[tuple[WeakMethod[Callable[[Any], None]], Any]] = deque()
 _worker: threading.Thread | None = None
 _ending = False
 # Reentrant, since finalizers may come here.
-_lock = threading.RLock()
+_lock = waited_for(threading.RLock())
 
 
 class _Ending(BaseException):
@@ -92,10 +93,9 @@ def _end() -> None:
 def _forked() -> None:
     global _worker
     _worker = None
-    _lock.release()
     with _lock:
         _start()
 
 
 atexit.register(_end)
-os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_forked)
+os.register_at_fork(after_in_child=_forked)

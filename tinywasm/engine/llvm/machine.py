@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import platform
 import threading
 import time
@@ -20,6 +19,7 @@ from tinywasm.engine.llvm.unit import Unit
 from tinywasm.engine.native import _loop
 from tinywasm.errors import Trap
 from tinywasm.interruption import look
+from tinywasm.loading import waited_for
 from tinywasm.records import record
 from tinywasm.syntax import DecodedModule
 from tinywasm.validation import Context
@@ -126,10 +126,7 @@ def _binding() -> Any:
 
 
 # Held while LLVM works, and a fork waits for it: in the child nobody would release the lock of llvmlite.
-assembling = threading.RLock()
-os.register_at_fork(
-    before=assembling.acquire, after_in_parent=assembling.release, after_in_child=assembling.release
-)
+assembling = waited_for(threading.RLock())
 
 
 def assemble(text: str) -> tuple[_loop.MachineText, dict[str, int]]:
