@@ -27,6 +27,7 @@ from tinywasm.cli.options import InFile
 from tinywasm.cli.repl import _Quit
 from tinywasm.engine.ir.check import Fault
 from tinywasm.engine.llvm import emit
+from tinywasm.engine.llvm.background import _Ending
 from tinywasm.engine.python.steps import HotLoop
 from tinywasm.engine.source.graph import TooDeep
 from tinywasm.engine.source.translate import Declined
@@ -124,6 +125,7 @@ EXAMPLES: list[BaseException] = [
     Declined("a reason"),
     emit.Declined("a reason"),
     TooDeep(),
+    _Ending(),
 ]
 
 
