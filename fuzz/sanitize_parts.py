@@ -73,7 +73,10 @@ def _parts() -> Iterator[tuple[str, Part]]:
     yield "numbers", Part("tests of numeric instructions", _engine_tests("native_numerics"))
     yield "bulk", Part("tests of bulk instructions and limits", _engine_tests("bulk", "limits"))
     yield "verifier", Part("tests of the verifier", _engine_tests("verifier", "kept_code"))
-    yield "compiled", Part("machine code, and the ways into it and out of it", _engine_tests("compiled", "auto"))
+    yield (
+        "compiled",
+        Part("machine code, and the ways into it and out of it", _engine_tests("compiled", "auto")),
+    )
     yield "words", Part("changed native code", ["fuzz.code_mutations", "0", "4"])
     yield "forged", Part("forged native code in serialized modules", ["fuzz.forged_modules", "200"])
     sharing = ("shared_code", "fork", "many_instances", "interruption")

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tinywasm.engine.ir import form
 from tinywasm.engine.ir.form import Form
@@ -142,20 +142,10 @@ class Auto:
         So may kept code be: what it has in the slots, machine code would take for locals and operands.
         """
         with loading:
-            from tinywasm.engine.ir import operands
-            from tinywasm.engine.ir.build import build
-            from tinywasm.engine.native.frame import Locals
-            from tinywasm.engine.native.select import Selector
+            from tinywasm.engine.native.select import blocks
         function = self._syntax.functions[index - self._context.imported_funcs]
-        signature: Any = self._context.funcs[index].composite
-        code = build(self._context, index, function)
-        locals = Locals(signature.params, function.locals)
-        selector = Selector(self._context, code, locals, self._metered, False)
-        words = selector.run(sum(operands.widths(signature.results))).words
-        if not self._function(index).has_words(words):
-            return None
-        # Where several begin at the same word, it is the last one.
-        return {selector.starts[block]: block for block in range(code.blocks)}.get(word)
+        words, found = blocks(self._context, index, function, metered=self._metered)
+        return found.get(word) if self._function(index).has_words(words) else None
 
     def _function(self, index: int) -> _loop.NativeCode:
         return self._functions[index, self._metered, "auto"]

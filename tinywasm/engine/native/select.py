@@ -128,6 +128,21 @@ def lower(
     return select(context, code, signature, function.locals, metered, profiled)
 
 
+def blocks(
+    context: Context, index: int, function: Function, *, metered: bool
+) -> tuple[bytes, dict[int, int]]:
+    """The words of a function, as `lower` makes them, and by the words at which blocks begin these blocks.
+
+    Where several begin at the same word, it is the last one.
+    """
+    code = build(context, index, function)
+    signature = context.funcs[index].composite
+    assert isinstance(signature, FuncType)
+    selector = Selector(context, code, Locals(signature.params, function.locals), metered, False)
+    words = selector.run(sum(operands.widths(signature.results))).words
+    return words, {selector.starts[block]: block for block in range(code.blocks)}
+
+
 def lower_constant(context: Context, expr: Expr, type: ValType) -> RegisterCode:
     """Lower a constant expression of type `type` as a function without parameters."""
     code = build_expression(context, expr, type)
