@@ -28,7 +28,7 @@ from tests.tinywasm.outcomes import outcome
 from tests.tinywasm.test_cli import ENVIRONMENT
 from tests.tinywasm.test_compiled import DEEP, ENDLESS, METERED, MIXED
 from tinywasm import Config, Engine, Interrupted, Module, Store
-from tinywasm.engine import backend
+from tinywasm.engine import backend, native_available
 
 if compiles:
     from tinywasm.engine.llvm import auto, background
@@ -560,6 +560,7 @@ def test_the_child_of_a_fork_compiles_what_was_waiting() -> None:
 # Where nothing can be compiled
 
 
+@pytest.mark.skipif(not native_available, reason="the native engine is not built")
 def test_without_llvmlite_it_is_the_interpreter() -> None:
     program = (
         "import sys; sys.modules['llvmlite'] = None\n"
