@@ -26,7 +26,7 @@ from fuzz.hot import compiled_after
 from tests.engines import compiles, needs_llvm
 from tests.tinywasm.outcomes import outcome
 from tests.tinywasm.test_cli import ENVIRONMENT
-from tests.tinywasm.test_compiled import DEEP, ENDLESS, METERED, MIXED
+from tests.tinywasm.test_compiled import DEEP, ENDLESS, METERED, MIXED, end_from_another_thread
 from tinywasm import Config, Engine, Interrupted, Module, Store
 from tinywasm.engine import backend, native_available
 
@@ -168,16 +168,8 @@ def test_calls_are_as_deep_as_ever() -> None:
 def test_another_thread_ends_a_call(name: str, arguments: tuple[int, ...]) -> None:
     with compiled_after(1, 100):
         store = store_of(epoch_interruption=True)
-        store.set_epoch_deadline(1)
         wasm = exports(ENDLESS, within=store)
-        assert wasm.get() == 0
-        timer = threading.Timer(0.2, store.engine.increment_epoch)
-        timer.start()
-        with pytest.raises(Interrupted) as caught:
-            wasm[name](*arguments)
-        timer.join()
-        assert caught.value.frames
-        store.set_epoch_deadline(1)
+        end_from_another_thread(store, wasm, partial(wasm[name], *arguments), 0.2)
         assert wasm.get() == 0
 
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -241,22 +242,27 @@ ENDLESS = """
 """
 
 
+def end_from_another_thread(store: Store, wasm: Any, call: Callable[[], Any], seconds: float) -> None:
+    """Begin a call and end it by the epoch of the store's engine, which is to be usable then."""
+    store.set_epoch_deadline(1)
+    assert wasm.get() == 0
+    # It gets to run at all only where compiled code lets go of the interpreter.
+    timer = threading.Timer(seconds, store.engine.increment_epoch)
+    timer.start()
+    with pytest.raises(Interrupted) as caught:
+        call()
+    timer.join()
+    assert caught.value.frames
+    store.set_epoch_deadline(1)
+
+
 @pytest.mark.parametrize(
     ("name", "arguments"), [("loop", ()), ("count", ()), ("tree", (90,)), ("mixed", (90,))]
 )
 def test_another_thread_ends_a_call(name: str, arguments: tuple[int, ...]) -> None:
     store = store_of(epoch_interruption=True)
-    store.set_epoch_deadline(1)
     wasm = exports(ENDLESS, within=store)
-    assert wasm.get() == 0
-    # It gets to run at all only where compiled code lets go of the interpreter.
-    timer = threading.Timer(0.05, store.engine.increment_epoch)
-    timer.start()
-    with pytest.raises(Interrupted) as caught:
-        wasm[name](*arguments)
-    timer.join()
-    assert caught.value.frames
-    store.set_epoch_deadline(1)
+    end_from_another_thread(store, wasm, partial(wasm[name], *arguments), 0.05)
     assert (wasm.get() > 0) == (name == "count")
 
 

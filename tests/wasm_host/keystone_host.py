@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from schannel.policy import Policy
 from tests.keystone import APPLICATION, DEVICE_KEY, LOADER, MONITOR, RUNTIME, Machine
 from tests.processes import ROOT
 from wasm_host.keystone import KeystoneMonitor
-from wasm_host.keystone_device import PAGE, Image
+from wasm_host.keystone_device import PAGE, Image, Request
 from wasm_host.limits import ServerLimits
 from wasm_host.metrics import Metrics
 from wasm_host.server import Server
@@ -36,6 +37,19 @@ def command(kind: str) -> list[str]:
 
 def padded(content: bytes) -> bytes:
     return content + bytes(-len(content) % PAGE)
+
+
+def slow_to_measure(machine: Machine) -> threading.Event:
+    """Have its monitor measure no enclave from now on until the event is set."""
+    going_on, ioctl = threading.Event(), machine.ioctl
+
+    def slow(descriptor: int, request: int, argument: bytearray) -> None:
+        if request == Request.FINALIZE:
+            going_on.wait(60)
+        ioctl(descriptor, request, argument)
+
+    machine.ioctl = slow  # type: ignore[method-assign]
+    return going_on
 
 
 @contextlib.asynccontextmanager

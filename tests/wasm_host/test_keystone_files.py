@@ -23,11 +23,11 @@ from tests.keystone import APPLICATION, ELF, LOADER, RUNTIME, Machine, Mapped
 from tests.wasm_host.keystone_host import (
     MEASUREMENT,
     command,
+    slow_to_measure,
 )
 from wasm_client import cli as client_cli
 from wasm_host import cli as host_cli
 from wasm_host import keystone, keystone_device
-from wasm_host.keystone_device import Request
 from wasm_host.keystone_files import read_image
 from wasm_host.monitor import EnclaveFiles, MonitorError
 
@@ -251,15 +251,8 @@ class TestFiles:
     def test_monitor_that_takes_longer_than_the_start_may(
         self, files: EnclaveFiles, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        machine, measured = Machine(command("echo")), threading.Event()
-        ioctl = machine.ioctl
-
-        def slow(descriptor: int, request: int, argument: bytearray) -> None:
-            if request == Request.FINALIZE:
-                measured.wait(60)
-            ioctl(descriptor, request, argument)
-
-        machine.ioctl = slow  # type: ignore[method-assign]
+        machine = Machine(command("echo"))
+        measured = slow_to_measure(machine)
         monkeypatch.setattr(keystone, "LinuxDriver", lambda: machine)
         arguments = ["--device", "keystone", "-a", "127.0.0.1:0", "--max-start", "0.1", *options(files)]
         assert host_cli.main(arguments) == 1

@@ -28,6 +28,7 @@ from tests.wasm_host.keystone_host import (
     command,
     in_thread,
     serving,
+    slow_to_measure,
     until,
 )
 from wasm_client import CannotConnect, ClientError, RequestFailed, connect
@@ -396,17 +397,10 @@ class TestSessions:
         """Whoever waits is told, the enclave is destroyed as soon as that is possible, and others go on."""
 
         async def main() -> None:
-            machine, measured = Machine(command("echo")), threading.Event()
+            machine = Machine(command("echo"))
             monitor = KeystoneMonitor(IMAGE, b"{}", 60.0, machine)
             other = await monitor.start_enclave()
-            ioctl = machine.ioctl
-
-            def slow(descriptor: int, request: int, argument: bytearray) -> None:
-                if request == Request.FINALIZE:
-                    measured.wait(60)
-                ioctl(descriptor, request, argument)
-
-            machine.ioctl = slow  # type: ignore[method-assign]
+            measured = slow_to_measure(machine)
             monitor._patience = 0.1
             with pytest.raises(MonitorError, match=r"not been measured in 0\.1 seconds: .*\(--max-start\)$"):
                 await monitor.start_enclave()
