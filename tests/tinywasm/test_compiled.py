@@ -12,10 +12,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -30,6 +31,7 @@ from tinywasm.errors import InternalError
 pytestmark = needs_llvm
 
 if compiles:
+    from tinywasm.engine.llvm import codegen
     from tinywasm.engine.llvm.machine import Machine, assemble
 
 BOTH = ("native", COMPILED)
@@ -50,9 +52,18 @@ def machine(text: str | bytes) -> Machine:
     return Machine(module.context, module.syntax, False)
 
 
+@pytest.fixture(params=range(3), ids=["quick", "light", "full"])
+def effort(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever effort LLVM makes."""
+    with patch("tinywasm.engine.llvm.machine.effort_for", lambda records: request.param):
+        yield
+
+
+with_any_effort = pytest.mark.usefixtures("effort")
 COMPILED_KERNELS = [each for each in KERNELS if not each.name.startswith("gc_")]
 
 
+@with_any_effort
 @pytest.mark.parametrize("kernel", COMPILED_KERNELS, ids=lambda kernel: kernel.name)
 def test_all_of_a_kernel_is_compiled_and_gives_its_result(kernel: Kernel) -> None:
     data = kernel.wasm.read_bytes()
@@ -101,6 +112,7 @@ MIXED = """
 """
 
 
+@with_any_effort
 @pytest.mark.parametrize("what", range(9))
 @pytest.mark.parametrize("name", ["a", "b", "c", "catch"])
 def test_what_ends_calls_through_both_is_the_same(name: str, what: int) -> None:
@@ -185,6 +197,7 @@ METERED = """
 """
 
 
+@with_any_effort
 def test_fuel_ends_at_the_same_place_wherever_it_ends() -> None:
     stores = [store_of(lane, consume_fuel=True) for lane in BOTH]
     for each in stores:
@@ -216,6 +229,7 @@ DEEP = """
 """.replace("(local.get $b)\n          (i64.trunc_f64_s (local.get $a))", "(i64.trunc_f64_s (local.get $b))")
 
 
+@with_any_effort
 @pytest.mark.parametrize("deep", [5_000, 500_000])
 def test_calls_are_deeper_than_the_stack_of_the_thread(deep: int) -> None:
     wasm = exports(DEEP, within=store_of(max_call_depth=1_000_000))
@@ -334,6 +348,7 @@ BODIES = {
 }
 
 
+@with_any_effort
 @pytest.mark.parametrize("body", BODIES)
 def test_nans_have_the_same_bits(body: str) -> None:
     text = BITS.format(name="f", body=BODIES[body])
@@ -370,6 +385,7 @@ LANE_BODIES = {
 }
 
 
+@with_any_effort
 @pytest.mark.parametrize("body", LANE_BODIES)
 def test_nans_of_lanes_have_the_same_bits(body: str) -> None:
     text = LANES_OF_NANS.format(body=LANE_BODIES[body])
@@ -393,6 +409,7 @@ def accesses(memory: str, address: str) -> str:
     return f"(module (memory {memory}) {' '.join(parts)})"
 
 
+@with_any_effort
 @pytest.mark.parametrize(
     ("memory", "address"), [("1", "i32"), ("i64 1", "i64"), ("0", "i32"), ("i64 0", "i64")]
 )
@@ -512,11 +529,12 @@ def test_statistics_say_what_was_compiled(tmp_path: Path) -> None:
 
 
 def test_code_that_needs_another_s_is_refused() -> None:
+    text = "declare void @outside()\ndefine void @f() { call void @outside() ret void }"
     with pytest.raises(InternalError, match="not by itself"):
-        assemble("declare void @outside()\ndefine void @f() { call void @outside() ret void }")
+        assemble(text, codegen.LIGHT)
 
 
 def test_functions_find_their_constants_and_each_other() -> None:
     text = "define dso_local double @f(double %x) { %y = fadd double %x, 0x400921FB54442D18 ret double %y }"
-    made, places = assemble(text)
+    made, places = assemble(text, codegen.QUICK)
     assert set(places) >= {"f"} and made.size > places["f"]

@@ -13,6 +13,7 @@ from typing import Any
 from tinywasm.engine.ir import form
 from tinywasm.engine.ir.build import build
 from tinywasm.engine.ir.form import Form
+from tinywasm.engine.llvm import codegen
 from tinywasm.engine.llvm.emit import Declined, decline, emit
 from tinywasm.engine.llvm.link import linked
 from tinywasm.engine.llvm.unit import Unit
@@ -96,12 +97,18 @@ def form_of(context: Context, syntax: DecodedModule, index: int) -> Form:
 
 def compiled(unit: Unit, forms: Mapping[int, Form]) -> dict[str, MachineCode]:
     """The machine code of a unit that was made of these functions, by the names in its `entries`."""
-    text, places = assemble(unit.text())
+    records = sum(len(each.code) for each in forms.values()) // form.STRIDE
+    text, places = assemble(unit.text(), effort_for(records))
     start = text.address
     return {
         name: MachineCode(start + places[entry], start + places[name], forms[index].slots, text)
         for name, (index, entry) in unit.entries.items()
     }
+
+
+def effort_for(records: int) -> int:
+    """How much of it is worth its time for a unit of so many records."""
+    return codegen.FULL if records <= codegen.FULL_RECORDS else codegen.LIGHT
 
 
 def version() -> str:
@@ -113,15 +120,13 @@ def version() -> str:
 @cache
 def _binding() -> Any:
     try:
-        binding = importlib.import_module("llvmlite.binding")
+        binding = codegen.binding()
     except ImportError as error:
         raise ValueError(
             f'the tier "compiled" takes llvmlite, which is not there ({error}): pip install "tinywasm[llvm]"'
         ) from None
     if platform.machine().lower() not in ("x86_64", "amd64") or not binding.get_host_cpu_features()["sse4.1"]:
         raise ValueError('the tier "compiled" makes code for x86-64 with SSE 4.1 only')
-    binding.initialize_native_target()
-    binding.initialize_native_asmprinter()
     return binding
 
 
@@ -129,32 +134,10 @@ def _binding() -> Any:
 assembling = waited_for(threading.RLock())
 
 
-def assemble(text: str) -> tuple[_loop.MachineText, dict[str, int]]:
-    """Machine code of a module of LLVM IR, and where in it each function begins."""
+def assemble(text: str, effort: int) -> tuple[_loop.MachineText, dict[str, int]]:
+    """Machine code of a module of LLVM IR, made with that effort, and where in it each function begins."""
+    binding = _binding()
+    cpu, features = binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten()
     with assembling:
-        image, places = linked(_object(text))
+        image, places = linked(codegen.object_code(text, cpu, features, effort))
     return _loop.MachineText(image), places
-
-
-def _object(text: str) -> bytes:
-    binding = _binding()
-    # Of what LLVM makes on the way nothing stays: all ends here, the context last.
-    with binding.create_context() as context, binding.parse_assembly(text, context) as module:
-        machine = _target_machine()
-        options = binding.create_pipeline_tuning_options(speed_level=2)
-        options.loop_vectorization = options.slp_vectorization = False
-        with (
-            binding.create_pass_builder(machine, options) as builder,
-            builder.getModulePassManager() as passes,
-        ):
-            passes.run(module, builder)
-        made: bytes = machine.emit_object(module)
-    return made
-
-
-def _target_machine() -> Any:
-    binding = _binding()
-    target = binding.Target.from_triple("x86_64-unknown-linux-gnu")
-    features = binding.get_host_cpu_features().flatten()
-    cpu = binding.get_host_cpu_name()
-    return target.create_target_machine(cpu=cpu, features=features, opt=2, reloc="pic", codemodel="small")

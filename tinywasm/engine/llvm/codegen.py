@@ -1,0 +1,53 @@
+"""LLVM at work: from the text of a unit to an object file, with more or less effort."""
+
+from __future__ import annotations
+
+import importlib
+from functools import cache
+from typing import Any
+
+# WebAssembly has mostly been optimised before. So what LLVM makes of FULL is some twentieth faster than what
+# it makes of LIGHT, and takes three times as long. QUICK takes a fifth of LIGHT, for code of half the speed.
+QUICK, LIGHT, FULL = range(3)
+# Up to how many records a unit is worth all effort, which is then done within a second.
+FULL_RECORDS = 2_000
+# What LLVM's own pipeline has less; without one of these, each variable would stay in memory.
+_PASSES = {
+    QUICK: ("sroa",),
+    LIGHT: ("sroa", "simplify_cfg", "instruction_combine", "simplify_cfg"),
+}
+
+
+@cache
+def binding() -> Any:
+    """llvmlite's. Raises `ImportError`."""
+    found = importlib.import_module("llvmlite.binding")
+    found.initialize_native_target()
+    found.initialize_native_asmprinter()
+    return found
+
+
+def object_code(text: str, cpu: str, features: str, effort: int) -> bytes:
+    """An object file for x86-64, for a processor by LLVM's names of it."""
+    llvm = binding()
+    # Of what LLVM makes on the way nothing stays: all ends here, the context last.
+    with llvm.create_context() as context, llvm.parse_assembly(text, context) as module:
+        target = llvm.Target.from_triple("x86_64-unknown-linux-gnu")
+        machine = target.create_target_machine(
+            cpu=cpu, features=features, opt=0 if effort == QUICK else 1, reloc="pic", codemodel="small"
+        )
+        options = llvm.create_pipeline_tuning_options(speed_level=2)
+        options.loop_vectorization = options.slp_vectorization = False
+        with llvm.create_pass_builder(machine, options) as builder, _passes(builder, effort) as passes:
+            passes.run(module, builder)
+        made: bytes = machine.emit_object(module)
+    return made
+
+
+def _passes(builder: Any, effort: int) -> Any:
+    if effort == FULL:
+        return builder.getModulePassManager()
+    passes = binding().create_new_module_pass_manager()
+    for name in _PASSES[effort]:
+        getattr(passes, f"add_{name}_pass")()
+    return passes
