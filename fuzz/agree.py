@@ -2,11 +2,12 @@
 
     python -m fuzz.agree [--from SEED] [COUNT]
 
-Every fourth one is seen through small windows on the native engine; every sixteenth has a companion of which
-most functions are compiled, where llvmlite is installed: all, or those that prove hot. Pieces of a hundred
-have a process of their own, so that a crash or a module that does not end is told by its seed, like a
-difference. The status is 0 when all agree, 1 when one does not; then, and when it is interrupted, the command
-says with which seed to go on.
+Every fourth one is seen through small windows on the native engine. Where llvmlite is installed, each has a
+companion of which most functions are compiled: all, those that prove hot, or some, which are entered at
+random. Some companions are interrupted at random, on one of the readers of the intermediate form, and some
+run out of fuel wherever they can, on all of them. Pieces of a hundred have a process of their own, so that a
+crash or a module that does not end is told by its seed, like a difference. The status is 0 when all agree, 1
+when one does not; then, and when it is interrupted, the command says with which seed to go on.
 """
 
 from __future__ import annotations
@@ -20,20 +21,25 @@ import struct
 import sys
 import time
 import traceback
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from random import Random
 
+from fuzz import interrupts
 from fuzz.child import words_of
 from fuzz.compilable import compilable, compiles
 from fuzz.engines import AUTO, COMPILED, PLENTY, difference, load, run
 from fuzz.generator import Generated, generate
-from fuzz.hot import AT_ONCE, compiled_after, hot_after
+from fuzz.hot import AT_ONCE, compiled_after, hot_after, looking_after
+from fuzz.machine_code import Mixture, compiled_with
 from fuzz.small_windows import small_windows
 from tinywasm.engine import native_available
+from tinywasm.module import Module
 
 _COUNT = 100_000
 _PIECE = 100
+# The most fuel of modules that are run with every amount up to that.
+_LITTLE_FUEL = 1000
 # A module that takes longer than this, of processor time, does not end.
 _SECONDS = 60
 
@@ -65,12 +71,7 @@ def check(generated: Generated) -> None:
 
 def check_compiled(generated: Generated, engine: str = COMPILED) -> None:
     """Raises `AssertionError` where the native engine differs with functions compiled."""
-    module = load(generated)
-    native = run(generated, module, "native", PLENTY)
-    for fuel in (PLENTY, None, Random(generated.seed).randrange(native.fuel + 1)):
-        expected = native if fuel == PLENTY else run(generated, module, "native", fuel)
-        found = difference(expected, run(generated, module, engine, fuel), fuel=fuel is not None)
-        assert not found, f"compilable({generated.seed}), {engine}, {fuel} units of fuel: {found}"
+    _check_tier(generated, load(generated), engine, nullcontext)
 
 
 def check_auto(generated: Generated) -> None:
@@ -79,6 +80,92 @@ def check_auto(generated: Generated) -> None:
     looks, words = rng.choice((1, 1, 2, 5)), rng.choice((1, 1, 10, 100))
     with compiled_after(looks, words):
         check_compiled(generated, AUTO)
+
+
+def check_mixture(generated: Generated) -> None:
+    """Raises `AssertionError` where the native engine differs with some functions compiled, which are entered
+    at random looks."""
+    module, mixture = load(generated), Mixture(generated.seed)
+
+    def entered() -> AbstractContextManager[None]:
+        # Once more from the beginning.
+        module.context.compiled.clear()
+        return mixture.entered()
+
+    _check_tier(generated, module, AUTO, entered)
+
+
+def _check_tier(
+    generated: Generated, module: Module, tier: str, way: Callable[[], AbstractContextManager[None]]
+) -> None:
+    native = run(generated, module, "native", PLENTY)
+    for fuel in _fuels(generated.seed, native.fuel):
+        expected = native if fuel == PLENTY else run(generated, module, "native", fuel)
+        with way():
+            found = difference(expected, run(generated, module, tier, fuel), fuel=fuel is not None)
+        assert not found, f"{generated.seed}, {tier}, {fuel} units of fuel: {found}"
+
+
+def _fuels(seed: int, used: int) -> list[int | None]:
+    """With how much fuel a module is run that uses so much. Code that does not meter is compiled apart."""
+    rng = Random(f"fuels {seed}")
+    return [PLENTY, rng.randrange(used + 1), rng.randrange(used + 1), *([None] if seed % 4 == 0 else [])]
+
+
+def check_machine_code(seed: int) -> None:
+    """Raises `AssertionError` where machine code for the modules of a seed differs."""
+    rng = Random(f"machine code {seed}")
+    # Of other modules hardly anything is compiled.
+    make = generate if rng.random() < 0.1 else compilable
+    way = rng.choice((check_compiled, check_mixture, check_mixture))
+    # More effort takes longer than all the rest.
+    with compiled_with({0: "FULL", 8: "LIGHT"}.get(seed % 16, "QUICK")):
+        way(make(seed))
+    if seed % 32 == 0:
+        check_auto(make(seed))
+
+
+def _readers(generated: Generated) -> dict[str, tuple[str, AbstractContextManager[None]]]:
+    """The readers of the intermediate form, and two at once: the engine, and what has to last meanwhile."""
+    found: dict[str, tuple[str, AbstractContextManager[None]]] = {
+        "python": ("python", nullcontext()),
+        "source": ("python", hot_after(AT_ONCE)),
+        "native": ("native", nullcontext()),
+    }
+    if compiles:
+        found["compiled"] = (COMPILED, compiled_with("QUICK"))
+        found["mixture"] = (AUTO, Mixture(generated.seed).entered())
+    return found
+
+
+def check_interrupts(seed: int) -> int:
+    """How many interrupts ended a run of one of the readers. Raises `AssertionError` where another run in the
+    same store differs then."""
+    generated = (compilable if compiles else generate)(seed)
+    name, (engine, way) = Random(f"reader {seed}").choice(list(_readers(generated).items()))
+    expected = run(generated, load(generated), "native", PLENTY)
+    with looking_after(Random(f"looks {seed}").choice((1, 3, 20))), way:
+        found, ended = interrupts.compare(generated, load(generated), engine, expected)
+    assert not found, f"{seed}, {name}, {found}"
+    return ended
+
+
+def check_every_fuel(seed: int) -> int:
+    """How much fuel a module uses, if it is little. Raises `AssertionError` where one of the readers stops
+    otherwise with any amount up to that."""
+    generated = (compilable if compiles else generate)(seed)
+    module = load(generated)
+    used = run(generated, module, "native", PLENTY).fuel
+    if used > _LITTLE_FUEL:
+        return 0
+    expected = [run(generated, module, "native", fuel) for fuel in range(used + 1)]
+    for name, (engine, way) in _readers(generated).items():
+        module = load(generated)
+        with way:
+            for fuel, each in enumerate(expected):
+                found = difference(each, run(generated, module, engine, fuel))
+                assert not found, f"{seed}, {name}, {fuel} units of fuel: {found}"
+    return used
 
 
 def windows(seed: int) -> int:
@@ -92,9 +179,12 @@ def check_seed(seed: int) -> None:
     slots = windows(seed)
     with small_windows(slots) if slots else nullcontext():
         check(generate(seed))
-    # LLVM takes longer than all the rest.
-    if compiles and seed % 16 == 0:
-        (check_auto if seed % 32 else check_compiled)(compilable(seed))
+    if compiles:
+        check_machine_code(seed)
+    if seed % 8 == 0:
+        check_interrupts(seed)
+    if seed % 32 == 5:
+        check_every_fuel(seed)
 
 
 def check_piece(seeds: range) -> tuple[int, str]:

@@ -75,9 +75,15 @@ def load(generated: Generated) -> Module:
     return Module(Engine(config_of(generated, "python", metered=False)), generated.data)
 
 
-def run(generated: Generated, module: Module, engine: str, fuel: int | None = None) -> Record:
-    """Instantiate the module and call its functions; `fuel` None does not meter."""
-    return _Run(generated, module, engine, fuel).record()
+def run(
+    generated: Generated, module: Module, engine: str, fuel: int | None = None, store: Store | None = None
+) -> Record:
+    """Instantiate the module and call its functions; `fuel` None does not meter.
+
+    Where a store is given it is used, which was made with what `config_of` says.
+    """
+    store = store or Store(Engine(config_of(generated, engine, metered=fuel is not None)))
+    return _Run(generated, module, store, fuel).record()
 
 
 def raw_value(env: Env, rng: Random, type: ValType) -> Any:
@@ -102,10 +108,10 @@ def raw_value(env: Env, rng: Random, type: ValType) -> Any:
 
 
 class _Run:
-    def __init__(self, generated: Generated, module: Module, engine: str, fuel: int | None) -> None:
+    def __init__(self, generated: Generated, module: Module, store: Store, fuel: int | None) -> None:
         self.generated = generated
         self.module = module
-        self.store = Store(Engine(config_of(generated, engine, metered=fuel is not None)))
+        self.store = store
         self.fuel = fuel
         if fuel is not None:
             self.store.set_fuel(fuel)

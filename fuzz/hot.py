@@ -25,12 +25,23 @@ def compiled_after(looks: int, words: int) -> Iterator[None]:
     """While it lasts, functions that are made ready on the tier "auto" are compiled when so many looks have
     met them, in that moment and in that thread; there is a look after so many words."""
     from tinywasm.engine.llvm import auto, background
+
+    with (
+        looking_after(words),
+        patch.object(auto, "HOT", looks),
+        patch.object(background, "do", _at_once),
+    ):
+        yield
+
+
+@contextmanager
+def looking_after(words: int) -> Iterator[None]:
+    """While it lasts, runs of the native engine have a look after so many words."""
     from tinywasm.engine.native import _loop
 
     _loop.look_after(words)
     try:
-        with patch.object(auto, "HOT", looks), patch.object(background, "do", _at_once):
-            yield
+        yield
     finally:
         _loop.look_after(0)
 

@@ -5,16 +5,25 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fuzz import agree
-from fuzz.agree import check, check_auto, check_compiled
+from fuzz import agree, machine_code
+from fuzz.agree import (
+    check,
+    check_auto,
+    check_compiled,
+    check_every_fuel,
+    check_interrupts,
+    check_mixture,
+)
 from fuzz.compilable import compilable, compiles
 from fuzz.engines import difference, load, run
 from fuzz.generator import Generated, generate, generated_modules
+from fuzz.machine_code import compiled_with
 from fuzz.profiles import generated_cases, windowed_cases
 from fuzz.small_windows import small_windows
 from tinywasm.binary import decode
@@ -41,7 +50,10 @@ def test_engines_agree_where_operands_are_seen_through_windows(generated: Genera
         check(generated)
 
 
-@pytest.mark.skipif(not compiles, reason="nothing is compiled without the extension and llvmlite")
+needs_llvm = pytest.mark.skipif(not compiles, reason="nothing is compiled without the extension and llvmlite")
+
+
+@needs_llvm
 @pytest.mark.parametrize("seed", range(8))
 def test_compiled_functions_agree(seed: int) -> None:
     generated = compilable(seed)
@@ -53,10 +65,38 @@ def test_compiled_functions_agree(seed: int) -> None:
     assert Machine(module.context, module.syntax, False).codes
 
 
-@pytest.mark.skipif(not compiles, reason="nothing is compiled without the extension and llvmlite")
+@needs_llvm
 @pytest.mark.parametrize("seed", range(8, 16))
 def test_functions_agree_that_are_compiled_while_they_run(seed: int) -> None:
     check_auto(compilable(seed))
+
+
+@needs_llvm
+def test_functions_agree_that_are_entered_at_random(monkeypatch: pytest.MonkeyPatch) -> None:
+    entered: Counter[str] = Counter()
+    for name in ("enter", "enter_loop"):
+        method = getattr(machine_code, name)
+
+        def counted(*arguments: Any, name: str = name, method: Any = method) -> None:
+            entered[name] += 1
+            method(*arguments)
+
+        monkeypatch.setattr(machine_code, name, counted)
+    with compiled_with("QUICK"):
+        for seed in range(16, 32):
+            check_mixture(compilable(seed))
+    assert entered["enter"] > 10 and entered["enter_loop"] > 5
+
+
+@needs_both
+def test_a_store_is_usable_after_an_interrupt() -> None:
+    assert sum(map(check_interrupts, range(20))) > 10
+
+
+@needs_both
+def test_engines_agree_wherever_fuel_runs_out() -> None:
+    # Modules that use some, and not much.
+    assert sum(map(check_every_fuel, (2, 10))) > 50
 
 
 @needs_both
