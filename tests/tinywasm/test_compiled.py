@@ -443,6 +443,36 @@ def test_a_memory_that_grows_meanwhile_is_seen() -> None:
     assert wasm.f() == 3
 
 
+# By type: a first value, how two are added, and 64 bits of one.
+LIVING = {
+    "i64": ("i64.const 1", "i64.add", ""),
+    "f64": ("f64.const 1.5", "f64.add", "i64.reinterpret_f64"),
+    "v128": ("v128.const i64x2 1 2", "i64x2.add", "i64x2.extract_lane 1"),
+}
+
+
+def living() -> str:
+    """A function whose loop keeps more values of each type than there are registers."""
+    locals, steps, ends = [], [], []
+    for type, (first, add, bits) in LIVING.items():
+        for number in range(18):
+            name, before = f"${type}.{number}", f"${type}.{number - 1}"
+            locals.append(f"(local {name} {type})")
+            added = f"(local.get {before})" if number else f"({first})"
+            steps.append(f"(local.set {name} ({add} (local.get {name}) {added}))")
+            value = f"({bits} (local.get {name}))" if bits else f"(local.get {name})"
+            ends.append(f"(local.set $sum (i64.mul (i64.add (local.get $sum) {value}) (i64.const 31)))")
+    return f"""(module (func (export "f") (param $n i32) (result i64) {" ".join(locals)} (local $sum i64)
+        (loop $on
+          {" ".join(steps)}
+          (br_if $on (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+        {" ".join(ends)} (local.get $sum)))"""
+
+
+def test_values_outlast_the_looks_in_a_loop() -> None:
+    assert exports(living())["f"](20_000) == exports(living(), "native")["f"](20_000)
+
+
 def test_machine_code_goes_with_its_module() -> None:
     def texts() -> int:
         gc.collect()

@@ -30,6 +30,8 @@ def binding() -> Any:
 def object_code(text: str, cpu: str, features: str, effort: int) -> bytes:
     """An object file for x86-64, for a processor by LLVM's names of it."""
     llvm = binding()
+    # Where vectors have 256 bits, LLVM clears their upper halves even at the end of what keeps registers.
+    text += f'attributes #1 = {{ nounwind noinline "target-features"="{features},-vzeroupper" }}\n'
     # Of what LLVM makes on the way nothing stays: all ends here, the context last.
     with llvm.create_context() as context, llvm.parse_assembly(text, context) as module:
         target = llvm.Target.from_triple("x86_64-unknown-linux-gnu")

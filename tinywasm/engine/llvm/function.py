@@ -283,17 +283,16 @@ class Emitter(Text):
             self.pay(record.second)
 
     def spend(self, cost: int) -> None:
-        """Take off the budget, and look whether the run shall end where nothing is left of it."""
-        left = self.value(f"sub i64 {self.value('load i64, ptr %left')}, {cost}")
-        spent = self.value(f"icmp slt i64 {left}, 0")
-        look, keep, after = self.fresh(), self.fresh(), self.fresh()
-        self.line(f"br i1 {spent}, label %{look}, label %{keep}, {RARELY}")
+        """Take off the budget, which is not below 0, and where it is too small look whether to end."""
+        left = self.value("load i64, ptr %left")
+        pair = self.value(f"call {{i64, i1}} @llvm.usub.with.overflow.i64(i64 {left}, i64 {cost})")
+        self.line(f"store i64 {self.value(f'extractvalue {{i64, i1}} {pair}, 0')}, ptr %left")
+        spent = self.value(f"extractvalue {{i64, i1}} {pair}, 1")
+        look, after = self.fresh(), self.fresh()
+        self.line(f"br i1 {spent}, label %{look}, label %{after}, {RARELY}")
         self.go_on(look)
         given = f"ptr %instance, i64 %room, i64 {self.site(self.position)}, i64 {self.shape(0)}"
-        self.settle(self.helper("look", "%instance.store", given))
-        self.line(f"br label %{after}")
-        self.go_on(keep)
-        self.line(f"store i64 {left}, ptr %left")
+        self.settle(self.value(f"call preserve_allcc i64 {self.unit.look()}({given})"))
         self.line(f"br label %{after}")
         self.go_on(after)
 
@@ -395,8 +394,13 @@ class Emitter(Text):
             return self.canonical_lanes(value)
         nan = self.value(f"fcmp uno {value.type} {value.text}, {value.text}")
         # As hardly any is, a branch is quicker than a choice that everything behind it waits for.
-        chosen = f"{value.type} {_CANONICAL[value.type]}, {value.type} {value.text}, {RARELY}"
-        return Value(self.value(f"select i1 {nan}, {chosen}"), value.type)
+        here, other, label = self.label, self.fresh(), self.fresh()
+        self.line(f"br i1 {nan}, label %{other}, label %{label}, {RARELY}")
+        self.go_on(other)
+        self.line(f"br label %{label}")
+        self.go_on(label)
+        chosen = f"[ {value.text}, %{here} ], [ {_CANONICAL[value.type]}, %{other} ]"
+        return Value(self.value(f"phi {value.type} {chosen}"), value.type)
 
     def canonical_lanes(self, value: Value) -> Value:
         lanes = self.value(f"bitcast {V128} {value.text} to {value.computed}")

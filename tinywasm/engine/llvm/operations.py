@@ -212,25 +212,18 @@ def address(e: Emitter, index: Value, memory: int, offset: int, width: int) -> s
     offset &= (1 << 64) - 1
     structure = e.reached("memories", memory)
     size = e.load("i64", structure, "Memory.size", TAG["size"])
-    if e.context.memories[memory].address is I64:
-        if offset + width > (1 << 64) - 1:
-            e.trap_if("true", TRAPS["MEMORY_OUT_OF_BOUNDS"])
-            return "null"
-        added = (
-            f"{{i64, i1}} @llvm.uadd.with.overflow.i64(i64 {index.text}, i64 {signed(offset + width, 64)})"
-        )
-        pair = e.value(f"call {added}")
-        end = e.value(f"extractvalue {{i64, i1}} {pair}, 0")
-        outside = e.value(f"icmp ugt i64 {end}, {size}")
-        wrapped = e.value(f"extractvalue {{i64, i1}} {pair}, 1")
-        outside = e.value(f"or i1 {wrapped}, {outside}")
-        at = e.value(f"sub i64 {end}, {width}")
+    is64 = e.context.memories[memory].address is I64
+    start = e.wide(index, is64)
+    # The limit is what loops need not compute again. It is below 0 where nothing is inside.
+    if is64:
+        before = signed(min(offset + width, 1 << 64) - 1, 64)
+        starts = e.value(f"call i64 @llvm.usub.sat.i64(i64 {size}, i64 {before})")
+        outside = e.value(f"icmp uge i64 {start}, {starts}")
     else:
-        # Neither of the two has more than 33 bits.
-        start = e.value(f"zext i32 {index.text} to i64")
-        end = e.value(f"add i64 {start}, {offset + width}")
-        outside = e.value(f"icmp ugt i64 {end}, {size}")
-        at = e.value(f"add i64 {start}, {offset}")
+        # None of the three has more than 34 bits, so nothing wraps.
+        last = e.value(f"sub nsw i64 {size}, {offset + width}")
+        outside = e.value(f"icmp sgt i64 {start}, {last}")
+    at = e.value(f"add i64 {start}, {signed(offset, 64)}")
     e.trap_if(outside, TRAPS["MEMORY_OUT_OF_BOUNDS"])
     base_at = e.once(
         f"%base{memory}.at", f"getelementptr i8, ptr {structure}, i64 {_loop.PLACES['Memory.base']}"

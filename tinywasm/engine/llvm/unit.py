@@ -79,7 +79,8 @@ _INTRINSICS = (
         for f, t in (("f32", "float"), ("f64", "double"))
         for sign in "su"
     ),
-    "{i64, i1} @llvm.uadd.with.overflow.i64(i64, i64)",
+    "i64 @llvm.usub.sat.i64(i64, i64)",
+    "{i64, i1} @llvm.usub.with.overflow.i64(i64, i64)",
     "i64 @llvm.smax.i64(i64, i64)",
     "i64 @llvm.read_register.i64(metadata)",
 )  # fmt: skip
@@ -207,6 +208,11 @@ class Unit:
             self.shared[name] = _bridge(name, signature)
         return name
 
+    def look(self) -> str:
+        """The function by which it is seen whether the run shall end."""
+        self.shared.setdefault("@look", _look())
+        return "@look"
+
     def entry(self, signature: FuncType, *, loop: bool) -> str:
         """The function by which the loop enters those of a signature, at the head of a `loop` of theirs or
         where they begin."""
@@ -234,6 +240,20 @@ class Unit:
 
 def _parameters(signature: FuncType) -> str:
     return "".join(f", {TYPES[type]} %p{index}" for index, type in enumerate(signature.params))
+
+
+def _look() -> str:
+    """It keeps all registers, so that those who call it need not: hardly ever do they.
+
+    #1 is what `codegen.py` adds: attributes that depend on the processor.
+    """
+    text = Text()
+    text.lines.append("entry:")
+    store = text.load("ptr", "%instance", "Instance.store", STRUCTURE)
+    left = text.helper("look", store, "ptr %instance, i64 %room, i64 %site, i64 %shape")
+    text.line(f"ret i64 {left}")
+    head = "define internal preserve_allcc i64 @look(ptr %instance, i64 %room, i64 %site, i64 %shape)"
+    return "\n".join([f"{head} #1 {{", *text.lines, "}"])
 
 
 def _bridge(name: str, signature: FuncType) -> str:
