@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Mapping, Set
 
 from tinywasm.engine.ir import form
-from tinywasm.engine.ir.form import Form
+from tinywasm.engine.ir.form import Form, Record
+from tinywasm.engine.llvm.analysis import COLLECTS, loop_costs
 from tinywasm.engine.llvm.function import Emitter
 from tinywasm.engine.llvm.operations import OPERATIONS, called
-from tinywasm.engine.llvm.unit import TYPES, Unit
+from tinywasm.engine.llvm.unit import REFERENCE, Unit, llvm_type
 from tinywasm.interruption import look
 from tinywasm.syntax import DecodedModule, Function
-from tinywasm.types import FuncType, ValType
+from tinywasm.types import FuncType
 from tinywasm.validation import Context
 
 # What is larger takes LLVM too long, which nothing interrupts, or could have a frame that is larger than what
@@ -20,6 +21,14 @@ MAX_RECORDS = 10_000
 MAX_LOCALS = 1_000
 MAX_HEIGHTS = 500
 MAX_VALUES = 64
+# How often references are spilled at most, if all that may be one is needed behind all that may collect.
+MAX_SPILLED = 200_000
+# Where a temporary comes from that is a reference, beside globals and calls.
+MAKE_REFERENCES = {
+    name
+    for name in form.NAMES
+    if name.startswith(("struct.", "array.", "ref.")) or name in ("table.get", "table.grow")
+}
 _DONE = [name in OPERATIONS for name in form.NAMES]
 
 
@@ -66,7 +75,8 @@ def _emit(
     signature = context.funcs[index].composite
     assert isinstance(signature, FuncType)
     emitter = Emitter(unit, context, index, function, code, metered)
-    for record in code.records():
+    for number, record in enumerate(code.records()):
+        emitter.number = number
         if record.row == form.BLOCK:
             look()
         if record.row == form.BLOCK or not emitter.dead:
@@ -86,33 +96,46 @@ def decline(context: Context, index: int, function: Function, code: Form) -> Non
     signature = context.funcs[index].composite
     assert isinstance(signature, FuncType)
     _check_signature(signature)
-    _check(type for _, type in function.locals)
     locals = sum(count for count, _ in function.locals)
     if len(code.code) > MAX_RECORDS * form.STRIDE or locals > MAX_LOCALS or code.heights > MAX_HEIGHTS:
         raise Declined("too large")
     if code.regions:
         raise Declined("try_table")
-    if form.CONST_NULL in code.kinds:
-        raise Declined("ref.null")
-    for row in set(code.code[:: form.STRIDE]):
+    rows = code.code[:: form.STRIDE]
+    for row in set(rows):
         if not _DONE[row]:
             raise Declined(form.NAMES[row])
     for record in code.records():
-        name = form.NAMES[record.row]
-        if name in ("global.get", "global.set"):
-            _check([context.globals[record.immediate].content])
-        elif name in ("call", "call_indirect"):
+        if record.row < form.BLOCK and form.CALLS[record.row]:
             _check_signature(called(context, record))
+        elif record.row < form.BLOCK and form.LISTED[record.row] and record.b > MAX_VALUES:
+            raise Declined("many values")
+    if _spilled(context, signature, function, code) > MAX_SPILLED:
+        raise Declined("too large")
+
+
+def _spilled(context: Context, signature: FuncType, function: Function, code: Form) -> int:
+    """How often references are spilled at most."""
+    references = sum(llvm_type(type) == REFERENCE for type in signature.params)
+    references += sum(count for count, type in function.locals if llvm_type(type) == REFERENCE)
+    points = len(loop_costs(code))
+    operands = 0
+    for record in code.records():
+        points += record.row != form.BLOCK and COLLECTS[record.row]
+        if form.NAMES[record.row] in MAKE_REFERENCES or _results(context, record):
+            operands = code.heights
+    return points * (references + operands)
+
+
+def _results(context: Context, record: Record) -> bool:
+    """Whether a record's results may have references, as those of calls."""
+    if form.NAMES[record.row] == "global.get":
+        return llvm_type(context.globals[record.immediate].content) == REFERENCE
+    if record.row >= form.BLOCK or not form.CALLS[record.row]:
+        return False
+    return any(llvm_type(type) == REFERENCE for type in called(context, record).results)
 
 
 def _check_signature(signature: FuncType) -> None:
     if max(len(signature.params), len(signature.results)) > MAX_VALUES:
         raise Declined("many values")
-    _check(signature.params)
-    _check(signature.results)
-
-
-def _check(types: Iterable[ValType]) -> None:
-    for type in types:
-        if type not in TYPES:
-            raise Declined(str(type))

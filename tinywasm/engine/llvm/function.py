@@ -15,18 +15,20 @@ from __future__ import annotations
 
 from tinywasm.engine.ir import form
 from tinywasm.engine.ir.form import Form, Record
-from tinywasm.engine.llvm.analysis import computed_locals, loop_costs
+from tinywasm.engine.llvm.analysis import computed_locals, live_references, loop_costs
 from tinywasm.engine.llvm.unit import (
+    FRAME,
     INVARIANT,
     LETTERS,
     RARELY,
+    REFERENCE,
     SELF,
     STRUCTURE,
     TAG,
     TRAPS,
-    TYPES,
     Text,
     Unit,
+    llvm_type,
     placed,
     returned,
 )
@@ -88,9 +90,9 @@ class Emitter(Text):
         assert isinstance(signature, FuncType)
         self.signature = signature
         self.params = len(self.signature.params)
-        self.types = [TYPES[type] for type in signature.params]
+        self.types = [llvm_type(type) for type in signature.params]
         for count, type in function.locals:
-            self.types += [TYPES[type]] * count
+            self.types += [llvm_type(type)] * count
         # How many slots the locals take.
         self.first = code.slots - code.heights
         self.computed = computed_locals(code, self.types, self.params)
@@ -101,6 +103,13 @@ class Emitter(Text):
         self.temporaries: dict[int, Value | str] = {}
         self.found: dict[int, dict[int, str]] = {}
         self.costs = loop_costs(code)
+        references = sum(1 << number for number, type in enumerate(self.types) if type == REFERENCE)
+        self.live = live_references(code, references)
+        # The slots of each type's fields.
+        self.field_slots = unit.field_slots
+        # After which lines so many references lie in the first slots.
+        self.spilled: list[tuple[int, int]] = []
+        self.number = 0
         self.label = "start"
         self.labels = 0
         self.position = 0
@@ -112,6 +121,7 @@ class Emitter(Text):
     def finish(self) -> str:
         """The whole function, when all its records have been done."""
         signature = self.signature
+        self.forget()
         self.ends(signature)
         body, self.lines = self.lines, []
         self.enter(signature)
@@ -123,6 +133,7 @@ class Emitter(Text):
 
     def finish_loop(self, block: int) -> str:
         """The same from a block on, where locals and operands are in the slots of the loop's frame."""
+        self.forget()
         self.ends(self.signature)
         body, self.lines = self.lines, []
         self.enter_loop(block)
@@ -229,6 +240,40 @@ class Emitter(Text):
         at = self.once(f"%{space}.{index}.at", f"getelementptr i8, ptr {all}, i64 {8 * index}")
         return self.once(f"%{space}.{index}", f"load ptr, ptr {at}, {STRUCTURE}")
 
+    def frame(self) -> str:
+        """Where the slots of the frame begin."""
+        at = self.once(
+            "%slots.end.at", f"getelementptr i8, ptr %instance.store, i64 {_loop.PLACES['Store.slots_end']}"
+        )
+        end = self.once("%slots.end", f"load ptr, ptr {at}, {INVARIANT}")
+        low = self.once("%room.slots", f"and i64 %room, {FRAME - 1}")
+        bytes = self.once("%room.bytes", f"mul i64 {low}, -8")
+        return self.once("%slots", f"getelementptr i8, ptr {end}, i64 {bytes}")
+
+    def spill(self, base: int) -> None:
+        """Before something that may collect: put the references that are read behind it where the collector
+        looks, into the first slots of the frame. There is room for them below the operands from `base` on."""
+        live = self.live.get(self.number, 0)
+        places = [each << form.NUMBER | form.LOCAL for each in range(live.bit_length()) if live >> each & 1]
+        for height, value in self.temporaries.items():
+            if height < base and REFERENCE in (value, getattr(value, "type", "")):
+                places.append(height << form.NUMBER | form.TEMPORARY)
+        for slot, place in enumerate(places):
+            self.put(self.frame(), slot, REFERENCE, self.peek(place).text)
+        self.lines.append("")
+        self.spilled.append((len(self.lines) - 1, len(places)))
+
+    def forget(self) -> None:
+        """Where fewer references are spilled than elsewhere, the slots behind them hold none."""
+        most = max((count for _, count in self.spilled), default=0)
+        body = self.lines
+        for index, count in self.spilled:
+            self.lines = []
+            for slot in range(count, most):
+                self.put(self.frame(), slot, REFERENCE, "null")
+            body[index] = "\n".join(self.lines)
+        self.lines = body
+
     # Control
 
     def fresh(self) -> str:
@@ -270,7 +315,7 @@ class Emitter(Text):
             self.line(f"br label {self.leads(block)}")
         elif not self.dead:
             self.go_on("start")
-            self.spend(16 + len(self.form.code) // form.STRIDE)
+            self.spend(16 + len(self.form.code) // form.STRIDE, 0)
             self.line(f"br label {self.leads(block)}")
         self.dead = block not in self.found
         if self.dead:
@@ -278,12 +323,13 @@ class Emitter(Text):
         self.temporaries = dict(self.found[block])
         self.go_on(f"b{block}")
         if block in self.costs:
-            self.spend(1 + self.costs[block])
+            self.spend(1 + self.costs[block], record.base)
         if self.metered and record.second:
             self.pay(record.second)
 
-    def spend(self, cost: int) -> None:
-        """Take off the budget, which is not below 0, and where it is too small look whether to end."""
+    def spend(self, cost: int, base: int) -> None:
+        """Take off the budget, which is not below 0, and where it is too small look whether to end. The
+        operands end at a height."""
         left = self.value("load i64, ptr %left")
         pair = self.value(f"call {{i64, i1}} @llvm.usub.with.overflow.i64(i64 {left}, i64 {cost})")
         self.line(f"store i64 {self.value(f'extractvalue {{i64, i1}} {pair}, 0')}, ptr %left")
@@ -291,7 +337,9 @@ class Emitter(Text):
         look, after = self.fresh(), self.fresh()
         self.line(f"br i1 {spent}, label %{look}, label %{after}, {RARELY}")
         self.go_on(look)
-        given = f"ptr %instance, i64 %room, i64 {self.site(self.position)}, i64 {self.shape(0)}"
+        self.spill(base)
+        end = self.first + base
+        given = f"ptr %instance, i64 %room, i64 {self.site(self.position)}, i64 {end << 32 | end}"
         self.settle(self.value(f"call preserve_allcc i64 {self.unit.look()}({given})"))
         self.line(f"br label %{after}")
         self.go_on(after)
@@ -335,13 +383,13 @@ class Emitter(Text):
             self.dead = True
             return
         condition = self.value(f"icmp ne i32 {self.take(record.a).text}, 0")
+        self.branch_on(condition, record.immediate, record.row == form.BRANCH_IF)
+
+    def branch_on(self, condition: str, block: int, when: bool) -> None:
+        """Branch to a block if the condition is as `when` says."""
         self.flush()
-        away, label = self.leads(record.immediate), self.fresh()
-        ways = (
-            f"label {away}, label %{label}"
-            if record.row == form.BRANCH_IF
-            else f"label %{label}, label {away}"
-        )
+        away, label = self.leads(block), self.fresh()
+        ways = f"label {away}, label %{label}" if when else f"label %{label}, label {away}"
         self.line(f"br i1 {condition}, {ways}")
         self.go_on(label)
 
@@ -367,8 +415,17 @@ class Emitter(Text):
         name = self.variable(number, found)
         return Value(self.value(f"load {found}, ptr {name}"), found)
 
+    def peek(self, place: int) -> Value:
+        """The operand at a place, where it stays."""
+        value = self.take(place)
+        if place & form.KIND == form.TEMPORARY:
+            self.temporaries[place >> form.NUMBER] = value
+        return value
+
     def constant(self, number: int) -> Value:
         kind, bits = self.form.kinds[number], self.form.constants[number]
+        if kind == form.CONST_NULL:
+            return Value("null", REFERENCE)
         if kind == form.CONST_V128:
             return Value(vector_bits(self.form.objects[bits]), V128)
         type = ("i32", "i64", "float", "double")[kind]

@@ -6,18 +6,19 @@ from collections.abc import Callable, Sequence
 
 from tinywasm.engine.ir import form
 from tinywasm.engine.ir.form import Record
-from tinywasm.engine.llvm import numeric, vectors
+from tinywasm.engine.llvm import numeric, objects, vectors
 from tinywasm.engine.llvm.function import Emitter, Value, float_bits, signed
 from tinywasm.engine.llvm.unit import (
     BULK,
+    FINER_TRAPS,
     FRAME,
     INVARIANT,
+    OF_REFERENCES,
     RARELY,
     SELF,
     TAG,
     TRAPS,
-    TYPES,
-    UNDEFINED_ELEMENT,
+    llvm_type,
     returned,
 )
 from tinywasm.engine.native import _loop
@@ -165,7 +166,7 @@ def select(e: Emitter, record: Record) -> None:
 
 
 def global_get(e: Emitter, record: Record) -> None:
-    type = TYPES[e.context.globals[record.immediate].content]
+    type = llvm_type(e.context.globals[record.immediate].content)
     place = e.reached("globals", record.immediate)
     e.make(record.result, Value(e.load(type, place, "Global.value", f"align 8, {TAG['global']}"), type))
 
@@ -294,6 +295,7 @@ def call(e: Emitter, record: Record) -> None:
         bridge(e, record, signature, e.reached("funcs", index), values)
         return
     e.unit.called.add(index)
+    e.spill(record.base)
     given = "".join(f", {value.type} {value.text}" for value in values)
     room = e.value(f"sub i64 %room, {FRAME + e.first + record.base}")
     left = e.value("load i64, ptr %left")
@@ -304,6 +306,7 @@ def call(e: Emitter, record: Record) -> None:
 
 def bridge(e: Emitter, record: Record, signature: FuncType, callee: str, values: Sequence[Value]) -> None:
     """Call a function that may be anyone's."""
+    e.spill(record.base)
     left = e.value("load i64, ptr %left")
     given = f"{SELF}, i64 %room, i64 {left}, ptr {callee}, i64 {e.site(e.position)}"
     given += f", i64 {e.shape(record.base)}"
@@ -317,7 +320,7 @@ def receive(e: Emitter, record: Record, signature: FuncType, whole: str) -> None
     e.settle(e.value(f"extractvalue {made} {whole}, 0"))
     for number, place in enumerate(form.results(e.form, record)):
         value = e.value(f"extractvalue {made} {whole}, {number + 1}")
-        e.make(place, Value(value, TYPES[signature.results[number]]))
+        e.make(place, Value(value, llvm_type(signature.results[number])))
 
 
 def call_indirect(e: Emitter, record: Record) -> None:
@@ -327,7 +330,7 @@ def call_indirect(e: Emitter, record: Record) -> None:
     table = e.reached("tables", number)
     at = e.wide(index, e.context.tables[number].address is I64)
     size = e.load("i64", table, "Table.size", TAG["table"])
-    e.trap_if(e.value(f"icmp uge i64 {at}, {size}"), UNDEFINED_ELEMENT)
+    e.trap_if(e.value(f"icmp uge i64 {at}, {size}"), FINER_TRAPS["undefined element"])
     elements = e.load("ptr", table, "Table.elements", TAG["table"])
     callee = e.load("ptr", e.at(elements, e.value(f"mul i64 {at}, 8")), 0, TAG["table"])
     check_element(e, callee, at)
@@ -336,11 +339,17 @@ def call_indirect(e: Emitter, record: Record) -> None:
     same, other, go = e.value(f"icmp eq ptr {has}, {wanted}"), e.fresh(), e.fresh()
     e.line(f"br i1 {same}, label %{go}, label %{other}")
     e.go_on(other)
-    belongs = e.helper("is_instance", "%instance.store", f"ptr {callee}, ptr {wanted}")
+    belongs = e.helper("is_instance", "%instance.store", f"ptr {callee}, ptr {wanted}, i32 0")
     e.trap_if(e.value(f"icmp eq i64 {belongs}, 0"), TRAPS["BAD_SIGNATURE"])
     e.line(f"br label %{go}")
     e.go_on(go)
     bridge(e, record, signature, callee, values)
+
+
+def call_ref(e: Emitter, record: Record) -> None:
+    *values, callee = _arguments(e, record)
+    function = objects.not_null(e, callee, "null function reference")
+    bridge(e, record, called(e.context, record), function, values)
 
 
 def check_element(e: Emitter, callee: str, index: str) -> None:
@@ -401,4 +410,24 @@ OPERATIONS: dict[str, Callable[[Emitter, Record], None]] = {
     "elem.drop": drop_segment,
     "call": call,
     "call_indirect": call_indirect,
+    "call_ref": call_ref,
+    "ref.is_null": objects.is_null,
+    "ref.eq": objects.equal,
+    "ref.func": objects.function,
+    "ref.as_non_null": objects.as_non_null,
+    **dict.fromkeys(("branch_null", "branch_non_null"), objects.branch_on_null),
+    "table.get": objects.table_get,
+    "table.set": objects.table_set,
+    "table.grow": objects.table_grow,
+    "ref.test": objects.test,
+    "ref.cast": objects.cast,
+    **dict.fromkeys(("branch_cast", "branch_cast_fail"), objects.branch_on_cast),
+    "ref.i31": objects.i31,
+    **dict.fromkeys(("i31.get_s", "i31.get_u"), objects.i31_get),
+    **dict.fromkeys(("struct.get", "struct.get_s", "struct.get_u"), objects.struct_get),
+    "struct.set": objects.struct_set,
+    **dict.fromkeys(("array.get", "array.get_s", "array.get_u"), objects.array_get),
+    "array.set": objects.array_set,
+    "array.len": objects.array_len,
+    **dict.fromkeys((name for name in form.NAMES if name.replace(".", "_") in OF_REFERENCES), objects.asked),
 }

@@ -25,16 +25,17 @@ from tinywasm.engine.native import _loop
 from tinywasm.errors import FINER_WORDINGS, TrapCode
 from tinywasm.types import F32, F64, I32, I64, V128, FuncType, ValType
 
-TYPES: dict[ValType, str] = {I32: "i32", I64: "i64", F32: "float", F64: "double", V128: vectors.V128}
+_TYPES: dict[ValType, str] = {I32: "i32", I64: "i64", F32: "float", F64: "double", V128: vectors.V128}
+REFERENCE = "ptr"
 # For names.
-LETTERS = {"i32": "i", "i64": "l", "float": "f", "double": "d", vectors.V128: "v"}
+LETTERS = {"i32": "i", "i64": "l", "float": "f", "double": "d", vectors.V128: "v", REFERENCE: "r"}
 # The numbers of `enum trap_code`.
 TRAPS = {name: number + 1 for number, name in enumerate(c.name for c in TrapCode if c is not TrapCode.EXIT)}
-UNDEFINED_ELEMENT = len(TRAPS) + 1 + list(FINER_WORDINGS).index("undefined element")
+FINER_TRAPS = {wording: number for number, wording in enumerate(FINER_WORDINGS, len(TRAPS) + 1)}
 FRAME = 1 << 32
 SELF = "ptr swiftself %instance"
 # What memory accesses touch, so that LLVM knows that they do not touch each other's.
-TAGS = ("memory", "size", "fuel", "global", "table", "slot")
+TAGS = ("memory", "size", "fuel", "global", "table", "slot", "field", "element", "length")
 _FIRST_TAG = 10
 TAG = {name: f"!tbaa !{_FIRST_TAG + 2 * number + 1}" for number, name in enumerate(TAGS)}
 INVARIANT = "!invariant.load !0"
@@ -48,13 +49,21 @@ _HELPER_TYPES = {
     "look": "i64 (ptr, i64, i64, i64)",
     "call": "i64 (ptr, i64, i64, ptr, i64, i64)",
     "deeper": "i64 (ptr, i64, i64, i64)",
-    "is_instance": "i64 (ptr, ptr)",
+    "is_instance": "i64 (ptr, ptr, i32)",
     "memory_grow": "i64 (ptr, i64)",
     "data_drop": "i64 (ptr, i64)",
     "elem_drop": "i64 (ptr, i64)",
 }
 BULK = ("memory_fill", "memory_copy", "memory_init", "table_copy", "table_init")
-_HELPER_TYPES |= dict.fromkeys(BULK, "i64 (ptr, i64, i64, i64, i64, i32, i32, i32)")
+# These take their operands from the slots, and leave a reference there if they have a result.
+OF_REFERENCES = (
+    *("table_fill", "array_fill", "array_copy", "array_init_data", "array_init_elem"),
+    *("struct_new", "struct_new_default", "array_new", "array_new_default", "array_new_fixed"),
+    *("array_new_data", "array_new_elem"),
+)
+_HELPER_TYPES |= dict.fromkeys(
+    (*BULK, *OF_REFERENCES, "table_grow"), "i64 (ptr, i64, i64, i64, i64, i32, i32, i32)"
+)
 _INTRINSICS = (
     *(
         f"{t} @llvm.{name}.{t}({t}, {t}, {t})"
@@ -86,10 +95,14 @@ _INTRINSICS = (
 )  # fmt: skip
 
 
+def llvm_type(type: ValType) -> str:
+    return _TYPES.get(type, REFERENCE)
+
+
 def signature_name(signature: FuncType) -> str:
     """Parameters and results as letters."""
     return ".".join(
-        "".join(LETTERS[TYPES[type]] for type in types) for types in (signature.params, signature.results)
+        "".join(LETTERS[llvm_type(type)] for type in types) for types in (signature.params, signature.results)
     )
 
 
@@ -97,14 +110,14 @@ def placed(types: Sequence[ValType]) -> list[tuple[int, str]]:
     """In which slots values of these types lie, and LLVM's types."""
     slot, found = 0, []
     for type in types:
-        found.append((slot, TYPES[type]))
+        found.append((slot, llvm_type(type)))
         slot += 2 if type is V128 else 1
     return found
 
 
 def returned(signature: FuncType) -> str:
     """What a function returns: what is left of the budget, then its results."""
-    return "{" + ", ".join(["i64", *(TYPES[type] for type in signature.results)]) + "}"
+    return "{" + ", ".join(["i64", *(llvm_type(type) for type in signature.results)]) + "}"
 
 
 class Text:
@@ -150,13 +163,14 @@ class Text:
         bytes = self.value(f"mul i64 {low}, -8")
         return self.at(end, bytes)
 
-    def put(self, slots: str, index: int, type: str, value: str) -> None:
-        """Write a slot; the upper half is zero where the value has 32 bits."""
+    def put(self, slots: str, index: int, type: str, value: str, tag: str = "slot") -> None:
+        """Write a slot of a frame, or of what the tag says; the upper half is zero where the value has 32
+        bits."""
         if type == "float":
             value, type = self.value(f"bitcast float {value} to i32"), "i32"
         if type == "i32":
             value, type = self.value(f"zext i32 {value} to i64"), "i64"
-        self.line(f"store {type} {value}, ptr {self.at(slots, 8 * index)}, align 8, {TAG['slot']}")
+        self.line(f"store {type} {value}, ptr {self.at(slots, 8 * index)}, align 8, {TAG[tag]}")
 
     def get(self, slots: str, index: int, type: str) -> str:
         return self.load(type, slots, 8 * index, f"align 8, {TAG['slot']}")
@@ -166,7 +180,7 @@ class Text:
         made = returned(signature)
         whole = self.value(f"insertvalue {made} poison, i64 {budget}, 0")
         for index, (type, value) in enumerate(zip(signature.results, values, strict=True), 1):
-            whole = self.value(f"insertvalue {made} {whole}, {TYPES[type]} {value}, {index}")
+            whole = self.value(f"insertvalue {made} {whole}, {llvm_type(type)} {value}, {index}")
         self.line(f"ret {made} {whole}")
 
     def give_slots(self, signature: FuncType, budget: str, slots: str) -> None:
@@ -183,7 +197,7 @@ class Text:
 
 
 def _poison(signature: FuncType) -> list[str]:
-    return [f"{TYPES[type]} poison" for type in signature.results]
+    return [f"{llvm_type(type)} poison" for type in signature.results]
 
 
 class Unit:
@@ -200,6 +214,8 @@ class Unit:
         # By the names of functions their index, and by which of those in `shared` the loop enters them.
         self.entries: dict[str, tuple[int, str]] = {}
         self.shared: dict[str, str] = {}
+        # By the indices of structure types, where their fields lie.
+        self.field_slots: dict[int, list[int]] = {}
 
     def bridge(self, signature: FuncType) -> str:
         """The function by which functions of a signature are called that may be anyone's."""
@@ -239,7 +255,7 @@ class Unit:
 
 
 def _parameters(signature: FuncType) -> str:
-    return "".join(f", {TYPES[type]} %p{index}" for index, type in enumerate(signature.params))
+    return "".join(f", {llvm_type(type)} %p{index}" for index, type in enumerate(signature.params))
 
 
 def _look() -> str:

@@ -21,7 +21,6 @@
 /* What `budget` counts down between two looks at whether a poll is wanted: words, and what takes as long. A
    function counts with its length when it is entered. A jump counts the distance back, and takes off the
    distance forward, and counts itself, which may be all of a loop. */
-#define ALLOCATION_WORDS 128
 #define UNWIND_WORDS 16
 
 const char *tw_table_digest(void) { return TABLE_DIGEST; }

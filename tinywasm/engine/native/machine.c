@@ -8,7 +8,9 @@
    or a throw, which `Store.status` tells; on the way back each records its own frame for the backtrace.
 
    A `site` is the function's index and, in the lower half, the position of its instruction in the module; a
-   `shape` how many slots the frame has and, in the lower half, at which of them the operands begin. */
+   `shape` how many slots the frame has and, in the lower half, at which of them the operands begin.
+
+   Where a collection may begin, the first slots of each frame have the references that are needed. */
 
 #include <stddef.h>
 #include <sys/mman.h>
@@ -130,6 +132,10 @@ static int64_t helper_call(
 ) {
     Store *store = instance->store;
     uint64_t *args = save(instance, room, site, shape);
+    const TypeInfo *type = callee->head.type;
+    store->top = args + type->param_slots;
+    /* Nothing of what other calls left there is to be taken for a reference. */
+    while (store->top < args + type->result_slots) *store->top++ = 0;
     if (!callee->host) {
         if (callee->code && ++store->called_out % CALLS_A_LOOK == 0) {
             int trap = tw_warm(store, callee, -1);
@@ -156,8 +162,8 @@ static int64_t helper_deeper(const Instance *instance, uint64_t room, int64_t bu
     return status == STATUS_DONE ? budget : failed(store, status);
 }
 
-static int64_t helper_is_instance(const Func *func, TypeInfo *type) {
-    return tw_is_instance((uintptr_t)func, type, 0, 0);
+static int64_t helper_is_instance(const Object *object, TypeInfo *type, int heap) {
+    return tw_is_instance((uintptr_t)object, type, heap, 0);
 }
 
 static int64_t helper_memory_grow(Memory *memory, uint64_t pages) { return tw_memory_grow(memory, pages); }
@@ -176,25 +182,60 @@ static int64_t end_bulk(Store *store, int64_t budget, int trap) {
     return trap ? trapped(store, trap) : at_least_0(budget);
 }
 
-#define BULK(name, bytes, call) \
+static int begin_allocation(Store *store, int64_t *budget, uint64_t bytes) {
+    uint64_t words = ALLOCATION_WORDS + bytes;
+    if ((int64_t)words <= *budget) {
+        *budget -= (int64_t)words;
+        return TRAP_NONE;
+    }
+    *budget = tw_poll_words;
+    return tw_pause(store);
+}
+
+/* `to` and `from` are the instruction's immediates; its operands begin at `s`, where its result goes. */
+#define LONG(name, begin, bytes, call) \
     static int64_t helper_##name( \
         const Instance *instance, uint64_t room, int64_t budget, uint64_t site, uint64_t shape, int metered, \
         uint32_t to, uint32_t from \
     ) { \
         Store *store = instance->store; \
-        const uint64_t *s = save(instance, room, site, shape); \
+        uint64_t *s = save(instance, room, site, shape); \
+        TypeInfo *type = to < instance->type_count ? instance->types[to] : NULL; \
         (void)from; \
-        int trap = begin_bulk(store, &budget, bytes); \
+        (void)type; \
+        int trap = begin(store, &budget, bytes); \
         return end_bulk(store, budget, trap ? trap : (call)); \
     }
+#define BULK(name, bytes, call) LONG(name, begin_bulk, bytes, call)
+#define ALLOCATE(name, bytes, call) LONG(name, begin_allocation, bytes, call)
 
 #define REFERENCES(count) ((count) > UINT64_MAX / 8 ? UINT64_MAX : (count) * 8)
 
 BULK(memory_fill, s[2], tw_memory_fill(store, metered, instance->memories[to], s))
 BULK(memory_copy, s[2], tw_memory_copy(store, metered, instance->memories[to], instance->memories[from], s))
 BULK(memory_init, s[2], tw_memory_init(store, metered, instance->memories[to], &instance->datas[from], s))
+BULK(table_grow, REFERENCES(s[1]), tw_table_grow(store, metered, instance->tables[to], s))
+BULK(table_fill, REFERENCES(s[2]), tw_table_fill(store, metered, instance->tables[to], s))
 BULK(table_copy, REFERENCES(s[2]), tw_table_copy(store, metered, instance->tables[to], instance->tables[from], s))
 BULK(table_init, REFERENCES(s[2]), tw_table_init(store, metered, instance->tables[to], &instance->elems[from], s))
+
+/* How many elements: behind the value for them, and what comes before it. */
+static uint64_t length(const TypeInfo *type, const uint64_t *s, int before) {
+    return (uint32_t)s[before + (type->element_size == 16 ? 2 : 1)];
+}
+
+ALLOCATE(struct_new, type->slots * 8, tw_struct_new(store, metered, type, s, 1))
+ALLOCATE(struct_new_default, type->slots * 8, tw_struct_new(store, metered, type, s, 0))
+ALLOCATE(array_new, length(type, s, 0) * type->element_size, tw_array_new(store, metered, type, s, 1, length(type, s, 0)))
+ALLOCATE(array_new_default, s[0] * type->element_size, tw_array_new(store, metered, type, s, 0, s[0]))
+ALLOCATE(array_new_fixed, (uint64_t)from * type->element_size, tw_array_new_fixed(store, metered, type, s, from))
+ALLOCATE(array_new_data, s[1] * type->element_size, tw_array_new_data(store, metered, type, &instance->datas[from], s))
+ALLOCATE(array_new_elem, s[1] * 8, tw_array_new_elem(store, metered, type, &instance->elems[from], s))
+BULK(array_fill, length(type, s, 2) * type->element_size, tw_array_fill(store, metered, length(type, s, 2), s))
+/* Elements have 16 bytes at most. */
+BULK(array_copy, s[4] * 16, tw_array_copy(store, metered, s))
+BULK(array_init_data, s[3] * 16, tw_array_init(store, metered, &instance->datas[from], 0, s))
+BULK(array_init_elem, s[3] * 8, tw_array_init(store, metered, &instance->elems[from], 1, s))
 
 static int64_t helper_data_drop(Instance *instance, uint64_t index) { return instance->datas[index].length = 0; }
 
@@ -205,7 +246,9 @@ static int64_t helper_elem_drop(Instance *instance, uint64_t index) {
 
 #define EACH_HELPER(X) \
     X(trap) X(trap_null) X(unwind) X(look) X(call) X(deeper) X(is_instance) X(memory_grow) X(memory_fill) \
-    X(memory_copy) X(memory_init) X(table_copy) X(table_init) X(data_drop) X(elem_drop)
+    X(memory_copy) X(memory_init) X(table_grow) X(table_fill) X(table_copy) X(table_init) X(data_drop) \
+    X(elem_drop) X(struct_new) X(struct_new_default) X(array_new) X(array_new_default) X(array_new_fixed) \
+    X(array_new_data) X(array_new_elem) X(array_fill) X(array_copy) X(array_init_data) X(array_init_elem)
 
 #define NAME(name) #name,
 const char *const tw_helper_names[] = {EACH_HELPER(NAME) NULL};
@@ -215,8 +258,9 @@ const void *const tw_helpers[] = {EACH_HELPER(FUNCTION) NULL};
 #define EACH_PLACE(X) \
     X(Instance, store) X(Instance, funcs) X(Instance, memories) X(Instance, tables) X(Instance, globals) \
     X(Instance, types) X(Memory, base) X(Memory, size) X(Memory, pages) X(Table, elements) X(Table, size) \
-    X(Global, value) X(Func, code) X(Func, instance) X(Object, type) X(Code, machine) X(Store, fuel) \
-    X(Store, slots_end) X(Store, machine_limit) X(Store, helpers)
+    X(Global, value) X(Func, code) X(Func, instance) X(Object, type) X(Struct, fields) X(Array, length) \
+    X(Array, elements) X(Code, machine) X(Store, fuel) X(Store, slots_end) X(Store, machine_limit) \
+    X(Store, helpers)
 
 #define PLACE_NAME(type, member) #type "." #member,
 const char *const tw_place_names[] = {EACH_PLACE(PLACE_NAME) NULL};

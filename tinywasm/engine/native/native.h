@@ -261,6 +261,7 @@ int tw_run_within(Store *store, Func *func, uint64_t *fp, int64_t *budget, int b
 #define POLL_WORDS (1 << 18)
 extern int64_t tw_poll_words; /* so many but in tests */
 #define HOST_CALL_WORDS 4096
+#define ALLOCATION_WORDS 128
 /* A memory grows by a system call. */
 #define GROWTH_WORDS 4096
 

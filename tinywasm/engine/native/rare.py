@@ -86,7 +86,7 @@ def _as_non_null(b: Any, record: Record) -> None:
     b.emit(OPCODES["ref_as_non_null"], b.slot(record.a, 0), 0, 0, 0)
 
 
-def _field(b: Any, record: Record) -> tuple[int, Any]:
+def field(b: Any, record: Record) -> tuple[int, Any]:
     """The slot and the storage type of a field."""
     composite = b.context.types[record.immediate].composite
     assert isinstance(composite, StructType)
@@ -99,7 +99,7 @@ def _field(b: Any, record: Record) -> tuple[int, Any]:
 
 
 def _struct_get(b: Any, record: Record) -> None:
-    slot, storage = _field(b, record)
+    slot, storage = field(b, record)
     slot |= record.immediate << 32
     source = b.slot(record.a, 0)
     if TABLE[record.row].name == "struct.get_s":
@@ -111,7 +111,7 @@ def _struct_get(b: Any, record: Record) -> None:
 
 
 def _struct_set(b: Any, record: Record) -> None:
-    slot, storage = _field(b, record)
+    slot, storage = field(b, record)
     slot |= record.immediate << 32
     x, y = b.slot(record.a, 0), b.slot(record.b, 1)
     if isinstance(storage, PackedType):
