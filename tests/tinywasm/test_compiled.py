@@ -397,6 +397,17 @@ def test_nans_of_lanes_have_the_same_bits(body: str) -> None:
             assert lanes[0](number) == lanes[1](number)
 
 
+@with_any_effort
+@pytest.mark.parametrize("operator", ["f32x4.min", "f32x4.max", "f32x4.pmin", "f32x4.add"])
+def test_constants_that_only_the_code_generator_would_fold(operator: str) -> None:
+    """It ends the process where a comparison with zero finds a constant with lanes of another width."""
+    text = f"""(module (func (export "f") (param f32) (result i32) (i32x4.extract_lane 0 ({operator}
+      (f64x2.floor (v128.const f64x2 1.5 0.5)) (f32x4.splat (local.get 0))))))"""
+    assert not machine(text).declined
+    found = [exports(text, lane).f(-2.5) for lane in BOTH]
+    assert found[0] == found[1]
+
+
 def accesses(memory: str, address: str) -> str:
     parts = []
     for number, offset in enumerate((0, 1, 65528, 65536, 0xFFFFFFFF, (1 << 64) - 8, (1 << 64) - 1)):

@@ -11,9 +11,10 @@ from typing import Any
 QUICK, LIGHT, FULL = range(3)
 # Up to how many records a unit is worth all effort, which is then done within a second.
 FULL_RECORDS = 2_000
-# What LLVM's own pipeline has less; without one of these, each variable would stay in memory.
+# What LLVM's own pipeline has less; without the first, each variable would stay in memory. Constants
+# are folded here: the code generator, which would do that too, fails over lanes of another width.
 _PASSES = {
-    QUICK: ("sroa",),
+    QUICK: ("sroa", "sccp"),
     LIGHT: ("sroa", "simplify_cfg", "instruction_combine", "simplify_cfg"),
 }
 
