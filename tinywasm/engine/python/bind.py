@@ -43,6 +43,9 @@ from tinywasm.types import (
 # So many calls and turns of loops make a function hot: see `entering`. One that cannot be entered is asked
 # again after as many; where none is to be hot, they never are.
 HOT = LATER = 200
+# For each so many integers of its records, it takes as many again. Translating a record takes the time of
+# some 150 steps, and a turn of a large function runs few of its steps.
+_MANY = 50 * form.STRIDE
 NEVER = 1 << 60
 
 # Exits of a block.
@@ -114,7 +117,8 @@ class Code:
 
     `constants` is the place behind the locals; `slots` are what the frame takes: see `recursion`. `positions`
     are those of the steps of all blocks, in the module. `left` is how often it may be called, and its loops
-    taken up again, before it is hot; `fast` is the Python function that it has then.
+    taken up again, before it is hot; `fast` is the Python function that it has then. A loop is entered when
+    it has been taken up `turns` times more: most functions are called by then, and need no other way in.
     """
 
     entry: Block
@@ -124,6 +128,7 @@ class Code:
     slots: int
     positions: list[int]
     left: int
+    turns: int
     fast: Callable[..., Any] | None = None
 
 
@@ -229,8 +234,9 @@ class Binder:
                 self.step(steps.poll, self.instance.store.backend)
         entry = self.block_of(self.form.code[form.IMMEDIATE])
         _, first_local, first_constant = self.bases
-        left = NEVER if self.profile is not None else HOT
-        code = Code(entry, self.frame, first_local, first_constant, self.form.slots, self.positions, left)
+        left = NEVER if self.profile is not None else HOT * max(1, len(self.form.code) // _MANY)
+        places, slots = (first_local, first_constant), self.form.slots
+        code = Code(entry, self.frame, *places, slots, self.positions, left, HOT)
         if self.func is not None:
             for block in {entry, *self.heads}:
                 # Its position stands before those of the steps.

@@ -74,7 +74,9 @@ def loop(frame: Frame, imm: tuple[Step, PythonBackend, Code]) -> None:
         backend.poll()
     code.left -= 1
     if code.left < 0:
-        raise HotLoop
+        code.turns -= 1
+        if code.turns < 0:
+            raise HotLoop
 
 
 # Instructions on a stack of their own
