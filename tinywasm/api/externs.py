@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from operator import index
 from typing import TYPE_CHECKING, Any, Self
 
-from tinywasm.api.func import from_raw, to_raw
+from tinywasm.api.func import Func, from_raw, to_raw
 from tinywasm.api.handles import Handle, Storelike, store_of
 from tinywasm.engine import IMPLEMENTATIONS, backend
 from tinywasm.errors import Trap, TrapCode, WasmError
@@ -154,7 +154,7 @@ class Memory(Handle, _Buffered, kind="memory"):
 class Table(Handle, kind="table"):
     """A table of references. `table[i]` reads and writes an element, as a list does."""
 
-    __slots__ = ("_shown", "_to_raw")
+    __slots__ = ("_seen", "_shown", "_to_raw")
 
     def __init__(self, store: Storelike, ty: TableType, init: Any) -> None:
         """A table of type `ty` with `init` in all its elements.
@@ -170,6 +170,8 @@ class Table(Handle, kind="table"):
     def _bind(self, store: Store, raw: Any) -> None:
         super()._bind(store, raw)
         self._shown, self._to_raw = from_raw(store, raw.type.element), to_raw(store, raw.type.element)
+        # By index, the handle that was given last.
+        self._seen: dict[int, Func] = {}
 
     def type(self, store: Storelike) -> TableType:
         self._check(store)
@@ -199,7 +201,15 @@ class Table(Handle, kind="table"):
             self._check(store)
         self._store.guard()
         idx = index(idx)
-        return self._shown(self._raw.get(idx)) if 0 <= idx < len(self._raw) else None
+        if not 0 <= idx < len(self._raw):
+            return None
+        raw, seen = self._raw.get(idx), self._seen.get(idx)
+        if seen is not None and seen._raw is raw:
+            return seen
+        shown = self._shown(raw)
+        if isinstance(shown, Func):
+            self._seen[idx] = shown
+        return shown
 
     def set(self, store: Storelike, idx: int, val: Any) -> None:
         """Raises `Trap` (TABLE_OUT_OF_BOUNDS) beyond the end, `TypeError` for a value of another type."""
@@ -233,7 +243,7 @@ class Table(Handle, kind="table"):
 class Global(Handle, kind="global"):
     """A global variable."""
 
-    __slots__ = ()
+    __slots__ = ("_shown", "_to_raw")
 
     def __init__(self, store: Storelike, ty: GlobalType, val: Any) -> None:
         """A global of type `ty` with the value `val`.
@@ -245,6 +255,10 @@ class Global(Handle, kind="global"):
         check_own_type(ty, GlobalType, owner.engine.config.features)
         self._bind(owner, backend(owner).glob(ty, to_raw(owner, ty.content)(val)))
 
+    def _bind(self, store: Store, raw: Any) -> None:
+        super()._bind(store, raw)
+        self._shown, self._to_raw = from_raw(store, raw.type.content), to_raw(store, raw.type.content)
+
     def type(self, store: Storelike) -> GlobalType:
         self._check(store)
         result: GlobalType = self._raw.type
@@ -255,14 +269,15 @@ class Global(Handle, kind="global"):
         if store is not self._store:
             self._check(store)
         self._store.guard()
-        return from_raw(self._store, self._raw.type.content)(self._raw.value)
+        return self._shown(self._raw.value)
 
     def set_value(self, store: Storelike, val: Any) -> None:
         """Raises `WasmError` where the global is immutable, and as the constructor."""
-        self._check(store)
+        if store is not self._store:
+            self._check(store)
         if not self._raw.type.mutable:
             raise WasmError("immutable global cannot be set")
-        value = to_raw(self._store, self._raw.type.content)(val)
+        value = self._to_raw(val)
         self._store.guard()
         self._raw.value = value
 

@@ -60,11 +60,12 @@ class Call:
     `depth` counts the activations of Wasm functions below what it calls next, `top` the slots that they take,
     as `engine.recursion` has it; `caller` is the instance whose code calls the host function under way.
     `python_stack` is how deep Python's stack may be while engines call Python functions that they made, 0
-    where nobody asked yet. Setting `over` ends it, whatever happens next. One that
-    does not `run` code only keeps other threads out.
+    where nobody asked yet. `roomy` says that a call from a host function of this one found enough of the
+    thread's stack left. Setting `over` ends it, whatever happens next. One that does not `run` code only
+    keeps other threads out.
     """
 
-    __slots__ = ("caller", "depth", "over", "python_stack", "run", "thread", "top")
+    __slots__ = ("caller", "depth", "over", "python_stack", "roomy", "run", "thread", "top")
 
     def __init__(self, run: bool = True) -> None:
         self.thread = _here.thread
@@ -72,6 +73,7 @@ class Call:
         self.depth = 0
         self.top = 0
         self.python_stack = 0
+        self.roomy = False
         self.caller: Any = None
         self.over = False
 
@@ -94,20 +96,26 @@ class Calls:
         if owner is not None and owner is not _here.thread:
             raise in_use(owner.forks != forks)
 
-    def begin(self, call: Call) -> None:
-        """Claim the store for the call's thread. Raises `WasmError` where another one has it.
+    def begin(self, call: Call) -> Call | None:
+        """Claim the store for the call's thread; the call of which a host function makes this one.
 
-        Either way the call is to be ended.
+        Raises `WasmError` where another thread has the store. Either way the call is to be ended.
         """
-        below = self.latest(call.thread) if self.open else None
+        below, thread = None, call.thread
+        # As `latest`: every call goes through here.
+        for each in self.open:
+            if each.thread is thread and not each.over:
+                below = each
+                break
         # First, or a signal handler's call might give the store away at its end.
         self.open.insert(0, call)
-        owner = self._owner.setdefault("thread", call.thread)
-        if owner is not call.thread:
+        owner = self._owner.setdefault("thread", thread)
+        if owner is not thread:
             raise in_use(owner.forks != forks)
         if below is not None:
             call.depth, call.top = below.depth, below.top
             call.python_stack = below.python_stack
+        return below
 
     def end(self, call: Call) -> None:
         """Take out a call that is over."""

@@ -151,6 +151,8 @@ def test_tables(store: Store, exports: tinywasm.Exports) -> None:
     table.set(store, 0, host)
     table[1] = exports.size
     assert table.get(store, 0) == host and table[1](store) == 2 and list(table) == [host, exports.size.func]
+    table[0], table[1] = table[1], None
+    assert table.get(store, 0) == exports.size.func and table.get(store, 1) is None
     assert table.grow(store, 2, None) == 2 == table.size(store) - 2
     assert table[-1] is None and table.get(store, 4) is None and table.get(store, -1) is None
     for index in (4, -1):

@@ -137,19 +137,24 @@ class PythonBackend:
             raise TypeError(f"{len(args)} values where {func.type} has {func.params}")
         call, profile = Call(), self.store.profile
         try:
-            self.calls.begin(call)
+            below = self.calls.begin(call)
             if func.host is not None:
                 call.caller = caller
                 return list(func.host(*args))
-            if self.calls.more_than(self.config.max_nested_calls) or thread_stack_is_low():
+            if self.calls.more_than(self.config.max_nested_calls):
                 raise StackExhausted
+            if below is None or not below.roomy:
+                if thread_stack_is_low():
+                    raise StackExhausted
+                if below is not None:
+                    below.roomy = True
             if self.poll_wanted:
                 self.poll()
             if profile is not None:
                 return self._profiled(call, func, args, profile)
             code, depth, top = func.code, call.depth, call.top
             if code is not None and code.fast is not None:
-                room = entering.room(self, entering.levels(call), depth, top)
+                room = entering.room(self, entering.levels(self, call), depth, top)
                 if room:
                     return self.enter(self, call, func, code.fast, args, depth, top, room)
             return _run(self, call, func, list(args), [], call.depth, call.top)
@@ -254,7 +259,7 @@ def _run(
     code.left -= 1
     if code.left < 0:
         if most < 0:
-            most = entering.levels(call)
+            most = entering.levels(backend, call)
         entered = entering.function(backend, call, func, code, args, base, start, most)
         if entered is not None:
             return entered
@@ -283,7 +288,7 @@ def _run(
                 block = block.arg[index] if index < len(block.arg) else block.target
             elif kind == ENTER:
                 if most < 0:
-                    most = entering.levels(call)
+                    most = entering.levels(backend, call)
                 depth = base + len(activations)
                 rest = entering.loop(backend, call, block.next, frame, depth, start, most)
                 if rest is None:
@@ -317,7 +322,7 @@ def _run(
                     code.left -= 1
                     if code.left < 0:
                         if most < 0:
-                            most = entering.levels(call)
+                            most = entering.levels(backend, call)
                         depth = base + len(activations) + 1
                         entered = entering.function(backend, call, callee, code, args, depth, below, most)
                         if entered is not None:

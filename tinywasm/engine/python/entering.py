@@ -27,13 +27,13 @@ _LEAST = 16
 _MOST = (1 << ROOM_SHIFT) // SMALL_FRAME
 # Where more are left than this, frames are not counted that were counted before.
 _MANY = 40
-# A name that the global names have of what calls a host function for Python functions.
+# A name that the global names have of what calls a host function for Python functions, for their engine.
 HOST_CALL = "calls a host function"
 # The frames of Python's stack between what `levels` sees and the first Python function, in pairs.
 _BETWEEN = 2
 
 
-def levels(call: Call) -> int:
+def levels(backend: PythonBackend, call: Call) -> int:
     """How many Python functions the call may have under way: each may take two frames of Python's stack, and
     all together no more than half of it, so that host functions have theirs."""
     own = _own[call.depth > 0]
@@ -41,10 +41,11 @@ def levels(call: Call) -> int:
         frame = sys._getframe(own)
     except ValueError:
         return _searched(call)
-    if frame.f_back is None:
-        return _left(call, own)
-    left = _left_there(frame, own) if HOST_CALL in frame.f_globals else 0
-    return left if left >= _MANY else _searched(call)
+    if frame.f_globals.get(HOST_CALL) is backend:
+        # As many activations as Python functions were possible when the host function was called, or fewer.
+        left = backend.hot[1] - call.depth - own // 2 - _BETWEEN
+        return left if left >= _MANY else _searched(call)
+    return _left(call, own) if frame.f_back is None else _searched(call)
 
 
 # How many frames were between `levels` and where it saw how many are left: for calls that nest, and for all

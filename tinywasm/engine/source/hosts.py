@@ -69,7 +69,7 @@ def to_host(
     if direct is not None and not (len(results) < 2 and {*params, *results} <= _SHOWN.keys()):
         direct = None
     names: dict[str, Any] = {
-        HOST_CALL: True,
+        HOST_CALL: backend,
         "B": backend,
         "OPEN": backend.calls.open,
         "CALLER": caller,
