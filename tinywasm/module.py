@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from io import BufferedReader
+from mmap import ACCESS_READ, mmap
 from os import PathLike
+from os.path import getsize, isfile
 
 from tinywasm import artifact, binary
 from tinywasm import engine as engines
 from tinywasm.config import Engine
+from tinywasm.errors import DecodeError, WasmError
 from tinywasm.garbage import uncollected
 from tinywasm.instructions import Feature
 from tinywasm.interruption import watched
@@ -47,6 +52,9 @@ def read_module(
     `features` are the proposals to accept beyond the standard. Raises `DecodeError` or `ParseError`.
     """
     if isinstance(source, str) or not is_binary(source):
+        if artifact.is_artifact(source):
+            how = f"by Module.deserialize, and by `tinywasm run` where its name ends in {artifact.SUFFIX}"
+            raise DecodeError(f"this is a serialized module, which is read {how}", 0)
         parsed = _parse(source)
         if isinstance(parsed, DecodedModule):
             return parsed, None
@@ -139,41 +147,112 @@ class Module(Unique):
         It is for the same version of tinywasm and the same features of the configuration. Code is made for
         all functions, which takes time, and only the same engine uses it.
         """
-        source = binary.encode(self.syntax) if self._source is None else self._source
+        module, source = self._read_back()
+        return artifact.pack(source, self.engine.config.features, module._code())
+
+    def compile(self, cpu: str = "host") -> bytes:
+        """As `serialize`, with machine code, which runs without llvmlite.
+
+        `cpu` says for which processors: "host" for this machine's and those that have all of its features,
+        "x86-64" for all, or "x86-64-v2", "x86-64-v3" or "x86-64-v4". With `Config(consume_fuel=True)` the
+        code pays with fuel, and runs in stores of such engines alone. Takes long: about a minute for a
+        megabyte of WebAssembly. Raises `ValueError` where nothing can be compiled: that takes the native
+        engine and the extra `tinywasm[llvm]`.
+        """
         chosen = engines.choose(self.engine.config.engine)
-        code = None
-        if chosen.keeper is not None:
-            keeper = chosen.keeper()
-            # With the positions that the code has where it is read.
-            read = self if self._source is not None else Module(self.engine, source)
-            code = artifact.Code(chosen.name, keeper.maker(), keeper.pack(read.context, read.syntax))
-        return artifact.pack(source, self.engine.config.features, code)
+        if chosen.ahead is None:
+            raise ValueError(f"the {chosen.name} engine makes no machine code")
+        ahead = chosen.ahead()
+        ahead = chosen.ahead()
+        module, source = self._read_back()
+        head, text = ahead.make(module.context, module.syntax, self.engine.config.consume_fuel, cpu)
+        machine = artifact.MachineCode(ahead.maker(), head, text)
+        return artifact.pack(source, self.engine.config.features, module._code(), machine)
+
+    def _read_back(self) -> tuple[Module, bytes | memoryview]:
+        """The module as it is read from the binary format, whose positions code has; and that."""
+        if self._source is not None:
+            return self, self._source
+        source = binary.encode(self.syntax)
+        return Module(self.engine, source), source
+
+    def _code(self) -> artifact.Code | None:
+        chosen = engines.choose(self.engine.config.engine)
+        if chosen.keeper is None:
+            return None
+        keeper = chosen.keeper()
+        return artifact.Code(chosen.name, keeper.maker(), keeper.pack(self.context, self.syntax))
 
     @classmethod
-    def deserialize(cls, engine: Engine, encoded: bytes | bytearray) -> Module:
-        """From what `serialize` gave.
+    def deserialize(cls, engine: Engine, encoded: bytes | bytearray, *, trusted: bool = False) -> Module:
+        """From what `serialize` or `compile` gave.
 
         Raises `WasmError` where another version of tinywasm or another configuration made it, or where it
         was changed by accident. Anyone can forge one: it is validated and its code
-        verified, but it is not authenticated.
+        verified, but it is not authenticated. Machine code cannot be verified: whoever made the file can do
+        whatever your program can. So `WasmError` is raised for machine code as well, unless you say that you
+        have `trusted` its maker; and where it is for another processor.
         """
         if not isinstance(engine, Engine):
             raise TypeError(f"expected an Engine, not {engine!r}")
         if not isinstance(encoded, bytes | bytearray):
             raise TypeError(f"expected the bytes of a serialized module, not {type(encoded).__name__}")
-        source, code = artifact.unpack(bytes(encoded), engine.config.features)
+        return cls._unpacked(engine, bytes(encoded), trusted, lambda machine: memoryview(machine.text))
+
+    @classmethod
+    def deserialize_file(cls, engine: Engine, path: str | PathLike[str], *, trusted: bool = False) -> Module:
+        """As `deserialize`, from a file. Raises `OSError` too.
+
+        A `trusted` file is mapped, so that processes share its machine code: replace it, and do not write
+        into it, while they run.
+        """
+        if not trusted or not isfile(path) or not getsize(path):
+            return cls.deserialize(engine, read_whole(path), trusted=trusted)
+        with open(path, "rb") as file:
+            content = mmap(file.fileno(), 0, access=ACCESS_READ)
+            return cls._unpacked(engine, memoryview(content), trusted, partial(_runnable, file))
+
+    @classmethod
+    def _unpacked(
+        cls,
+        engine: Engine,
+        content: bytes | memoryview,
+        trusted: bool,
+        runnable: Callable[[artifact.MachineCode], memoryview | mmap],
+    ) -> Module:
+        source, code, machine = artifact.unpack(content, engine.config.features)
+        if machine is not None and not trusted:
+            raise WasmError(
+                "the serialized module has machine code, which nothing verifies: give trusted=True "
+                "if you trust whoever made it like a shared library"
+            )
         module = cls(engine, source)
         chosen = engines.choose(engine.config.engine)
-        if code is not None and code.engine == chosen.name and chosen.keeper is not None:
+        if code is None or code.engine != chosen.name:
+            return module
+        if chosen.keeper is not None:
             keeper = chosen.keeper()
             if code.maker == keeper.maker():
                 keeper.unpack(module.context, memoryview(code.packed))
+        if machine is not None and chosen.ahead is not None:
+            ahead = chosen.ahead()
+            if machine.maker != ahead.maker():
+                raise WasmError("the machine code is of another build of tinywasm: compile the module again")
+            ahead.take(module.context, memoryview(machine.head), runnable(machine))
         return module
 
-    @classmethod
-    def deserialize_file(cls, engine: Engine, path: str | PathLike[str]) -> Module:
-        """As `deserialize`, from a file. Raises `OSError` too."""
-        return cls.deserialize(engine, read_whole(path))
+
+def _runnable(file: BufferedReader, machine: artifact.MachineCode) -> memoryview | mmap:
+    """The machine code of a file that is open, as processes share it."""
+    # Not everywhere there.
+    from mmap import MAP_PRIVATE, PROT_EXEC, PROT_READ
+
+    runs = PROT_READ | PROT_EXEC
+    try:
+        return mmap(file.fileno(), len(machine.text), flags=MAP_PRIVATE, prot=runs, offset=machine.at)
+    except OSError:
+        # The file system may be mounted so that nothing runs from there.
+        return memoryview(machine.text)
 
 
 def wat2wasm(wat: str | bytes) -> bytes:

@@ -1,8 +1,11 @@
-"""Reads modules and scripts from files of which nobody knows how long they are, or whether they end."""
+"""Reads modules and scripts from files of which nobody knows how long they are, or whether they end; and
+writes files that others may be reading."""
 
 from __future__ import annotations
 
 import errno
+import os
+from contextlib import suppress
 from os import PathLike, fspath, fstat
 
 LARGEST = 1 << 30
@@ -23,3 +26,25 @@ def read_whole(path: str | PathLike[str]) -> bytes:
     if left < 0:
         raise OSError(errno.EFBIG, f"Larger than {LARGEST:,} bytes", fspath(path))
     return b"".join(pieces)
+
+
+def write_whole(path: str | PathLike[str], content: bytes) -> None:
+    """Put a file in the place of what is there, in one step: whoever has that open keeps it as it was.
+
+    Raises `OSError`, and then leaves nothing behind.
+    """
+    place = os.path.realpath(path)
+    if os.path.exists(place) and not os.path.isfile(place):
+        # A device or a pipe is written to.
+        with open(place, "wb") as file:
+            file.write(content)
+        return
+    beside = f"{place}.{os.getpid()}.new"
+    try:
+        with open(beside, "xb") as file:
+            file.write(content)
+        os.replace(beside, place)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(beside)
+        raise

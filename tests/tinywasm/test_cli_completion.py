@@ -10,7 +10,9 @@ import pytest
 from tinywasm.cli import main
 from tinywasm.engine import IMPLEMENTATIONS
 
-COMMANDS = ["run", "validate", "wat2wasm", "wasm2wat", "inspect", "objdump", "wast", "repl", "completion"]
+COMMANDS = [
+    "run", "validate", "wat2wasm", "wasm2wat", "compile", "inspect", "objdump", "wast", "repl", "completion",
+]  # fmt: skip
 
 
 def script(shell: str, capsys: pytest.CaptureFixture[str]) -> str:

@@ -35,6 +35,7 @@ from schannel.messages import (
     ValueType,
 )
 from schannel.types import FuncType, GlobalType, MemoryType, TableType, TagType
+from tests.engines import needs_llvm
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.wasi import MemoryTree
 from wasm_rt import call_timer
@@ -374,6 +375,18 @@ def test_configuration_digest_covers_every_limit() -> None:
     digests = {item.digest() for item in (Configuration(), *changed)}
     assert len(digests) == 1 + len(changed)
     assert all(len(digest) == 32 for digest in digests)
+
+
+@needs_llvm
+@pytest.mark.parametrize("readable", [False, True])
+def test_machine_code_is_refused(readable: bool) -> None:
+    """What was made ahead of time, which nothing can verify, whatever it looks like."""
+    engine = tinywasm.Engine(tinywasm.Config(engine="native"))
+    made = tinywasm.Module(engine, '(module (func (export "f")))').compile()
+    source = bytes(min(byte, 127) for byte in made) if readable else made
+    application = Application(Configuration())
+    assert error(application.handle(DeployRequest("main", source))).code is ErrorCode.MALFORMED_MODULE
+    assert isinstance(application.handle(CallRequest("main", "f")), ErrorReply)
 
 
 def test_deploying_takes_no_longer_than_a_call_may() -> None:

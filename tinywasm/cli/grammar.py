@@ -16,6 +16,7 @@ COMMANDS = {
     "validate": "modules",
     "wat2wasm": "modules",
     "wasm2wat": "modules",
+    "compile": "modules",
     "inspect": "inspection",
     "objdump": "objdump",
     "wast": "wast",

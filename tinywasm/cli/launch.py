@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from tinywasm import Engine, Interrupted, LinkError, Module, Store
-from tinywasm.cli.options import add_engine, add_features, configuration, refusals_of, size
+from tinywasm import Engine, Interrupted, LinkError, Module, Store, Trap, WasmError
+from tinywasm.artifact import SUFFIX
+from tinywasm.cli.options import InFile, add_engine, add_features, configuration, refusals_of, size
 from tinywasm.interruption import obeying
 from tinywasm.raw import Extern, FuncInstance, ModuleInstance, Profile, instantiate
 from tinywasm.wasi import MODULE, Wasi, WasiConfig
@@ -80,7 +81,7 @@ class Launch:
         try:
             with refusals_of(path):
                 with obeying(self.store.poll_time):
-                    self.module = Module.from_file(self.store.engine, path)
+                    self.module = _read(self.store.engine, path)
                 self.instance = self._instantiate(options, [path.name, *arguments])
         except BaseException:
             self._resources.close()
@@ -111,6 +112,18 @@ class Launch:
         """The exported functions."""
         exports: dict[str, Extern] = self.instance.exports
         return {name: value for name, value in exports.items() if isinstance(value, FuncInstance)}
+
+
+def _read(engine: Engine, path: Path) -> Module:
+    """The module in a file. Only the name, which is in the user's hands, makes machine code run."""
+    if path.suffix != SUFFIX:
+        return Module.from_file(engine, path)
+    try:
+        return Module.deserialize_file(engine, path, trusted=True)
+    except Trap:
+        raise
+    except WasmError as error:
+        raise InFile(path, error) from error
 
 
 def _note_unused(options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""`tinywasm validate`, `wat2wasm` and `wasm2wat`: modules that are not run."""
+"""`tinywasm validate`, `wat2wasm`, `wasm2wat` and `compile`: modules that are not run."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tinywasm import binary, text
+from tinywasm.artifact import SUFFIX
 from tinywasm.binary.sections import MAGIC
 from tinywasm.cli.options import (
     ALL_FEATURES,
@@ -22,7 +23,7 @@ from tinywasm.cli.output import as_json, printable
 from tinywasm.config import Engine
 from tinywasm.errors import DecodeError, ParseError, ValidationError, WasmError
 from tinywasm.module import Module, read_module
-from tinywasm.whole_files import read_whole
+from tinywasm.whole_files import read_whole, write_whole
 
 _PLACES = ("line", "column", "offset")
 
@@ -48,6 +49,26 @@ def add_parsers(commands: Subparsers) -> None:
     add_file(to_text)
     to_text.add_argument("-o", "--output", metavar="FILE", type=Path, help="default: the standard output")
     to_text.set_defaults(command=_wasm2wat)
+    ahead = add_command(
+        commands,
+        "compile",
+        "make machine code ahead of time",
+        f"The module and its machine code go into a file whose name ends in {SUFFIX}, which `tinywasm run`"
+        " takes like any module. Nothing can verify machine code: run such a file only if you trust whoever"
+        " made it.",
+    )
+    add_file(ahead)
+    ahead.add_argument(
+        "-o", "--output", metavar="FILE", type=Path, help=f"default: FILE with the suffix {SUFFIX}"
+    )
+    ahead.add_argument(
+        "--cpu",
+        default="host",
+        help="for which processors: host (this one), x86-64 (any), or x86-64-v2, x86-64-v3 or x86-64-v4"
+        " (default: host)",
+    )
+    add_features(ahead)
+    ahead.set_defaults(command=_compile)
 
 
 def _validate(options: argparse.Namespace) -> int:
@@ -96,6 +117,16 @@ def _wat2wasm(options: argparse.Namespace) -> int:
         Module.from_decoded(Engine(ALL_FEATURES), module)
     output: Path = options.output or options.file.with_suffix(".wasm")
     output.write_bytes(binary.encode(module) if encoded is None else encoded)
+    return 0
+
+
+def _compile(options: argparse.Namespace) -> int:
+    output: Path = options.output or options.file.with_suffix(SUFFIX)
+    if output.suffix != SUFFIX:
+        raise ValueError(f"{output}: the name of a file with machine code ends in {SUFFIX}")
+    with refusals_of(options.file):
+        module = Module.from_file(Engine(configuration(options)), options.file)
+    write_whole(output, module.compile(options.cpu))
     return 0
 
 

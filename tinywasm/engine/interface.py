@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from tinywasm.records import record
 from tinywasm.runtime.func import FuncInstance
@@ -13,6 +13,9 @@ from tinywasm.runtime.store import Store
 from tinywasm.syntax import DecodedModule, Expr
 from tinywasm.types import GlobalType, MemoryType, TableType, TagType, ValType
 from tinywasm.validation import Context
+
+if TYPE_CHECKING:
+    from mmap import mmap
 
 _Made = TypeVar("_Made")
 
@@ -113,6 +116,28 @@ class Keeper(Protocol):
         """Have the module, of which nothing was made yet, use what `pack` gave."""
 
 
+class Ahead(Protocol):
+    """How an engine makes machine code of a module ahead of time, and runs it.
+
+    Nothing verifies what it is given back: it is for those who trust its maker.
+    """
+
+    def maker(self) -> str:
+        """What made the code that `make` gives: from a file that names another maker it is not taken."""
+
+    def make(self, context: Context, syntax: DecodedModule, metered: bool, cpu: str) -> tuple[bytes, bytes]:
+        """What tells of the code, and the code itself. May take long.
+
+        Raises `ValueError` for an unknown processor, or where nothing can be compiled.
+        """
+
+    def take(self, context: Context, head: memoryview, text: memoryview | mmap) -> None:
+        """Have the module, of which nothing was made yet, run what `make` gave.
+
+        Raises `WasmError` where it is not for this processor.
+        """
+
+
 @record(frozen=True)
 class Implementation:
     """An engine as it registers itself.
@@ -120,8 +145,9 @@ class Implementation:
     `load` gives what makes a `Backend` for a store; it is called when the engine is first wanted. `missing`
     says why the engine cannot run here, and is empty where it can. `exporter`, where the engine has one, is a
     base class that gives handles of memories, of any engine, the buffer protocol. `keeper` gives what keeps
-    code, where the engine does. `tiers` are those of `Config` that the engine has; `compiler`
-    gives what makes machine code for it, and raises `ValueError` where that is not there.
+    code, where the engine does, and `ahead` what makes machine code ahead of time. `tiers` are those of
+    `Config` that the engine has; `compiler` gives what makes machine code for it, and raises `ValueError`
+    where that is not there.
     """
 
     name: str
@@ -131,3 +157,4 @@ class Implementation:
     keeper: Callable[[], Keeper] | None = None
     tiers: tuple[str, ...] = ("interpreter", "auto")
     compiler: Callable[[], str] | None = None
+    ahead: Callable[[], Ahead] | None = None

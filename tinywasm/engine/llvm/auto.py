@@ -26,7 +26,7 @@ from tinywasm.syntax import DecodedModule
 from tinywasm.validation import Context
 
 if TYPE_CHECKING:
-    from tinywasm.engine.llvm.machine import MachineCode
+    from tinywasm.engine.native.ahead import MachineCode
 
 # How many looks meet a function until it is hot. It has then run for some 100 milliseconds, about as long as
 # LLVM takes for it.

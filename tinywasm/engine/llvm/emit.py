@@ -43,13 +43,14 @@ def emit(
     metered: bool,
     entered: Set[int],
     loop: tuple[int, int] | None = None,
+    linked: Set[int] = frozenset(),
 ) -> Unit:
     """A unit of functions of a module, by their indices; none of them is one to decline.
 
     Those that are `entered` can be called from outside of it; and one, besides, can be entered where a `loop`
-    begins: its index, and the block.
+    begins: its index, and the block. Those that are `linked` will be in the same image, in whatever unit.
     """
-    unit = Unit(frozenset(forms), entered)
+    unit = Unit(forms.keys() | linked, entered)
     for index, code in forms.items():
         if loop is None or index != loop[0] or index in entered:
             _emit(unit, context, syntax, index, code, metered, None)
@@ -58,6 +59,8 @@ def emit(
         _emit(unit, context, syntax, index, forms[index], metered, block)
         if index in unit.called and index not in entered:
             _emit(unit, context, syntax, index, forms[index], metered, None)
+    for index in unit.called - forms.keys():
+        unit.declare(index, signature(context, index))
     return unit
 
 
@@ -72,8 +75,7 @@ def _emit(
 ) -> None:
     """Add a function, or what there is of it from the head of a loop on."""
     function = syntax.functions[index - context.imported_funcs]
-    signature = context.funcs[index].composite
-    assert isinstance(signature, FuncType)
+    type = signature(context, index)
     emitter = Emitter(unit, context, index, function, code, metered)
     for number, record in enumerate(code.records()):
         emitter.number = number
@@ -84,20 +86,27 @@ def _emit(
             OPERATIONS[form.NAMES[record.row]](emitter, record)
     if block is not None:
         unit.functions.append(emitter.finish_loop(block))
-        unit.entries[f"f{index}.loop"] = index, unit.entry(signature, loop=True)
+        unit.entries[f"f{index}.loop"] = index, unit.entry(type, loop=True)
         return
     unit.functions.append(emitter.finish())
     if index in unit.entered:
-        unit.entries[f"f{index}"] = index, unit.entry(signature, loop=False)
+        unit.entries[f"f{index}"] = index, unit.entry(type, loop=False)
 
 
-def decline(context: Context, index: int, function: Function, code: Form) -> None:
-    """Raises `Declined` for a function that `emit` does not do."""
-    signature = context.funcs[index].composite
-    assert isinstance(signature, FuncType)
-    _check_signature(signature)
+def signature(context: Context, index: int) -> FuncType:
+    """The type of a function."""
+    found = context.funcs[index].composite
+    assert isinstance(found, FuncType)
+    return found
+
+
+def decline(context: Context, index: int, function: Function, code: Form, times: int = 1) -> None:
+    """Raises `Declined` for a function that `emit` does not do, or that is so many times too large."""
+    type = signature(context, index)
+    _check_signature(type)
     locals = sum(count for count, _ in function.locals)
-    if len(code.code) > MAX_RECORDS * form.STRIDE or locals > MAX_LOCALS or code.heights > MAX_HEIGHTS:
+    records = len(code.code) // form.STRIDE
+    if records > times * MAX_RECORDS or locals > times * MAX_LOCALS or code.heights > times * MAX_HEIGHTS:
         raise Declined("too large")
     if code.regions:
         raise Declined("try_table")
@@ -110,7 +119,7 @@ def decline(context: Context, index: int, function: Function, code: Form) -> Non
             _check_signature(called(context, record))
         elif record.row < form.BLOCK and form.LISTED[record.row] and record.b > MAX_VALUES:
             raise Declined("many values")
-    if _spilled(context, signature, function, code) > MAX_SPILLED:
+    if _spilled(context, type, function, code) > MAX_SPILLED:
         raise Declined("too large")
 
 

@@ -1,13 +1,13 @@
-"""From an object file of LLVM's, in ELF for x86-64, to bytes that run wherever they lie.
+"""From object files of LLVM's, in ELF for x86-64, to bytes that run wherever they lie.
 
-All that machine code refers to by name is in the same file, at a distance that is known once its sections
+All that machine code refers to by name is in these files, at a distance that is known once their sections
 have their places, one behind the other. Everything else it finds by way of the instance.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from tinywasm.errors import InternalError
@@ -34,10 +34,33 @@ class _Section(NamedTuple):
     entry_size: int
 
 
-def linked(data: bytes) -> tuple[bytes, dict[str, int]]:
-    """The bytes, and where in them each function begins. Raises `InternalError` for what cannot be linked."""
-    sections = _sections(data)
+def linked(objects: Sequence[bytes]) -> tuple[bytes, dict[str, int]]:
+    """The bytes, and where in them each function begins; what an object does not define, another one does.
+
+    Raises `InternalError` for what cannot be linked.
+    """
     image = bytearray()
+    named: dict[str, int] = {}
+    placed = [_place(image, named, data) for data in objects]
+    for data, sections, places, symbols in placed:
+        addresses = [named.get(name) if at is None else at for name, at in symbols]
+        for section in sections:
+            if section.kind == _RELA and section.info in places:
+                _relocate(image, places[section.info], data, section, addresses)
+    return bytes(image), named
+
+
+class _Placed(NamedTuple):
+    """An object whose sections have their places in the image, and its symbols those that are known."""
+
+    data: bytes
+    sections: list[_Section]
+    places: dict[int, int]
+    symbols: list[tuple[str, int | None]]
+
+
+def _place(image: bytearray, named: dict[str, int], data: bytes) -> _Placed:
+    sections = _sections(data)
     places: dict[int, int] = {}
     for number, section in enumerate(sections):
         if section.kind == _PROGBITS and section.flags & _ALLOCATED:
@@ -45,17 +68,14 @@ def linked(data: bytes) -> tuple[bytes, dict[str, int]]:
             places[number] = len(image)
             image += data[section.offset : section.offset + section.size]
     table = next(section for section in sections if section.kind == _SYMTAB)
-    symbols = [_SYMBOL.unpack_from(data, at) for at in _entries(table)]
-    addresses = [places[home] + value if home in places else None for _, _, _, home, value, _ in symbols]
-    for section in sections:
-        if section.kind == _RELA and section.info in places:
-            _relocate(image, places[section.info], data, section, addresses)
     strings = sections[table.link].offset
-    named: dict[str, int] = {}
-    for (name, *_), address in zip(symbols, addresses, strict=True):
-        if address is not None:
-            named[data[strings + name : data.index(0, strings + name)].decode()] = address
-    return bytes(image), named
+    symbols: list[tuple[str, int | None]] = []
+    for at in _entries(table):
+        name, _, _, home, value, _ = _SYMBOL.unpack_from(data, at)
+        text = data[strings + name : data.index(0, strings + name)].decode()
+        symbols.append((text, places[home] + value if home in places else None))
+    named |= {name: at for name, at in symbols if at is not None}
+    return _Placed(data, sections, places, symbols)
 
 
 def _sections(data: bytes) -> list[_Section]:

@@ -6,18 +6,19 @@ import importlib
 import platform
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, TypeAlias
 
 from tinywasm.engine.ir import form
 from tinywasm.engine.ir.build import build
 from tinywasm.engine.ir.form import Form
 from tinywasm.engine.llvm import codegen
-from tinywasm.engine.llvm.emit import Declined, decline, emit
+from tinywasm.engine.llvm.emit import Declined, decline, emit, signature
 from tinywasm.engine.llvm.link import linked
-from tinywasm.engine.llvm.unit import Unit
+from tinywasm.engine.llvm.unit import Unit, entry_name
 from tinywasm.engine.native import _loop
+from tinywasm.engine.native.ahead import Image, MachineCode
 from tinywasm.errors import Trap
 from tinywasm.interruption import look
 from tinywasm.loading import waited_for
@@ -28,19 +29,31 @@ from tinywasm.validation import Context
 # How many records a unit has, or few more than the largest function: LLVM takes memory for all of it at once,
 # and nothing interrupts it meanwhile.
 UNIT_RECORDS = 20_000
+# What `codegen.object_code` takes.
+Job: TypeAlias = tuple[str, str, str, int]
+_ROUNDING = (".ceil", ".floor", ".trunc", ".nearest")
 
 
-@record(frozen=True, eq=False)
-class MachineCode:
-    """A function's machine code: the addresses by which the loop and other machine code enter it.
+@record(frozen=True)
+class Target:
+    """A processor and its features, as LLVM names them."""
 
-    `slots` are those of its frame; `holder` keeps the code.
-    """
+    cpu: str
+    features: str
 
-    entry: int
-    address: int
-    slots: int
-    holder: _loop.MachineText
+    @property
+    def rounds(self) -> bool:
+        """Whether it rounds floats by an instruction; else there would be a call of the C library."""
+        return "+sse4.1" in self.features.split(",")
+
+
+def host() -> Target:
+    """This machine's processor. Raises as `version`."""
+    binding = _binding()
+    features = binding.get_host_cpu_features()
+    if not features["sse4.1"]:
+        raise ValueError('the tier "compiled" makes code for x86-64 with SSE 4.1 only')
+    return Target(binding.get_host_cpu_name(), features.flatten())
 
 
 class Machine:
@@ -51,47 +64,101 @@ class Machine:
 
     def __init__(self, context: Context, syntax: DecodedModule, metered: bool) -> None:
         start = time.monotonic()
-        self.size = 0
-        self.codes: dict[int, MachineCode] = {}
-        self.declined: dict[int, str] = {}
+        image = image_of(context, syntax, metered, host(), in_turn)
+        text = _loop.MachineText(image.text)
+        self.codes = {
+            index: MachineCode(text.address + entry, text.address + address, slots, text)
+            for index, (address, entry, slots) in image.places.items()
+        }
+        self.size = text.size
+        self.declined = image.declined
         # Of these, only `Auto` has some.
         self.loops: dict[int, set[int]] = {}
-        self._context = context
-        self._syntax = syntax
-        self._metered = metered
-        unit: dict[int, Form] = {}
-        size = 0
-        for index in range(context.imported_funcs, len(context.funcs)):
-            look()
-            try:
-                code = form_of(context, syntax, index)
-            except Declined as reason:
-                self.declined[index] = str(reason)
-                continue
-            unit[index] = code
-            size += len(code.code) // form.STRIDE
-            if size > UNIT_RECORDS:
-                self._compile(unit)
-                unit, size = {}, 0
-        if unit:
-            self._compile(unit)
         self.seconds = time.monotonic() - start
 
-    def _compile(self, forms: dict[int, Form]) -> None:
-        made = compiled(emit(self._context, self._syntax, forms, self._metered, forms.keys()), forms)
-        self.codes |= {index: made[f"f{index}"] for index in forms}
-        self.size += next(iter(made.values())).holder.size
+    def code(self, index: int) -> MachineCode | None:
+        """The machine code of a function, where it has some."""
+        return self.codes.get(index)
+
+
+def image_of(
+    context: Context,
+    syntax: DecodedModule,
+    metered: bool,
+    target: Target,
+    run: Callable[[Iterator[Job]], Iterable[bytes]],
+    times: int = 1,
+) -> Image:
+    """The machine code of a module. `run` does what LLVM has to do.
+
+    Functions may be so many times larger, and deserve so many times more effort, than where a program waits.
+    """
+    sizes: dict[int, int] = {}
+    slots: dict[int, int] = {}
+    declined: dict[int, str] = {}
+    for index in range(context.imported_funcs, len(context.funcs)):
         look()
+        try:
+            code = form_of(context, syntax, index, target, times)
+        except Declined as reason:
+            declined[index] = str(reason)
+        else:
+            sizes[index], slots[index] = len(code.code) // form.STRIDE, code.slots
+
+    def jobs() -> Iterator[Job]:
+        for unit in _units(sizes):
+            # Once more: all at once would take much memory.
+            forms = {index: form_of(context, syntax, index, target, times) for index in unit}
+            text = emit(context, syntax, forms, metered, forms.keys(), linked=sizes.keys()).text()
+            records = sum(sizes[index] for index in unit)
+            yield text, target.cpu, target.features, effort_for(records // times)
+
+    image, named = linked(list(run(jobs())))
+    places = {
+        index: (named[f"f{index}"], named[entry_name(signature(context, index))], slots[index])
+        for index in sizes
+    }
+    # No map has no bytes.
+    return Image(image or bytes(1), places, declined)
 
 
-def form_of(context: Context, syntax: DecodedModule, index: int) -> Form:
+def in_turn(jobs: Iterator[Job]) -> Iterator[bytes]:
+    """Object files, made one after the other."""
+    for job in jobs:
+        with assembling:
+            made = codegen.object_code(*job)
+        look()
+        yield made
+
+
+def _units(sizes: Mapping[int, int]) -> Iterator[list[int]]:
+    """Which functions are compiled together, by their sizes in records."""
+    unit: list[int] = []
+    size = 0
+    for index, records in sizes.items():
+        unit.append(index)
+        size += records
+        if size > UNIT_RECORDS:
+            yield unit
+            unit, size = [], 0
+    if unit:
+        yield unit
+
+
+def form_of(
+    context: Context, syntax: DecodedModule, index: int, target: Target | None = None, times: int = 1
+) -> Form:
     """The form of a function that can be compiled. Raises `Declined`."""
     function = syntax.functions[index - context.imported_funcs]
     try:
         code = build(context, index, function)
     except Trap:
         raise Declined("too large") from None
-    decline(context, index, function, code)
+    decline(context, index, function, code, times)
+    if target is not None and not target.rounds:
+        for name in {form.NAMES[row] for row in code.code[:: form.STRIDE]}:
+            if name.endswith(_ROUNDING):
+                raise Declined(f"{name} without SSE 4.1")
     return code
 
 
@@ -123,10 +190,10 @@ def _binding() -> Any:
         binding = codegen.binding()
     except ImportError as error:
         raise ValueError(
-            f'the tier "compiled" takes llvmlite, which is not there ({error}): pip install "tinywasm[llvm]"'
+            f'making machine code takes llvmlite, which is not there ({error}): pip install "tinywasm[llvm]"'
         ) from None
-    if platform.machine().lower() not in ("x86_64", "amd64") or not binding.get_host_cpu_features()["sse4.1"]:
-        raise ValueError('the tier "compiled" makes code for x86-64 with SSE 4.1 only')
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        raise ValueError('the tier "compiled" makes code for x86-64 only')
     return binding
 
 
@@ -136,8 +203,7 @@ assembling = waited_for(threading.RLock())
 
 def assemble(text: str, effort: int) -> tuple[_loop.MachineText, dict[str, int]]:
     """Machine code of a module of LLVM IR, made with that effort, and where in it each function begins."""
-    binding = _binding()
-    cpu, features = binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten()
+    target = host()
     with assembling:
-        image, places = linked(codegen.object_code(text, cpu, features, effort))
+        image, places = linked([codegen.object_code(text, target.cpu, target.features, effort)])
     return _loop.MachineText(image), places

@@ -106,6 +106,11 @@ def signature_name(signature: FuncType) -> str:
     )
 
 
+def entry_name(signature: FuncType, *, loop: bool = False) -> str:
+    """Of the function by which the loop enters those of a signature."""
+    return f"enter.{'loop.' if loop else ''}{signature_name(signature)}"
+
+
 def placed(types: Sequence[ValType]) -> list[tuple[int, str]]:
     """In which slots values of these types lie, and LLVM's types."""
     slot, found = 0, []
@@ -203,9 +208,9 @@ def _poison(signature: FuncType) -> list[str]:
 class Unit:
     """The text of a unit: `add` functions, then take `text`."""
 
-    def __init__(self, members: frozenset[int], entered: Set[int]) -> None:
-        """`members` are the indices of the functions that are compiled in this unit; those that are `entered`
-        can be called from outside of it."""
+    def __init__(self, members: Set[int], entered: Set[int]) -> None:
+        """`members` are the indices of the functions that are compiled in this unit, or linked with it; those
+        that are `entered` can be called from outside of it."""
         self.members = members
         self.entered = entered
         # Members that members call.
@@ -232,10 +237,16 @@ class Unit:
     def entry(self, signature: FuncType, *, loop: bool) -> str:
         """The function by which the loop enters those of a signature, at the head of a `loop` of theirs or
         where they begin."""
-        name = f"enter.{'loop.' if loop else ''}{signature_name(signature)}"
+        name = entry_name(signature, loop=loop)
         if name not in self.shared:
             self.shared[name] = _entry(f"@{name}", signature, loop)
         return name
+
+    def declare(self, index: int, signature: FuncType) -> None:
+        """A function that another unit of the same image defines."""
+        types = "".join(f", {llvm_type(type)}" for type in signature.params)
+        head = f"declare dso_local swiftcc {returned(signature)} @f{index}"
+        self.functions.append(f"{head}(ptr swiftself, i64, i64{types}) #0")
 
     def text(self) -> str:
         metadata = [

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 
-from tinywasm.engine.interface import Backend, Implementation, Keeper
+from tinywasm.engine.interface import Ahead, Backend, Implementation, Keeper
 from tinywasm.engine.native.digest import DIGEST
 from tinywasm.extensions import STALE, is_stale
 from tinywasm.loading import loading
@@ -25,6 +25,12 @@ def _keeper() -> Keeper:
     from tinywasm.engine.native import kept
 
     return kept
+
+
+def _ahead() -> Ahead:
+    from tinywasm.engine.native import ahead
+
+    return ahead
 
 
 def _compiler() -> str:
@@ -48,7 +54,13 @@ def _implementation() -> Implementation:
         return Implementation("native", _load, STALE)
     tiers = ("interpreter", "auto", "compiled")
     return Implementation(
-        "native", _load, exporter=_loop.Buffered, keeper=_keeper, tiers=tiers, compiler=_compiler
+        "native",
+        _load,
+        exporter=_loop.Buffered,
+        keeper=_keeper,
+        tiers=tiers,
+        compiler=_compiler,
+        ahead=_ahead,
     )
 
 

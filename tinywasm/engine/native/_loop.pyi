@@ -2,6 +2,7 @@
 
 from array import array
 from collections.abc import Callable, Sequence
+from mmap import mmap
 from typing import Any, Protocol
 
 from tinywasm.engine.interface import Backend
@@ -31,10 +32,17 @@ class MachineCode(Protocol):
     @property
     def slots(self) -> int: ...
 
+def processor() -> tuple[int, int, int, int]: ...
+
 class MachineText:
     address: int
     size: int
-    def __init__(self, image: bytes) -> None: ...
+    def __init__(self, image: bytes | memoryview) -> None: ...
+
+class MappedText:
+    address: int
+    size: int
+    def __init__(self, mapped: mmap) -> None: ...
 
 class NativeCode:
     calls: int

@@ -25,6 +25,7 @@ from tinywasm.validation import Context
 if TYPE_CHECKING:
     from tinywasm.engine.llvm.auto import Auto
     from tinywasm.engine.llvm.machine import Machine
+    from tinywasm.engine.native.ahead import MachineCode, Precompiled
 
 _Made = TypeVar("_Made")
 
@@ -84,10 +85,11 @@ def compile_module(context: Context, syntax: DecodedModule, metered: bool) -> Ma
     return Machine(context, syntax, metered)
 
 
-def _summary(machine: Machine | Auto) -> list[str]:
+def _summary(machine: Machine | Auto | Precompiled) -> list[str]:
     """What was compiled of a module, and why the rest was not, in lines for people."""
     count, size, seconds = len({*machine.codes, *machine.loops}), machine.size, machine.seconds
-    lines = [f"compiled {count:,} functions to {size:,} bytes of machine code in {seconds:.2f} s"]
+    when = "ahead of time" if seconds is None else f"in {seconds:.2f} s"
+    lines = [f"compiled {count:,} functions to {size:,} bytes of machine code {when}"]
     # At once: another thread may be compiling.
     declined = list(machine.declined.values())
     if declined:
@@ -109,10 +111,6 @@ class NativeBackend:
         # Why nothing is compiled.
         self.uncompiled = 'the tier is "interpreter"'
         if self.tier == "compiled":
-            with loading:
-                from tinywasm.engine.llvm.machine import version
-
-                version()
             self.uncompiled = "no function was called"
         elif self.tier == "auto":
             with loading:
@@ -121,7 +119,7 @@ class NativeBackend:
             if missing():
                 self.tier = "interpreter"
         # Of the modules whose functions were called, or hot.
-        self.machines: list[Machine | Auto] = []
+        self.machines: list[Machine | Auto | Precompiled] = []
         self.native = _loop.NativeStore(store, self)
         # A list where there is a profile; stores are many.
         self.profiled: list[tuple[FuncInstance, Any]] | None = None
@@ -145,8 +143,11 @@ class NativeBackend:
         context = instance.context
         metered, profiled = self.store.fuel is not None, self.store.profile is not None
         tier = "interpreter" if profiled else self.tier
-        machine = self._machine(instance).codes.get(index) if tier == "compiled" else None
-        code = None if machine or metered or profiled else kept.taken(context, index)
+        ahead = None if profiled else instance.shared.machine.get((metered, "ahead"))
+        machine = self._machine_code(instance, index, ahead, tier)
+        # Machine code that was made here is of the words that are made here.
+        anew = metered or profiled or (machine is not None and ahead is None)
+        code = None if anew else kept.taken(context, index)
         if code is None:
             with obeying(self.store.poll):
                 definition = instance.definition(index)
@@ -155,11 +156,20 @@ class NativeBackend:
             code = _loop.NativeCode(lowered, scope, context.funcs[index], f"function {index}")
         if machine is not None:
             code.enter(machine)
-        elif tier == "auto":
+        elif tier == "auto" and ahead is None:
             from tinywasm.engine.llvm import auto
 
             code.cool = auto.HOT
         return code
+
+    def _machine_code(
+        self, instance: NativeModuleInstance, index: int, ahead: Precompiled | None, tier: str
+    ) -> MachineCode | None:
+        """That of a function, where it has some before it is called."""
+        if ahead is not None:
+            self._use(ahead)
+            return ahead.code(index)
+        return self._machine(instance).code(index) if tier == "compiled" else None
 
     def _machine(self, instance: NativeModuleInstance) -> Machine:
         """The machine code of a module, which is made of all of it."""
@@ -185,7 +195,7 @@ class NativeBackend:
         self._use(auto)
         auto.heat(index, word)
 
-    def _use(self, machine: Machine | Auto) -> None:
+    def _use(self, machine: Machine | Auto | Precompiled) -> None:
         if machine not in self.machines:
             self.machines.append(machine)
 
@@ -219,6 +229,13 @@ class NativeBackend:
         return _loop.NativeTag(type)
 
     def instance(self, syntax: DecodedModule, context: Context) -> ModuleInstance:
+        metered = self.store.fuel is not None
+        if self.tier == "compiled" and (metered, "ahead") not in kept.shared(context).machine:
+            # Before anything of it runs.
+            with loading:
+                from tinywasm.engine.llvm.machine import version
+
+                version()
         return NativeModuleInstance(self.store, self.native, syntax, context)
 
     def constant(self, instance: ModuleInstance, expr: Expr, type: ValType) -> Any:

@@ -48,11 +48,11 @@ def maker() -> str:
     for package, name in _SOURCES:
         # Without sources, the version that stands in the file has to do.
         with suppress(OSError):
-            parts.append(_read(package, name))
+            parts.append(read(package, name))
     return source_hash(b"\0".join(parts)).hex()
 
 
-def _read(package: str, name: str) -> bytes:
+def read(package: str, name: str) -> bytes:
     """A file of a package, as `pkgutil` reads it; nothing where its loader has no files. Raises `OSError`."""
     found = import_module(package)
     read = getattr(found.__loader__, "get_data", None)

@@ -14,6 +14,9 @@
 
 #include <stddef.h>
 #include <sys/mman.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 #include "native.h"
 #include "opcodes.h"
@@ -60,6 +63,18 @@ void *tw_machine_open(const void *bytes, uint64_t size) {
     if (mprotect(place, size, PROT_READ | PROT_EXEC) == 0) return place;
     munmap(place, size);
     return NULL;
+}
+
+/* What CPUID says of features, and XGETBV of registers that the system keeps: all 0 on another processor. */
+void tw_processor(uint32_t found[4]) {
+    memset(found, 0, 4 * sizeof(uint32_t));
+#if defined(__x86_64__)
+    uint32_t a, b, c, d, high;
+    if (__get_cpuid(1, &a, &b, &c, &d)) found[0] = c;
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d)) found[1] = b;
+    if (__get_cpuid(0x80000001, &a, &b, &c, &d)) found[2] = c;
+    if (found[0] & 1u << 27) __asm__("xgetbv" : "=a"(found[3]), "=d"(high) : "c"(0));
+#endif
 }
 
 void tw_machine_close(void *place, uint64_t size) { munmap(place, size); }

@@ -288,6 +288,7 @@ static inline const LoopEntry *tw_loop_at(const Code *code, const Instr *pc) {
 int tw_warm(Store *store, Func *func, int64_t word);
 /* The budget until the next look. It varies, so that not every look meets the same place of a loop. */
 int64_t tw_next_budget(Store *store);
+void tw_processor(uint32_t found[4]);
 void *tw_machine_open(const void *bytes, uint64_t size);
 void tw_machine_close(void *place, uint64_t size);
 /* Down to where machine code may use this thread's stack: UINTPTR_MAX, which is nowhere, if that is not known. */

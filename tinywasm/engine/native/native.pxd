@@ -158,6 +158,7 @@ cdef extern from "native.h" nogil:
     uintptr_t tw_machine_limit()
     void tw_enter_machine(Code *code, EnterMachine entry, void *machine)
     void tw_enter_loop(Code *code, LoopEntry *loop)
+    void tw_processor(uint32_t *found)
     void *tw_machine_open(const void *bytes, uint64_t size)
     void tw_machine_close(void *place, uint64_t size)
     const char *const tw_place_names[]

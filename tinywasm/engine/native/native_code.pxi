@@ -9,6 +9,13 @@ def machine_bytes():
     return _machine_bytes
 
 
+def processor():
+    """What the processor says of itself, as `tw_processor` has it."""
+    cdef uint32_t found[4]
+    tw_processor(found)
+    return found[0], found[1], found[2], found[3]
+
+
 @cython.no_gc
 cdef class MachineText:
     """Machine code in memory, from position-independent bytes, which are trusted."""
@@ -16,10 +23,10 @@ cdef class MachineText:
     cdef void *place
     cdef readonly uint64_t size
 
-    def __cinit__(self, bytes image not None):
+    def __cinit__(self, const uint8_t[::1] image not None):
         global _machine_bytes
         self.size = len(image)
-        self.place = tw_machine_open(<const char *>image, self.size)
+        self.place = tw_machine_open(&image[0] if self.size else NULL, self.size)
         if self.place == NULL:
             raise space.exhausted("machine code", self.size)
         _machine_bytes += self.size
@@ -33,6 +40,25 @@ cdef class MachineText:
         if self.place != NULL:
             tw_machine_close(self.place, self.size)
             _machine_bytes -= self.size
+
+
+@cython.no_gc
+cdef class MappedText:
+    """Machine code in a file, from a map of it that can be run and is not written any more."""
+
+    cdef Py_buffer view
+    cdef readonly uint64_t size
+
+    def __cinit__(self, mapped):
+        PyObject_GetBuffer(mapped, &self.view, PyBUF_SIMPLE)
+        self.size = self.view.len
+
+    @property
+    def address(self):
+        return <uintptr_t>self.view.buf
+
+    def __dealloc__(self):
+        PyBuffer_Release(&self.view)
 
 
 @cython.no_gc

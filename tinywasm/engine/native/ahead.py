@@ -1,0 +1,181 @@
+"""Machine code that was made ahead of time: as bytes, and entered from there.
+
+Nothing can verify it, so whoever has it loaded trusts it like a shared library. It belongs to the release
+that made it, down to where the engine's structures have their members, and to processors with the features
+that it names.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from array import array
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from functools import cache
+from importlib.util import source_hash
+from typing import TYPE_CHECKING
+
+from tinywasm.engine.native import _loop, kept, processor
+from tinywasm.errors import WasmError
+from tinywasm.loading import loading
+from tinywasm.records import record
+from tinywasm.syntax import DecodedModule
+from tinywasm.validation import Context
+
+if TYPE_CHECKING:
+    from mmap import mmap
+
+# Whether it pays with fuel; the lengths of the features' names, of the reasons, and of the image.
+_HEAD = struct.Struct("<4Q")
+# Where a function has none. There, the second of its three numbers is that of the reason.
+_NONE = (1 << 32) - 1
+_STRIDE = 3
+# How many times larger functions may be than those that are compiled while a program waits.
+TIMES = 5
+_SOURCES = (
+    "analysis",
+    "codegen",
+    "emit",
+    "function",
+    "link",
+    "machine",
+    "numeric",
+    "objects",
+    "operations",
+    "unit",
+    "vectors",
+)
+
+
+@record(frozen=True, eq=False)
+class MachineCode:
+    """A function's machine code: the addresses by which the loop and other machine code enter it.
+
+    `slots` are those of its frame; `holder` keeps the code.
+    """
+
+    entry: int
+    address: int
+    slots: int
+    holder: _loop.MachineText | _loop.MappedText
+
+
+@record(frozen=True, eq=False)
+class Image:
+    """Machine code of a module: `text` runs wherever it lies.
+
+    `places` has for each function, by its index, where in it the function begins, where what the loop enters
+    it by, and the slots of its frame; `declined` has the reasons of those without.
+    """
+
+    text: bytes
+    places: dict[int, tuple[int, int, int]]
+    declined: dict[int, str]
+
+
+@cache
+def maker() -> str:
+    """Names what made the code and what it runs in: code of another maker is not taken."""
+    told = f"{kept.maker()} {sorted(_loop.PLACES.items())} {sorted(_loop.HELPERS.items())}"
+    parts = [told.encode()]
+    for name in _SOURCES:
+        with suppress(OSError):
+            parts.append(kept.read("tinywasm.engine.llvm", f"{name}.py"))
+    return source_hash(b"\0".join(parts)).hex()
+
+
+def make(context: Context, syntax: DecodedModule, metered: bool, cpu: str) -> tuple[bytes, bytes]:
+    """See `Ahead`."""
+    features = processor.wanted(cpu)
+    with loading:
+        from tinywasm.engine.llvm.machine import Target, image_of, in_turn
+
+    target = Target("x86-64", ",".join(f"+{name}" for name in ("sse2", *features)))
+    image = image_of(context, syntax, metered, target, in_turn, TIMES)
+    return _head(image, context, metered, features), image.text
+
+
+def _head(image: Image, context: Context, metered: bool, features: tuple[str, ...]) -> bytes:
+    """What `Precompiled` reads."""
+    reasons = list(dict.fromkeys(image.declined.values()))
+    numbers = {reason: number for number, reason in enumerate(reasons)}
+    columns = array("I")
+    for index in range(context.imported_funcs, len(context.funcs)):
+        columns.extend(image.places.get(index) or (_NONE, numbers[image.declined[index]], 0))
+    names, told = " ".join(features).encode(), "\n".join(reasons).encode()
+    head = _HEAD.pack(metered, len(names), len(told), len(columns) // _STRIDE)
+    return b"".join([head, columns.tobytes(), names, told])
+
+
+def take(context: Context, head: memoryview, text: memoryview | mmap) -> None:
+    """See `Ahead`."""
+    made = Precompiled(context, head, text)
+    kept.shared(context).machine[made.metered, "ahead"] = made
+
+
+class Precompiled:
+    """What the functions of a module enter, from a file, in stores that are `metered` or are not.
+
+    It has what `Machine` has, but for how long it took.
+    """
+
+    seconds = None
+    loops: Mapping[int, set[int]] = {}
+
+    def __init__(self, context: Context, head: memoryview, text: memoryview | mmap) -> None:
+        """Raises `WasmError` where it is not for this processor."""
+        metered, names, told, count = _HEAD.unpack_from(head)
+        columns = head[_HEAD.size : _HEAD.size + count * _STRIDE * 4]
+        rest = bytes(head[_HEAD.size + len(columns) :])
+        features, reasons = rest[:names].decode(), rest[names : names + told].decode()
+        if count != len(context.funcs) - context.imported_funcs:
+            raise WasmError("the machine code is that of another module: compile it again")
+        _check(features.split())
+        self.metered = bool(metered)
+        self._columns = columns.cast("I")
+        self._first = context.imported_funcs
+        self._reasons = reasons.split("\n")
+        self._holder: _loop.MachineText | _loop.MappedText = (
+            _loop.MachineText(text) if isinstance(text, memoryview) else _loop.MappedText(text)
+        )
+        self.size = self._holder.size
+
+    def code(self, index: int) -> MachineCode | None:
+        """The machine code of a function, where it has some."""
+        at = (index - self._first) * _STRIDE
+        address, entry, slots = self._columns[at : at + _STRIDE]
+        if address == _NONE:
+            return None
+        start = self._holder.address
+        return MachineCode(start + entry, start + address, slots, self._holder)
+
+    @property
+    def codes(self) -> list[int]:
+        """The functions that have some."""
+        return [index for index, address, _ in self._rows() if address != _NONE]
+
+    @property
+    def declined(self) -> dict[int, str]:
+        """Why the others have none."""
+        return {index: self._reasons[reason] for index, address, reason in self._rows() if address == _NONE}
+
+    def _rows(self) -> Iterator[tuple[int, int, int]]:
+        for at in range(0, len(self._columns), _STRIDE):
+            yield self._first + at // _STRIDE, self._columns[at], self._columns[at + 1]
+
+
+def _check(features: list[str]) -> None:
+    if not _is_x86():
+        raise WasmError("the machine code is for x86-64, and this processor is another one")
+    missing = [name for name in features if name not in processor.here()]
+    if missing:
+        raise WasmError(
+            f"the machine code is for a processor with {', '.join(missing)}, which this one has not: "
+            'compile the module again here, or for cpu "x86-64"'
+        )
+
+
+def _is_x86() -> bool:
+    # Not by `platform`, which takes long to load; Windows has no such function, and no machine code.
+    return hasattr(os, "uname") and os.uname().machine.lower() in ("x86_64", "amd64")
