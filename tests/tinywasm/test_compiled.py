@@ -438,6 +438,34 @@ def test_no_access_leaves_the_memory(memory: str, address: str) -> None:
             assert found[0] == found[1], (name, value)
 
 
+@pytest.mark.parametrize(("first", "second"), [("i32", "i64"), ("i64", "i32"), ("i64", "i64")])
+def test_what_fills_and_copies_ends_where_memories_and_fuel_do(first: str, second: str) -> None:
+    small = "i32" if "i32" in (first, second) else "i64"
+    text = f"""(module (memory (export "m") {first} 1) (memory {second} 1)
+      (func (export "fill") (param {first} {first})
+        (memory.fill (local.get 0) (i32.const 0x1ff) (local.get 1)))
+      (func (export "back") (param {first} {small})
+        (memory.copy 0 1 (local.get 0) ({second}.const 9) (local.get 1)))
+      (func (export "there") (param {second} {small})
+        (memory.copy 1 0 (local.get 0) ({first}.const 65500) (local.get 1))))"""
+    stores = [store_of(lane, consume_fuel=True) for lane in BOTH]
+
+    def run(store: Store, wasm: Any, *call: Any) -> Any:
+        found = []
+        for fuel in (7, 1000, 10_000):
+            store.set_fuel(fuel)
+            found.append((outcome(lambda: wasm[call[0]](*call[1:])), store.get_fuel()))
+        return found, bytes(wasm.m[:65536])
+
+    for each in stores:
+        each.set_fuel(1000)
+    lanes = [(each, exports(text, within=each)) for each in stores]
+    for name in ("fill", "there", "back"):
+        for start in (0, 65000, 65535, 65536, 65537, (1 << 32) - 1, -1):
+            for count in (0, 1, 36, 37, 63, 64, 536, 537, 65527, 65528, 65536, 65537, (1 << 32) - 1, -1):
+                assert run(*lanes[0], name, start, count) == run(*lanes[1], name, start, count)
+
+
 def test_a_memory_that_grows_meanwhile_is_seen() -> None:
     text = """(module (import "h" "grow" (func $host)) (memory (export "m") 1 9)
       (func $grow (if (i32.eq (memory.grow (i32.const 1)) (i32.const -1)) (then unreachable)))

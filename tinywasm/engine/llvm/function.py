@@ -274,6 +274,12 @@ class Emitter(Text):
             body[index] = "\n".join(self.lines)
         self.lines = body
 
+    def memory(self, index: int) -> str:
+        """Where a memory begins, which it never leaves."""
+        structure, offset = self.reached("memories", index), _loop.PLACES["Memory.base"]
+        at = self.once(f"%base{index}.at", f"getelementptr i8, ptr {structure}, i64 {offset}")
+        return self.once(f"%base{index}", f"load ptr, ptr {at}, {INVARIANT}")
+
     # Control
 
     def fresh(self) -> str:
@@ -353,10 +359,16 @@ class Emitter(Text):
         self.line(f"store i64 {left}, ptr %left")
 
     def pay(self, fuel: int) -> None:
-        place = self.at("%instance.store", _loop.PLACES["Store.fuel"])
-        has = self.value(f"load i64, ptr {place}, {TAG['fuel']}")
+        has = self.fuel()
         self.trap_if(self.value(f"icmp slt i64 {has}, {fuel}"), TRAPS["OUT_OF_FUEL"])
-        self.line(f"store i64 {self.value(f'sub i64 {has}, {fuel}')}, ptr {place}, {TAG['fuel']}")
+        self.set_fuel(self.value(f"sub i64 {has}, {fuel}"))
+
+    def fuel(self) -> str:
+        return self.load("i64", "%instance.store", "Store.fuel", TAG["fuel"])
+
+    def set_fuel(self, value: str) -> None:
+        place = self.at("%instance.store", _loop.PLACES["Store.fuel"])
+        self.line(f"store i64 {value}, ptr {place}, {TAG['fuel']}")
 
     def trap(self, code: int) -> str:
         """The label to branch to for a trap."""

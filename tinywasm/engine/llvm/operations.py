@@ -28,6 +28,8 @@ from tinywasm.validation import Context
 
 # As the loop counts a memory that grows.
 _GROWTH = 4096
+# A unit of fuel pays for 2 to the power of this of bytes.
+_BYTES_A_UNIT = 6
 _WIDTHS = {vectors.V128: 16, "i8": 1, "i16": 2, "i32": 4, "i64": 8, "float": 4, "double": 8}
 
 
@@ -226,11 +228,7 @@ def address(e: Emitter, index: Value, memory: int, offset: int, width: int) -> s
         outside = e.value(f"icmp sgt i64 {start}, {last}")
     at = e.value(f"add i64 {start}, {signed(offset, 64)}")
     e.trap_if(outside, TRAPS["MEMORY_OUT_OF_BOUNDS"])
-    base_at = e.once(
-        f"%base{memory}.at", f"getelementptr i8, ptr {structure}, i64 {_loop.PLACES['Memory.base']}"
-    )
-    base = e.once(f"%base{memory}", f"load ptr, ptr {base_at}, {INVARIANT}")
-    return e.at(base, at)
+    return e.at(e.memory(memory), at)
 
 
 def memory_size(e: Emitter, record: Record) -> None:
@@ -260,18 +258,52 @@ def table_size(e: Emitter, record: Record) -> None:
 
 
 def bulk(e: Emitter, record: Record) -> None:
-    name = form.NAMES[record.row]
+    name = form.NAMES[record.row].replace(".", "_")
     values = [e.take(place) for place in form.operands(e.form, record)]
+    to, source = record.immediate, record.second
+    if name.endswith("_init"):
+        to, source = source, to
+    after = e.fresh()
+    if name == "memory_fill" or name == "memory_copy":
+        short_bulk(e, name, values, (to, source), after)
     slots = e.slots("%instance.store", "%room")
     for number, value in enumerate(values):
         e.put(slots, e.first + record.base + number, value.type, value.text)
-    to, source = record.immediate, record.second
-    if name.endswith(".init"):
-        to, source = source, to
     left = e.value("load i64, ptr %left")
     given = f"ptr %instance, i64 %room, i64 {left}, i64 {e.site(e.position)}, i64 {e.shape(record.base)}"
     given += f", i32 {int(e.metered)}, i32 {to}, i32 {source}"
-    e.settle(e.helper(name.replace(".", "_"), "%instance.store", given))
+    e.settle(e.helper(name, "%instance.store", given))
+    e.line(f"br label %{after}")
+    e.go_on(after)
+
+
+def short_bulk(e: Emitter, name: str, values: Sequence[Value], memories: tuple[int, int], after: str) -> None:
+    """What is inside the memories, and no more than the budget, takes the C library's function only."""
+    count = e.wide(values[2], values[2].type == "i64")
+    left = e.value("load i64, ptr %left")
+    pair = e.value(f"call {{i64, i1}} @llvm.usub.with.overflow.i64(i64 {left}, i64 {count})")
+    outside = e.value(f"extractvalue {{i64, i1}} {pair}, 1")
+    copies = name == "memory_copy"
+    places = []
+    for memory, start in zip(memories, values[: 1 + copies], strict=False):
+        at = e.wide(start, start.type == "i64")
+        size = e.load("i64", e.reached("memories", memory), "Memory.size", TAG["size"])
+        starts = e.value(f"call i64 @llvm.usub.sat.i64(i64 {e.value(f'add i64 {size}, 1')}, i64 {count})")
+        outside = e.value(f"or i1 {outside}, {e.value(f'icmp uge i64 {at}, {starts}')}")
+        places.append(e.at(e.memory(memory), at))
+    if e.metered:
+        units, fuel = e.value(f"lshr i64 {count}, {_BYTES_A_UNIT}"), e.fuel()
+        outside = e.value(f"or i1 {outside}, {e.value(f'icmp ugt i64 {units}, {fuel}')}")
+    short, long = e.fresh(), e.fresh()
+    e.line(f"br i1 {outside}, label %{long}, label %{short}, {RARELY}")
+    e.go_on(short)
+    e.line(f"store i64 {e.value(f'extractvalue {{i64, i1}} {pair}, 0')}, ptr %left")
+    if e.metered:
+        e.set_fuel(e.value(f"sub i64 {fuel}, {units}"))
+    second = f"ptr {places[1]}" if copies else f"i32 {values[1].text}"
+    e.helper("memmove" if copies else "memset", "%instance.store", f"ptr {places[0]}, {second}, i64 {count}")
+    e.line(f"br label %{after}")
+    e.go_on(long)
 
 
 def drop_segment(e: Emitter, record: Record) -> None:

@@ -51,6 +51,8 @@ _HELPER_TYPES = {
     "deeper": "i64 (ptr, i64, i64, i64)",
     "is_instance": "i64 (ptr, ptr, i32)",
     "memory_grow": "i64 (ptr, i64)",
+    "memmove": "ptr (ptr, ptr, i64)",
+    "memset": "ptr (ptr, i32, i64)",
     "data_drop": "i64 (ptr, i64)",
     "elem_drop": "i64 (ptr, i64)",
 }

@@ -259,11 +259,16 @@ static int64_t helper_elem_drop(Instance *instance, uint64_t index) {
     return 0;
 }
 
+/* What is known to be inside and to be done soon is the C library's to do. */
+#define helper_memmove memmove
+#define helper_memset memset
+
 #define EACH_HELPER(X) \
     X(trap) X(trap_null) X(unwind) X(look) X(call) X(deeper) X(is_instance) X(memory_grow) X(memory_fill) \
     X(memory_copy) X(memory_init) X(table_grow) X(table_fill) X(table_copy) X(table_init) X(data_drop) \
     X(elem_drop) X(struct_new) X(struct_new_default) X(array_new) X(array_new_default) X(array_new_fixed) \
-    X(array_new_data) X(array_new_elem) X(array_fill) X(array_copy) X(array_init_data) X(array_init_elem)
+    X(array_new_data) X(array_new_elem) X(array_fill) X(array_copy) X(array_init_data) X(array_init_elem) \
+    X(memmove) X(memset)
 
 #define NAME(name) #name,
 const char *const tw_helper_names[] = {EACH_HELPER(NAME) NULL};
