@@ -51,9 +51,10 @@ test: $(VENV)/test ## run all tests, the official suite among them where it is f
 quick: $(VENV)/test ## run most tests, in less than two minutes
 	@$(BIN)/pytest -q -n auto -m 'not slow' tests
 
-# A copy without extensions stands in the way of the installed package.
-uncompiled: $(VENV)/test ## run the quick tests of tinywasm on the python engine, then with nothing compiled
-	@TINYWASM_ENGINE=python exec $(BIN)/pytest -q -n auto -m 'not slow' tests/tinywasm
+# Other tests name their engines. A copy without extensions stands in the way of the installed package.
+BY_DEFAULT := tests/tinywasm/api tests/tinywasm/test_engine.py $(wildcard tests/tinywasm/test_cli*.py)
+uncompiled: $(VENV)/test ## run the quick tests of tinywasm with nothing compiled, before that API and commands on the python engine
+	@TINYWASM_ENGINE=python exec $(BIN)/pytest -q -n auto -m 'not slow' $(BY_DEFAULT)
 	@rm -rf build/uncompiled && mkdir -p build/uncompiled
 	@git ls-files -z --cached --others --exclude-standard | tar -c --null -T - | tar -xC build/uncompiled
 	@cd build/uncompiled && exec ../../$(BIN)/pytest -q -n auto -m 'not slow' tests/tinywasm

@@ -270,6 +270,7 @@ for thread in threads:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_fork_finds_none_of_our_locks_held(engine: str) -> None:
     run(LOCKS, engine)
