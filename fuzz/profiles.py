@@ -9,16 +9,16 @@ from hypothesis import HealthCheck, Phase, settings
 
 _PROFILES = ("ci", "nightly", "sanitized")
 # What is not said of `sanitized` is as with `ci`.
-_CASES = {"ci": 500, "nightly": 10_000}
-_ACCEPTANCE_CASES = {"ci": 300, "nightly": 10_000, "sanitized": 400}
+_CASES = {"ci": 200, "nightly": 10_000, "sanitized": 500}
+_ACCEPTANCE_CASES = {"ci": 120, "nightly": 10_000, "sanitized": 400}
 # A nested case takes a good part of its second.
 _NESTED_CASES = {"ci": 30, "nightly": 500}
 _PARSER_CASES = {"ci": 100, "nightly": 10_000, "sanitized": 1_000}
-_GENERATED_CASES = {"ci": 300, "nightly": 20_000, "sanitized": 150}
-_WINDOWED_CASES = {"ci": 150, "nightly": 5_000, "sanitized": 60}
+_GENERATED_CASES = {"ci": 200, "nightly": 20_000, "sanitized": 150}
+_WINDOWED_CASES = {"ci": 100, "nightly": 5_000, "sanitized": 60}
 # Runs on each engine, and steps of each.
 _USER_RUNS = {"ci": (4, 400), "nightly": (60, 4000)}
-_ORACLE_CASES = {"ci": 150, "nightly": 5_000}
+_ORACLE_CASES = {"ci": 75, "nightly": 5_000, "sanitized": 150}
 # Modules of 250 functions.
 _SHAPE_MODULES = {"ci": 4, "nightly": 2_000}
 # Those with changed code: each takes some 400 versions of it.
