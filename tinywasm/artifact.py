@@ -14,6 +14,7 @@ from tinywasm.errors import WasmError
 from tinywasm.instructions import Feature
 from tinywasm.records import record
 from tinywasm.version import VERSION
+from tinywasm.whole_files import PAGE
 
 _MAGIC = b"tinywasm module"
 
@@ -97,7 +98,6 @@ def unpack(
     return _parts(body[len(kept) + 1 :], kept, start + len(kept) + 1)
 
 
-PAGE = 4096
 _DIGEST_SIZE = 16
 # The lines have no more bytes than this.
 _LONGEST = 4096

@@ -59,6 +59,11 @@ class Config:
     `max_table_elements`: the same for tables. At most 2**32 - 1.
     `debug_info`: frames of traps have source lines: of the text format, or from the DWARF line tables in
     a module's `.debug_line` section. They are read at the first trap; nothing runs slower.
+    `cache`: the path of a folder in which the tier "compiled" keeps machine code of modules in the binary
+    format, up to 1 GiB, so that the next process need not make it, nor have llvmlite; "" for none. The folder
+    is made if it is missing. What lies there is trusted: where it belongs to another user, or others may
+    write to it, the first instance of a store raises `ValueError`. The default comes from the environment
+    variable TINYWASM_CACHE.
 
     Setting a `wasm_...` attribute that wasmtime-py has raises `ValueError` where that feature cannot be
     switched so: everything in WebAssembly 3.0 is on. Every other value that an option cannot have raises
@@ -76,6 +81,7 @@ class Config:
     max_memory_pages: int = 65536
     max_table_elements: int = 10_000_000
     debug_info: bool = False
+    cache: str = field(default_factory=lambda: os.environ.get("TINYWASM_CACHE", ""))
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _ALWAYS_ON:
@@ -104,7 +110,7 @@ def _checked(name: str, value: Any) -> Any:
         if not 0 <= value <= _MOST[name]:
             raise ValueError(f"{name} takes 0 to {_MOST[name]}")
         return value
-    kind = str if name in ("engine", "tier") else bool
+    kind = str if name in ("engine", "tier", "cache") else bool
     if not isinstance(value, kind):
         raise TypeError(f"{name} takes a {kind.__name__}, not {value!r}")
     if name == "tier" and value not in TIERS:

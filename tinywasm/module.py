@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from functools import partial
-from io import BufferedReader
 from mmap import ACCESS_READ, mmap
 from os import PathLike
 from os.path import getsize, isfile
+from typing import BinaryIO
 
 from tinywasm import artifact, binary
 from tinywasm import engine as engines
@@ -36,7 +35,7 @@ from tinywasm.types import (
 )
 from tinywasm.unique import Unique
 from tinywasm.validation import Context, validate
-from tinywasm.whole_files import read_whole
+from tinywasm.whole_files import read_whole, runnable
 
 
 def is_binary(source: bytes | bytearray | memoryview) -> bool:
@@ -99,6 +98,7 @@ class Module(Unique):
         self.syntax = syntax
         self._source = source
         self.context: Context = validate(syntax, engine.config.features)
+        self.context.source = source
 
     @classmethod
     def from_decoded(cls, engine: Engine, syntax: DecodedModule) -> Module:
@@ -197,7 +197,7 @@ class Module(Unique):
             raise TypeError(f"expected an Engine, not {engine!r}")
         if not isinstance(encoded, bytes | bytearray):
             raise TypeError(f"expected the bytes of a serialized module, not {type(encoded).__name__}")
-        return cls._unpacked(engine, bytes(encoded), trusted, lambda machine: memoryview(machine.text))
+        return cls._unpacked(engine, bytes(encoded), trusted)
 
     @classmethod
     def deserialize_file(cls, engine: Engine, path: str | PathLike[str], *, trusted: bool = False) -> Module:
@@ -210,7 +210,7 @@ class Module(Unique):
             return cls.deserialize(engine, read_whole(path), trusted=trusted)
         with open(path, "rb") as file:
             content = mmap(file.fileno(), 0, access=ACCESS_READ)
-            return cls._unpacked(engine, memoryview(content), trusted, partial(_runnable, file))
+            return cls._unpacked(engine, memoryview(content), trusted, file)
 
     @classmethod
     def _unpacked(
@@ -218,7 +218,7 @@ class Module(Unique):
         engine: Engine,
         content: bytes | memoryview,
         trusted: bool,
-        runnable: Callable[[artifact.MachineCode], memoryview | mmap],
+        file: BinaryIO | None = None,
     ) -> Module:
         source, code, machine = artifact.unpack(content, engine.config.features)
         if machine is not None and not trusted:
@@ -238,21 +238,10 @@ class Module(Unique):
             ahead = chosen.ahead()
             if machine.maker != ahead.maker():
                 raise WasmError("the machine code is of another build of tinywasm: compile the module again")
-            ahead.take(module.context, memoryview(machine.head), runnable(machine))
+            text = memoryview(machine.text)
+            code_map = text if file is None else runnable(file, machine.at, text)
+            ahead.take(module.context, memoryview(machine.head), code_map)
         return module
-
-
-def _runnable(file: BufferedReader, machine: artifact.MachineCode) -> memoryview | mmap:
-    """The machine code of a file that is open, as processes share it."""
-    # Not everywhere there.
-    from mmap import MAP_PRIVATE, PROT_EXEC, PROT_READ
-
-    runs = PROT_READ | PROT_EXEC
-    try:
-        return mmap(file.fileno(), len(machine.text), flags=MAP_PRIVATE, prot=runs, offset=machine.at)
-    except OSError:
-        # The file system may be mounted so that nothing runs from there.
-        return memoryview(machine.text)
 
 
 def wat2wasm(wat: str | bytes) -> bytes:

@@ -7,9 +7,16 @@ import errno
 import os
 from contextlib import suppress
 from os import PathLike, fspath, fstat
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from mmap import mmap
 
 LARGEST = 1 << 30
 """Bytes of a module, as in browsers (WebAssembly JavaScript Interface, section 9, implementation limits)."""
+
+PAGE = 4096
+"""Where machine code in a file begins: at a multiple of this."""
 
 _PIECE = 1 << 20
 
@@ -48,3 +55,16 @@ def write_whole(path: str | PathLike[str], content: bytes) -> None:
         with suppress(OSError):
             os.unlink(beside)
         raise
+
+
+def runnable(file: BinaryIO, at: int, content: memoryview) -> memoryview | mmap:
+    """Machine code that an open file has from there on to its end: as processes share it, if that can be."""
+    # Not all of it is everywhere.
+    from mmap import MAP_PRIVATE, PROT_EXEC, PROT_READ, mmap
+
+    runs = PROT_READ | PROT_EXEC
+    try:
+        return mmap(file.fileno(), len(content), flags=MAP_PRIVATE, prot=runs, offset=at)
+    except OSError:
+        # The file system may be mounted so that nothing runs from there.
+        return content

@@ -270,7 +270,7 @@ def test_a_file_that_cannot_be_mapped_to_run(file: Path, monkeypatch: pytest.Mon
         return real(*arguments, **options)
 
     real = mmap
-    monkeypatch.setattr("tinywasm.module.mmap", mapped)
+    monkeypatch.setattr("mmap.mmap", mapped)
     store = Store(engine_of())
     module = Module.deserialize_file(store.engine, file, trusted=True)
     assert Instance(store, module, []).exports(store)["fib"](store, 10) == 55

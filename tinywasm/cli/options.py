@@ -80,6 +80,9 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         choices=TIERS,
         help="which functions become machine code: none, those that prove hot, or all (default: interpreter)",
     )
+    parser.add_argument(
+        "--cache", metavar="DIR", help="keep machine code in this folder, which only you may write to"
+    )
 
 
 def configuration(options: argparse.Namespace) -> Config:
@@ -92,6 +95,8 @@ def configuration(options: argparse.Namespace) -> Config:
         config.engine = options.engine
     if getattr(options, "tier", None):
         config.tier = options.tier
+    if getattr(options, "cache", None):
+        config.cache = options.cache
     return config
 
 

@@ -15,7 +15,8 @@ class Context:
     `types` are the type index space. `funcs` and `tags` hold the definitions of their function types.
     `datas` is the number of data segments. `refs` are the functions that `ref.func` may name in a
     body: those that occur outside of bodies. The `imported_` counts say where the definitions of the
-    module itself begin. `compiled` has what an engine, by its name, keeps for all instances of the module.
+    module itself begin. `compiled` has what an engine, by its name, keeps for all instances of the module,
+    and `source` the module's binary format where it was read from that.
     """
 
     types: tuple[DefinedType, ...] = ()
@@ -33,3 +34,4 @@ class Context:
     imported_globals: int = 0
     imported_tags: int = 0
     compiled: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    source: bytes | memoryview | None = field(default=None, compare=False, repr=False)

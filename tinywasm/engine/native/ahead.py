@@ -85,14 +85,16 @@ def maker() -> str:
     return source_hash(b"\0".join(parts)).hex()
 
 
-def make(context: Context, syntax: DecodedModule, metered: bool, cpu: str) -> tuple[bytes, bytes]:
+def make(
+    context: Context, syntax: DecodedModule, metered: bool, cpu: str, times: int = TIMES
+) -> tuple[bytes, bytes]:
     """See `Ahead`."""
     features = processor.wanted(cpu)
     with loading:
         from tinywasm.engine.llvm.machine import Target, image_of, in_turn
 
     target = Target("x86-64", ",".join(f"+{name}" for name in ("sse2", *features)))
-    image = image_of(context, syntax, metered, target, in_turn, TIMES)
+    image = image_of(context, syntax, metered, target, in_turn, times)
     return _head(image, context, metered, features), image.text
 
 
@@ -117,14 +119,19 @@ def take(context: Context, head: memoryview, text: memoryview | mmap) -> None:
 class Precompiled:
     """What the functions of a module enter, from a file, in stores that are `metered` or are not.
 
-    It has what `Machine` has, but for how long it took.
+    It has what `Machine` has.
     """
 
-    seconds = None
     loops: Mapping[int, set[int]] = {}
 
-    def __init__(self, context: Context, head: memoryview, text: memoryview | mmap) -> None:
-        """Raises `WasmError` where it is not for this processor."""
+    def __init__(
+        self, context: Context, head: memoryview, text: memoryview | mmap, seconds: float | None = None
+    ) -> None:
+        """`seconds` is how long it took, if that was in this process.
+
+        Raises `WasmError` where it is not for this processor.
+        """
+        self.seconds = seconds
         metered, names, told, count = _HEAD.unpack_from(head)
         columns = head[_HEAD.size : _HEAD.size + count * _STRIDE * 4]
         rest = bytes(head[_HEAD.size + len(columns) :])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from array import array
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -78,11 +79,21 @@ def lower_constant(*args: Any) -> RegisterCode:
     return select.lower_constant(*args)
 
 
-def compile_module(context: Context, syntax: DecodedModule, metered: bool) -> Machine:
-    """The machine code of a module, from the tier that is loaded when it is first wanted."""
+def compile_module(
+    context: Context, syntax: DecodedModule, metered: bool, folder: str
+) -> Machine | Precompiled:
+    """The machine code of a module, from the tier that is loaded when it is first wanted; it is kept in the
+    folder, if there is one."""
     with loading:
         from tinywasm.engine.llvm.machine import Machine
-    return Machine(context, syntax, metered)
+        from tinywasm.engine.native import ahead, cache
+    if not folder:
+        return Machine(context, syntax, metered)
+    start = time.monotonic()
+    head, text = ahead.make(context, syntax, metered, "host", times=1)
+    cache.keep(folder, context, metered, head, text)
+    seconds = time.monotonic() - start
+    return ahead.Precompiled(context, memoryview(head), memoryview(text), seconds)
 
 
 def _summary(machine: Machine | Auto | Precompiled) -> list[str]:
@@ -171,13 +182,30 @@ class NativeBackend:
             return ahead.code(index)
         return self._machine(instance).code(index) if tier == "compiled" else None
 
-    def _machine(self, instance: NativeModuleInstance) -> Machine:
+    def _compilable(self, context: Context) -> None:
+        """Before anything runs, there has to be machine code, or what makes it. Raises `ValueError`."""
+        metered, machines = self.store.fuel is not None, kept.shared(context).machine
+        if (metered, "ahead") in machines or (metered, "compiled") in machines:
+            return
+        if self.config.cache:
+            from tinywasm.engine.native import cache
+
+            found = cache.find(self.config.cache, context, metered)
+            if found is not None:
+                machines.setdefault((metered, "compiled"), found)
+                return
+        with loading:
+            from tinywasm.engine.llvm.machine import version
+
+            version()
+
+    def _machine(self, instance: NativeModuleInstance) -> Machine | Precompiled:
         """The machine code of a module, which is made of all of it."""
         metered, machines = self.store.fuel is not None, instance.shared.machine
-        machine: Machine | None = machines.get((metered, "compiled"))
+        machine: Machine | Precompiled | None = machines.get((metered, "compiled"))
         if machine is None:
             with obeying(self.store.poll):
-                made = compile_module(instance.context, instance.syntax, metered)
+                made = compile_module(instance.context, instance.syntax, metered, self.config.cache)
             # In one step, as in `code`.
             machine = machines.setdefault((metered, "compiled"), made)
         self._use(machine)
@@ -229,13 +257,8 @@ class NativeBackend:
         return _loop.NativeTag(type)
 
     def instance(self, syntax: DecodedModule, context: Context) -> ModuleInstance:
-        metered = self.store.fuel is not None
-        if self.tier == "compiled" and (metered, "ahead") not in kept.shared(context).machine:
-            # Before anything of it runs.
-            with loading:
-                from tinywasm.engine.llvm.machine import version
-
-                version()
+        if self.tier == "compiled":
+            self._compilable(context)
         return NativeModuleInstance(self.store, self.native, syntax, context)
 
     def constant(self, instance: ModuleInstance, expr: Expr, type: ValType) -> Any:
