@@ -96,6 +96,7 @@ def load_wasmtime(data: bytes, host: bool) -> Functions:
 LOADERS: dict[str, Loader] = {
     "tinywasm": load_tinywasm,
     "tinywasm+fuel": partial(load_tinywasm, fuel=True),
+    "tinywasm+auto": partial(load_tinywasm, tier="auto"),
     "tinywasm+compiled": partial(load_tinywasm, tier="compiled"),
     "pywasm": load_pywasm,
     "pwasm": load_pwasm,

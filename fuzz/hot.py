@@ -28,7 +28,7 @@ def compiled_after(looks: int, words: int) -> Iterator[None]:
 
     with (
         looking_after(words),
-        patch.object(auto, "HOT", looks),
+        patch.multiple(auto, HOT=looks, FIRST=0),
         patch.object(background, "do", _at_once),
     ):
         yield

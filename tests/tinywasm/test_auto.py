@@ -7,6 +7,8 @@ moment. That machine code does what the loop does is told by `test_compiled`.
 from __future__ import annotations
 
 import gc
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -31,7 +33,8 @@ from tinywasm import Config, Engine, Interrupted, Module, Store
 from tinywasm.engine import backend, native_available
 
 if compiles:
-    from tinywasm.engine.llvm import auto, background
+    from tinywasm.engine.llvm import apart, auto, background
+    from tinywasm.engine.llvm.emit import Declined
     from tinywasm.engine.native import _loop
 
 
@@ -52,11 +55,20 @@ def declined(store: Store) -> dict[int, str]:
     return {k: v for each in backend(store).machines for k, v in each.declined.items()}  # type: ignore[attr-defined]
 
 
+class Idle:
+    """What there is to do is nothing."""
+
+    def pass_by(self, _: None) -> None:
+        pass
+
+
 def join() -> None:
     """Wait until nothing is left to compile."""
-    for each in threading.enumerate():
-        if each.name == "tinywasm, compiling":
-            each.join()
+    with patch.object(background, "LINGER", 0):
+        background.do(Idle().pass_by, None)
+        for each in threading.enumerate():
+            if each.name == "tinywasm, compiling":
+                each.join()
 
 
 @needs_llvm
@@ -187,7 +199,7 @@ def test_what_is_declined_runs_on_and_it_is_said_why() -> None:
 
 @needs_llvm
 def test_a_failure_to_compile_is_said_and_changes_nothing() -> None:
-    def fail(*arguments: Any) -> None:
+    def fail(*arguments: Any, **options: Any) -> None:
         raise MemoryError("LLVM has none")
 
     with compiled_after(1, 1), patch("tinywasm.engine.llvm.emit.emit", fail):
@@ -195,6 +207,60 @@ def test_a_failure_to_compile_is_said_and_changes_nothing() -> None:
         wasm = exports(FIB, within=store)
         assert wasm.fib(10) == 55
         assert declined(store) == {0: "LLVM has none"}
+
+
+@needs_llvm
+def test_what_stays_hot_is_compiled_again_with_more_effort() -> None:
+    with compiled_after(3, 100), patch.object(auto, "HOT_AGAIN", 100):
+        store = store_of()
+        fib = exports(FIB, within=store)["fib"]
+        assert fib(9) == 34
+        (machine,) = backend(store).machines  # type: ignore[attr-defined]
+        assert (compiled(store), machine.quick) == ([0], {0})
+        before = machine.codes[0].address
+        assert fib(15) == 610
+        assert (compiled(store), machine.quick) == ([0], set())
+        assert machine.codes[0].address != before
+        assert fib(15) == 610
+
+
+@pytest.fixture
+def process() -> Iterator[Any]:
+    """LLVM's process, which is not there yet and does not stay."""
+    apart.rest()
+    with patch.object(apart, "_possible", True):
+        yield apart
+    apart.rest()
+
+
+def compiles_fib() -> bool:
+    with compiled_after(1, 1):
+        store = store_of()
+        assert exports(FIB, within=store).fib(10) == 55
+        return compiled(store) == [0]
+
+
+@needs_llvm
+def test_a_process_that_is_killed_is_started_again(process: Any) -> None:
+    assert compiles_fib()
+    first = process._process.pid
+    os.kill(first, signal.SIGKILL)
+    assert compiles_fib()
+    assert process._process.pid != first
+
+
+@needs_llvm
+@pytest.mark.parametrize("executable", ["", "/nothing/there", "/bin/true"])
+def test_llvm_works_in_this_process_where_it_can_have_none(process: Any, executable: str) -> None:
+    with patch.object(sys, "executable", executable):
+        assert compiles_fib()
+    assert process._process is None
+
+
+@needs_llvm
+def test_what_llvm_refuses_is_said() -> None:
+    with pytest.raises(Declined, match="expected"):
+        apart.object_code("nonsense", 0)
 
 
 @needs_llvm
@@ -429,10 +495,15 @@ def test_what_machine_code_calls_becomes_hot_without_a_look() -> None:
 # In the background
 
 
+def soon() -> Any:
+    """While it lasts, what a look meets is hot."""
+    return patch.multiple(auto, HOT=1, FIRST=0)
+
+
 @contextmanager
 def waiting() -> Iterator[Callable[[], None]]:
     """While it lasts, nothing is compiled but when what it gives is called."""
-    with patch.object(auto, "HOT", 1), patch.object(background, "_start"):
+    with soon(), patch.object(background, "_start"):
         _loop.look_after(1)
         try:
             yield background._work
@@ -442,7 +513,7 @@ def waiting() -> Iterator[Callable[[], None]]:
 
 @needs_llvm
 def test_another_thread_compiles() -> None:
-    with patch.object(auto, "HOT", 1):
+    with soon():
         _loop.look_after(1)
         try:
             store = store_of()
@@ -482,7 +553,7 @@ def test_threads_run_a_module_while_it_is_compiled() -> None:
             run = tinywasm.Instance(Store(engine), module, []).exports["run"]
             results.append(run(kernel.tiny) & 0xFFFFFFFF)
 
-    with patch.object(auto, "HOT", 1):
+    with soon():
         _loop.look_after(100)
         try:
             threads = [threading.Thread(target=work) for _ in range(3)]
@@ -503,7 +574,7 @@ import tinywasm
 from tinywasm import Config, Engine, Store
 from tinywasm.engine.llvm import auto
 from tinywasm.engine.native import _loop
-auto.HOT = 1
+auto.HOT, auto.FIRST = 1, 0
 _loop.look_after(1)
 body = "(local.set 0 (i32.mul (i32.add (local.get 0) (i32.const 1)) (local.get 0)))" * 60
 functions = "".join(f'(func (export "f{n}") (param i32) (result i32) {body} (local.get 0))' for n in range(6))

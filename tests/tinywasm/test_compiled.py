@@ -32,7 +32,8 @@ pytestmark = needs_llvm
 
 if compiles:
     from tinywasm.engine.llvm import codegen
-    from tinywasm.engine.llvm.machine import Machine, assemble
+    from tinywasm.engine.llvm.link import linked
+    from tinywasm.engine.llvm.machine import Machine, object_code
 
 BOTH = ("native", COMPILED)
 
@@ -601,10 +602,10 @@ def test_statistics_say_what_was_compiled(tmp_path: Path) -> None:
 def test_code_that_needs_another_s_is_refused() -> None:
     text = "declare void @outside()\ndefine void @f() { call void @outside() ret void }"
     with pytest.raises(InternalError, match="not by itself"):
-        assemble(text, codegen.LIGHT)
+        linked([object_code(text, codegen.LIGHT)])
 
 
 def test_functions_find_their_constants_and_each_other() -> None:
     text = "define dso_local double @f(double %x) { %y = fadd double %x, 0x400921FB54442D18 ret double %y }"
-    made, places = assemble(text, codegen.QUICK)
-    assert set(places) >= {"f"} and made.size > places["f"]
+    made, places = linked([object_code(text, codegen.QUICK)])
+    assert set(places) >= {"f"} and len(made) > places["f"]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from tinywasm.engine.ir import form
 from tinywasm.engine.ir.form import Form
-from tinywasm.engine.llvm import background
+from tinywasm.engine.llvm import background, codegen
 from tinywasm.engine.native import _loop
 from tinywasm.loading import loading, waited_for
 from tinywasm.syntax import DecodedModule
@@ -28,12 +28,15 @@ from tinywasm.validation import Context
 if TYPE_CHECKING:
     from tinywasm.engine.native.ahead import MachineCode
 
-# How many looks meet a function until it is hot. It has then run for some 100 milliseconds, about as long as
-# LLVM takes for it.
-HOT = 512
-# How many records a unit has at most, since nothing interrupts LLVM; and up to how many bytes of WebAssembly
-# a callee is compiled with its callers even if it is not warm, or is compiled already.
-UNIT_RECORDS = 2_000
+# How many looks meet a function until it is hot: some 30 milliseconds. How many hot ones there have to be
+# until the first is compiled, for which LLVM is loaded. And how many looks meet machine code that was made
+# quickly until it is compiled with more effort.
+HOT = 128
+FIRST = 4
+HOT_AGAIN = 512
+# How many records a unit has at most, by the effort; and up to how many bytes of WebAssembly a callee is
+# compiled with its callers even if it is not warm, or is compiled already.
+UNIT_RECORDS = {codegen.QUICK: 6_000, codegen.LIGHT: 2_000, codegen.FULL: 500}
 SMALL_BYTES = 400
 # In the middle of how many loops of a function machine code is entered at most.
 MOST_LOOPS = 8
@@ -57,9 +60,10 @@ _loading = waited_for(threading.RLock())
 class Auto:
     """What is compiled of a module as it proves hot, by the functions' indices, and why the rest is not.
 
-    `loops` has, by function, the words at which those loops begin that were found hot, and are compiled
-    apart. It took so many seconds, and `size` bytes of memory. `functions` is the code of the module, by what
-    the backend knows it by; it enters what is compiled.
+    `quick` are those of which LLVM made code quickly; `loops` has, by function, the words at which those
+    loops begin that were found hot, and are compiled apart. It took so many seconds, and `size` bytes of
+    memory. `functions` is the code of the module, by what the backend knows it by; it enters what is
+    compiled.
     """
 
     def __init__(
@@ -72,22 +76,27 @@ class Auto:
         self.seconds = 0.0
         self.size = 0
         self.codes: dict[int, MachineCode] = {}
+        self.quick: set[int] = set()
         self.declined: dict[int, str] = {}
         self.loops: dict[int, set[int]] = {}
         self._context = context
         self._syntax = syntax
         self._metered = metered
         self._functions = functions
+        self._hot = 0
 
     def heat(self, index: int, word: int | None) -> None:
         """A function has become hot, in a loop that begins at `word` or as a whole."""
-        if self._wants(index, word):
+        self._hot += 1
+        if self._hot > FIRST and self._wants(index, word):
             background.do(self.compile, (index, word))
         elif index not in self.declined:
             self._function(index).cool = HOT
 
     def _wants(self, index: int, word: int | None) -> bool:
-        return index not in self.declined and (index not in self.codes or self._is_new(index, word))
+        if index in self.declined:
+            return False
+        return index not in self.codes or index in self.quick or self._is_new(index, word)
 
     def _is_new(self, index: int, word: int | None) -> bool:
         """Whether that is a loop which is to go on in machine code, and does not yet."""
@@ -103,7 +112,7 @@ class Auto:
         try:
             self._compile(index, word)
             # What runs it may be in another loop.
-            self._function(index).cool = HOT
+            self._function(index).cool = HOT_AGAIN if index in self.quick else HOT
         except Exception as error:
             # As before, the loop runs it.
             self.declined[index] = str(error) or type(error).__name__
@@ -111,30 +120,47 @@ class Auto:
 
     def _compile(self, index: int, word: int | None) -> None:
         with _loading:
-            from tinywasm.engine.llvm.emit import Declined, emit
-            from tinywasm.engine.llvm.machine import assembling, compiled, version
+            from tinywasm.engine.llvm import apart
 
-            version()
+            apart.start()
+            from tinywasm.engine.llvm.emit import Declined, emit
+            from tinywasm.engine.llvm.machine import assembling, loaded
         if _loop.machine_bytes() > MOST_BYTES:
             raise Declined("enough machine code")
-        forms, block = self._unit(index), None
+        code, block = self._form(index), None
         if word is not None and self._is_new(index, word):
             self.loops.setdefault(index, set()).add(word)
             block = self._block(index, word)
-        if block is None and index in self.codes:
+        if block is None and index in self.codes and index not in self.quick:
             return
-        # What runs its loop may be the only call; if not, it will be hot again.
-        new = forms.keys() - self.codes.keys() - ({index} if block is not None else set())
         loop = None if block is None else (index, block)
-        made = compiled(emit(self._context, self._syntax, forms, self._metered, new, loop), forms)
+        effort = self._effort(index, code, loop)
+        forms, quick = self._unit(index, code, effort), effort == codegen.QUICK
+        # What runs its loop may be the only call; if not, it will be hot again.
+        entered = {each for each in forms if self._gains(each, effort) and (loop is None or each != index)}
+        unit = emit(self._context, self._syntax, forms, self._metered, entered, loop, warms=quick)
+        made = loaded(unit, forms, apart.object_code(unit.text(), effort))
         # A fork comes before this or after it.
         with assembling:
-            for each in new:
-                code = self.codes[each] = made[f"f{each}"]
-                self._function(each).enter(code)
+            for each in entered:
+                self.codes[each] = made[f"f{each}"]
+                (self.quick.add if quick else self.quick.discard)(each)
+                self._function(each).enter(self.codes[each])
+                self._function(each).cool = HOT_AGAIN if quick else HOT
             if word is not None and block is not None:
                 self._function(index).enter_loop(word, made[f"f{index}.loop"])
             self.size += next(iter(made.values())).holder.size
+
+    def _effort(self, index: int, code: Form, loop: tuple[int, int] | None) -> int:
+        """Nobody leaves machine code in the midst of a loop, so that the first is to be good."""
+        if loop is None and index not in self.codes:
+            return codegen.QUICK
+        fits = len(code.code) <= UNIT_RECORDS[codegen.FULL] * form.STRIDE
+        return codegen.FULL if fits else codegen.LIGHT
+
+    def _gains(self, index: int, effort: int) -> bool:
+        """Whether a function has no code that is as good as code made with that effort."""
+        return index not in self.codes or (effort > codegen.QUICK and index in self.quick)
 
     def _block(self, index: int, word: int) -> int | None:
         """Which block begins at a word; None where the code is not what is made of the body.
@@ -150,15 +176,14 @@ class Auto:
     def _function(self, index: int) -> _loop.NativeCode:
         return self._functions[index, self._metered, "auto"]
 
-    def _unit(self, index: int) -> dict[int, Form]:
-        """The forms of a function, and of those that are compiled with it. Raises `Declined`."""
-        code = self._form(index)
+    def _unit(self, index: int, code: Form, effort: int) -> dict[int, Form]:
+        """The forms of a function, and of those that are compiled with it."""
         unit, records = {index: code}, len(code.code)
         waiting = deque(_callees(code))
         while waiting:
             each = waiting.popleft()
-            callee = None if each in unit else self._callee(each)
-            if callee is None or records + len(callee.code) > UNIT_RECORDS * form.STRIDE:
+            callee = None if each in unit else self._callee(each, effort)
+            if callee is None or records + len(callee.code) > UNIT_RECORDS[effort] * form.STRIDE:
                 continue
             unit[each] = callee
             records += len(callee.code)
@@ -171,20 +196,19 @@ class Auto:
         from tinywasm.engine.llvm.machine import form_of
 
         found = form_of(self._context, self._syntax, index)
-        if len(found.code) > UNIT_RECORDS * form.STRIDE:
-            raise Declined("too large")
         if found.slots != self._function(index).slots:
             raise Declined("kept code of another function")
         return found
 
-    def _callee(self, index: int) -> Form | None:
+    def _callee(self, index: int, effort: int) -> Form | None:
         """The form of a function that is called, where it is compiled with its caller."""
         from tinywasm.engine.llvm.emit import Declined
 
         if (index, self._metered, "auto") not in self._functions or index in self.declined:
             return None
         body = self._syntax.functions[index - self._context.imported_funcs].body
-        warm = self._function(index).cool < HOT and index not in self.codes
+        cool = HOT_AGAIN if index in self.quick else HOT
+        warm = self._function(index).cool < cool and self._gains(index, effort)
         if not warm and body.end - body.start > SMALL_BYTES:
             return None
         try:

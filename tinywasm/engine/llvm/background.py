@@ -1,7 +1,9 @@
-"""One thread for what can wait: it does one thing after the other, and ends when nothing is left to do.
+"""One thread for what can wait: it does one thing after the other.
 
-It gives way while it holds the interpreter's lock. A process that ends waits for the step at hand, and so for
-LLVM, which must not work on while its library is taken down. In the child of a fork the work begins anew.
+When there has been nothing to do for a while it ends, and LLVM's process with it. It gives way while it holds
+the interpreter's lock. A process that ends waits for the step at hand; where LLVM has no process of its own
+that is LLVM's, which must not work on while its library is taken down. In the child of a fork the work begins
+anew.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from types import ModuleType
 from typing import Any
 from weakref import WeakMethod
 
@@ -21,12 +24,15 @@ from tinywasm.loading import waited_for
 
 # For how many seconds the thread keeps the interpreter's lock, as far as it is asked to give way.
 _PIECE = 0.001
+# For how many seconds the thread waits for more to do.
+LINGER = 10.0
 # What is left to do; the first is being done.
 _waiting: deque[tuple[WeakMethod[Callable[[Any], None]], Any]] = deque()
 _worker: threading.Thread | None = None
 _ending = False
 # Reentrant, since finalizers may come here.
 _lock = waited_for(threading.RLock())
+_more = threading.Condition(_lock)
 
 
 class _Ending(BaseException):
@@ -37,6 +43,7 @@ def do(method: Callable[[Any], None], argument: Any) -> None:
     """Call a method of an object by and by, if there is still the object then."""
     with _lock:
         _waiting.append((WeakMethod(method), argument))
+        _more.notify()
         _start()
 
 
@@ -54,9 +61,11 @@ def _work() -> None:
     global _worker
     while True:
         with _lock:
+            if not _waiting and not _ending:
+                _more.wait(LINGER)
             if _ending or not _waiting:
                 _worker = None
-                return
+                break
             method, argument = _waiting[0]
         work = method()
         if work is not None:
@@ -65,6 +74,14 @@ def _work() -> None:
         del work
         with _lock:
             _waiting.popleft()
+    _llvm().rest()
+
+
+def _llvm() -> ModuleType:
+    """What has LLVM work, which is loaded late."""
+    from tinywasm.engine.llvm import apart
+
+    return apart
 
 
 class _Way:
@@ -84,15 +101,18 @@ class _Way:
 
 def _end() -> None:
     global _ending
-    _ending = True
+    with _lock:
+        _ending = True
+        _more.notify()
     worker = _worker
     if worker is not None:
+        _llvm().end()
         worker.join()
 
 
 def _forked() -> None:
-    global _worker
-    _worker = None
+    global _worker, _more
+    _worker, _more = None, threading.Condition(_lock)
     with _lock:
         _start()
 

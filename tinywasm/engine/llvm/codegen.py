@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import os
+import struct
+import sys
+import threading
+from contextlib import suppress
 from functools import cache
+from queue import SimpleQueue
 from typing import Any
 
 # WebAssembly has mostly been optimised before. So what LLVM makes of FULL is some twentieth faster than what
@@ -54,3 +60,46 @@ def _passes(builder: Any, effort: int) -> Any:
     for name in _PASSES[effort]:
         getattr(passes, f"add_{name}_pass")()
     return passes
+
+
+# The other end of `apart.py`: a process that imports nothing of ours, and ends when nobody can ask it.
+
+REQUEST = struct.Struct("<BQ")
+ANSWER = struct.Struct("<?Q")
+
+
+def main() -> None:
+    """Answer requests on the standard input; llvmlite is in the folder that is named."""
+    sys.path.append(sys.argv[1])
+    requests: SimpleQueue[tuple[int, str]] = SimpleQueue()
+    threading.Thread(target=_read, args=(requests,), daemon=True).start()
+    answers = os.fdopen(os.dup(1), "wb")
+    # What LLVM says is no answer.
+    os.dup2(2, 1)
+    # While the first request is made.
+    with suppress(ImportError):
+        binding()
+    while True:
+        effort, text = requests.get()
+        try:
+            features = binding().get_host_cpu_features()
+            if not features["sse4.1"]:
+                raise ValueError("a processor without SSE 4.1")
+            answer = True, object_code(text, binding().get_host_cpu_name(), features.flatten(), effort)
+        except Exception as error:
+            answer = False, (str(error) or type(error).__name__).encode()
+        answers.write(ANSWER.pack(answer[0], len(answer[1])) + answer[1])
+        answers.flush()
+
+
+def _read(requests: SimpleQueue[tuple[int, str]]) -> None:
+    """A thread of its own, which sees the end while LLVM works."""
+    with os.fdopen(0, "rb") as stream:
+        while len(head := stream.read(REQUEST.size)) == REQUEST.size:
+            effort, size = REQUEST.unpack(head)
+            requests.put((effort, stream.read(size).decode()))
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -44,13 +44,16 @@ def emit(
     entered: Set[int],
     loop: tuple[int, int] | None = None,
     linked: Set[int] = frozenset(),
+    warms: bool = False,
 ) -> Unit:
     """A unit of functions of a module, by their indices; none of them is one to decline.
 
     Those that are `entered` can be called from outside of it; and one, besides, can be entered where a `loop`
     begins: its index, and the block. Those that are `linked` will be in the same image, in whatever unit.
+    Where it `warms`, looks warm the function that they meet.
     """
     unit = Unit(forms.keys() | linked, entered)
+    unit.helper = "warm" if warms else "look"
     for index, code in forms.items():
         if loop is None or index != loop[0] or index in entered:
             _emit(unit, context, syntax, index, code, metered, None)

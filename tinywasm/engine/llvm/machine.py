@@ -165,7 +165,13 @@ def form_of(
 def compiled(unit: Unit, forms: Mapping[int, Form]) -> dict[str, MachineCode]:
     """The machine code of a unit that was made of these functions, by the names in its `entries`."""
     records = sum(len(each.code) for each in forms.values()) // form.STRIDE
-    text, places = assemble(unit.text(), effort_for(records))
+    return loaded(unit, forms, object_code(unit.text(), effort_for(records)))
+
+
+def loaded(unit: Unit, forms: Mapping[int, Form], data: bytes) -> dict[str, MachineCode]:
+    """The same from the object file of its text."""
+    image, places = linked([data])
+    text = _loop.MachineText(image)
     start = text.address
     return {
         name: MachineCode(start + places[entry], start + places[name], forms[index].slots, text)
@@ -201,9 +207,8 @@ def _binding() -> Any:
 assembling = waited_for(threading.RLock())
 
 
-def assemble(text: str, effort: int) -> tuple[_loop.MachineText, dict[str, int]]:
-    """Machine code of a module of LLVM IR, made with that effort, and where in it each function begins."""
+def object_code(text: str, effort: int) -> bytes:
+    """An object file of a unit's text, for this machine, made in this process."""
     target = host()
     with assembling:
-        image, places = linked([codegen.object_code(text, target.cpu, target.features, effort)])
-    return _loop.MachineText(image), places
+        return codegen.object_code(text, target.cpu, target.features, effort)

@@ -47,6 +47,7 @@ _HELPER_TYPES = {
     "trap_null": "i64 (ptr, i64, i64, i64)",
     "unwind": "i64 (ptr, i64, i64)",
     "look": "i64 (ptr, i64, i64, i64)",
+    "warm": "i64 (ptr, i64, i64, i64)",
     "call": "i64 (ptr, i64, i64, ptr, i64, i64)",
     "deeper": "i64 (ptr, i64, i64, i64)",
     "is_instance": "i64 (ptr, ptr, i32)",
@@ -215,6 +216,8 @@ class Unit:
         that are `entered` can be called from outside of it."""
         self.members = members
         self.entered = entered
+        # By which its functions look whether the run shall end.
+        self.helper = "look"
         # Members that members call.
         self.called: set[int] = set()
         self.functions: list[str] = []
@@ -233,7 +236,7 @@ class Unit:
 
     def look(self) -> str:
         """The function by which it is seen whether the run shall end."""
-        self.shared.setdefault("@look", _look())
+        self.shared.setdefault("@look", _look(self.helper))
         return "@look"
 
     def entry(self, signature: FuncType, *, loop: bool) -> str:
@@ -271,7 +274,7 @@ def _parameters(signature: FuncType) -> str:
     return "".join(f", {llvm_type(type)} %p{index}" for index, type in enumerate(signature.params))
 
 
-def _look() -> str:
+def _look(helper: str) -> str:
     """It keeps all registers, so that those who call it need not: hardly ever do they.
 
     #1 is what `codegen.py` adds: attributes that depend on the processor.
@@ -279,7 +282,7 @@ def _look() -> str:
     text = Text()
     text.lines.append("entry:")
     store = text.load("ptr", "%instance", "Instance.store", STRUCTURE)
-    left = text.helper("look", store, "ptr %instance, i64 %room, i64 %site, i64 %shape")
+    left = text.helper(helper, store, "ptr %instance, i64 %room, i64 %site, i64 %shape")
     text.line(f"ret i64 {left}")
     head = "define internal preserve_allcc i64 @look(ptr %instance, i64 %room, i64 %site, i64 %shape)"
     return "\n".join([f"{head} #1 {{", *text.lines, "}"])

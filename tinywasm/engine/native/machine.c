@@ -138,6 +138,13 @@ static int64_t helper_look(const Instance *instance, uint64_t room, uint64_t sit
     return look(instance->store);
 }
 
+/* The same, where the function is to be compiled again if it stays hot. */
+static int64_t helper_warm(const Instance *instance, uint64_t room, uint64_t site, uint64_t shape) {
+    save(instance, room, site, shape);
+    int trap = tw_warm(instance->store, instance->funcs[site >> 32], -1);
+    return trap ? trapped(instance->store, trap) : look(instance->store);
+}
+
 /* So many calls out of machine code, which take long, warm the callee like a look. */
 #define CALLS_A_LOOK 64
 
@@ -264,7 +271,7 @@ static int64_t helper_elem_drop(Instance *instance, uint64_t index) {
 #define helper_memset memset
 
 #define EACH_HELPER(X) \
-    X(trap) X(trap_null) X(unwind) X(look) X(call) X(deeper) X(is_instance) X(memory_grow) X(memory_fill) \
+    X(trap) X(trap_null) X(unwind) X(look) X(warm) X(call) X(deeper) X(is_instance) X(memory_grow) X(memory_fill) \
     X(memory_copy) X(memory_init) X(table_grow) X(table_fill) X(table_copy) X(table_init) X(data_drop) \
     X(elem_drop) X(struct_new) X(struct_new_default) X(array_new) X(array_new_default) X(array_new_fixed) \
     X(array_new_data) X(array_new_elem) X(array_fill) X(array_copy) X(array_init_data) X(array_init_elem) \

@@ -94,12 +94,10 @@ cdef class NativeCode:
         self.taken = _verify(&self.code, &seen, _type_of(definition), name)
 
     def enter(self, machine):
-        """Have calls enter machine code from now on: a `MachineCode`, which is trusted, once for each function.
+        """Have calls enter machine code from now on: a `MachineCode`, which is trusted.
 
         Raises `InternalError` where it is of another frame.
         """
-        if self.code.machine != NULL:
-            raise InternalError("machine code for a function that has some")
         self._hold(machine)
         tw_enter_machine(
             &self.code, <EnterMachine><uintptr_t>machine.entry, <void *><uintptr_t>machine.address
