@@ -218,3 +218,47 @@ ZEROS = """
 
 def test_locals_are_zero_where_nothing_was_written_to_them() -> None:
     same_when_hot(lambda: [exports(ZEROS).f(number) for number in range(5)])
+
+
+BULK = """
+(module
+  (memory $m (export "m") {address} 1 4) (memory $o 1)
+  (data (memory $m) ({address}.const 0) "abcdefghijklmnopqrstuvwxyz")
+  (func (export "fill") (param {address} i32 {address})
+    (memory.fill $m (local.get 0) (local.get 1) (local.get 2)))
+  (func (export "copy") (param {address} {address} {address})
+    (memory.copy $m $m (local.get 0) (local.get 1) (local.get 2)))
+  (func (export "there") (param {address} i32 i32)
+    (memory.copy $m $o (local.get 0) (local.get 1) (local.get 2)))
+  (func (export "back") (param i32 {address} i32)
+    (memory.copy $o $m (local.get 0) (local.get 1) (local.get 2)))
+  (func (export "few") (param $to {address}) (param $from {address})
+    (memory.copy $m $m
+      ({address}.and (local.get $to) ({address}.const 32767))
+      ({address}.and (local.get $from) ({address}.const 32767))
+      ({address}.and (local.get $from) ({address}.const 31)))
+    (memory.fill $m
+      ({address}.and (local.get $from) ({address}.const 65535))
+      (i32.load8_u $m ({address}.const 7))
+      ({address}.and (local.get $to) ({address}.const 1))))
+  (func (export "grow") (result {address}) (memory.grow $m ({address}.const 1))))
+"""
+
+
+@pytest.mark.parametrize("address", ["i32", "i64"])
+def test_bulk_operations_at_the_edges(address: str) -> None:
+    def found() -> list[Any]:
+        wasm = exports(BULK.format(address=address))
+        results = []
+        for _ in range(2):
+            places = (0, 3, 65_530, 65_536, 65_537, -1)
+            for name in ("fill", "copy", "there", "back"):
+                for first, second, count in product(places, places, (0, 6, 65_537, -1)):
+                    results.append(outcome(partial(wasm[name], first, second, count)))
+            results += [
+                outcome(partial(wasm.few, first, second)) for first, second in product(places, places)
+            ]
+            results += [bytes(wasm.m), wasm.grow()]
+        return results
+
+    same_when_hot(found)

@@ -6,11 +6,10 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from tinywasm.engine.python import bulk, steps
+from tinywasm.engine.python import steps
 from tinywasm.errors import Trap, TrapCode
 from tinywasm.numerics.floats import f32_from_bits, f32_to_bits
 from tinywasm.runtime.memory import MemoryInstance
-from tinywasm.runtime.store import Store
 
 # Views by their names, as formats of `struct`.
 _VIEWS = {
@@ -26,8 +25,13 @@ _VIEWS = {
 }
 
 
-def view(data: memoryview, kind: str) -> memoryview[Any]:
-    """A memory's bytes as items, as many as are whole. An index beyond raises `IndexError`."""
+def view(data: memoryview, kind: str) -> memoryview[Any] | int:
+    """A memory's bytes as items, as many as are whole. An index beyond raises `IndexError`.
+
+    For the kind "N", how many bytes there are.
+    """
+    if kind == "N":
+        return len(data)
     form: Any = _VIEWS[kind]
     return data[: len(data) & -struct.calcsize(form)].cast(form)
 
@@ -61,36 +65,3 @@ def storer(memory: MemoryInstance, kind: str) -> Callable[[int, Any], None]:
             raise Trap(TrapCode.MEMORY_OUT_OF_BOUNDS) from None
 
     return store
-
-
-# Bytes that are written at once: what is more, or metered, is the reference's.
-_AT_ONCE = 1 << 16
-
-
-def filler(store: Store, memory: MemoryInstance) -> Callable[[int, int, int], None]:
-    """`memory.fill`, of target, value and count."""
-    few = store.fuel is None
-    bytes_of = [bytes([value]) for value in range(256)]
-
-    def fill(target: int, value: int, count: int) -> None:
-        data = memory.data
-        if few and count <= _AT_ONCE and target + count <= len(data):
-            data[target : target + count] = bytes_of[value & 255] * count
-        else:
-            bulk.memory_fill([target, value, count], (store, memory))
-
-    return fill
-
-
-def copier(store: Store, to: MemoryInstance, memory: MemoryInstance) -> Callable[[int, int, int], None]:
-    """`memory.copy`, of target, source and count."""
-    few = store.fuel is None
-
-    def copy(target: int, source: int, count: int) -> None:
-        data, read = to.data, memory.data
-        if few and count <= _AT_ONCE and target + count <= len(data) and source + count <= len(read):
-            data[target : target + count] = read[source : source + count]
-        else:
-            bulk.memory_copy([target, source, count], (store, to, memory))
-
-    return copy

@@ -93,6 +93,8 @@ ACCESSES = {
     "i64.store32": ("U32", 4, 0, expressions.M32),
 }
 _SHIFTS = {1: 0, 2: 1, 4: 2, 8: 3}
+# So many bytes are copied or filled at once: the reference does more in pieces, and meters them.
+_AT_ONCE = 1 << 16
 # A longer expression is not written twice; one that is longer still becomes a variable, so that expressions
 # nest no deeper than Python's parser does.
 _SHORT, _LONG = 40, 300
@@ -545,18 +547,37 @@ class Block:
 
     def bulk(self, record: Record) -> None:
         """`memory.copy` and `memory.fill`, most of which write little."""
-        row = TABLE[record.row]
+        if self.unit.metered:
+            self.generic(record)
+            return
+        filling = TABLE[record.row].name == "memory.fill"
+        to, source = record.immediate, record.immediate if filling else record.second
+        memories = [self.unit.context.memories[index] for index in (to, source)]
+        types = [type_name(memory.address) for memory in memories]
+        types = [types[0], "i32" if filling else types[1], min(types)]
         places = form.operands(self.unit.code, record)
-        types = ["i32", "i32", "i32"]
-        texts = [
-            exact(self.calm(value)).text
-            for value in [self.read(place, type) for place, type in zip(places, types, strict=True)]
-        ]
-        memories = [record.immediate] if row.name == "memory.fill" else [record.immediate, record.second]
-        name = self.use(
-            "_".join([row.name.replace(".", "_"), *map(str, memories)]), "bulk", row.name, *memories
-        )
-        self.act(f"{name}({', '.join(texts)})")
+        values = [self.read(place, type) for place, type in zip(places, types, strict=True)]
+        first, second, count = (self.calm(self.named(value)) for value in values)
+        tests = [f"{count.text} <= {_AT_ONCE}"] if count.high > _AT_ONCE else []
+        for start, index in ((first, to),) if filling else ((first, to), (second, source)):
+            memory = self.unit.context.memories[index]
+            if start.high + count.high > memory.limits.min * memory.page_size:
+                tests.append(f"{start.text} + {count.text} <= {self.memory(index, 'N')}")
+        target = f"{self.use(f'M{to}', 'bytes', to)}[{first.text} : {first.text} + {count.text}]"
+        if filling:
+            text = f"{target} = BYTES[{_low_bits(second, 0xFF).text}] * {count.text}"
+        elif to == source:
+            text = f"M{to}.move({first.text}, {second.text}, {count.text})"
+        else:
+            read = self.use(f"M{source}", "bytes", source)
+            text = f"{target} = {read}[{second.text} : {second.text} + {count.text}]"
+        if not tests:
+            self.act(text)
+            return
+        slow = self.use(f"x{self.unit.index}_{record.position}", "step", record)
+        slow = f"{slow}({first.text}, {second.text}, {count.text})"
+        self.act(f"if {' and '.join(tests)}:", [Line(text)])
+        self.lines.append(Line("else:", -1, (Line(slow, self.position),)))
 
     def generic(self, record: Record) -> None:
         """Whatever else there is, by the step of the reference."""

@@ -69,6 +69,7 @@ class Tier:
             "null_reference": running.null_reference,
             "cast_failure": running.cast_failure,
             "stub": lambda func: running.fast_of(backend, func),
+            "BYTES": [bytes([value]) for value in range(256)],
             "TIER": self,
         }
         backend.enter = running.enter
@@ -165,10 +166,8 @@ class Tier:
             return accesses.loader(instance.memories[what[0]], what[1])
         if kind == "store":
             return accesses.storer(instance.memories[what[0]], what[1])
-        if kind == "bulk":
-            memories = [instance.memories[index] for index in what[1:]]
-            make: Any = accesses.filler if what[0] == "memory.fill" else accesses.copier
-            return make(instance.store, *memories)
+        if kind == "bytes":
+            return instance.memories[what[0]].space
         if kind == "func":
             func = instance.funcs[what[0]]
             if what[0] in self.hosts:
@@ -180,7 +179,7 @@ class Tier:
             return instance.tables[what[0]].elements
         return {"global": instance.globals, "type": instance.types}[kind][what[0]]
 
-    def _view(self, name: str, memory: MemoryInstance, kind: str) -> memoryview[Any]:
+    def _view(self, name: str, memory: MemoryInstance, kind: str) -> memoryview[Any] | int:
         if not any(each is memory for each, _ in self.views.values()):
             memory.follow(weakref.WeakMethod(self._grown))
         self.views[name] = memory, kind
