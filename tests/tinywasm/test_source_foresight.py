@@ -220,6 +220,54 @@ def test_locals_are_zero_where_nothing_was_written_to_them() -> None:
     same_when_hot(lambda: [exports(ZEROS).f(number) for number in range(5)])
 
 
+# Recursion that ends at once on a condition of any kind, with a result of any kind.
+ENDINGS = {
+    "unsigned": ("(i32.lt_u (local.get $a) (i32.const 2))", "(local.get $a)"),
+    "signed": ("(i32.le_s (local.get $a) (local.get $b))", "(i32.sub (local.get $b) (local.get $a))"),
+    "not": ("(i32.eqz (i32.gt_s (local.get $a) (i32.const 1)))", "(i32.const -5)"),
+    "both": (
+        "(i32.or (i32.eqz (local.get $a)) (i32.gt_u (local.get $b) (local.get $a)))",
+        "(select (local.get $a) (i32.add (local.get $b) (i32.const -1)) (local.get $b))",
+    ),
+    "memory": ("(i32.load8_u offset=65530 (local.get $a))", "(local.get $b)"),
+    "trap": ("(i32.lt_u (local.get $a) (i32.const 3))", "(i32.div_u (i32.const 9) (local.get $a))"),
+    "local": ("(i32.lt_u (local.get $a) (i32.const 3))", "(local.get $c)"),
+}
+ENDING = """
+(func ${name} (export "{name}") (param $a i32) (param $b i32) (result i32) (local $c i32)
+  (if (result i32) {condition} (then {result})
+    (else
+      (i32.xor
+        (call ${name} (i32.sub (local.get $a) (i32.const 1)) (i32.shr_u (local.get $b) (i32.const 1)))
+        (i32.mul (i32.const 3) (call ${name}
+          (i32.sub (local.get $a) (i32.const 2))
+          (call ${name} (i32.sub (local.get $a) (i32.const 5)) (local.get $b))))))))
+(func (export "not {name}") (param $a i32) (param $b i32) (result i32) (local $c i32)
+  (if (result i32) (i32.eqz {condition})
+    (then (i32.add (call ${name} (local.get $b) (local.get $a)) (local.get $a)))
+    (else {result})))
+"""
+
+
+@pytest.mark.parametrize("name", ENDINGS)
+@pytest.mark.parametrize("fuel", [None, 200])
+def test_recursion_that_ends_at_once(name: str, fuel: int | None) -> None:
+    condition, result = ENDINGS[name]
+    text = ENDING.format(name=name, condition=condition, result=result)
+
+    def found() -> list[Any]:
+        within = store(max_call_depth=24, consume_fuel=fuel is not None)
+        wasm = exports(f"(module (memory 1) {text})", within=within)
+        results = []
+        for call, a, b in product((name, f"not {name}"), (0, 1, 2, 3, 5, 7, 40), (0, 1, 9, -1)):
+            if fuel is not None:
+                within.set_fuel(fuel)
+            results.append(outcome(partial(wasm[call], a, b)))
+        return results
+
+    same_when_hot(found)
+
+
 BULK = """
 (module
   (memory $m (export "m") {address} 1 4) (memory $o 1)

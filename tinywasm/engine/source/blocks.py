@@ -12,7 +12,7 @@ position in the module, as a comment.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tinywasm import records
 from tinywasm.engine.ir import form
@@ -40,12 +40,15 @@ from tinywasm.numerics.floats import f32_from_bits, f64_from_bits
 from tinywasm.types import FuncType
 from tinywasm.validation import Context
 
+if TYPE_CHECKING:
+    from tinywasm.engine.source.early import Early
+
 
 @records.record(eq=False)
 class Unit:
     """What a function's blocks share: its module, its form, the types of its locals, which of these are
-    loose, the positions of accesses that are aligned, the imports that are host functions, and the names that
-    its source uses beyond its own variables, each with what it stands for."""
+    loose, the positions of accesses that are aligned, the imports that are host functions, the names that its
+    source uses beyond its own variables, each with what it stands for, and what it returns at once."""
 
     context: Context
     index: int
@@ -56,6 +59,7 @@ class Unit:
     metered: bool
     hosts: frozenset[int]
     names: dict[str, Any] = records.field(default_factory=dict)
+    early: Early | None = None
 
 
 class Line(NamedTuple):
@@ -219,6 +223,14 @@ class Block:
     def named(self, value: Value) -> Value:
         """The operand as a variable or a constant, which may be written more than once."""
         return value if value.simple else self.calm(value._replace(acts=True))
+
+    def repeated(self, value: Value) -> str:
+        """What may be written more than once for a value that does not act."""
+        if value.simple:
+            return value.text
+        (name,) = self.variables(1)
+        self.say(f"{name} = {value.text}")
+        return name
 
     def assign(self, name: str, value: Value) -> None:
         """Give a variable a value, after whatever reads what it had."""
@@ -500,6 +512,11 @@ class Block:
             self.older()
             function = self.callee(record, row.name, exact(callee))
         text = f"{function}({', '.join([*texts, f'p - {deeper}'])})"
+        early = self.unit.early
+        if early is not None and callee is None and record.immediate == self.unit.index:
+            names = [self.repeated(exact(value)) for value in args if not value.acts]
+            if len(names) == len(args):
+                text = early.call(names, f"{function}({', '.join([*names, f'p - {deeper}'])})")
         if callee is None and len(results) == 1:
             # Its turn may come within an expression.
             signature = self.unit.context.funcs[record.immediate].composite

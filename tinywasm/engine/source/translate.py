@@ -17,6 +17,7 @@ from tinywasm.engine.ir.form import Form
 from tinywasm.engine.recursion import SMALL_FRAME
 from tinywasm.engine.source.alignment import ZERO, aligned
 from tinywasm.engine.source.blocks import ACCESSES, Line, Unit, locals_of
+from tinywasm.engine.source.early import early
 from tinywasm.engine.source.expressions import MASKS
 from tinywasm.engine.source.foresight import asking, read_first
 from tinywasm.engine.source.graph import Graph, Node, TooDeep, flat_graph, from_head, graph, nodes
@@ -122,6 +123,7 @@ class Translation:
             self.metered,
             self.hosts,
         )
+        unit.early = early(unit, self.nodes, self.entry, self.params)
         try:
             body = self._print(unit, self._graph(block), flat=False)
         except TooDeep:
