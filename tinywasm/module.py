@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from mmap import ACCESS_READ, mmap
+from operator import index
 from os import PathLike
 from os.path import getsize, isfile
 from typing import BinaryIO
@@ -150,22 +151,28 @@ class Module(Unique):
         module, source = self._read_back()
         return artifact.pack(source, self.engine.config.features, module._code())
 
-    def compile(self, cpu: str = "host") -> bytes:
+    def compile(self, cpu: str = "host", *, processes: int = 1) -> bytes:
         """As `serialize`, with machine code, which runs without llvmlite.
 
         `cpu` says for which processors: "host" for this machine's and those that have all of its features,
         "x86-64" for all, or "x86-64-v2", "x86-64-v3" or "x86-64-v4". With `Config(consume_fuel=True)` the
         code pays with fuel, and runs in stores of such engines alone. Takes long: about a minute for a
-        megabyte of WebAssembly. Raises `ValueError` where nothing can be compiled: that takes the native
-        engine and the extra `tinywasm[llvm]`.
+        megabyte of WebAssembly. So many `processes` share the work; with more than one, the program's main
+        module is imported in each, as `multiprocessing` does it. Raises `ValueError` where nothing can be
+        compiled: that takes the native engine and the extra `tinywasm[llvm]`; and `ChildProcessError` where
+        one of the processes was ended.
         """
+        if index(processes) < 1:
+            raise ValueError("compiling takes a process at least")
         chosen = engines.choose(self.engine.config.engine)
         if chosen.ahead is None:
             raise ValueError(f"the {chosen.name} engine makes no machine code")
         ahead = chosen.ahead()
         ahead = chosen.ahead()
         module, source = self._read_back()
-        head, text = ahead.make(module.context, module.syntax, self.engine.config.consume_fuel, cpu)
+        head, text = ahead.make(
+            module.context, module.syntax, self.engine.config.consume_fuel, cpu, processes
+        )
         machine = artifact.MachineCode(ahead.maker(), head, text)
         return artifact.pack(source, self.engine.config.features, module._code(), machine)
 

@@ -290,6 +290,42 @@ def test_the_file_may_be_replaced_while_it_runs(file: Path) -> None:
     assert exports["fib"](store, 10) == 55
 
 
+# In several processes
+
+
+def test_several_processes_make_the_same(tmp_path: Path) -> None:
+    kernel = max(KERNELS, key=lambda kernel: kernel.wasm.stat().st_size)
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sys\nfrom tinywasm import *\nfrom tinywasm.engine.llvm import machine\n"
+        "if __name__ == '__main__':\n"
+        "    machine.UNIT_RECORDS = 100\n"
+        "    module = Module(Engine(Config(engine='native')), open(sys.argv[1], 'rb').read())\n"
+        "    made = [module.compile(processes=count) for count in (1, 2)]\n"
+        "    print(made[0] == made[1], len(made[0]) > 1000)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(program), str(kernel.wasm)],
+        capture_output=True, text=True, env=ENVIRONMENT, timeout=120,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("True True\n", "")
+
+
+def test_a_process_that_is_ended() -> None:
+    from tinywasm.engine.llvm.parallel import in_processes
+
+    # LLVM takes this for a reason to abort.
+    fatal = 'define void @f() { call void asm sideeffect "nonsense", ""() ret void }'
+    job = fatal, "x86-64", "+sse2", 0
+    with pytest.raises(ChildProcessError, match="a process in which LLVM worked was ended"):
+        list(in_processes(2, iter([job] * 3)))
+
+
+def test_no_process() -> None:
+    with pytest.raises(ValueError, match="a process at least"):
+        Module(engine_of(), SMALL).compile(processes=0)
+
+
 # The command
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -126,7 +127,7 @@ def _compile(options: argparse.Namespace) -> int:
         raise ValueError(f"{output}: the name of a file with machine code ends in {SUFFIX}")
     with refusals_of(options.file):
         module = Module.from_file(Engine(configuration(options)), options.file)
-    write_whole(output, module.compile(options.cpu))
+    write_whole(output, module.compile(options.cpu, processes=os.cpu_count() or 1))
     return 0
 
 

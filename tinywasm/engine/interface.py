@@ -125,10 +125,13 @@ class Ahead(Protocol):
     def maker(self) -> str:
         """What made the code that `make` gives: from a file that names another maker it is not taken."""
 
-    def make(self, context: Context, syntax: DecodedModule, metered: bool, cpu: str) -> tuple[bytes, bytes]:
+    def make(
+        self, context: Context, syntax: DecodedModule, metered: bool, cpu: str, processes: int
+    ) -> tuple[bytes, bytes]:
         """What tells of the code, and the code itself. May take long.
 
-        Raises `ValueError` for an unknown processor, or where nothing can be compiled.
+        Raises `ValueError` for an unknown processor, or where nothing can be compiled, and
+        `ChildProcessError` where one of the processes was ended.
         """
 
     def take(self, context: Context, head: memoryview, text: memoryview | mmap) -> None:

@@ -12,7 +12,7 @@ import struct
 from array import array
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from importlib.util import source_hash
 from typing import TYPE_CHECKING
 
@@ -33,19 +33,7 @@ _NONE = (1 << 32) - 1
 _STRIDE = 3
 # How many times larger functions may be than those that are compiled while a program waits.
 TIMES = 5
-_SOURCES = (
-    "analysis",
-    "codegen",
-    "emit",
-    "function",
-    "link",
-    "machine",
-    "numeric",
-    "objects",
-    "operations",
-    "unit",
-    "vectors",
-)
+_COMPILER = "tinywasm.engine.llvm"
 
 
 @record(frozen=True, eq=False)
@@ -79,22 +67,39 @@ def maker() -> str:
     """Names what made the code and what it runs in: code of another maker is not taken."""
     told = f"{kept.maker()} {sorted(_loop.PLACES.items())} {sorted(_loop.HELPERS.items())}"
     parts = [told.encode()]
-    for name in _SOURCES:
-        with suppress(OSError):
-            parts.append(kept.read("tinywasm.engine.llvm", f"{name}.py"))
+    # Without sources, the version that stands in the file has to do.
+    with suppress(OSError):
+        parts += [kept.read(_COMPILER, name) for name in _sources()]
     return source_hash(b"\0".join(parts)).hex()
 
 
+def _sources() -> list[str]:
+    """The files that say what is emitted. Raises `OSError`."""
+    folder = os.path.join(os.path.dirname(os.path.dirname(__file__)), _COMPILER.rpartition(".")[2])
+    return sorted(name for name in os.listdir(folder) if name.endswith(".py"))
+
+
 def make(
-    context: Context, syntax: DecodedModule, metered: bool, cpu: str, times: int = TIMES
+    context: Context,
+    syntax: DecodedModule,
+    metered: bool,
+    cpu: str,
+    processes: int = 1,
+    times: int = TIMES,
 ) -> tuple[bytes, bytes]:
     """See `Ahead`."""
     features = processor.wanted(cpu)
     with loading:
         from tinywasm.engine.llvm.machine import Target, image_of, in_turn
 
+    run = in_turn
+    if processes > 1:
+        # Not where nobody asks: it takes long to load.
+        from tinywasm.engine.llvm.parallel import in_processes
+
+        run = partial(in_processes, processes)
     target = Target("x86-64", ",".join(f"+{name}" for name in ("sse2", *features)))
-    image = image_of(context, syntax, metered, target, in_turn, times)
+    image = image_of(context, syntax, metered, target, run, times)
     return _head(image, context, metered, features), image.text
 
 

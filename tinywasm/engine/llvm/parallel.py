@@ -1,0 +1,38 @@
+"""LLVM in several processes at a time, for modules that are compiled ahead of time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import chain
+from multiprocessing import get_context
+
+from tinywasm.engine.llvm import codegen
+from tinywasm.engine.llvm.machine import Job, in_turn
+from tinywasm.interruption import look
+
+
+def in_processes(count: int, jobs: Iterator[Job]) -> Iterator[bytes]:
+    """Object files, of which so many are made at a time. Raises `ChildProcessError` where a process ended."""
+    first = [job for job, _ in zip(jobs, range(2), strict=False)]
+    if count < 2 or len(first) < 2:
+        yield from in_turn(chain(first, jobs))
+        return
+    # What is forked of a process with threads may wait for ever.
+    pool = ProcessPoolExecutor(count, get_context("spawn"))
+    waiting: deque[Future[bytes]] = deque()
+    try:
+        for job in chain(first, jobs):
+            look()
+            waiting.append(pool.submit(codegen.object_code, *job))
+            # What waits takes memory.
+            if len(waiting) > 2 * count:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool:
+        raise ChildProcessError("a process in which LLVM worked was ended") from None
+    finally:
+        pool.shutdown(cancel_futures=True)
