@@ -46,5 +46,5 @@ def looking_after(words: int) -> Iterator[None]:
         _loop.look_after(0)
 
 
-def _at_once(method: Callable[[Any], None], argument: Any) -> None:
+def _at_once(method: Callable[[Any], None], argument: Any, *, urgent: bool = True) -> None:
     method(argument)

@@ -28,16 +28,18 @@ from tinywasm.validation import Context
 if TYPE_CHECKING:
     from tinywasm.engine.native.ahead import MachineCode
 
-# How many looks meet a function until it is hot: some 30 milliseconds. How many hot ones there have to be
+# How many looks meet a function until it is hot: some 10 milliseconds. How many hot ones there have to be
 # until the first is compiled, for which LLVM is loaded. And how many looks meet machine code that was made
 # quickly until it is compiled with more effort.
-HOT = 128
-FIRST = 4
+HOT = 32
+FIRST = 12
 HOT_AGAIN = 512
 # How many records a unit has at most, by the effort; and up to how many bytes of WebAssembly a callee is
 # compiled with its callers even if it is not warm, or is compiled already.
-UNIT_RECORDS = {codegen.QUICK: 6_000, codegen.LIGHT: 2_000, codegen.FULL: 500}
+UNIT_RECORDS = {codegen.QUICK: 6_000, codegen.LIGHT: 2_000}
 SMALL_BYTES = 400
+# How many records a function has at most that is compiled with more effort at once if a loop in it is hot.
+LOOP_RECORDS = 400
 # In the middle of how many loops of a function machine code is entered at most.
 MOST_LOOPS = 8
 # The bytes of machine code in this process beyond which no more is made.
@@ -89,7 +91,7 @@ class Auto:
         """A function has become hot, in a loop that begins at `word` or as a whole."""
         self._hot += 1
         if self._hot > FIRST and self._wants(index, word):
-            background.do(self.compile, (index, word))
+            background.do(self.compile, (index, word), urgent=index not in self.quick)
         elif index not in self.declined:
             self._function(index).cool = HOT
 
@@ -131,13 +133,12 @@ class Auto:
         if word is not None and self._is_new(index, word):
             self.loops.setdefault(index, set()).add(word)
             block = self._block(index, word)
-        if block is None and index in self.codes and index not in self.quick:
-            return
         loop = None if block is None else (index, block)
         effort = self._effort(index, code, loop)
+        if loop is None and not self._gains(index, effort):
+            return
         forms, quick = self._unit(index, code, effort), effort == codegen.QUICK
-        # What runs its loop may be the only call; if not, it will be hot again.
-        entered = {each for each in forms if self._gains(each, effort) and (loop is None or each != index)}
+        entered = {each for each in forms if self._gains(each, effort)}
         unit = emit(self._context, self._syntax, forms, self._metered, entered, loop, warms=quick)
         made = loaded(unit, forms, apart.object_code(unit.text(), effort))
         # A fork comes before this or after it.
@@ -152,11 +153,10 @@ class Auto:
             self.size += next(iter(made.values())).holder.size
 
     def _effort(self, index: int, code: Form, loop: tuple[int, int] | None) -> int:
-        """Nobody leaves machine code in the midst of a loop, so that the first is to be good."""
-        if loop is None and index not in self.codes:
-            return codegen.QUICK
-        fits = len(code.code) <= UNIT_RECORDS[codegen.FULL] * form.STRIDE
-        return codegen.FULL if fits else codegen.LIGHT
+        """Nobody leaves machine code in the midst of a loop, so that in small functions the first is good."""
+        records = len(code.code) // form.STRIDE
+        again = index in self.codes and records <= UNIT_RECORDS[codegen.LIGHT]
+        return codegen.LIGHT if again or (loop is not None and records <= LOOP_RECORDS) else codegen.QUICK
 
     def _gains(self, index: int, effort: int) -> bool:
         """Whether a function has no code that is as good as code made with that effort."""

@@ -27,7 +27,7 @@ _PIECE = 0.001
 # For how many seconds the thread waits for more to do.
 LINGER = 10.0
 # What is left to do; the first is being done.
-_waiting: deque[tuple[WeakMethod[Callable[[Any], None]], Any]] = deque()
+_waiting: deque[tuple[WeakMethod[Callable[[Any], None]], Any, bool]] = deque()
 _worker: threading.Thread | None = None
 _ending = False
 # Reentrant, since finalizers may come here.
@@ -39,10 +39,12 @@ class _Ending(BaseException):
     """The process is about to end."""
 
 
-def do(method: Callable[[Any], None], argument: Any) -> None:
-    """Call a method of an object by and by, if there is still the object then."""
+def do(method: Callable[[Any], None], argument: Any, *, urgent: bool = True) -> None:
+    """Call a method of an object by and by, if there is still the object then; first what is urgent."""
     with _lock:
-        _waiting.append((WeakMethod(method), argument))
+        # The first is being done.
+        others = (place for place, each in enumerate(_waiting) if place and urgent and not each[2])
+        _waiting.insert(next(others, len(_waiting)), (WeakMethod(method), argument, urgent))
         _more.notify()
         _start()
 
@@ -66,7 +68,7 @@ def _work() -> None:
             if _ending or not _waiting:
                 _worker = None
                 break
-            method, argument = _waiting[0]
+            method, argument, _ = _waiting[0]
         work = method()
         if work is not None:
             with suppress(_Ending), obeying(_Way().give):
