@@ -217,6 +217,7 @@ def test_what_stays_hot_is_compiled_again_with_more_effort() -> None:
         assert fib(9) == 34
         (machine,) = backend(store).machines  # type: ignore[attr-defined]
         assert (compiled(store), machine.quick) == ([0], {0})
+        assert machine.summary()[0].endswith(" s, 1 of them quickly")
         before = machine.codes[0].address
         assert fib(15) == 610
         assert (compiled(store), machine.quick) == ([0], set())

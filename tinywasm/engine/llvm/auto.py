@@ -15,18 +15,15 @@ from collections import deque
 from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
 
 from tinywasm.engine.ir import form
 from tinywasm.engine.ir.form import Form
 from tinywasm.engine.llvm import background, codegen
 from tinywasm.engine.native import _loop
+from tinywasm.engine.native.ahead import Compiled, MachineCode
 from tinywasm.loading import loading, waited_for
 from tinywasm.syntax import DecodedModule
 from tinywasm.validation import Context
-
-if TYPE_CHECKING:
-    from tinywasm.engine.native.ahead import MachineCode
 
 # How many looks meet a function until it is hot: some 10 milliseconds. How many hot ones there have to be
 # until the first is compiled, for which LLVM is loaded. And how many looks meet machine code that was made
@@ -59,13 +56,10 @@ def missing() -> str:
 _loading = waited_for(threading.RLock())
 
 
-class Auto:
-    """What is compiled of a module as it proves hot, by the functions' indices, and why the rest is not.
+class Auto(Compiled):
+    """What is compiled of a module as it proves hot.
 
-    `quick` are those of which LLVM made code quickly; `loops` has, by function, the words at which those
-    loops begin that were found hot, and are compiled apart. It took so many seconds, and `size` bytes of
-    memory. `functions` is the code of the module, by what the backend knows it by; it enters what is
-    compiled.
+    `functions` is the code of the module, by what the backend knows it by; it enters what is compiled.
     """
 
     def __init__(
@@ -75,7 +69,7 @@ class Auto:
         metered: bool,
         functions: dict[tuple[int, bool, str], _loop.NativeCode],
     ) -> None:
-        self.seconds = 0.0
+        self.seconds: float = 0.0
         self.size = 0
         self.codes: dict[int, MachineCode] = {}
         self.quick: set[int] = set()

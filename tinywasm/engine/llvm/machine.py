@@ -18,7 +18,7 @@ from tinywasm.engine.llvm.emit import Declined, decline, emit, signature
 from tinywasm.engine.llvm.link import linked
 from tinywasm.engine.llvm.unit import Unit, entry_name
 from tinywasm.engine.native import _loop
-from tinywasm.engine.native.ahead import Image, MachineCode
+from tinywasm.engine.native.ahead import Compiled, Image, MachineCode
 from tinywasm.errors import Trap
 from tinywasm.interruption import look
 from tinywasm.loading import waited_for
@@ -56,24 +56,19 @@ def host() -> Target:
     return Target(binding.get_host_cpu_name(), features.flatten())
 
 
-class Machine:
-    """What is compiled of a module, by the functions' indices, and why the others are not.
-
-    It took so many seconds, and `size` bytes of memory.
-    """
+class Machine(Compiled):
+    """All functions of a module that are not declined."""
 
     def __init__(self, context: Context, syntax: DecodedModule, metered: bool) -> None:
         start = time.monotonic()
         image = image_of(context, syntax, metered, host(), in_turn)
         text = _loop.MachineText(image.text)
-        self.codes = {
+        self.codes: dict[int, MachineCode] = {
             index: MachineCode(text.address + entry, text.address + address, slots, text)
             for index, (address, entry, slots) in image.places.items()
         }
         self.size = text.size
         self.declined = image.declined
-        # Of these, only `Auto` has some.
-        self.loops: dict[int, set[int]] = {}
         self.seconds = time.monotonic() - start
 
     def code(self, index: int) -> MachineCode | None:

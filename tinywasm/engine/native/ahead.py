@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import struct
 from array import array
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from functools import cache, partial
 from importlib.util import source_hash
@@ -47,6 +48,34 @@ class MachineCode:
     address: int
     slots: int
     holder: _loop.MachineText | _loop.MappedText
+
+
+class Compiled:
+    """What is compiled of a module, by the functions' indices, why the others are not, and what it took.
+
+    `quick` are those of which LLVM made code quickly, and `loops` has, by function, the words at which those
+    loops begin that are compiled apart; only what proves hot is in the two. `size` is in bytes; `seconds` is
+    None where it took none in this process.
+    """
+
+    codes: Collection[int]
+    declined: Mapping[int, str]
+    quick: Collection[int] = ()
+    loops: Mapping[int, set[int]] = {}
+    size: int
+    seconds: float | None
+
+    def summary(self) -> list[str]:
+        """That, in lines for people. Another thread may be compiling."""
+        count, quick = len({*self.codes, *self.loops}), len(self.quick)
+        when = "ahead of time" if self.seconds is None else f"in {self.seconds:.2f} s"
+        kinds = f", {quick:,} of them quickly" if quick else ""
+        lines = [f"compiled {count:,} functions to {self.size:,} bytes of machine code {when}{kinds}"]
+        declined = list(self.declined.values())
+        if declined:
+            said = ", ".join(f"{reason} ({count:,})" for reason, count in Counter(declined).most_common())
+            lines.append(f"interpreted {len(declined):,} functions: {said}")
+        return lines
 
 
 @record(frozen=True, eq=False)
@@ -121,13 +150,8 @@ def take(context: Context, head: memoryview, text: memoryview | mmap) -> None:
     kept.shared(context).machine[made.metered, "ahead"] = made
 
 
-class Precompiled:
-    """What the functions of a module enter, from a file, in stores that are `metered` or are not.
-
-    It has what `Machine` has.
-    """
-
-    loops: Mapping[int, set[int]] = {}
+class Precompiled(Compiled):
+    """What the functions of a module enter, from a file, in stores that are `metered` or are not."""
 
     def __init__(
         self, context: Context, head: memoryview, text: memoryview | mmap, seconds: float | None = None
@@ -163,12 +187,12 @@ class Precompiled:
         return MachineCode(start + entry, start + address, slots, self._holder)
 
     @property
-    def codes(self) -> list[int]:
+    def codes(self) -> list[int]:  # type: ignore[override]
         """The functions that have some."""
         return [index for index, address, _ in self._rows() if address != _NONE]
 
     @property
-    def declined(self) -> dict[int, str]:
+    def declined(self) -> dict[int, str]:  # type: ignore[override]
         """Why the others have none."""
         return {index: self._reasons[reason] for index, address, reason in self._rows() if address == _NONE}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from array import array
-from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,7 +25,7 @@ from tinywasm.validation import Context
 if TYPE_CHECKING:
     from tinywasm.engine.llvm.auto import Auto
     from tinywasm.engine.llvm.machine import Machine
-    from tinywasm.engine.native.ahead import MachineCode, Precompiled
+    from tinywasm.engine.native.ahead import Compiled, MachineCode, Precompiled
 
 _Made = TypeVar("_Made")
 
@@ -96,19 +95,6 @@ def compile_module(
     return ahead.Precompiled(context, memoryview(head), memoryview(text), seconds)
 
 
-def _summary(machine: Machine | Auto | Precompiled) -> list[str]:
-    """What was compiled of a module, and why the rest was not, in lines for people."""
-    count, size, seconds = len({*machine.codes, *machine.loops}), machine.size, machine.seconds
-    when = "ahead of time" if seconds is None else f"in {seconds:.2f} s"
-    lines = [f"compiled {count:,} functions to {size:,} bytes of machine code {when}"]
-    # At once: another thread may be compiling.
-    declined = list(machine.declined.values())
-    if declined:
-        said = ", ".join(f"{reason} ({count:,})" for reason, count in Counter(declined).most_common())
-        lines.append(f"interpreted {len(declined):,} functions: {said}")
-    return lines
-
-
 class NativeBackend:
     """See `engine.Backend`."""
 
@@ -130,7 +116,7 @@ class NativeBackend:
             if missing():
                 self.tier = "interpreter"
         # Of the modules whose functions were called, or hot.
-        self.machines: list[Machine | Auto | Precompiled] = []
+        self.machines: list[Compiled] = []
         self.native = _loop.NativeStore(store, self)
         # A list where there is a profile; stores are many.
         self.profiled: list[tuple[FuncInstance, Any]] | None = None
@@ -223,7 +209,7 @@ class NativeBackend:
         self._use(auto)
         auto.heat(index, word)
 
-    def _use(self, machine: Machine | Auto | Precompiled) -> None:
+    def _use(self, machine: Compiled) -> None:
         if machine not in self.machines:
             self.machines.append(machine)
 
@@ -291,7 +277,7 @@ class NativeBackend:
     def statistics(self) -> list[str]:
         if not self.machines:
             return [f"nothing was compiled: {self.uncompiled}"]
-        return [line for machine in self.machines for line in _summary(machine)]
+        return [line for machine in self.machines for line in machine.summary()]
 
     def want_poll(self) -> None:
         self.native.want_poll()
