@@ -401,6 +401,15 @@ def _returned(frame: list[Any], block: Block, results: Sequence[Any]) -> Block:
     return block.next
 
 
+def brought(store: Store, thrown: WasmException, tag: Any, with_ref: bool) -> list[Any]:
+    """The values that a clause brings which takes an exception: `tag` is None where it takes all."""
+    values = [] if tag is None else list(thrown.values)
+    if with_ref:
+        lease = store.limits.lease_object(len(thrown.values))
+        values.append(ExceptionInstance(thrown.tag, thrown.values, lease))
+    return values
+
+
 def _catch(
     store: Store,
     thrown: WasmException,
@@ -416,10 +425,7 @@ def _catch(
         while scope is not None:
             for tag, with_ref, target, places in scope.clauses:
                 if tag is None or tag is thrown.tag:
-                    values = [] if tag is None else list(thrown.values)
-                    if with_ref:
-                        lease = store.limits.lease_object(len(thrown.values))
-                        values.append(ExceptionInstance(thrown.tag, thrown.values, lease))
+                    values = brought(store, thrown, tag, with_ref)
                     for place, value in zip(places, values, strict=True):
                         frame[place] = value
                     return frame, target, start

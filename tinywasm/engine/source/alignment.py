@@ -107,3 +107,5 @@ def _accesses(zeroed: _Zeroed, node: Node, sizes: Mapping[int, int]) -> Iterator
         if size > 1 and not (record.immediate | 1 << zeroed.of(record.a)) & size - 1:
             yield record.position
         zeroed.follow(record)
+    if node.exit is not None:
+        zeroed.follow(node.exit)

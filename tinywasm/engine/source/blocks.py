@@ -34,6 +34,7 @@ from tinywasm.engine.source.expressions import (
 )
 from tinywasm.engine.source.formulas import OPERATORS, ROUNDED
 from tinywasm.engine.source.graph import Node
+from tinywasm.engine.source.handlers import BROUGHT, THROWS, Clauses, bring, catches
 from tinywasm.engine.source.ranges import Ranges, learned, name_of
 from tinywasm.instructions import TABLE
 from tinywasm.numerics.floats import f32_from_bits, f64_from_bits
@@ -47,8 +48,9 @@ if TYPE_CHECKING:
 @records.record(eq=False)
 class Unit:
     """What a function's blocks share: its module, its form, the types of its locals, which of these are
-    loose, the positions of accesses that are aligned, the imports that are host functions, the names that its
-    source uses beyond its own variables, each with what it stands for, and what it returns at once."""
+    loose, the positions of accesses that are aligned, the imports that are host functions, the clauses of its
+    handler regions, the names that its source uses beyond its own variables, each with what it stands for,
+    and what it returns at once."""
 
     context: Context
     index: int
@@ -58,6 +60,7 @@ class Unit:
     aligned: frozenset[int]
     metered: bool
     hosts: frozenset[int]
+    clauses: dict[int, Clauses]
     names: dict[str, Any] = records.field(default_factory=dict)
     early: Early | None = None
 
@@ -640,8 +643,33 @@ class Block:
         elif row in (form.BRANCH_CAST, form.BRANCH_CAST_FAIL):
             self.settle()
             self.condition = objects.is_instance(self, self.read(record.a).text, record.second)
+        elif catches(self.node):
+            self.attempt(record)
         else:
             self.generic(record)
+
+    def attempt(self, record: Record) -> None:
+        """A call or a throw that clauses may catch: it leaves the number of the way to go in a variable."""
+        self.older()
+        operands = _heights(form.operands(self.unit.code, record))
+        for height in sorted(self.pending):
+            if height in self.pending and height not in operands:
+                self.spill(height)
+        first = len(self.lines)
+        _RECORDS[record.row](self, record)
+        self.settle()
+        tried = self.lines[first:]
+        del self.lines[first:]
+        region = self.node.region
+        clauses = self.use(f"h{self.unit.index}_{region}", "clauses", *self.unit.clauses[region])
+        caught = [Line(f"n, brought = catch(thrown, {clauses})")]
+        if record.row in THROWS:
+            caught.append(Line("n -= 1"))
+        else:
+            tried.append(Line("n = 0"))
+        self.lines.append(Line("try:", -1, tuple(tried)))
+        self.lines.append(Line("except WasmException as thrown:", -1, tuple(caught)))
+        self.condition = "n"
 
 
 def _heights(places: Iterable[int]) -> set[int]:
@@ -689,6 +717,8 @@ _NAMED: dict[str, Callable[[Block, Record], None]] = {
 
 
 def _how(row: int) -> Callable[[Block, Record], None]:
+    if row == BROUGHT:
+        return bring
     if row >= form.BLOCK:
         return Block.move
     instruction = TABLE[row]

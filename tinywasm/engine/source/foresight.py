@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from tinywasm.engine.ir import form
 from tinywasm.engine.ir.form import Form, Record
-from tinywasm.engine.source.graph import Node
+from tinywasm.engine.source.graph import Node, everything
 from tinywasm.instructions import TABLE
 from tinywasm.interruption import look
 
@@ -19,7 +19,7 @@ _QUIET = {
 
 
 def _calls(node: Node) -> bool:
-    return any(record.row < form.BLOCK and form.CALLS[record.row] for record in node.records)
+    return any(record.row < form.BLOCK and form.CALLS[record.row] for record in everything(node))
 
 
 def _backwards(nodes: dict[int, Node], own: Callable[[Node, int], int]) -> dict[int, int]:
@@ -57,6 +57,7 @@ def asking(nodes: dict[int, Node], entry: int, params: int, code: Form) -> set[i
         return set()
     again = any(entry in each.successors for each in nodes.values())
     quiet = all(record.row in _QUIET and not _changes(code, record, params) for record in node.records)
+    quiet = quiet and not _calls(node)
     return calling & {*node.successors} if quiet and not again else {entry}
 
 
@@ -74,9 +75,11 @@ def read_first(nodes: dict[int, Node], entry: int, code: Form) -> set[int]:
     writes: dict[int, int] = {}
     for number, node in nodes.items():
         reads[number] = writes[number] = 0
-        for record in (*node.records, *([node.exit] if node.exit is not None else ())):
+        for record in everything(node):
             reads[number] |= _locals(form.operands(code, record)) & ~writes[number]
-            writes[number] |= _locals(form.results(code, record))
+            # The results of a call are not written where it goes on at a clause.
+            if record is not node.exit:
+                writes[number] |= _locals(form.results(code, record))
     found = _backwards(nodes, lambda node, behind: reads[node.number] | (behind & ~writes[node.number]))[
         entry
     ]

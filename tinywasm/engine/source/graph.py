@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tinywasm import records
 from tinywasm.engine.ir import form
 from tinywasm.engine.ir.form import Form, Record
@@ -29,6 +31,11 @@ class Node:
     records: list[Record]
     exit: Record | None
     successors: list[int]
+
+
+def everything(node: Node) -> Sequence[Record]:
+    """The records of a block, the exit among them."""
+    return node.records if node.exit is None else (*node.records, node.exit)
 
 
 def nodes(code: Form) -> dict[int, Node]:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from tinywasm.engine.ir import form
 from tinywasm.engine.ir.form import Form, Record
 from tinywasm.engine.source.expressions import M32, M64, Facts
-from tinywasm.engine.source.graph import Graph, Node
+from tinywasm.engine.source.graph import Graph, Node, everything
 from tinywasm.instructions import TABLE
 
 # By its name, the least and the greatest value that a variable of integers may have.
@@ -51,7 +51,7 @@ class Known:
                 self._note(self.writes[head], node)
 
     def _note(self, writes: dict[str, list[tuple[int, Record]]], node: Node) -> None:
-        for record in (*node.records, *([node.exit] if node.exit is not None else ())):
+        for record in everything(node):
             for place in form.results(self.code, record):
                 writes.setdefault(name_of(place), []).append((node.number, record))
 

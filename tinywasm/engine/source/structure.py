@@ -127,7 +127,7 @@ class Builder:
         lines = [*self.head(number), *block.lines]
         targets = node.successors
         row = node.exit.row if node.exit is not None else form.JUMP
-        if row == form.BRANCH_TABLE and len(set(targets)) > 1:
+        if (row == form.BRANCH_TABLE or len(targets) > 2) and len(set(targets)) > 1:
             starts = [place for place, each in enumerate(targets) if not place or targets[place - 1] != each]
             self.arms += len(starts).bit_length()
             runs = [(place, self.way(number, targets[place])) for place in starts]

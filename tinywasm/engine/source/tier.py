@@ -24,10 +24,11 @@ from tinywasm.engine.python.bind import Binder, Code, bind_record
 from tinywasm.engine.python.module_instance import PythonModuleInstance
 from tinywasm.engine.recursion import ROOM_SHIFT
 from tinywasm.engine.source import accesses, running, vectors
+from tinywasm.engine.source.handlers import catcher
 from tinywasm.engine.source.hosts import to_host
 from tinywasm.engine.source.running import Fast
 from tinywasm.engine.source.translate import Declined, Source, Translation
-from tinywasm.errors import OutOfFuel
+from tinywasm.errors import OutOfFuel, WasmException
 from tinywasm.interruption import obeying
 from tinywasm.matching import close_ref
 from tinywasm.numerics.floats import CANONICAL_NAN
@@ -68,6 +69,8 @@ class Tier:
             "null_function": running.null_function,
             "null_reference": running.null_reference,
             "cast_failure": running.cast_failure,
+            "catch": catcher(instance.store),
+            "WasmException": WasmException,
             "stub": lambda func: running.fast_of(backend, func),
             "BYTES": [bytes([value]) for value in range(256)],
             "TIER": self,
@@ -175,6 +178,8 @@ class Tier:
             return running.fast_of(self.backend, func)
         if kind == "reference":
             return running.reference(self.backend, instance.funcs[what[0]])
+        if kind == "clauses":
+            return [(None if tag is None else instance.tags[tag], with_ref) for tag, with_ref in what]
         if kind == "table":
             return instance.tables[what[0]].elements
         return {"global": instance.globals, "type": instance.types}[kind][what[0]]

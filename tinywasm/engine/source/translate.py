@@ -20,7 +20,8 @@ from tinywasm.engine.source.blocks import ACCESSES, Line, Unit, locals_of
 from tinywasm.engine.source.early import early
 from tinywasm.engine.source.expressions import MASKS
 from tinywasm.engine.source.foresight import asking, read_first
-from tinywasm.engine.source.graph import Graph, Node, TooDeep, flat_graph, from_head, graph, nodes
+from tinywasm.engine.source.graph import Graph, Node, TooDeep, everything, flat_graph, from_head, graph, nodes
+from tinywasm.engine.source.handlers import split
 from tinywasm.engine.source.ranges import Ranges
 from tinywasm.engine.source.structure import Builder, Printer
 from tinywasm.instructions import TABLE, Role
@@ -81,13 +82,14 @@ class Translation:
         self.index = index
         self.hosts = hosts
         self.code = build(context, index, function)
-        if self.code.regions:
-            raise Declined("try_table")
         if self.code.slots > SMALL_FRAME:
             raise Declined("a large frame")
         if len(self.code.code) > _MOST_RECORDS * form.STRIDE:
             raise Declined("much code")
-        self.nodes = nodes(self.code)
+        try:
+            self.nodes, self.clauses = split(self.code, nodes(self.code))
+        except TooDeep:
+            raise Declined("many handlers") from None
         if any(record.row == form.MOVE_ROW for node in self.nodes.values() for record in node.records):
             raise Declined("many values in a row")
         self.locals = locals_of(context, index, function.locals)
@@ -122,6 +124,7 @@ class Translation:
             self.aligned,
             self.metered,
             self.hosts,
+            self.clauses,
         )
         unit.early = early(unit, self.nodes, self.entry, self.params)
         try:
@@ -206,7 +209,7 @@ def _loose(code: Form, found: dict[int, Node], locals: Sequence[str], params: in
     """Locals of floats to which nothing but arithmetic writes."""
     loose = {number for number in range(params, len(locals)) if locals[number] in ("f32", "f64")}
     for node in found.values():
-        for record in node.records:
+        for record in everything(node):
             for place in form.results(code, record):
                 if place & form.KIND == form.LOCAL and not _computes(code, record, loose):
                     loose.discard(place >> form.NUMBER)
