@@ -34,6 +34,8 @@ def loop_costs(code: Form) -> dict[int, int]:
         targets: Sequence[int] = ()
         if each.row == form.BLOCK:
             starts[each.immediate] = number
+            # A handler may lead back as well.
+            targets = _caught(code, each.a)
         elif each.row in _BRANCHES:
             targets = (each.immediate,)
         elif each.row == form.BRANCH_TABLE:
@@ -160,9 +162,14 @@ def _successors(code: Form, block: Sequence[Record], index: int, numbers: dict[i
 
 def _handlers(code: Form, region: int, numbers: dict[int, int]) -> list[int]:
     """To which blocks the clauses of a region lead, and of those around it."""
+    return [numbers[block] for block in _caught(code, region) if block in numbers]
+
+
+def _caught(code: Form, region: int) -> list[int]:
+    """The same, by the numbers of the blocks."""
     found = []
     while region >= 0:
-        found += [numbers[clause.block] for clause in code.regions[region].clauses]
+        found += [clause.block for clause in code.regions[region].clauses]
         region = code.regions[region].parent
     return found
 

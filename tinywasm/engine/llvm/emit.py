@@ -7,8 +7,9 @@ from collections.abc import Mapping, Set
 from tinywasm.engine.ir import form
 from tinywasm.engine.ir.form import Form, Record
 from tinywasm.engine.llvm.analysis import COLLECTS, loop_costs
+from tinywasm.engine.llvm.calls import called
 from tinywasm.engine.llvm.function import Emitter
-from tinywasm.engine.llvm.operations import OPERATIONS, called
+from tinywasm.engine.llvm.operations import OPERATIONS
 from tinywasm.engine.llvm.unit import REFERENCE, Unit, llvm_type
 from tinywasm.interruption import look
 from tinywasm.syntax import DecodedModule, Function
@@ -21,6 +22,7 @@ MAX_RECORDS = 10_000
 MAX_LOCALS = 1_000
 MAX_HEIGHTS = 500
 MAX_VALUES = 64
+MAX_CLAUSES = 1_000
 # How often references are spilled at most, if all that may be one is needed behind all that may collect.
 MAX_SPILLED = 200_000
 # Where a temporary comes from that is a reference, beside globals and calls.
@@ -52,7 +54,8 @@ def emit(
     begins: its index, and the block. Those that are `linked` will be in the same image, in whatever unit.
     Where it `warms`, looks warm the function that they meet.
     """
-    unit = Unit(forms.keys() | linked, entered)
+    slots = {index: code.slots for index, code in forms.items()}
+    unit = Unit(forms.keys() | linked, slots, entered)
     unit.helper = "warm" if warms else "look"
     for index, code in forms.items():
         if loop is None or index != loop[0] or index in entered:
@@ -79,7 +82,7 @@ def _emit(
     """Add a function, or what there is of it from the head of a loop on."""
     function = syntax.functions[index - context.imported_funcs]
     type = signature(context, index)
-    emitter = Emitter(unit, context, index, function, code, metered)
+    emitter = Emitter(unit, context, index, function, code, metered, from_loop=block is not None)
     for number, record in enumerate(code.records()):
         emitter.number = number
         if record.row == form.BLOCK:
@@ -111,8 +114,12 @@ def decline(context: Context, index: int, function: Function, code: Form, times:
     records = len(code.code) // form.STRIDE
     if records > times * MAX_RECORDS or locals > times * MAX_LOCALS or code.heights > times * MAX_HEIGHTS:
         raise Declined("too large")
-    if code.regions:
-        raise Declined("try_table")
+    if sum(len(region.clauses) for region in code.regions) > MAX_CLAUSES:
+        raise Declined("too large")
+    for region in code.regions:
+        for clause in region.clauses:
+            if len(clause.widths) > MAX_VALUES:
+                raise Declined("many values")
     rows = code.code[:: form.STRIDE]
     for row in set(rows):
         if not _DONE[row]:

@@ -13,8 +13,11 @@ the engine looks whether the run shall end. Fuel is paid as the loop pays it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tinywasm.engine.ir import form
 from tinywasm.engine.ir.form import Form, Record
+from tinywasm.engine.llvm import exceptions
 from tinywasm.engine.llvm.analysis import computed_locals, live_references, loop_costs
 from tinywasm.engine.llvm.unit import (
     FRAME,
@@ -78,7 +81,15 @@ class Emitter(Text):
     """One function: the block at hand, its temporaries by height, and the types of those that others find."""
 
     def __init__(
-        self, unit: Unit, context: Context, index: int, function: Function, code: Form, metered: bool
+        self,
+        unit: Unit,
+        context: Context,
+        index: int,
+        function: Function,
+        code: Form,
+        metered: bool,
+        *,
+        from_loop: bool,
     ) -> None:
         super().__init__()
         self.unit = unit
@@ -86,6 +97,8 @@ class Emitter(Text):
         self.index = index
         self.form = code
         self.metered = metered
+        # Whether it is what there is of the function from the head of a loop on.
+        self.from_loop = from_loop
         signature = context.funcs[index].composite
         assert isinstance(signature, FuncType)
         self.signature = signature
@@ -115,8 +128,11 @@ class Emitter(Text):
         self.position = 0
         self.dead = False
         # From which blocks traps of each code come, and from which positions; and the ends of callees.
-        self.traps: dict[int, list[tuple[str, int]]] = {}
-        self.unwinds: list[tuple[str, int]] = []
+        self.traps: dict[int, list[tuple[str, int | str]]] = {}
+        self.unwinds: list[tuple[str, int | str]] = []
+        # The handler region of the block, and by regions from where exceptions come to their clauses.
+        self.region = -1
+        self.catches: dict[int, list[tuple[str, int | str]]] = {}
 
     def finish(self) -> str:
         """The whole function, when all its records have been done."""
@@ -208,17 +224,22 @@ class Emitter(Text):
             site = self.gathered(f"trap{code}", places)
             self.helper("trap", "%instance.store", f"ptr %instance, i64 %room, i64 {site}, i32 {code}")
             self.fail(signature)
+        exceptions.catch(self)
         if self.unwinds:
             site = self.gathered("unwind", self.unwinds)
             self.helper("unwind", "%instance.store", f"ptr %instance, i64 %room, i64 {site}")
             self.fail(signature)
 
-    def gathered(self, label: str, places: list[tuple[str, int]]) -> str:
+    def gathered(self, label: str, places: Sequence[tuple[str, int | str]]) -> str:
         """Begin the block to which these blocks branch, each from its position; the site."""
-        self.lines.append(f"{label}:")
-        positions = ", ".join(f"[ {signed(position, 32)}, %{block} ]" for block, position in places)
-        position = self.value(f"zext i32 {self.value(f'phi i32 {positions}')} to i64")
+        position = self.value(f"zext i32 {self.position_of(label, places)} to i64")
         return self.value(f"or i64 {position}, {self.site(0)}")
+
+    def position_of(self, label: str, places: Sequence[tuple[str, int | str]]) -> str:
+        """Begin that block; the position, each a number or a value."""
+        self.go_on(label)
+        positions = [(signed(each, 32) if isinstance(each, int) else each, block) for block, each in places]
+        return self.value(f"phi i32 {', '.join(f'[ {each}, %{block} ]' for each, block in positions)}")
 
     def site(self, position: int) -> int:
         return self.index << 32 | position
@@ -315,7 +336,7 @@ class Emitter(Text):
 
     def begin(self, record: Record) -> None:
         """A block; what nothing leads to is left out."""
-        block = record.immediate
+        block, self.region = record.immediate, record.a
         if not self.dead and self.lines:
             self.flush()
             self.line(f"br label {self.leads(block)}")
@@ -350,11 +371,15 @@ class Emitter(Text):
         self.line(f"br label %{after}")
         self.go_on(after)
 
-    def settle(self, left: str) -> None:
-        """After what returns the budget: go on, unless it ended the run."""
+    def settle(self, left: str, *, throws: bool = False) -> None:
+        """After what returns the budget: go on, unless it ended the run, or `throws`, which may be caught."""
         ended, label = self.value(f"icmp slt i64 {left}, 0"), self.fresh()
-        self.unwinds.append((self.label, self.position))
-        self.line(f"br i1 {ended}, label %unwind, label %{label}, {RARELY}")
+        away = "%unwind"
+        if throws and self.region >= 0:
+            away = exceptions.leads(self)
+        else:
+            self.unwinds.append((self.label, self.position))
+        self.line(f"br i1 {ended}, label {away}, label %{label}, {RARELY}")
         self.go_on(label)
         self.line(f"store i64 {left}, ptr %left")
 

@@ -252,7 +252,7 @@ def asked(e: Emitter, record: Record) -> None:
         e.make(record.result, Value(found, REFERENCE))
 
 
-def call_with_slots(e: Emitter, record: Record, values: Sequence[Value]) -> None:
+def call_with_slots(e: Emitter, record: Record, values: Sequence[Value], *, throws: bool = False) -> None:
     slot = e.first + record.base
     for value in values:
         e.put(e.frame(), slot, value.type, value.text)
@@ -260,7 +260,8 @@ def call_with_slots(e: Emitter, record: Record, values: Sequence[Value]) -> None
     left = e.value("load i64, ptr %left")
     given = f"ptr %instance, i64 %room, i64 {left}, i64 {e.site(e.position)}, i64 {e.shape(record.base)}"
     given += f", i32 {int(e.metered)}, i32 {record.immediate}, i32 {record.second}"
-    e.settle(e.helper(form.NAMES[record.row].replace(".", "_"), "%instance.store", given))
+    left = e.helper(form.NAMES[record.row].replace(".", "_"), "%instance.store", given)
+    e.settle(left, throws=throws)
 
 
 def table_grow(e: Emitter, record: Record) -> None:
@@ -269,3 +270,18 @@ def table_grow(e: Emitter, record: Record) -> None:
     call_with_slots(e, record, values)
     type = "i64" if is64 else "i32"
     e.make(record.result, Value(e.get(e.frame(), e.first + record.base, type), type))
+
+
+def throw(e: Emitter, record: Record) -> None:
+    values = [e.canonical(e.take(place)) for place in form.operands(e.form, record)]
+    e.spill(record.base)
+    call_with_slots(e, record, values, throws=True)
+    e.line("unreachable")
+    e.dead = True
+
+
+def throw_ref(e: Emitter, record: Record) -> None:
+    exception = not_null(e, e.take(record.a), "null exception reference")
+    e.settle(e.helper("throw_ref", "%instance.store", f"ptr %instance.store, ptr {exception}"), throws=True)
+    e.line("unreachable")
+    e.dead = True

@@ -6,39 +6,25 @@ from collections.abc import Callable, Sequence
 
 from tinywasm.engine.ir import form
 from tinywasm.engine.ir.form import Record
-from tinywasm.engine.llvm import numeric, objects, vectors
+from tinywasm.engine.llvm import calls, numeric, objects, vectors
 from tinywasm.engine.llvm.function import Emitter, Value, float_bits, signed
 from tinywasm.engine.llvm.unit import (
     BULK,
-    FINER_TRAPS,
     FRAME,
-    INVARIANT,
     OF_REFERENCES,
     RARELY,
-    SELF,
     TAG,
     TRAPS,
     llvm_type,
-    returned,
 )
 from tinywasm.engine.native import _loop
-from tinywasm.instructions import TABLE
-from tinywasm.types import I64, FuncType
-from tinywasm.validation import Context
+from tinywasm.types import I64
 
 # As the loop counts a memory that grows.
 _GROWTH = 4096
 # A unit of fuel pays for 2 to the power of this of bytes.
 _BYTES_A_UNIT = 6
 _WIDTHS = {vectors.V128: 16, "i8": 1, "i16": 2, "i32": 4, "i64": 8, "float": 4, "double": 8}
-
-
-def called(context: Context, record: Record) -> FuncType:
-    """The type of what a call calls."""
-    direct = TABLE[record.row].name == "call"
-    signature = (context.funcs if direct else context.types)[record.immediate].composite
-    assert isinstance(signature, FuncType)
-    return signature
 
 
 def operator(e: Emitter, record: Record) -> None:
@@ -311,90 +297,6 @@ def drop_segment(e: Emitter, record: Record) -> None:
     e.helper(name, "%instance.store", f"ptr %instance, i64 {record.immediate}")
 
 
-# Calls
-
-
-def _arguments(e: Emitter, record: Record) -> list[Value]:
-    places = form.operands(e.form, record)
-    return [e.canonical(e.take(place)) for place in places]
-
-
-def call(e: Emitter, record: Record) -> None:
-    signature = called(e.context, record)
-    values = _arguments(e, record)
-    index = record.immediate
-    if index not in e.unit.members:
-        bridge(e, record, signature, e.reached("funcs", index), values)
-        return
-    e.unit.called.add(index)
-    e.spill(record.base)
-    given = "".join(f", {value.type} {value.text}" for value in values)
-    room = e.value(f"sub i64 %room, {FRAME + e.first + record.base}")
-    left = e.value("load i64, ptr %left")
-    made = returned(signature)
-    whole = e.value(f"call swiftcc {made} @f{index}({SELF}, i64 {room}, i64 {left}{given})")
-    receive(e, record, signature, whole)
-
-
-def bridge(e: Emitter, record: Record, signature: FuncType, callee: str, values: Sequence[Value]) -> None:
-    """Call a function that may be anyone's."""
-    e.spill(record.base)
-    left = e.value("load i64, ptr %left")
-    given = f"{SELF}, i64 %room, i64 {left}, ptr {callee}, i64 {e.site(e.position)}"
-    given += f", i64 {e.shape(record.base)}"
-    given += "".join(f", {value.type} {value.text}" for value in values)
-    whole = e.value(f"call swiftcc {returned(signature)} {e.unit.bridge(signature)}({given})")
-    receive(e, record, signature, whole)
-
-
-def receive(e: Emitter, record: Record, signature: FuncType, whole: str) -> None:
-    made = returned(signature)
-    e.settle(e.value(f"extractvalue {made} {whole}, 0"))
-    for number, place in enumerate(form.results(e.form, record)):
-        value = e.value(f"extractvalue {made} {whole}, {number + 1}")
-        e.make(place, Value(value, llvm_type(signature.results[number])))
-
-
-def call_indirect(e: Emitter, record: Record) -> None:
-    signature = called(e.context, record)
-    *values, index = _arguments(e, record)
-    number = record.second & 0xFFFFFFFF
-    table = e.reached("tables", number)
-    at = e.wide(index, e.context.tables[number].address is I64)
-    size = e.load("i64", table, "Table.size", TAG["table"])
-    e.trap_if(e.value(f"icmp uge i64 {at}, {size}"), FINER_TRAPS["undefined element"])
-    elements = e.load("ptr", table, "Table.elements", TAG["table"])
-    callee = e.load("ptr", e.at(elements, e.value(f"mul i64 {at}, 8")), 0, TAG["table"])
-    check_element(e, callee, at)
-    wanted = e.reached("types", record.immediate)
-    has = e.load("ptr", callee, "Object.type", INVARIANT)
-    same, other, go = e.value(f"icmp eq ptr {has}, {wanted}"), e.fresh(), e.fresh()
-    e.line(f"br i1 {same}, label %{go}, label %{other}")
-    e.go_on(other)
-    belongs = e.helper("is_instance", "%instance.store", f"ptr {callee}, ptr {wanted}, i32 0")
-    e.trap_if(e.value(f"icmp eq i64 {belongs}, 0"), TRAPS["BAD_SIGNATURE"])
-    e.line(f"br label %{go}")
-    e.go_on(go)
-    bridge(e, record, signature, callee, values)
-
-
-def call_ref(e: Emitter, record: Record) -> None:
-    *values, callee = _arguments(e, record)
-    function = objects.not_null(e, callee, "null function reference")
-    bridge(e, record, called(e.context, record), function, values)
-
-
-def check_element(e: Emitter, callee: str, index: str) -> None:
-    """Trap where a table has no function."""
-    null, trap, label = e.value(f"icmp eq ptr {callee}, null"), e.fresh(), e.fresh()
-    e.line(f"br i1 {null}, label %{trap}, label %{label}, {RARELY}")
-    e.go_on(trap)
-    site = e.site(e.position)
-    e.helper("trap_null", "%instance.store", f"ptr %instance, i64 %room, i64 {site}, i64 {index}")
-    e.fail(e.signature)
-    e.go_on(label)
-
-
 def _accesses() -> dict[str, tuple[str, str, str]]:
     """By mnemonic: the type of the value, that in memory, and how the one becomes the other."""
     found = {}
@@ -440,9 +342,12 @@ OPERATIONS: dict[str, Callable[[Emitter, Record], None]] = {
     "table.size": table_size,
     "data.drop": drop_segment,
     "elem.drop": drop_segment,
-    "call": call,
-    "call_indirect": call_indirect,
-    "call_ref": call_ref,
+    "call": calls.call,
+    "call_indirect": calls.call_indirect,
+    "call_ref": calls.call_ref,
+    **dict.fromkeys(("return_call", "return_call_indirect", "return_call_ref"), calls.tail_call),
+    "throw": objects.throw,
+    "throw_ref": objects.throw_ref,
     "ref.is_null": objects.is_null,
     "ref.eq": objects.equal,
     "ref.func": objects.function,

@@ -18,7 +18,7 @@ be invariant or dereferenceable is what the engine itself has made.
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 
 from tinywasm.engine.llvm import vectors
 from tinywasm.engine.native import _loop
@@ -49,8 +49,11 @@ _HELPER_TYPES = {
     "look": "i64 (ptr, i64, i64, i64)",
     "warm": "i64 (ptr, i64, i64, i64)",
     "call": "i64 (ptr, i64, i64, ptr, i64, i64)",
+    "replace": "i64 (ptr, i64, i64, ptr, i64, i64)",
     "deeper": "i64 (ptr, i64, i64, i64)",
     "is_instance": "i64 (ptr, ptr, i32)",
+    "throw_ref": "i64 (ptr, ptr)",
+    "thrown": "i64 (ptr)",
     "memory_grow": "i64 (ptr, i64)",
     "memmove": "ptr (ptr, ptr, i64)",
     "memset": "ptr (ptr, i32, i64)",
@@ -65,7 +68,7 @@ OF_REFERENCES = (
     *("array_new_data", "array_new_elem"),
 )
 _HELPER_TYPES |= dict.fromkeys(
-    (*BULK, *OF_REFERENCES, "table_grow"), "i64 (ptr, i64, i64, i64, i64, i32, i32, i32)"
+    (*BULK, *OF_REFERENCES, "table_grow", "throw"), "i64 (ptr, i64, i64, i64, i64, i32, i32, i32)"
 )
 _INTRINSICS = (
     *(
@@ -126,6 +129,13 @@ def placed(types: Sequence[ValType]) -> list[tuple[int, str]]:
 def returned(signature: FuncType) -> str:
     """What a function returns: what is left of the budget, then its results."""
     return "{" + ", ".join(["i64", *(llvm_type(type) for type in signature.results)]) + "}"
+
+
+def in_registers(signature: FuncType) -> bool:
+    """Whether all results come back in registers, the rest of the budget with them."""
+    types = [llvm_type(type) for type in signature.results]
+    integers = sum(type in ("i32", "i64", REFERENCE) for type in types)
+    return integers <= 3 and len(types) - integers <= 4
 
 
 class Text:
@@ -211,10 +221,11 @@ def _poison(signature: FuncType) -> list[str]:
 class Unit:
     """The text of a unit: `add` functions, then take `text`."""
 
-    def __init__(self, members: Set[int], entered: Set[int]) -> None:
+    def __init__(self, members: Set[int], slots: Mapping[int, int], entered: Set[int]) -> None:
         """`members` are the indices of the functions that are compiled in this unit, or linked with it; those
-        that are `entered` can be called from outside of it."""
+        that are `entered` can be called from outside of it. `slots` are those of the frames of the former."""
         self.members = members
+        self.slots = slots
         self.entered = entered
         # By which its functions look whether the run shall end.
         self.helper = "look"

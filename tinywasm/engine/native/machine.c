@@ -148,16 +148,20 @@ static int64_t helper_warm(const Instance *instance, uint64_t room, uint64_t sit
 /* So many calls out of machine code, which take long, warm the callee like a look. */
 #define CALLS_A_LOOK 64
 
+/* The operands end where the arguments do, or the results. */
+static void hold(Store *store, uint64_t *args, const TypeInfo *type) {
+    store->top = args + type->param_slots;
+    /* Nothing of what other calls left there is to be taken for a reference. */
+    while (store->top < args + type->result_slots) *store->top++ = 0;
+}
+
 /* Call a function that may be anyone's, with its arguments among the slots. */
 static int64_t helper_call(
     const Instance *instance, uint64_t room, int64_t budget, Func *callee, uint64_t site, uint64_t shape
 ) {
     Store *store = instance->store;
     uint64_t *args = save(instance, room, site, shape);
-    const TypeInfo *type = callee->head.type;
-    store->top = args + type->param_slots;
-    /* Nothing of what other calls left there is to be taken for a reference. */
-    while (store->top < args + type->result_slots) *store->top++ = 0;
+    hold(store, args, callee->head.type);
     if (!callee->host) {
         if (callee->code && ++store->called_out % CALLS_A_LOOK == 0) {
             int trap = tw_warm(store, callee, -1);
@@ -171,6 +175,27 @@ static int64_t helper_call(
     if (status != STATUS_DONE) return failed(store, status);
     budget -= HOST_CALL_WORDS;
     return budget < 0 || store->poll_wanted ? look(store) : budget;
+}
+
+/* A tail call, with the arguments where those of the caller were: as the loop's. Until the callee begins, a trap
+   is the caller's. */
+static int64_t helper_replace(
+    const Instance *instance, uint64_t room, int64_t budget, Func *callee, uint64_t site, uint64_t shape
+) {
+    Store *store = instance->store;
+    uint64_t *fp = store->slots_end - (uint32_t)room;
+    save(instance, room, site, shape);
+    hold(store, fp, callee->head.type);
+    if (callee->host || !callee->code) {
+        if (store->thread_state) store->acquire(store);
+        int status = callee->host ? store->call_host(store, callee, fp) : store->prepare(store, callee);
+        if (status != STATUS_DONE) return failed(store, status);
+        if (callee->host) return at_least_0(budget - HOST_CALL_WORDS);
+    }
+    if (callee->code->frame_slots > (uint32_t)room) return trapped(store, TRAP_STACK_OVERFLOW);
+    store->depth--;
+    int status = tw_run_within(store, callee, fp, &budget, 0);
+    return status == STATUS_DONE ? budget : failed(store, status);
 }
 
 /* The loop goes on for a function that has just been entered; `room` is its own. */
@@ -259,6 +284,30 @@ BULK(array_copy, s[4] * 16, tw_array_copy(store, metered, s))
 BULK(array_init_data, s[3] * 16, tw_array_init(store, metered, &instance->datas[from], 0, s))
 BULK(array_init_elem, s[3] * 8, tw_array_init(store, metered, &instance->elems[from], 1, s))
 
+static int64_t helper_throw_ref(Store *store, Exn *exn) {
+    store->thrown = exn;
+    return failed(store, STATUS_THROWN);
+}
+
+static int64_t helper_throw(
+    const Instance *instance, uint64_t room, int64_t budget, uint64_t site, uint64_t shape, int metered, uint32_t to,
+    uint32_t from
+) {
+    Store *store = instance->store;
+    Tag *tag = instance->tags[to];
+    const uint64_t *s = save(instance, room, site, shape);
+    (void)budget, (void)metered, (void)from;
+    Exn *exn = (Exn *)tw_new_exn(store, tag);
+    if (!exn) return trapped(store, store->failure);
+    memcpy(exn->values, s, tag->type->param_slots * 8);
+    return helper_throw_ref(store, exn);
+}
+
+/* The exception that ended a call, if it was one. */
+static int64_t helper_thrown(const Store *store) {
+    return store->status == STATUS_THROWN ? (int64_t)(uintptr_t)store->thrown : 0;
+}
+
 static int64_t helper_data_drop(Instance *instance, uint64_t index) { return instance->datas[index].length = 0; }
 
 static int64_t helper_elem_drop(Instance *instance, uint64_t index) {
@@ -271,11 +320,11 @@ static int64_t helper_elem_drop(Instance *instance, uint64_t index) {
 #define helper_memset memset
 
 #define EACH_HELPER(X) \
-    X(trap) X(trap_null) X(unwind) X(look) X(warm) X(call) X(deeper) X(is_instance) X(memory_grow) X(memory_fill) \
-    X(memory_copy) X(memory_init) X(table_grow) X(table_fill) X(table_copy) X(table_init) X(data_drop) \
-    X(elem_drop) X(struct_new) X(struct_new_default) X(array_new) X(array_new_default) X(array_new_fixed) \
-    X(array_new_data) X(array_new_elem) X(array_fill) X(array_copy) X(array_init_data) X(array_init_elem) \
-    X(memmove) X(memset)
+    X(trap) X(trap_null) X(unwind) X(look) X(warm) X(call) X(replace) X(deeper) X(is_instance) X(memory_grow) \
+    X(memory_fill) X(memory_copy) X(memory_init) X(table_grow) X(table_fill) X(table_copy) X(table_init) \
+    X(data_drop) X(elem_drop) X(struct_new) X(struct_new_default) X(array_new) X(array_new_default) \
+    X(array_new_fixed) X(array_new_data) X(array_new_elem) X(array_fill) X(array_copy) X(array_init_data) \
+    X(array_init_elem) X(throw) X(throw_ref) X(thrown) X(memmove) X(memset)
 
 #define NAME(name) #name,
 const char *const tw_helper_names[] = {EACH_HELPER(NAME) NULL};
@@ -284,10 +333,10 @@ const void *const tw_helpers[] = {EACH_HELPER(FUNCTION) NULL};
 
 #define EACH_PLACE(X) \
     X(Instance, store) X(Instance, funcs) X(Instance, memories) X(Instance, tables) X(Instance, globals) \
-    X(Instance, types) X(Memory, base) X(Memory, size) X(Memory, pages) X(Table, elements) X(Table, size) \
+    X(Instance, tags) X(Instance, types) X(Memory, base) X(Memory, size) X(Memory, pages) X(Table, elements) X(Table, size) \
     X(Global, value) X(Func, code) X(Func, instance) X(Object, type) X(Struct, fields) X(Array, length) \
-    X(Array, elements) X(Code, machine) X(Store, fuel) X(Store, slots_end) X(Store, machine_limit) \
-    X(Store, helpers)
+    X(Array, elements) X(Exn, tag) X(Exn, values) X(Code, machine) X(Code, frame_slots) X(Store, fuel) X(Store, slots_end) X(Store, machine_limit) \
+    X(Store, helpers) X(Store, thrown)
 
 #define PLACE_NAME(type, member) #type "." #member,
 const char *const tw_place_names[] = {EACH_PLACE(PLACE_NAME) NULL};
