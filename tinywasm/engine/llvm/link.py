@@ -43,10 +43,10 @@ def linked(objects: Sequence[bytes]) -> tuple[bytes, dict[str, int]]:
     named: dict[str, int] = {}
     placed = [_place(image, named, data) for data in objects]
     for data, sections, places, symbols in placed:
-        addresses = [named.get(name) if at is None else at for name, at in symbols]
+        known = [(name, named.get(name) if at is None else at) for name, at in symbols]
         for section in sections:
             if section.kind == _RELA and section.info in places:
-                _relocate(image, places[section.info], data, section, addresses)
+                _relocate(image, places[section.info], data, section, known)
     return bytes(image), named
 
 
@@ -89,14 +89,14 @@ def _entries(section: _Section) -> Iterator[int]:
 
 
 def _relocate(
-    image: bytearray, start: int, data: bytes, section: _Section, addresses: list[int | None]
+    image: bytearray, start: int, data: bytes, section: _Section, symbols: list[tuple[str, int | None]]
 ) -> None:
     for at in _entries(section):
         offset, info, addend = _RELOCATION.unpack_from(data, at)
-        target = addresses[info >> 32]
+        name, target = symbols[info >> 32]
         if info & 0xFFFFFFFF not in (_R_X86_64_PC32, _R_X86_64_PLT32) or target is None:
             raise InternalError(
-                f"machine code that is not by itself: a relocation of kind {info & 0xFFFFFFFF}"
+                f"machine code that is not by itself: a relocation of kind {info & 0xFFFFFFFF} to {name!r}"
             )
         place = start + offset
         _DISTANCE.pack_into(image, place, target + addend - place)

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from itertools import chain
+from itertools import chain, islice
 from multiprocessing import get_context
 
 from tinywasm.engine.llvm import codegen
@@ -16,7 +16,7 @@ from tinywasm.interruption import look
 
 def in_processes(count: int, jobs: Iterator[Job]) -> Iterator[bytes]:
     """Object files, of which so many are made at a time. Raises `ChildProcessError` where a process ended."""
-    first = [job for job, _ in zip(jobs, range(2), strict=False)]
+    first = list(islice(jobs, 2))
     if count < 2 or len(first) < 2:
         yield from in_turn(chain(first, jobs))
         return
