@@ -15,7 +15,7 @@ from typing import Any
 # WebAssembly has mostly been optimised before. So what LLVM makes of FULL is some twentieth faster than what
 # it makes of LIGHT, and takes three times as long. QUICK takes a fifth of LIGHT, for code of half the speed.
 QUICK, LIGHT, FULL = range(3)
-# Up to how many records a unit is worth all effort, which is then done within a second.
+# Up to how many records of a module are worth all effort, which is then done within a second.
 FULL_RECORDS = 2_000
 # What LLVM's own pipeline has less; without the first, each variable would stay in memory. Constants
 # are folded here: the code generator, which would do that too, fails over lanes of another width.

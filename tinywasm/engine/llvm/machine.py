@@ -28,7 +28,7 @@ from tinywasm.validation import Context
 
 # How many records a unit has, or few more than the largest function: LLVM takes memory for all of it at once,
 # and nothing interrupts it meanwhile.
-UNIT_RECORDS = 20_000
+UNIT_RECORDS = 2_000
 # What `codegen.object_code` takes.
 Job: TypeAlias = tuple[str, str, str, int]
 _ROUNDING = (".ceil", ".floor", ".trunc", ".nearest")
@@ -100,13 +100,14 @@ def image_of(
         else:
             sizes[index], slots[index] = len(code.code) // form.STRIDE, code.slots
 
+    effort = effort_for(sum(sizes.values()) // times)
+
     def jobs() -> Iterator[Job]:
         for unit in _units(sizes):
             # Once more: all at once would take much memory.
             forms = {index: form_of(context, syntax, index, target, times) for index in unit}
             text = emit(context, syntax, forms, metered, forms.keys(), linked=sizes.keys()).text()
-            records = sum(sizes[index] for index in unit)
-            yield text, target.cpu, target.features, effort_for(records // times)
+            yield text, target.cpu, target.features, effort
 
     image, named = linked(list(run(jobs())))
     places = {
@@ -175,7 +176,7 @@ def loaded(unit: Unit, forms: Mapping[int, Form], data: bytes) -> dict[str, Mach
 
 
 def effort_for(records: int) -> int:
-    """How much of it is worth its time for a unit of so many records."""
+    """How much of it is worth its time for so many records."""
     return codegen.FULL if records <= codegen.FULL_RECORDS else codegen.LIGHT
 
 
