@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from random import Random
 from typing import Any
 from unittest.mock import patch
 
+from fuzz.compilable import compiles
 from fuzz.generator_shapes import FUNCTIONS, Shapes, generate
 from fuzz.hot import hot_after
+from fuzz.machine_code import Mixture, compiled_with
 from fuzz.small_windows import small_windows
 from tinywasm.config import Config, Engine
 from tinywasm.engine import backend
@@ -41,7 +43,8 @@ class Way:
     locals are near, None for as many as there are; `unsettled` how many operands may stand for locals when
     one changes, `singly` how many values an instruction takes along that are in no row, None for as many as
     usual. `profiled` code counts calls and instructions. After `hot` calls and turns of its loops, a function
-    of the python engine becomes a Python function.
+    of the python engine becomes a Python function. The native engine's `tier` is that of the configuration:
+    with "compiled" LLVM makes little effort, with "auto" some functions are entered at random looks.
     """
 
     engine: str
@@ -52,6 +55,7 @@ class Way:
     singly: int | None = None
     profiled: bool = False
     hot: int | None = None
+    tier: str = "interpreter"
 
     def __str__(self) -> str:
         words = [self.engine, "metered" if self.metered else "", "profiled" if self.profiled else ""]
@@ -60,6 +64,7 @@ class Way:
         words.append(f"{self.unsettled} unsettled operands" if self.unsettled is not None else "")
         words.append(f"{self.singly} values in no row" if self.singly is not None else "")
         words.append(f"hot after {self.hot}" if self.hot is not None else "")
+        words.append(self.tier if self.tier != "interpreter" else "")
         return ", ".join(filter(None, words))
 
 
@@ -77,6 +82,8 @@ def lowered(way: Way) -> Iterator[None]:
             stack.enter_context(patch.object(form, "SINGLY", way.singly))
         if way.hot is not None:
             stack.enter_context(hot_after(way.hot))
+        if way.tier != "interpreter":
+            stack.enter_context(compiled_with("QUICK"))
         yield
 
 
@@ -85,9 +92,10 @@ def load(shapes: Shapes) -> Module:
     return Module.from_decoded(Engine(config("python")), shapes.module)
 
 
-def config(engine: str, *, metered: bool = False) -> Config:
+def config(engine: str, *, metered: bool = False, tier: str = "interpreter") -> Config:
     return Config(
         engine=engine,
+        tier=tier,
         wide_arithmetic=True,
         custom_page_sizes=True,
         consume_fuel=metered,
@@ -103,7 +111,8 @@ class Run:
     def __init__(self, shapes: Shapes, module: Module, way: Way) -> None:
         self.shapes = shapes
         self.way = way
-        self.store = Store(Engine(config(way.engine, metered=way.metered)))
+        self.mixture = Mixture(shapes.seed)
+        self.store = Store(Engine(config(way.engine, metered=way.metered, tier=way.tier)))
         if way.profiled:
             self.store.profile = Profile()
         if way.metered:
@@ -119,10 +128,13 @@ class Run:
     def outcomes(self, numbers: Iterable[int] | None = None) -> Iterator[Any]:
         """What comes of all calls of some functions, or of all, and the state at the end."""
         for number in range(self.shapes.count) if numbers is None else numbers:
-            with lowered(self.way):
+            with lowered(self.way), self.entered():
                 found = [self.call(number, args) for args in self.shapes.calls]
             yield from found
         yield self.state()
+
+    def entered(self) -> AbstractContextManager[None]:
+        return self.mixture.entered() if self.way.tier == "auto" else nullcontext()
 
     def call(self, number: int, args: Sequence[Any], fuel: int = PLENTY) -> tuple[Any, ...]:
         """Call a function: results or the error, and the fuel it used."""
@@ -207,6 +219,13 @@ def ways(seed: int) -> list[Way]:
     return found
 
 
+def ways_compiled(seed: int) -> list[Way]:
+    """How it is run besides, with machine code: not each, since LLVM takes long."""
+    rng = Random(f"machine code {seed}")
+    tier, metered = rng.choice(("compiled", "auto")), rng.random() < 0.5
+    return [Way("native", metered=metered, tier=tier)] if compiles and seed % 4 == 0 else []
+
+
 def check(seed: int, *, count: int = FUNCTIONS) -> int:
     """Run the module of a seed in all ways; how many functions that were.
 
@@ -214,7 +233,7 @@ def check(seed: int, *, count: int = FUNCTIONS) -> int:
     """
     shapes = generate(seed, count=count)
     module = load(shapes)
-    first, *others = ways(seed)
+    first, *others = ways(seed) + ways_compiled(seed)
     different = compare(shapes, module, list(Run(shapes, module, first).outcomes()), others)
     assert not different, different
     return count

@@ -1,14 +1,15 @@
 """Each script of the official suite passes whole on every engine: no failed command, no skipped one.
 
 On the python engine, once more where each function becomes a Python function before its first call, and on
-the native one where each is compiled to machine code.
+the native one where each is compiled to machine code: before its first call, or while it runs.
 """
 
 from __future__ import annotations
 
 import pytest
 
-from fuzz.hot import AT_ONCE, hot_after
+from fuzz.hot import AT_ONCE, compiled_after, hot_after
+from fuzz.machine_code import compiled_with
 from locate import Script
 from tests.engines import needs_llvm
 from tinywasm.engine import native_available
@@ -31,6 +32,12 @@ def test_script_hot(script: Script) -> None:
 @needs_llvm
 def test_script_compiled(script: Script) -> None:
     passes(script, "native", "compiled")
+
+
+@needs_llvm
+def test_script_auto(script: Script) -> None:
+    with compiled_with("QUICK"), compiled_after(1, 1):
+        passes(script, "native", "auto")
 
 
 def passes(script: Script, engine: str, tier: str = "interpreter") -> None:
