@@ -315,6 +315,24 @@ def test_other_stores_with_the_module_enter_what_is_compiled() -> None:
 
 
 @needs_llvm
+def test_machine_code_is_warm_where_the_loop_has_never_run_it() -> None:
+    """What the first store has made of both functions, the second enters at the outer one."""
+    text = """(module
+      (func $count (param i32) (result i32) (loop (br_if 0 (i32.ne (i32.const 0)
+        (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))) (local.get 0))
+      (func (export "f") (param i32) (result i32) (call $count (local.get 0))))"""
+    with compiled_after(5, 1):
+        engine = Engine(Config(engine="native", tier="auto"))
+        module = Module(engine, text)
+        stores = [Store(engine), Store(engine)]
+        one, other = (tinywasm.Instance(store, module, []).exports for store in stores)
+        for _ in range(20):
+            assert one["f"](5) == 0
+        assert compiled(stores[0]) == [0, 1]
+        assert other["f"](100_000) == 0
+
+
+@needs_llvm
 def test_a_profile_counts_what_is_hot() -> None:
     from tinywasm import raw
 

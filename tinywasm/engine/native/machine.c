@@ -40,6 +40,8 @@ void tw_enter_loop(Code *code, LoopEntry *loop) {
 
 /* Several threads may count at once, which may lose a look. */
 int tw_warm(Store *store, Func *func, int64_t word) {
+    /* Machine code may run a function that the loop has never run for this instance. */
+    if (!func->code) return TRAP_NONE;
     uint32_t cool = __atomic_load_n(&func->code->cool, __ATOMIC_RELAXED);
     if (cool == 0) return TRAP_NONE;
     __atomic_store_n(&func->code->cool, cool - 1, __ATOMIC_RELAXED);
@@ -163,7 +165,7 @@ static int64_t helper_call(
     uint64_t *args = save(instance, room, site, shape);
     hold(store, args, callee->head.type);
     if (!callee->host) {
-        if (callee->code && ++store->called_out % CALLS_A_LOOK == 0) {
+        if (++store->called_out % CALLS_A_LOOK == 0) {
             int trap = tw_warm(store, callee, -1);
             if (trap) return trapped(store, trap);
         }
