@@ -77,8 +77,8 @@ def check_compiled(generated: Generated, engine: str = COMPILED) -> None:
 def check_auto(generated: Generated) -> None:
     """Raises `AssertionError` where the native engine differs with functions compiled while they run."""
     rng = Random(f"auto {generated.seed}")
-    looks, words = rng.choice((1, 1, 2, 5)), rng.choice((1, 1, 10, 100))
-    with compiled_after(looks, words):
+    looks, words, again = rng.choice((1, 1, 2, 5)), rng.choice((1, 1, 10, 100)), rng.choice((1, 5, 500))
+    with compiled_after(looks, words, again):
         check_compiled(generated, AUTO)
 
 

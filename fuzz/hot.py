@@ -21,14 +21,15 @@ def hot_after(times: int) -> Iterator[None]:
 
 
 @contextmanager
-def compiled_after(looks: int, words: int) -> Iterator[None]:
+def compiled_after(looks: int, words: int, again: int | None = None) -> Iterator[None]:
     """While it lasts, functions that are made ready on the tier "auto" are compiled when so many looks have
-    met them, in that moment and in that thread; there is a look after so many words."""
+    met them, in that moment and in that thread, and with more effort after `again` looks, or as many as
+    usual; there is a look after so many words."""
     from tinywasm.engine.llvm import auto, background
 
     with (
         looking_after(words),
-        patch.multiple(auto, HOT=looks, FIRST=0),
+        patch.multiple(auto, HOT=looks, FIRST=0, HOT_AGAIN=again or auto.HOT_AGAIN),
         patch.object(background, "do", _at_once),
     ):
         yield
