@@ -14,8 +14,8 @@ KERNELS_DIR = HERE / "kernels"
 class Kernel:
     """A module that exports `run(n)`.
 
-    `tiny` takes an engine written in Python about 50 ms and gives `expected` (unsigned), `small` takes
-    it one or two seconds, `large` takes a fast interpreter a few hundred milliseconds. `clang` are the
+    `tiny` takes a plain interpreter written in Python about 50 ms and gives `expected` (unsigned), `small`
+    takes the slowest one some seconds, `large` takes a fast one a few hundred milliseconds. `clang` are the
     flags beyond the common ones; `scalar` kernels need nothing of the machine but MVP instructions and
     bulk memory, and enter the geometric mean.
     """
@@ -44,21 +44,21 @@ class Kernel:
 
 
 KERNELS = (
-    Kernel("fib", "recursive Fibonacci", 17, 1_597, 26, 34),
-    Kernel("sieve", "sieve of Eratosthenes", 2, 2_056, 40, 2000),
-    Kernel("matmul", "matrix product, f64", 24, 2_074_324_308, 80, 256),
-    Kernel("mandelbrot", "Mandelbrot set, f64", 20, 493_987_468, 120, 600),
-    Kernel("sha256", "SHA-256", 2, 3_758_061_914, 60, 2000),
-    Kernel("strings", "words in a hash table", 300, 978_361_561, 10_000, 500_000),
-    Kernel("quicksort", "quicksort", 1000, 3_070_159_500, 25_000, 500_000),
-    Kernel("nbody", "n-body, f64", 200, 1_091_329_066, 8_000, 200_000),
-    Kernel("lz", "LZ compression and back", 3000, 2_966_348_291, 80_000, 1_000_000),
-    Kernel("interpreter", "bytecode interpreter, br_table", 50, 1_048, 700, 8_000),
-    Kernel("indirect", "call_indirect", 10_000, 1_094_813_551, 300_000, 5_000_000),
-    Kernel("bulk", "memory.copy and memory.fill", 400, 2_975_282_101, 30_000, 1_000_000, ("-mbulk-memory",)),
-    Kernel("simd_dot", "SIMD dot product, f32x4", 10, 3_991_753_178, 600, 300_000, ("-msimd128",), False),
-    Kernel("gc_list", "GC: linked list", 8, 98_832_768, 200, 4_000, (), False, ".wat"),
-    Kernel("gc_tree", "GC: search tree, casts, i31", 5, 3_072_783_757, 120, 3_000, (), False, ".wat"),
+    Kernel("fib", "recursive Fibonacci", 17, 1_597, 23, 34),
+    Kernel("sieve", "sieve of Eratosthenes", 2, 2_056, 10, 2000),
+    Kernel("matmul", "matrix product, f64", 24, 2_074_324_308, 48, 256),
+    Kernel("mandelbrot", "Mandelbrot set, f64", 20, 493_987_468, 60, 600),
+    Kernel("sha256", "SHA-256", 2, 3_758_061_914, 15, 2000),
+    Kernel("strings", "words in a hash table", 300, 978_361_561, 2_500, 500_000),
+    Kernel("quicksort", "quicksort", 1000, 3_070_159_500, 6_000, 500_000),
+    Kernel("nbody", "n-body, f64", 200, 1_091_329_066, 2_000, 200_000),
+    Kernel("lz", "LZ compression and back", 3000, 2_966_348_291, 20_000, 1_000_000),
+    Kernel("interpreter", "bytecode interpreter, br_table", 50, 1_048, 150, 8_000),
+    Kernel("indirect", "call_indirect", 10_000, 1_094_813_551, 75_000, 5_000_000),
+    Kernel("bulk", "memory.copy and memory.fill", 400, 2_975_282_101, 7_500, 1_000_000, ("-mbulk-memory",)),
+    Kernel("simd_dot", "SIMD dot product, f32x4", 10, 3_991_753_178, 150, 300_000, ("-msimd128",), False),
+    Kernel("gc_list", "GC: linked list", 8, 98_832_768, 50, 4_000, (), False, ".wat"),
+    Kernel("gc_tree", "GC: search tree, casts, i31", 5, 3_072_783_757, 30, 3_000, (), False, ".wat"),
 )
 
 # No kernel: what it exports is called by measure.py.

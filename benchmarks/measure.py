@@ -12,12 +12,15 @@ from benchmarks.catalogue import BY_NAME, CALLS, Kernel
 from benchmarks.figures import calls_for, rotate
 from benchmarks.large_module import build
 from benchmarks.peers import Package, Peer
+from benchmarks.runtimes import GROWING
 from benchmarks.sessions import LOAD_TIMEOUT, Failed, Sample, Session, Worker, first_line
 
 # A fast engine's sample is of at least so many seconds.
 LEAST_SAMPLE = 0.05
 CALL_TIMEOUT = 60.0
 LARGE_LOAD_TIMEOUT = 240.0
+# Who has loaded for so many seconds needs no further measurement: the noise is small beside it.
+ENOUGH_LOADING = 10.0
 # What two threads are measured with: arithmetic in registers, so that they do not fight for a cache.
 THREADS_KERNEL = "mandelbrot"
 
@@ -242,8 +245,7 @@ def measure_loads(peers: Sequence[Peer], sizes: Sequence[int], rounds: int, say:
 
 
 def _load_round(package: Package, cost: LoadCost, file: Path) -> None:
-    # Who takes long needs no second measurement: the noise is small beside it.
-    if cost.reason or sum(cost.wall) > CALL_TIMEOUT:
+    if cost.reason or sum(cost.wall) > ENOUGH_LOADING:
         return
     try:
         with Worker(package.loader, file, "load", package.environment) as worker:
@@ -258,7 +260,9 @@ def _load_round(package: Package, cost: LoadCost, file: Path) -> None:
 
 def measure_threads(peers: Sequence[Peer], rounds: int) -> list[ThreadGain]:
     """Two threads against one, wall time, with each package that is no Python interpreter itself."""
-    packages = [peer for peer in peers if isinstance(peer, Package) and not peer.slow]
+    fast = [peer for peer in peers if isinstance(peer, Package) and not peer.slow]
+    # Two threads that compile while they run would be measured as they compile.
+    packages = [peer for peer in fast if peer.loader not in GROWING]
     kernel = BY_NAME[THREADS_KERNEL]
     every = []
     for package in packages:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from importlib.util import find_spec
@@ -55,7 +55,7 @@ class Package(Peer):
         return tinywasm_environment(self.engine) if self.engine else None
 
     def open(self, kernel: Kernel, scratch: Path) -> Session:
-        return WorkerSession(self.loader, kernel.wasm, environment=self.environment)
+        return WorkerSession(self.loader, kernel.wasm, "warm", self.environment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,13 +178,18 @@ def _add_tinywasm(found: Found, engine: Implementation) -> None:
     if not slow:
         found.peers.append(Package(f"tinywasm {name}, fuel", version, slow, "tinywasm+fuel", name))
     if engine.compiler:
-        compiled = f"tinywasm {name}, compiled"
+        _add_compiling(found, engine, engine.compiler)
+
+
+def _add_compiling(found: Found, engine: Implementation, compiler: Callable[[], str]) -> None:
+    for tier in ("auto", "compiled"):
+        name = f"tinywasm {engine.name}, {tier}"
         try:
-            maker = engine.compiler()
+            version = f"{_version_of('tinywasm')} ({compiler()})"
         except ValueError as error:
-            found.missing[compiled] = str(error)
+            found.missing[name] = str(error)
         else:
-            found.peers.append(Package(compiled, f"{version} ({maker})", slow, "tinywasm+compiled", name))
+            found.peers.append(Package(name, version, False, f"tinywasm+{tier}", engine.name))
 
 
 def _version_of(package: str) -> str:

@@ -57,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         results.calls = measure_calls(peers, profile.rounds)
         _say("two threads")
         results.threads = measure_threads(peers, profile.rounds)
-        loaders = [peer for peer in peers if not peer.name.endswith(", fuel")]
+        # Those load as the plain one does.
+        loaders = [peer for peer in peers if not peer.name.endswith((", fuel", ", auto"))]
         results.loads = measure_loads(loaders, profile.loads, profile.load_rounds, _say)
     partial = options.quick or options.kernel or options.peer or options.engine
     _write(results, options.json, bool(partial))

@@ -2,9 +2,10 @@
 
 It reports on its standard output, a JSON object a line: first that the module is loaded, and what that
 cost, then, for each line `FUNCTION CALLS ARGUMENT...` on its standard input, the time of a call and its
-result. TASK is nothing or one of these: with `load` it ends after loading; with `host` the module gets
-the functions that calls.wat imports; with `threads` a call is made in one thread, then in two at a time,
-each with an instance of its own.
+result. TASK is nothing or one of these: with `load` it ends after loading; with `warm`, whatever compiles
+while it runs is warmed up before the first measured call of a function, until nothing more is compiled; with
+`host` it is, too, and the module gets the functions that calls.wat imports; with `threads` a call is made in
+one thread, then in two at a time, each with an instance of its own.
 """
 
 from __future__ import annotations
@@ -22,9 +23,12 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any, TextIO
 
-from benchmarks.runtimes import LOADERS
+from benchmarks.runtimes import GROWING, LOADERS
 
 KIB = 1024
+# In seconds: for how long nothing may be compiled until a function is warm, and what a runtime has for that.
+QUIET = 2.0
+LONGEST_WARM_UP = 20.0
 
 
 def _timed(function: Callable[..., Any], calls: int, arguments: list[int]) -> dict[str, Any]:
@@ -72,10 +76,28 @@ def _load(loader: str, data: bytes, task: str) -> tuple[dict[str, Any], Any]:
     return {"cpu": cpu, "wall": wall, "memory": memory.peak()}, functions
 
 
-def _requests(lines: TextIO, functions: Any) -> Iterator[dict[str, Any]]:
+def warm_up(function: Callable[..., Any], arguments: Sequence[int], made: Callable[[], int | None]) -> None:
+    """Call a function until `made` has told the same size for `QUIET` seconds, and never None."""
+    start = since = time.perf_counter()
+    size = made()
+    while time.perf_counter() - since < QUIET and time.perf_counter() - start < LONGEST_WARM_UP:
+        function(*arguments)
+        now = made()
+        if now is None or now != size:
+            size, since = now, time.perf_counter()
+
+
+def _requests(
+    lines: TextIO, functions: Any, made: Callable[[], int | None] | None
+) -> Iterator[dict[str, Any]]:
+    warm = set()
     for line in lines:
-        name, calls, *arguments = line.split()
-        yield _timed(functions(name), int(calls), list(map(int, arguments)))
+        name, calls, *rest = line.split()
+        function, arguments = functions(name), list(map(int, rest))
+        if made and name not in warm:
+            warm_up(function, arguments, made)
+            warm.add(name)
+        yield _timed(function, int(calls), arguments)
 
 
 def _in_threads(functions: Sequence[Callable[..., Any]], arguments: list[int]) -> float:
@@ -101,7 +123,7 @@ def _answers(task: str, loader: str, data: bytes, functions: Any) -> Iterator[di
         return iter(())
     if task == "threads":
         return _thread_requests(sys.stdin, [functions, LOADERS[loader](data, False)])
-    return _requests(sys.stdin, functions)
+    return _requests(sys.stdin, functions, GROWING.get(loader) if task in ("warm", "host") else None)
 
 
 def main() -> int:

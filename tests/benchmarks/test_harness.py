@@ -4,18 +4,22 @@ import configparser
 import json
 import re
 import sys
+import threading
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import measure, plot, report, run
+from benchmarks import measure, plot, report, run, worker
 from benchmarks.catalogue import BY_NAME, Kernel
 from benchmarks.figures import calls_for, geometric_mean, number, paired_ratios, rotate, seconds, spread
 from benchmarks.measure import CallCost, LoadCost, Series, ThreadGain
 from benchmarks.peers import _PACKAGES, Command, Crate, Found, Package, Peer, find_peers
 from benchmarks.report import Results
+from benchmarks.runtimes import GROWING, LOADERS
 from benchmarks.sessions import CommandSession, Failed, Sample, Session, Worker, WorkerSession, first_line
+from fuzz.hot import compiled_after
+from tests.engines import needs_llvm
 
 pytestmark = pytest.mark.slow
 
@@ -141,6 +145,59 @@ def test_python_engine_in_its_process() -> None:
         sample = session.sample(kernel.tiny, 2, 60)
     assert sample.result == kernel.expected
     assert 0 < sample.cpu < 60
+
+
+def test_what_compiles_while_it_runs_is_warm_when_nothing_more_is_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("benchmarks.worker.time.perf_counter", lambda: now)
+    called: list[int] = []
+
+    def call(second: int) -> None:
+        nonlocal now
+        now += second
+        called.append(second)
+
+    # At work, done, the same for as long as it takes, and one more for whoever asks too often.
+    sizes = iter([0, None, 9, *[9] * 9])
+    worker.warm_up(call, [1], lambda: next(sizes))
+    assert called == [1] * (2 + int(worker.QUIET))
+    called.clear()
+    now = 0.0
+    growing = iter(range(1000))
+    worker.warm_up(call, [1], lambda: next(growing))
+    assert now == worker.LONGEST_WARM_UP
+
+
+@needs_llvm
+def test_what_auto_has_made_is_known() -> None:
+    kernel, made = BY_NAME["fib"], GROWING["tinywasm+auto"]
+    with compiled_after(3, 100):
+        run = LOADERS["tinywasm+auto"](kernel.wasm.read_bytes(), False)("run")
+        before = made()
+        assert run(kernel.tiny) == kernel.expected
+        after = made()
+    assert before is not None and after is not None and after > before
+
+
+@needs_llvm
+def test_while_auto_compiles_it_is_not_known_what_it_makes() -> None:
+    from tinywasm.engine.llvm import background
+
+    class Asking:
+        def __init__(self) -> None:
+            self.found: list[int | None] = []
+            self.done = threading.Event()
+
+        def ask(self, _: object) -> None:
+            self.found.append(GROWING["tinywasm+auto"]())
+            self.done.set()
+
+    asking = Asking()
+    background.do(asking.ask, None)
+    assert asking.done.wait(60)
+    assert asking.found == [None]
 
 
 def test_worker_failures(tmp_path: Path) -> None:

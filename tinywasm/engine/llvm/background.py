@@ -49,6 +49,11 @@ def do(method: Callable[[Any], None], argument: Any, *, urgent: bool = True) -> 
         _start()
 
 
+def busy() -> bool:
+    """Whether something is left to do."""
+    return bool(_waiting)
+
+
 def _start() -> None:
     global _worker
     if _worker is None and _waiting and not _ending:
