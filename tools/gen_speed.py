@@ -1,4 +1,4 @@
-"""Writes what README and docs/performance.md say of speed, from the results; `--check` only compares."""
+"""Writes what README and docs/performance.md have of speed, from the results; `--check` only compares."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import plot  # noqa: E402
+
 README = ROOT / "README.md"
 PAGE = ROOT / "docs" / "performance.md"
+DRAWING = ROOT / "docs" / "speed.svg"
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 
 _ROW = re.compile(r"^\| speed, .*$", re.MULTILINE)
@@ -33,6 +38,7 @@ _BORDER = {
 # Each with the chapter that has it: runtimes in Python run small sizes only.
 _RUNTIMES = {
     "tinywasm native": _FAST,
+    "tinywasm native, auto": _FAST,
     "tinywasm native, compiled": _FAST,
     "tinywasm python": _SLOW,
     "wasmtime-py": _FAST,
@@ -66,10 +72,11 @@ def _figure(cell: str) -> str:
 def row(page: str) -> str:
     """README's row. Raises `ValueError` where the results lack a runtime that it names."""
     fast, slow = _cells(page, _FAST, _MEANS), _cells(page, _SLOW, _MEANS)
+    auto = fast.get("tinywasm native, auto")
     try:
         ours = (
-            f"{fast['tinywasm native']}; {fast['tinywasm native, compiled']} "
-            f"[compiled](docs/performance.md); {slow['tinywasm python']} in Python alone"
+            f"{fast['tinywasm native']}; {fast['tinywasm native, compiled']} [compiled](docs/performance.md)"
+            f"{f', {auto} with `auto`' if auto else ''}; {slow['tinywasm python']} in Python alone"
         )
         theirs = f"pywasm {slow['pywasm']}, pwasm {slow['pwasm']} | 1 | {fast['wasmtime-py']}"
     except KeyError as missing:
@@ -90,36 +97,64 @@ def table(page: str) -> str:
     Raises:
         ValueError: the results lack a row of it.
     """
-    lines = ["| | " + " | ".join(_RUNTIMES) + " |", "|---" * (len(_RUNTIMES) + 1) + "|"]
+    means = {title: _cells(page, title, _MEANS) for title in (_FAST, _SLOW)}
+    measured = {runtime: title for runtime, title in _RUNTIMES.items() if runtime in means[title]}
+    lines = ["| | " + " | ".join(measured) + " |", "|---" * (len(measured) + 1) + "|"]
     for name, words in _KERNELS.items():
         rows = {title: _cells(page, title, name) for title in (_FAST, _SLOW)}
-        figures = [rows[title].get(runtime, "-") for runtime, title in _RUNTIMES.items()]
+        figures = [rows[title].get(runtime, "-") for runtime, title in measured.items()]
         lines.append(f"| {words} | {' | '.join(figures)} |")
     for name, words in _BORDER.items():
         cells = _cells(page, _CALLS, name)
-        lines.append(f"| {words} | {' | '.join(cells.get(runtime, '-') for runtime in _RUNTIMES)} |")
+        lines.append(f"| {words} | {' | '.join(cells.get(runtime, '-') for runtime in measured)} |")
     return "\n".join(lines)
 
 
+def drawing(page: str) -> str:
+    """The means over the scalar kernels, of every runtime that has one.
+
+    Raises:
+        ValueError: the results have none.
+    """
+    means = {**_cells(page, _SLOW, _MEANS), **_cells(page, _FAST, _MEANS)}
+    figures = {runtime: float(mean.replace(",", "")) for runtime, mean in means.items() if mean != "-"}
+    return plot.rank(figures, "processor time of the scalar kernels, that of wasm3 0.9 is 1 (geometric mean)")
+
+
+def pages(results: str) -> dict[Path, str]:
+    """What every file is to hold. Raises `ValueError` as those above, and where one has no place for it."""
+    return {
+        README: _placed(README, _ROW, row(results)),
+        PAGE: _placed(PAGE, _TABLE, table(results)),
+        DRAWING: drawing(results),
+    }
+
+
+def _placed(path: Path, place: re.Pattern[str], made: str) -> str:
+    current, found = place.subn(lambda _: made, _text(path), count=1)
+    if not found:
+        raise ValueError(f"{path.name} has no place for it")
+    return current
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write both, or with `--check` return 1 where one of them is not what would be written."""
+    """Write them, or with `--check` return 1 where one of them is not what would be written."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a page is not current")
     options = parser.parse_args(arguments)
     results = RESULTS.read_text(encoding="utf-8")
-    stale = []
-    for path, place, made in ((README, _ROW, row(results)), (PAGE, _TABLE, table(results))):
-        written = path.read_text(encoding="utf-8")
-        current, found = place.subn(lambda _, made=made: made, written, count=1)  # type: ignore[misc]
-        if not found:
-            raise ValueError(f"{path.name} has no place for it")
-        if written != current:
-            stale.append(path.name)
-            if not options.check:
-                path.write_text(current, encoding="utf-8")
+    current = pages(results)
+    stale = [path for path in current if _text(path) != current[path]]
     if stale and options.check:
-        print(f"{' and '.join(stale)}: not current, run `python tools/gen_speed.py`", file=sys.stderr)
+        names = " and ".join(path.name for path in stale)
+        print(f"{names}: not current, run `python tools/gen_speed.py`", file=sys.stderr)
         return 1
+    for path in stale:
+        path.write_text(current[path], encoding="utf-8")
     return 0
 
 
