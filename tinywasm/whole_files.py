@@ -59,12 +59,11 @@ def write_whole(path: str | PathLike[str], content: bytes) -> None:
 
 def runnable(file: BinaryIO, at: int, content: memoryview) -> memoryview | mmap:
     """Machine code that an open file has from there on to its end: as processes share it, if that can be."""
-    # Not all of it is everywhere.
-    from mmap import MAP_PRIVATE, PROT_EXEC, PROT_READ, mmap
-
-    runs = PROT_READ | PROT_EXEC
     try:
+        from mmap import MAP_PRIVATE, PROT_EXEC, PROT_READ, mmap
+
+        runs = PROT_READ | PROT_EXEC
         return mmap(file.fileno(), len(content), flags=MAP_PRIVATE, prot=runs, offset=at)
-    except OSError:
-        # The file system may be mounted so that nothing runs from there.
+    except (ImportError, OSError):
+        # The system has no such maps, or the file system is mounted so that nothing runs from there.
         return content
