@@ -80,6 +80,8 @@ class Programs:
             tinywasm.Config(
                 # Machine code made at run time is no part of what was measured, and its filter forbids it.
                 tier="interpreter",
+                # Nor is what an earlier process made.
+                cache="",
                 consume_fuel=True,
                 max_call_depth=configuration.max_call_depth,
                 max_memory_pages=configuration.max_memory_pages,

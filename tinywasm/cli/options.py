@@ -81,7 +81,7 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         help="which functions become machine code: none, those that prove hot, or all (default: interpreter)",
     )
     parser.add_argument(
-        "--cache", metavar="DIR", help="keep machine code in this folder, which only you may write to"
+        "--cache", metavar="DIR", help="keep code that was made in this folder, which only you may write to"
     )
 
 

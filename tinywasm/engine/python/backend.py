@@ -34,6 +34,7 @@ from tinywasm.engine.python.thread_stack import thread_stack_is_low
 from tinywasm.engine.recursion import STACK_SLOTS, used_up_by_nesting
 from tinywasm.errors import StackExhausted, Trap, TrapCode, WasmException
 from tinywasm.interruption import obeying
+from tinywasm.loading import loading
 from tinywasm.runtime.calls import Call, Calls
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.globals import GlobalInstance
@@ -115,6 +116,11 @@ class PythonBackend:
 
     def instance(self, syntax: DecodedModule, context: Context) -> ModuleInstance:
         self.guard()
+        if self.config.cache:
+            with loading:
+                from tinywasm.engine.source import cache
+            # Before anything runs: it may refuse the folder.
+            cache.of(self.config.cache, context)
         return PythonModuleInstance(self.store, syntax, context)
 
     def constant(self, instance: ModuleInstance, expr: Expr, type: ValType) -> Any:

@@ -16,14 +16,17 @@ from math import copysign, fabs
 from types import CodeType
 from typing import Any
 
+from tinywasm import records
 from tinywasm.engine.ir import form
+from tinywasm.engine.ir.build import build
 from tinywasm.engine.ir.form import Form, Record
 from tinywasm.engine.python import bind
 from tinywasm.engine.python.backend import PythonBackend
 from tinywasm.engine.python.bind import Binder, Code, bind_record
 from tinywasm.engine.python.module_instance import PythonModuleInstance
 from tinywasm.engine.recursion import ROOM_SHIFT
-from tinywasm.engine.source import accesses, running, vectors
+from tinywasm.engine.source import accesses, cache, running, vectors
+from tinywasm.engine.source.cache import Key, Made
 from tinywasm.engine.source.handlers import catcher
 from tinywasm.engine.source.hosts import to_host
 from tinywasm.engine.source.running import Fast
@@ -37,9 +40,14 @@ from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.heap import I31, ArrayInstance, StructInstance, is_instance
 from tinywasm.runtime.memory import MemoryInstance
 
-# What a module keeps in `compiled`: for a function, whether it is metered, and the imports that are host
-# functions, the translation, with code from each block that was asked for; None where it is declined.
-_Kept = dict[tuple[int, bool, frozenset[int]], tuple[Translation, dict[int, tuple[Source, CodeType]]] | None]
+
+@records.record(eq=False)
+class _Kept:
+    """What a module has in `compiled`: forms, translations, and what became of them, None where declined."""
+
+    translations: dict[tuple[int, bool, frozenset[int]], Translation] = records.field(default_factory=dict)
+    made: dict[Key, Made | None] = records.field(default_factory=dict)
+    forms: dict[int, Form] = records.field(default_factory=dict)
 
 
 class Tier:
@@ -75,6 +83,9 @@ class Tier:
             "BYTES": [bytes([value]) for value in range(256)],
             "TIER": self,
         }
+        context, folder = instance.context, backend.config.cache
+        self.kept: _Kept = context.compiled.setdefault("source", _Kept())
+        self.folder = cache.of(folder, context) if folder else None
         backend.enter = running.enter
         backend.tell(self.tell)
         imported = instance.funcs[: instance.context.imported_funcs]
@@ -112,7 +123,7 @@ class Tier:
     def _made(self, func: FuncInstance, code: Code, block: int | None) -> tuple[Fast, Source] | None:
         try:
             with obeying(self.instance.store.poll):
-                translation, source, compiled = self._source(func, block)
+                source, compiled = self._source(func, block)
         except Declined:
             code.left = bind.NEVER
             return None
@@ -122,47 +133,67 @@ class Tier:
             return None
         for name, (kind, *what) in source.names.items():
             if name not in self.names:
-                self.names[name] = self._named(translation.code, name, kind, what)
+                self.names[name] = self._named(func, name, kind, what)
         exec(compiled, self.names)
         function: Any = self.names.pop("f")
         self.codes[function.__code__] = func, source
         return function, source
 
-    def _source(self, func: FuncInstance, block: int | None) -> tuple[Translation, Source, CodeType]:
+    def _source(self, func: FuncInstance, block: int | None) -> Made:
         """Raises `Declined`."""
-        kept: _Kept = self.instance.context.compiled.setdefault("source", {})
-        key = func.index, self.instance.store.fuel is not None, self.hosts
-        if key not in kept:
-            translation = _translation(func, key[1], self.hosts)
-            kept[key] = (translation, {}) if translation is not None else None
-        found = kept[key]
-        if found is None:
+        key = func.index, self.instance.store.fuel is not None, self.hosts, block
+        made = self.kept.made
+        if key not in made:
+            found = self.folder.find(key) if self.folder is not None else None
+            made[key] = found or self._translated(func, key)
+        source = made[key]
+        if source is None:
             raise Declined
-        translation, made = found
-        if block is None:
-            block = translation.entry
-        if block not in made:
-            source = translation.source(block)
-            try:
-                made[block] = source, compile(source.text, f"<function {func.index}>", "exec")
-            except (MemoryError, SyntaxError):
-                # Python has limits of its own.
-                kept[key] = None
-                raise Declined from None
-        return translation, *made[block]
+        return source
+
+    def _translated(self, func: FuncInstance, key: Key) -> Made | None:
+        block = key[3]
+        try:
+            translation = self._translation(func, key[:3])
+            source = translation.source(translation.entry if block is None else block)
+            made = source, compile(source.text, f"<function {func.index}>", "exec")
+        except (Declined, MemoryError, SyntaxError):
+            # Python has limits of its own.
+            return None
+        if self.folder is not None:
+            self.folder.add(key, made)
+        return made
+
+    def _translation(self, func: FuncInstance, key: tuple[int, bool, frozenset[int]]) -> Translation:
+        """Raises `Declined`."""
+        translations, definition = self.kept.translations, func.definition
+        assert definition is not None
+        if sys.byteorder == "big":
+            raise Declined
+        if key not in translations:
+            translation = Translation(self.instance.context, func.index, definition, *key[1:])
+            translations[key], self.kept.forms[func.index] = translation, translation.code
+        return translations[key]
+
+    def _form(self, func: FuncInstance) -> Form:
+        forms, definition = self.kept.forms, func.definition
+        assert definition is not None
+        if func.index not in forms:
+            forms[func.index] = build(self.instance.context, func.index, definition)
+        return forms[func.index]
 
     # What names stand for
 
-    def _named(self, code: Form, name: str, kind: str, what: Sequence[Any]) -> Any:
+    def _named(self, func: FuncInstance, name: str, kind: str, what: Sequence[Any]) -> Any:
         instance = self.instance
         if kind == "operator":
             return OPERATORS[name]
         if kind == "value":
             return what[0]
         if kind == "step":
-            return _step(instance, code, *what)
+            return _step(instance, self._form(func), *what)
         if kind == "cast":
-            return close_ref(code.objects[what[0]], instance.types)
+            return close_ref(self._form(func).objects[what[0]], instance.types)
         if kind == "view":
             return self._view(name, instance.memories[what[0]], what[1])
         if kind == "load":
@@ -172,10 +203,10 @@ class Tier:
         if kind == "bytes":
             return instance.memories[what[0]].space
         if kind == "func":
-            func = instance.funcs[what[0]]
+            callee = instance.funcs[what[0]]
             if what[0] in self.hosts:
-                return to_host(self.backend, func, instance)
-            return running.fast_of(self.backend, func)
+                return to_host(self.backend, callee, instance)
+            return running.fast_of(self.backend, callee)
         if kind == "reference":
             return running.reference(self.backend, instance.funcs[what[0]])
         if kind == "clauses":
@@ -195,16 +226,6 @@ class Tier:
             name: accesses.view(data, kind) for name, (each, kind) in self.views.items() if each is memory
         }
         return partial(self.names.update, views)
-
-
-def _translation(func: FuncInstance, metered: bool, hosts: frozenset[int]) -> Translation | None:
-    assert func.module is not None and func.definition is not None
-    if sys.byteorder == "big":
-        return None
-    try:
-        return Translation(func.module.context, func.index, func.definition, metered, hosts)
-    except Declined:
-        return None
 
 
 def of(func: FuncInstance) -> Tier:
