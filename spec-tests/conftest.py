@@ -27,3 +27,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def chosen_suite(request: pytest.FixtureRequest) -> Suite:
     """The suite that this run is about."""
     return find_suite(request.config.getoption("--suite"))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The last words, so that nobody takes a run without the suite, or parts of it, for a full one."""
+    suite = find_suite(config.getoption("--suite"))
+    if suite.missing and not hasattr(config, "workerinput"):
+        terminal = config.get_terminal_writer()
+        if not suite.scripts:
+            terminal.line("THE OFFICIAL WEBASSEMBLY TEST SUITE DID NOT RUN.")
+        terminal.line(suite.missing)

@@ -22,7 +22,7 @@ exec sleep 1000
 
 @pytest.mark.parametrize(
     "target",
-    ["run", "quick", "fuzz", "agree", "sabotage", "soak", "spec", "bench", "riscv", "riscv-test", "wasm-rt",
+    ["run", "test", "quick", "fuzz", "agree", "sabotage", "soak", "spec", "bench", "riscv", "riscv-test", "wasm-rt",
      "demo-file", "coverage"],
 )  # fmt: skip
 def test_nothing_goes_on_when_make_is_told_to_end(target: str, tmp_path: Path) -> None:
