@@ -7,8 +7,9 @@ Floats that a computation has just made may be any NaN (`numeric.COMPUTED`); the
 bits are looked at or kept. So that a sum in a loop need not be, a local whose values are all computed, or
 numbers, is not canonical either (`analysis.computed_locals`).
 
-Each head of a loop, and the function itself, takes off the budget what it may cost; where nothing is left,
-the engine looks whether the run shall end. Fuel is paid as the loop pays it.
+Each head of a loop, and the function itself unless it is short and calls nothing, takes off the budget what
+it may cost; where nothing is left, the engine looks whether the run shall end. Fuel is paid as the loop pays
+it.
 """
 
 from __future__ import annotations
@@ -32,7 +33,6 @@ from tinywasm.engine.llvm.unit import (
     Text,
     Unit,
     llvm_type,
-    placed,
     returned,
 )
 from tinywasm.engine.llvm.vectors import V128
@@ -49,6 +49,8 @@ _CANONICAL_LANES = {
     "<2 x double>": (V128, "<2 x i1>", "splat (i64 9221120237041090560)"),
 }
 _CANONICAL = {"float": "bitcast (i32 2143289344 to float)", "double": "0x7FF8000000000000"}
+# Up to how many records a function that neither calls nor loops leaves it to its caller to look.
+_SHORT = 64
 
 
 @record()
@@ -116,6 +118,8 @@ class Emitter(Text):
         self.temporaries: dict[int, Value | str] = {}
         self.found: dict[int, dict[int, str]] = {}
         self.costs = loop_costs(code)
+        # What calls nothing takes little more of the stack than its caller.
+        self.leaf = not any(form.CALLS[row] for row in set(code.code[:: form.STRIDE]) if row < form.BLOCK)
         references = sum(1 << number for number, type in enumerate(self.types) if type == REFERENCE)
         self.live = live_references(code, references)
         # The slots of each type's fields.
@@ -176,15 +180,18 @@ class Emitter(Text):
         self.line(f"%short = sub i64 %room, {self.form.slots}")
         self.line(f"%signs = and i64 %short, {signed(_SIGNS, 64)}")
         self.line("%full = icmp ne i64 %signs, 0")
-        self.line("%sp = call i64 @llvm.read_register.i64(metadata !3)")
-        limit = self.load("i64", "%instance.store", "Store.machine_limit", INVARIANT)
-        self.line(f"%low = icmp ult i64 %sp, {limit}")
-        self.line("%deep = or i1 %full, %low")
-        self.line(f"br i1 %deep, label %deeper, label %enter, {RARELY}")
+        deep = "%full" if self.leaf else self.value(f"or i1 %full, {self.low()}")
+        self.line(f"br i1 {deep}, label %deeper, label %enter, {RARELY}")
         self.deeper(signature)
         self.lines.append("enter:")
         self.lines += self.prelude.values()
         self.line("br label %start")
+
+    def low(self) -> str:
+        """Whether the thread's stack is nearly used up."""
+        limit = self.load("i64", "%instance.store", "Store.machine_limit", INVARIANT)
+        sp = self.value("call i64 @llvm.read_register.i64(metadata !3)")
+        return self.value(f"icmp ult i64 {sp}, {limit}")
 
     def enter_loop(self, block: int) -> None:
         """As `enter`, for the way to a block."""
@@ -210,13 +217,12 @@ class Emitter(Text):
         self.line(f"br label %b{block}")
 
     def deeper(self, signature: FuncType) -> None:
-        """The loop runs this call, with the arguments where it expects them."""
+        """The loop runs this call."""
         self.lines.append("deeper:")
-        slots = self.slots("%instance.store", "%room")
-        for number, (slot, type) in enumerate(placed(signature.params)):
-            self.put(slots, slot, type, f"%p{number}")
-        given = f"ptr %instance, i64 %room, i64 %budget, i64 {self.index}"
-        self.give_slots(signature, self.helper("deeper", "%instance.store", given), slots)
+        given = "".join(f"{type} %p{number}, " for number, type in enumerate(self.types[: self.params]))
+        callee = f"{self.unit.deeper(signature)}({SELF}, i64 %room, i64 %budget, {given}i64 {self.index})"
+        whole = self.value(f"tail call swiftcc {returned(signature)} {callee}")
+        self.line(f"ret {returned(signature)} {whole}")
 
     def ends(self, signature: FuncType) -> None:
         """Where traps of this function, and of those that it calls, leave it."""
@@ -342,7 +348,9 @@ class Emitter(Text):
             self.line(f"br label {self.leads(block)}")
         elif not self.dead:
             self.go_on("start")
-            self.spend(16 + len(self.form.code) // form.STRIDE, 0)
+            size = len(self.form.code) // form.STRIDE
+            if not self.leaf or self.costs or size > _SHORT or self.unit.helper == "warm":
+                self.spend(16 + size, 0)
             self.line(f"br label {self.leads(block)}")
         self.dead = block not in self.found
         if self.dead:
@@ -366,8 +374,7 @@ class Emitter(Text):
         self.go_on(look)
         self.spill(base)
         end = self.first + base
-        given = f"ptr %instance, i64 %room, i64 {self.site(self.position)}, i64 {end << 32 | end}"
-        self.settle(self.value(f"call preserve_allcc i64 {self.unit.look()}({given})"))
+        self.settle(self.unit.look(self, self.site(self.position), end << 32 | end))
         self.line(f"br label %{after}")
         self.go_on(after)
 

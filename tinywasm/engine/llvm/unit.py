@@ -245,10 +245,17 @@ class Unit:
             self.shared[name] = _bridge(name, signature)
         return name
 
-    def look(self) -> str:
-        """The function by which it is seen whether the run shall end."""
+    def look(self, text: Text, site: int, shape: int) -> str:
+        """What is left of the budget after it was seen whether the run shall end."""
         self.shared.setdefault("@look", _look(self.helper))
-        return "@look"
+        return text.value(f"call preserve_allcc i64 @look({_LOOK.format(site=site, shape=shape)})")
+
+    def deeper(self, signature: FuncType) -> str:
+        """The function by which the loop runs calls of one that machine code has just entered."""
+        name = f"@deeper.{signature_name(signature)}"
+        if name not in self.shared:
+            self.shared[name] = _deeper(name, signature)
+        return name
 
     def entry(self, signature: FuncType, *, loop: bool) -> str:
         """The function by which the loop enters those of a signature, at the head of a `loop` of theirs or
@@ -277,12 +284,19 @@ class Unit:
             metadata += [f'!{type} = !{{!"{name}", !9}}', f"!{type + 1} = !{{!{type}, !{type}, i64 0}}"]
         declared = [f"declare {each}" for each in sorted({*_INTRINSICS, *vectors.DECLARED})]
         # Nothing is to be called by its name: LLVM would put the C library's functions in place of loops.
-        attributes = ['attributes #0 = { nounwind "no-builtins" }']
+        attributes = [
+            'attributes #0 = { nounwind "no-builtins" }',
+            'attributes #2 = { nounwind noinline "no-builtins" }',
+        ]
         return "\n".join([*declared, *self.shared.values(), *self.functions, *attributes, *metadata, ""])
 
 
 def _parameters(signature: FuncType) -> str:
     return "".join(f", {llvm_type(type)} %p{index}" for index, type in enumerate(signature.params))
+
+
+# The registers between are those of arguments, which stay where they are.
+_LOOK = f"{SELF}, i64 %room, i64 poison, i64 poison, i64 poison, i64 {{site}}, i64 {{shape}}"
 
 
 def _look(helper: str) -> str:
@@ -295,8 +309,22 @@ def _look(helper: str) -> str:
     store = text.load("ptr", "%instance", "Instance.store", STRUCTURE)
     left = text.helper(helper, store, "ptr %instance, i64 %room, i64 %site, i64 %shape")
     text.line(f"ret i64 {left}")
-    head = "define internal preserve_allcc i64 @look(ptr %instance, i64 %room, i64 %site, i64 %shape)"
-    return "\n".join([f"{head} #1 {{", *text.lines, "}"])
+    given = _LOOK.format(site="%site", shape="%shape").replace(" poison", "")
+    return "\n".join([f"define internal preserve_allcc i64 @look({given}) #1 {{", *text.lines, "}"])
+
+
+def _deeper(name: str, signature: FuncType) -> str:
+    text = Text()
+    text.lines.append("entry:")
+    store = text.load("ptr", "%instance", "Instance.store", STRUCTURE)
+    slots = text.slots(store, "%room")
+    for number, (slot, type) in enumerate(placed(signature.params)):
+        text.put(slots, slot, type, f"%p{number}")
+    given = "ptr %instance, i64 %room, i64 %budget, i64 %index"
+    text.give_slots(signature, text.helper("deeper", store, given), slots)
+    given = f"{SELF}, i64 %room, i64 %budget{_parameters(signature)}, i64 %index"
+    head = f"define internal swiftcc {returned(signature)} {name}({given})"
+    return "\n".join([f"{head} #2 {{", *text.lines, "}"])
 
 
 def _bridge(name: str, signature: FuncType) -> str:
