@@ -22,8 +22,8 @@ exec sleep 1000
 
 @pytest.mark.parametrize(
     "target",
-    ["run", "test", "quick", "fuzz", "agree", "sabotage", "soak", "spec", "bench", "riscv", "riscv-test", "wasm-rt",
-     "demo-file", "coverage"],
+    ["run", "test", "quick", "fuzz", "agree", "sabotage", "soak", "spec", "bench", "riscv", "riscv-test",
+     "wasm-rt", "demo-file", "coverage"],
 )  # fmt: skip
 def test_nothing_goes_on_when_make_is_told_to_end(target: str, tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
