@@ -310,3 +310,53 @@ def test_bulk_operations_at_the_edges(address: str) -> None:
         return results
 
     same_when_hot(found)
+
+
+# Pointers in parameters and globals, most often multiples of four; `at` says how deep they are used.
+WORDS = """
+(module {memory}
+  (global $stack (mut i32) (i32.const 96)) (global $fixed i32 (i32.const 16))
+  (func $add (export "add") (param $p i32) (param $n i32) (result i32) (local $s i32) (local $q i32)
+    (local.set $q (i32.sub (global.get $stack) (i32.const 32)))
+    (i32.store offset=4 (local.get $q) (i32.const 7))
+    (global.set $stack (i32.add (global.get $stack) (i32.const 2)))
+    (loop $again
+      (local.set $s (i32.add (local.get $s) (i32.load (local.get $p))))
+      (i32.store (local.get $q) (i32.xor (local.get $s) (i32.load16_u offset=2 (local.get $q))))
+      (local.set $p (i32.add (local.get $p) (i32.const 4)))
+      (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+    (global.set $stack (i32.sub (global.get $stack) (i32.const 2)))
+    (i32.add (local.get $s) (i32.load offset=8 (global.get $fixed))))
+  (func $at (export "at") (param $p i32) (param $depth i32) (result i32)
+    (if (result i32) (local.get $depth)
+      (then (i32.add (call $at (local.get $p) (i32.sub (local.get $depth) (i32.const 1)))
+        (i32.load (local.get $p))))
+      (else (call $add (local.get $p) (i32.const 3)))))
+  (func $odd (export "odd") (param $p i32) (param $q i32) (result i32)
+    (i32.store (local.get $p) (i32.const 9))
+    (i32.add (i32.load (i32.add (local.get $p) (local.get $q))) (i32.load16_s (local.get $q))))
+  (func (export "stack") (param i32) (global.set $stack (local.get 0))))
+"""
+
+
+@pytest.mark.parametrize("fuel", [None, 60])
+@pytest.mark.parametrize("times", [0, AT_ONCE])
+def test_pointers_that_are_aligned_or_not(fuel: int | None, times: int) -> None:
+    found: list[list[Any]] = []
+    for hot in (COLD, times):
+        with hot_after(hot):
+            within = store(max_call_depth=24, consume_fuel=fuel is not None)
+            wasm = exports(WORDS.format(memory=MEMORY), within=within)
+            results = []
+            for stack, pointer, more in product(
+                (96, 98, 97, 4), (8, 9, 10, 65_532, 65_533), (1, 3, 21, 22, 24)
+            ):
+                for name in ("add", "at", "odd"):
+                    if fuel is not None:
+                        within.set_fuel(1000)
+                    wasm.stack(stack)
+                    if fuel is not None:
+                        within.set_fuel(fuel + more)
+                    results.append((name, stack, pointer, more, outcome(partial(wasm[name], pointer, more))))
+            found.append(results)
+    assert found[0] == found[1]

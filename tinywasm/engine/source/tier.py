@@ -30,7 +30,7 @@ from tinywasm.engine.source.cache import Key, Made
 from tinywasm.engine.source.handlers import catcher
 from tinywasm.engine.source.hosts import to_host
 from tinywasm.engine.source.running import Fast
-from tinywasm.engine.source.translate import Declined, Source, Translation
+from tinywasm.engine.source.translate import PLAIN, Declined, Source, Translation
 from tinywasm.errors import OutOfFuel, WasmException
 from tinywasm.interruption import obeying
 from tinywasm.matching import close_ref
@@ -120,6 +120,14 @@ class Tier:
             self.loops[key] = made[0], made[1].takes
         return self.loops[key]
 
+    def plain(self, func: FuncInstance, *args: Any) -> Any:
+        """Call a hot function whose pointers are not aligned, which its Python function takes them for."""
+        made = self._made(func, func.code, PLAIN)
+        if made is None:
+            return running.reference(self.backend, func)(*args)
+        self.names[f"A{func.index}"] = made[0]
+        return made[0](*args)
+
     def _made(self, func: FuncInstance, code: Code, block: int | None) -> tuple[Fast, Source] | None:
         try:
             with obeying(self.instance.store.poll):
@@ -207,6 +215,8 @@ class Tier:
             if what[0] in self.hosts:
                 return to_host(self.backend, callee, instance)
             return running.fast_of(self.backend, callee)
+        if kind == "plain":
+            return partial(self.plain, instance.funcs[what[0]])
         if kind == "reference":
             return running.reference(self.backend, instance.funcs[what[0]])
         if kind == "clauses":

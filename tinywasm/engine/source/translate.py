@@ -7,7 +7,8 @@ It takes the parameters, or at the head of a running loop all variables, and the
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 from tinywasm import records
@@ -15,7 +16,7 @@ from tinywasm.engine.ir import form
 from tinywasm.engine.ir.build import build
 from tinywasm.engine.ir.form import Form
 from tinywasm.engine.recursion import SMALL_FRAME
-from tinywasm.engine.source.alignment import ZERO, aligned
+from tinywasm.engine.source.alignment import WORD, ZERO, aligned, pointers
 from tinywasm.engine.source.blocks import ACCESSES, Line, Unit, locals_of
 from tinywasm.engine.source.early import early
 from tinywasm.engine.source.expressions import MASKS
@@ -38,8 +39,13 @@ _ARITHMETIC = {
     if row.operator is not None and row.results and row.name.split(".")[1] not in ("neg", "abs", "copysign")
     and "reinterpret" not in row.name and "lane" not in row.name
 }  # fmt: skip
-_SIZES = {row.ordinal: ACCESSES[row.name][1] for row in TABLE if row.name in ACCESSES}
+# Those of f32 do not ask.
+_SIZES = {
+    row.ordinal: ACCESSES[row.name][1] for row in TABLE if row.name in ACCESSES and row.name != "f32.load"
+}
 _ZEROS: dict[object, str] = {I32: "0", I64: "0", F32: "0.0", F64: "0.0", V128: repr(bytes(16))}
+# In place of a block: the whole function, whatever it is called with.
+PLAIN = -1
 # More would take seconds.
 _MOST_RECORDS, _MOST_TEXT = 30_000, 2_000_000
 # Beyond so many blocks, code asks where to go on after each.
@@ -97,6 +103,13 @@ class Translation:
         self.loose = _loose(self.code, self.nodes, self.locals, self.params)
         zeros = bytes(self.params) + bytes([ZERO]) * (len(self.locals) - self.params)
         self.aligned = aligned(self.code, self.nodes, self.entry, zeros, _SIZES)
+        numbers = [number for number in range(self.params) if self.locals[number] == "i32"]
+        globals = [index for index, type in enumerate(context.globals) if type.content is I32]
+        self.pointers = None
+        if any(
+            _SIZES.get(record.row) == 4 and record.position not in self.aligned for record in self._records()
+        ):
+            self.pointers = pointers(self.code, self.nodes, self.entry, zeros, _SIZES, numbers, globals)
         # What is charged cannot be done again.
         asked = {self.entry} if metered else asking(self.nodes, self.entry, self.params, self.code)
         self.asking = asked
@@ -113,15 +126,20 @@ class Translation:
     def entry(self) -> int:
         return self.code.code[form.IMMEDIATE]
 
+    def _records(self) -> Iterator[form.Record]:
+        return chain.from_iterable(node.records for node in self.nodes.values())
+
     def source(self, block: int) -> Source:
-        """The function from one of its blocks on."""
+        """The function from one of its blocks on, or for `PLAIN` one that takes no pointers for aligned."""
+        guess = self.pointers if block == self.entry else None
+        block = self.entry if block == PLAIN else block
         unit = Unit(
             self.context,
             self.index,
             self.code,
             self.locals,
             self.loose,
-            self.aligned,
+            self.aligned if guess is None else guess.aligned,
             self.metered,
             self.hosts,
             self.clauses,
@@ -138,6 +156,16 @@ class Translation:
             first = self._zeros()
             if self.entry in self.asking:
                 first = [f" {self._question().text}", f"  {self._question().indented[0].text}", *first]
+            if guess is not None:
+                for number in guess.globals:
+                    unit.names[f"g{number}"] = ("global", number)
+                unit.names[f"A{self.index}"] = ("plain", self.index)
+                names = [
+                    *(f"l{number}" for number in guess.params),
+                    *(f"g{number}.value" for number in guess.globals),
+                ]
+                args = ", ".join([*takes, "p"])
+                first = [f" if ({' | '.join(names)}) & {WORD}:", f"  return A{self.index}({args})", *first]
         else:
             takes = tuple(sorted(set(_VARIABLE.findall("\n".join(body)))))
             first = []
