@@ -2,12 +2,12 @@
 
     python -m fuzz.agree [--from SEED] [COUNT]
 
-Every fourth one is seen through small windows on the native engine. Where llvmlite is installed, each has a
-companion of which most functions are compiled: all, those that prove hot, or some, which are entered at
-random. Some companions are interrupted at random, on one of the readers of the intermediate form, and some
-run out of fuel wherever they can, on all of them. Pieces of a hundred have a process of their own, so that a
-crash or a module that does not end is told by its seed, like a difference. The status is 0 when all agree, 1
-when one does not; then, and when it is interrupted, the command says with which seed to go on.
+Every fourth one is seen through small windows on the native engine. Where llvmlite is installed, functions
+of each are compiled: all, those that prove hot, or some, which are entered at random. Some modules are
+interrupted at random, on one of the readers of the intermediate form, and some run out of fuel wherever they
+can, on all of them. Pieces of a hundred have a process of their own, so that a crash or a module that does
+not end is told by its seed, like a difference. The status is 0 when all agree, 1 when one does not; then, and
+when it is interrupted, the command says with which seed to go on.
 """
 
 from __future__ import annotations
@@ -27,11 +27,10 @@ from random import Random
 
 from fuzz import interrupts
 from fuzz.child import words_of
-from fuzz.compilable import compilable, compiles
 from fuzz.engines import AUTO, COMPILED, PLENTY, difference, load, run
 from fuzz.generator import Generated, generate
 from fuzz.hot import AT_ONCE, compiled_after, hot_after, looking_after
-from fuzz.machine_code import Mixture, compiled_with
+from fuzz.machine_code import Mixture, compiled_with, compiles
 from fuzz.small_windows import small_windows
 from tinywasm.engine import native_available
 from tinywasm.module import Module
@@ -115,14 +114,12 @@ def _fuels(seed: int, used: int) -> list[int | None]:
 def check_machine_code(seed: int) -> None:
     """Raises `AssertionError` where machine code for the modules of a seed differs."""
     rng = Random(f"machine code {seed}")
-    # In modules without exceptions and tail calls, more is compiled.
-    make = rng.choice((generate, generate, compilable))
     way = rng.choice((check_compiled, check_mixture, check_mixture))
     # More effort takes longer than all the rest.
     with compiled_with({0: "FULL", 8: "LIGHT"}.get(seed % 16, "QUICK")):
-        way(make(seed))
+        way(generate(seed))
     if seed % 32 == 0:
-        check_auto(make(seed))
+        check_auto(generate(seed))
 
 
 def _readers(generated: Generated) -> dict[str, tuple[str, AbstractContextManager[None]]]:
@@ -141,7 +138,7 @@ def _readers(generated: Generated) -> dict[str, tuple[str, AbstractContextManage
 def check_interrupts(seed: int) -> int:
     """How many interrupts ended a run of one of the readers. Raises `AssertionError` where another run in the
     same store differs then."""
-    generated = (compilable if compiles else generate)(seed)
+    generated = generate(seed)
     name, (engine, way) = Random(f"reader {seed}").choice(list(_readers(generated).items()))
     expected = run(generated, load(generated), "native", PLENTY)
     with looking_after(Random(f"looks {seed}").choice((1, 3, 20))), way:
@@ -153,7 +150,7 @@ def check_interrupts(seed: int) -> int:
 def check_every_fuel(seed: int) -> int:
     """How much fuel a module uses, if it is little. Raises `AssertionError` where one of the readers stops
     otherwise with any amount up to that."""
-    generated = (compilable if compiles else generate)(seed)
+    generated = generate(seed)
     module = load(generated)
     used = run(generated, module, "native", PLENTY).fuel
     if used > _LITTLE_FUEL:
@@ -183,7 +180,7 @@ def check_seed(seed: int) -> None:
         check_machine_code(seed)
     if seed % 8 == 0:
         check_interrupts(seed)
-    if seed % 64 == 5:
+    if seed % 8 == 5:
         check_every_fuel(seed)
 
 

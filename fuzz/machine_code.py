@@ -9,17 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
+from importlib.util import find_spec
 from random import Random
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from fuzz.hot import looking_after
+from tinywasm.engine import native_available
 from tinywasm.errors import InternalError
 from tinywasm.syntax import DecodedModule
 from tinywasm.validation import Context
 
 if TYPE_CHECKING:
     from tinywasm.engine.llvm.unit import Unit
+
+compiles = native_available and find_spec("llvmlite") is not None
 
 _NOWHERE = -1
 

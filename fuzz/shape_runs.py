@@ -10,10 +10,9 @@ from random import Random
 from typing import Any
 from unittest.mock import patch
 
-from fuzz.compilable import compiles
 from fuzz.generator_shapes import FUNCTIONS, Shapes, generate
 from fuzz.hot import hot_after
-from fuzz.machine_code import Mixture, compiled_with
+from fuzz.machine_code import Mixture, compiled_with, compiles
 from fuzz.small_windows import small_windows
 from tinywasm.config import Config, Engine
 from tinywasm.engine import backend

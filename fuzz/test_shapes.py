@@ -14,7 +14,7 @@ from tinywasm.engine import native_available
 pytestmark = pytest.mark.skipif(not native_available, reason="the native engine is not built")
 
 # The way into machine code, which LLVM makes where it is asked to: tests/tinywasm/test_compiled.py and
-# `fuzz.compilable`.
+# `fuzz.machine_code`.
 NOT_RUN = ["compiled"]
 # What the shapes do not reach of the lowering, with the reason.
 UNREACHED = {
