@@ -288,11 +288,12 @@ def test_a_reader_that_leaves_early_gets_no_traceback(folder: Path) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize("buffered", [(), ("-u",)], ids=["buffered", "at once"])
 @pytest.mark.parametrize("command", ["--help", "--version", "run --help", "inspect calculator.wat"])
-def test_output_that_does_not_fit_is_told(folder: Path, command: str) -> None:
+def test_output_that_does_not_fit_is_told(folder: Path, command: str, buffered: tuple[str, ...]) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "tinywasm", *command.split()],
+            [sys.executable, *buffered, "-m", "tinywasm", *command.split()],
             stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, cwd=folder, env=ENVIRONMENT,
         )  # fmt: skip
     assert (done.returncode, done.stderr) == (1, "tinywasm: No space left on device\n")

@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import importlib
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinywasm.cli.options import Subparsers
 from tinywasm.engine import IMPLEMENTATIONS
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 # Commands, in the order of the help, and the module of `tinywasm.cli` whose `add_parsers` adds them.
 COMMANDS = {
@@ -30,12 +33,19 @@ def grammar(wanted: Iterable[str] = COMMANDS) -> tuple[argparse.ArgumentParser, 
 
     Only their modules are loaded: all of them together take longer than many a program runs.
     """
-    parser = argparse.ArgumentParser(prog="tinywasm", description="A WebAssembly runtime in Python.")
+    parser: argparse.ArgumentParser = _Parser(prog="tinywasm", description="A WebAssembly runtime in Python.")
     parser.add_argument("--version", action=_Version)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for module in dict.fromkeys(COMMANDS[name] for name in wanted):
         importlib.import_module(f"tinywasm.cli.{module}").add_parsers(commands)
     return parser, commands
+
+
+class _Parser(argparse.ArgumentParser):
+    """Fails where its help cannot be written, which argparse passes over."""
+
+    def print_help(self, file: SupportsWrite[str] | None = None) -> None:
+        print(self.format_help(), end="", file=file)
 
 
 class _Version(argparse._VersionAction):
