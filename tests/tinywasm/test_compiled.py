@@ -24,6 +24,7 @@ import tinywasm
 from benchmarks.catalogue import KERNELS, Kernel
 from tests.engines import COMPILED, compiles, configured, needs_llvm
 from tests.tinywasm.outcomes import outcome
+from tests.tinywasm.test_call_depth import in_thread
 from tests.tinywasm.test_cli import ENVIRONMENT
 from tinywasm import Config, Engine, Interrupted, Store
 from tinywasm.errors import InternalError
@@ -73,6 +74,8 @@ def test_all_of_a_kernel_is_compiled_and_gives_its_result(kernel: Kernel) -> Non
 
 # A function with so many locals is not compiled.
 MANY = "(local " + "i32 " * 1_001 + ")"
+
+
 MIXED = """
 (module
   (import "h" "f" (func $host (param i32) (result i32)))
@@ -608,3 +611,9 @@ def test_functions_find_their_constants_and_each_other() -> None:
     text = "define dso_local double @f(double %x) { %y = fadd double %x, 0x400921FB54442D18 ret double %y }"
     made, places = linked([object_code(text, codegen.QUICK)])
     assert set(places) >= {"f"} and len(made) > places["f"]
+
+
+def test_a_thread_with_a_small_stack_has_its_functions_compiled() -> None:
+    kernel = KERNELS[0]
+    found = in_thread(32 << 10, lambda: exports(kernel.wasm.read_bytes())["run"](kernel.tiny))
+    assert found & 0xFFFFFFFF == kernel.expected

@@ -7,7 +7,8 @@ import platform
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cache
+from concurrent.futures import Future
+from functools import cache, partial
 from typing import Any, TypeAlias
 
 from tinywasm.engine.ir import form
@@ -29,6 +30,8 @@ from tinywasm.validation import Context
 # How many records a unit has, or few more than the largest function: LLVM takes memory for all of it at once,
 # and nothing interrupts it meanwhile.
 UNIT_RECORDS = 2_000
+# The bytes of a stack that LLVM has room in.
+_STACK = 8 << 20
 # What `codegen.object_code` takes.
 Job: TypeAlias = tuple[str, str, str, int]
 _ROUNDING = (".ceil", ".floor", ".trunc", ".nearest")
@@ -122,9 +125,34 @@ def in_turn(jobs: Iterator[Job]) -> Iterator[bytes]:
     """Object files, made one after the other."""
     for job in jobs:
         with assembling:
-            made = codegen.object_code(*job)
+            made = _with_room(partial(codegen.object_code, *job))
         look()
         yield made
+
+
+def _with_room(work: Callable[[], bytes]) -> bytes:
+    """What `work` returns, which takes more of the stack than many threads have.
+
+    The main thread has enough. It is also the one that signals interrupt, which must not leave LLVM at work.
+    """
+    if threading.current_thread() is threading.main_thread():
+        return work()
+    found: Future[bytes] = Future()
+
+    def run() -> None:
+        try:
+            found.set_result(work())
+        except BaseException as error:
+            found.set_exception(error)
+
+    before = threading.stack_size(_STACK)
+    try:
+        thread = threading.Thread(target=run, name="tinywasm, LLVM", daemon=True)
+        thread.start()
+    finally:
+        threading.stack_size(before)
+    thread.join()
+    return found.result()
 
 
 def _units(sizes: Mapping[int, int]) -> Iterator[list[int]]:
@@ -207,4 +235,4 @@ def object_code(text: str, effort: int) -> bytes:
     """An object file of a unit's text, for this machine, made in this process."""
     target = host()
     with assembling:
-        return codegen.object_code(text, target.cpu, target.features, effort)
+        return _with_room(partial(codegen.object_code, text, target.cpu, target.features, effort))
