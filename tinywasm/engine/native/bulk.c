@@ -171,7 +171,8 @@ static uint64_t packed(char kind, uint64_t value) {
 
 int tw_struct_new(Store *store, int metered, TypeInfo *type, uint64_t *s, int with_values) {
     TRY(pay(store, metered, type->slots * 8));
-    Struct *object = (Struct *)tw_new_struct(store, type);
+    Struct *object = with_values ? tw_quick_struct(store, type) : NULL;
+    if (!object) object = (Struct *)tw_new_struct(store, type);
     CHECK(object, store->failure);
     if (with_values)
         for (uint32_t i = 0; i < type->slots; i++) object->fields[i] = packed(type->kinds[i], s[i]);

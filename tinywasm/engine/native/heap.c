@@ -1,12 +1,28 @@
 /* Structures, arrays, exceptions and host references, and their collection.
 
    Mark and sweep. Frames are scanned conservatively, since a slot does not say what it holds; the
-   rest (globals, tables, segments, objects) exactly. Objects never move. */
+   rest (globals, tables, segments, objects) exactly. Objects never move.
 
+   Small ones are cells of blocks, one size to a block. A block lies where its address says, of a pointer into
+   it, where it begins. Large ones, and host references, which have more to free than memory, are in a list. */
+
+/* For `posix_memalign`. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "native.h"
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#define POISON ASAN_POISON_MEMORY_REGION
+#define UNPOISON ASAN_UNPOISON_MEMORY_REGION
+#else
+#define POISON(place, bytes) ((void)(place), (void)(bytes))
+#define UNPOISON(place, bytes) ((void)(place), (void)(bytes))
+#endif
 
 /* A store collects first when it has allocated this many bytes; with 0, at every allocation. */
 uint64_t tw_first_threshold = 16u << 20;
@@ -24,6 +40,120 @@ static uint64_t object_bytes(const Object *object) {
     }
 }
 
+/* Blocks are aligned to this, and a little shorter, so that malloc has room for what it notes beside them. */
+#define BLOCK UINT64_C(0x8000)
+#define BLOCK_BYTES (BLOCK - 64)
+/* So many empty blocks are kept for what is allocated next. */
+#define SPARE_BLOCKS 64
+
+struct Block {
+    Block *next;
+    uint64_t size;
+    uint8_t *fresh; /* the first cell that was never taken */
+    uint64_t unused; /* keeps the cells aligned to 16 bytes */
+    uint8_t cells[];
+};
+
+#define EACH_CELL(block, cell) \
+    for (Object *cell = (Object *)(block)->cells; (uint8_t *)cell < (block)->fresh; \
+         cell = (Object *)((uint8_t *)cell + (block)->size))
+
+/* The type of a cell that is free, of which no more than `next` and `type` may be looked at. */
+static TypeInfo free_cell;
+#define SEEN offsetof(Object, pins)
+
+static int is_free(const Object *cell) { return cell->type == &free_cell; }
+
+static int has_fresh(const Block *block) {
+    return block && block->fresh + block->size <= (const uint8_t *)block + BLOCK_BYTES;
+}
+
+static void make_free(Store *store, Object *cell, uint64_t size) {
+    Object **first = &store->free_cells[size / CELL_UNIT];
+    UNPOISON(cell, SEEN);
+    cell->type = &free_cell;
+    cell->next = *first;
+    *first = cell;
+    POISON((uint8_t *)cell + SEEN, size - SEEN);
+}
+
+static Object *take_cell(Store *store, uint64_t class) {
+    Object *cell = store->free_cells[class];
+    Block *block = store->current[class];
+    if (cell) store->free_cells[class] = cell->next;
+    else if (has_fresh(block)) {
+        cell = (Object *)block->fresh;
+        block->fresh += block->size;
+    }
+    if (cell) UNPOISON(cell, class * CELL_UNIT);
+    return cell;
+}
+
+/* A block for cells of the class, which has none left; 0 where there is none. */
+static int add_block(Store *store, uint64_t class) {
+    Block *block = store->spare;
+    if (block) {
+        store->spare = block->next;
+        store->spare_count--;
+    } else {
+        /* Cells of which most are free may take more than is allowed, but not any amount. */
+        uint64_t half = store->block_count * BLOCK / 2, few = BLOCK * CELL_CLASSES;
+        if (half > few && half - few > store->budget->limit) return 0;
+        void *place;
+        if (posix_memalign(&place, BLOCK, BLOCK_BYTES) != 0) return 0;
+        block = place;
+        store->block_count++;
+    }
+    block->size = class * CELL_UNIT;
+    block->fresh = block->cells;
+    POISON(block->cells, BLOCK_BYTES - offsetof(Block, cells));
+    block->next = store->blocks;
+    store->blocks = store->current[class] = block;
+    return 1;
+}
+
+static void free_block(Store *store, Block *block) {
+    UNPOISON(block->cells, BLOCK_BYTES - offsetof(Block, cells));
+    store->block_count--;
+    free(block);
+}
+
+static uint64_t class_of(uint64_t bytes) { return (bytes + CELL_UNIT - 1) / CELL_UNIT; }
+
+static void count_object(Store *store, Object *object, uint64_t bytes, int kind, TypeInfo *type) {
+    store->budget->used += bytes;
+    store->allocated += bytes;
+    store->object_count++;
+    object->type = type;
+    object->pins = 0;
+    object->kind = (uint8_t)kind;
+    object->marked = store->collection; /* a sweep under way is not to take it */
+}
+
+Struct *tw_quick_struct(Store *store, TypeInfo *type) {
+    uint64_t bytes = sizeof(Struct) + type->slots * 8, class = class_of(bytes);
+    if (class >= CELL_CLASSES || store->allocated + bytes > store->threshold) return NULL;
+    if (!tw_fits(store->budget, bytes)) return NULL;
+    Object *object = take_cell(store, class);
+    if (object) count_object(store, object, bytes, KIND_STRUCT, type);
+    return (Struct *)object;
+}
+
+/* A cell, or what is in the list, of zeros. */
+static Object *memory_for(Store *store, uint64_t bytes, int kind) {
+    uint64_t class = class_of(bytes);
+    if (kind == KIND_HOST || class >= CELL_CLASSES) {
+        Object *object = calloc(1, bytes);
+        if (!object) return NULL;
+        object->next = store->objects;
+        store->objects = object;
+        return object;
+    }
+    Object *cell = take_cell(store, class);
+    if (!cell && add_block(store, class)) cell = take_cell(store, class);
+    return cell ? memset(cell, 0, bytes) : NULL;
+}
+
 static Object *allocate(Store *store, uint64_t bytes, int kind, TypeInfo *type) {
     store->failure = TRAP_ALLOCATION_TOO_LARGE;
     if (store->threshold == 0) store->threshold = tw_first_threshold;
@@ -34,16 +164,9 @@ static Object *allocate(Store *store, uint64_t bytes, int kind, TypeInfo *type) 
         if (trap) { store->failure = trap; return NULL; }
     }
     if (!tw_fits(store->budget, bytes)) { store->refused = 0; return NULL; }
-    Object *object = calloc(1, bytes);
+    Object *object = memory_for(store, bytes, kind);
     if (!object) return NULL;
-    store->budget->used += bytes;
-    object->kind = (uint8_t)kind;
-    object->marked = store->collection; /* a sweep under way is not to take it */
-    object->type = type;
-    object->next = store->objects;
-    store->objects = object;
-    store->allocated += bytes;
-    store->object_count++;
+    count_object(store, object, bytes, kind, type);
     if (kind == KIND_HOST) store->host_count++;
     return object;
 }
@@ -127,11 +250,11 @@ int tw_is_instance(uint64_t ref, TypeInfo *concrete, int heap, int nullable) {
     }
 }
 
-/* The set of live addresses, for the conservative scan, and the marker's stack. `stopped` is the trap code
+/* The sets of blocks, and of what is in the list, for the conservative scan; and the marker's stack. `stopped` is the trap code
    of what broke the collection off: all that follows is then skipped. */
 typedef struct Marker {
     Store *store;
-    Object **set;
+    const void **set;
     uint64_t mask;
     Object **pending;
     uint64_t count, capacity;
@@ -150,14 +273,33 @@ static int stopped(Marker *marker) {
     return marker->stopped;
 }
 
-static uint64_t hash(const Object *object, uint64_t mask) {
-    return (((uintptr_t)object >> 4) * UINT64_C(0x9E3779B97F4A7C15) >> 20) & mask;
+/* The same for a block, in which there is much to do. */
+static int stopped_at_block(Marker *marker) {
+    marker->steps |= STEPS_A_LOOK - 1;
+    return stopped(marker);
 }
 
-static int known(const Marker *marker, const Object *object) {
-    for (uint64_t at = hash(object, marker->mask); marker->set[at]; at = (at + 1) & marker->mask)
-        if (marker->set[at] == object) return 1;
+static uint64_t hash(const void *place, uint64_t mask) {
+    return (((uintptr_t)place >> 4) * UINT64_C(0x9E3779B97F4A7C15) >> 20) & mask;
+}
+
+static int known(const Marker *marker, const void *place) {
+    for (uint64_t at = hash(place, marker->mask); marker->set[at]; at = (at + 1) & marker->mask)
+        if (marker->set[at] == place) return 1;
     return 0;
+}
+
+/* A block's place in the set, where no object is. */
+static const void *mark_of(const Block *block) { return (const uint8_t *)block + 1; }
+
+static int is_object(const Marker *marker, uint64_t bits) {
+    const Block *block = (const Block *)(uintptr_t)(bits & ~(BLOCK - 1));
+    /* What is in the list may begin right behind a block. */
+    if (bits % BLOCK >= BLOCK_BYTES || !known(marker, mark_of(block)))
+        return known(marker, (const void *)(uintptr_t)bits);
+    const uint8_t *place = (const uint8_t *)(uintptr_t)bits;
+    if (place < block->cells || place >= block->fresh || (uint64_t)(place - block->cells) % block->size) return 0;
+    return !is_free((const Object *)place);
 }
 
 static void push(Marker *marker, Object *object) {
@@ -181,8 +323,7 @@ static void mark_ref(Marker *marker, uint64_t ref) {
 
 static void mark_guess(Marker *marker, uint64_t bits) {
     if (bits == 0 || bits & 15) return;
-    Object *object = (Object *)(uintptr_t)bits;
-    if (known(marker, object)) push(marker, object);
+    if (is_object(marker, bits)) push(marker, (Object *)(uintptr_t)bits);
 }
 
 static void mark_refs(Marker *marker, const uint64_t *refs, uint64_t count) {
@@ -210,6 +351,9 @@ static void mark_children(Marker *marker, Object *object) {
 static void mark_roots(Store *store, Marker *marker) {
     for (Object *object = store->objects; object && !stopped(marker); object = object->next)
         if (object->pins) push(marker, object);
+    if (store->pinned)
+        for (Block *block = store->blocks; block && !stopped_at_block(marker); block = block->next)
+            EACH_CELL(block, cell) if (!is_free(cell) && cell->pins) push(marker, cell);
     for (uint64_t *slot = store->stack; slot < store->top && !stopped(marker); slot++) mark_guess(marker, *slot);
     if (store->thrown) push(marker, &store->thrown->head);
     for (uint64_t i = 0; i < store->global_count && !stopped(marker); i++)
@@ -223,18 +367,21 @@ static void mark_roots(Store *store, Marker *marker) {
     }
 }
 
+static void add(Marker *marker, const void *place) {
+    uint64_t at = hash(place, marker->mask);
+    while (marker->set[at]) at = (at + 1) & marker->mask;
+    marker->set[at] = place;
+}
+
 static int build_set(Store *store, Marker *marker) {
-    uint64_t count = 0, size = 1024;
+    uint64_t count = store->block_count, size = 1024;
     for (Object *object = store->objects; object && !stopped(marker); object = object->next) count++;
     while (size < count * 2) size *= 2;
     marker->set = calloc(size, sizeof *marker->set);
     if (!marker->set) return 0;
     marker->mask = size - 1;
-    for (Object *object = store->objects; object && !stopped(marker); object = object->next) {
-        uint64_t at = hash(object, marker->mask);
-        while (marker->set[at]) at = (at + 1) & marker->mask;
-        marker->set[at] = object;
-    }
+    for (Block *block = store->blocks; block && !stopped(marker); block = block->next) add(marker, mark_of(block));
+    for (Object *object = store->objects; object && !stopped(marker); object = object->next) add(marker, object);
     return 1;
 }
 
@@ -249,8 +396,48 @@ static void discard(Store *store, Object *object) {
     }
 }
 
-/* Free what was not marked, from where the last sweep was broken off. */
-static void sweep(Store *store, Marker *marker) {
+/* Free the cells of a block that were not marked; how many are left. */
+static uint64_t sweep_block(Store *store, Block *block) {
+    uint64_t left = 0, size = block->size;
+    Object *first = store->free_cells[size / CELL_UNIT];
+    EACH_CELL(block, cell) {
+        if (!is_free(cell)) {
+            if (cell->marked == store->collection) { left++; continue; }
+            uint64_t bytes = object_bytes(cell);
+            store->allocated -= bytes;
+            store->budget->used -= bytes;
+            store->object_count--;
+        }
+        make_free(store, cell, size);
+    }
+    if (left) {
+        /* So that all of it is in the list. */
+        for (; has_fresh(block); block->fresh += size) make_free(store, (Object *)block->fresh, size);
+    } else {
+        store->free_cells[size / CELL_UNIT] = first;
+    }
+    return left;
+}
+
+static void sweep_blocks(Store *store, Marker *marker) {
+    Block **link = store->unswept_blocks;
+    while (*link) {
+        if (stopped_at_block(marker)) { store->unswept_blocks = link; return; }
+        Block *block = *link;
+        if (sweep_block(store, block)) {
+            link = &block->next;
+            continue;
+        }
+        *link = block->next;
+        if (store->spare_count == SPARE_BLOCKS) { free_block(store, block); continue; }
+        block->next = store->spare;
+        store->spare = block;
+        store->spare_count++;
+    }
+    store->unswept_blocks = NULL;
+}
+
+static void sweep_list(Store *store, Marker *marker) {
     Object **link = store->unswept;
     while (*link) {
         if (stopped(marker)) { store->unswept = link; return; }
@@ -268,11 +455,27 @@ static void sweep(Store *store, Marker *marker) {
     store->unswept = NULL;
 }
 
+/* Free what was not marked, from where the last sweep was broken off. */
+static void sweep(Store *store, Marker *marker) {
+    if (store->unswept_blocks) sweep_blocks(store, marker);
+    if (store->unswept && !marker->stopped) sweep_list(store, marker);
+}
+
+/* From now on cells are taken of those that the sweep finds, and of new blocks. */
+static void begin_sweep(Store *store) {
+    memset(store->free_cells, 0, sizeof store->free_cells);
+    memset(store->current, 0, sizeof store->current);
+    store->unswept_blocks = &store->blocks;
+    store->unswept = &store->objects;
+}
+
 /* Marks count for one collection only, so that those of one that was broken off need not be taken back. */
 static void begin(Store *store) {
     if (++store->collection) return;
     store->collection = 1;
     for (Object *object = store->objects; object; object = object->next) object->marked = 0;
+    for (Block *block = store->blocks; block; block = block->next)
+        EACH_CELL(block, cell) if (!is_free(cell)) cell->marked = 0;
 }
 
 /* Without memory for the marker nothing is freed, and the heap grows instead. A collection that is broken
@@ -280,7 +483,7 @@ static void begin(Store *store) {
 int tw_collect(Store *store) {
     Marker marker = {.store = store};
     store->busy = 1;
-    if (store->unswept) sweep(store, &marker);
+    if (store->unswept_blocks || store->unswept) sweep(store, &marker);
     if (!marker.stopped) {
         begin(store);
         if (build_set(store, &marker)) {
@@ -288,7 +491,7 @@ int tw_collect(Store *store) {
             while (marker.count && !marker.failed && !stopped(&marker))
                 mark_children(&marker, marker.pending[--marker.count]);
             if (!marker.failed && !marker.stopped) {
-                store->unswept = &store->objects;
+                begin_sweep(store);
                 sweep(store, &marker);
             }
         }
@@ -311,6 +514,17 @@ void tw_free_objects(Store *store) {
     store->budget->used -= store->allocated;
     store->allocated = 0;
     store->unswept = NULL;
+    store->unswept_blocks = NULL;
+    Block *lists[] = {store->blocks, store->spare};
+    for (int i = 0; i < 2; i++)
+        for (Block *block = lists[i], *next; block; block = next) {
+            next = block->next;
+            free_block(store, block);
+        }
+    store->blocks = store->spare = NULL;
+    store->spare_count = store->object_count = 0;
+    memset(store->free_cells, 0, sizeof store->free_cells);
+    memset(store->current, 0, sizeof store->current);
     while (store->objects) {
         Object *object = store->objects;
         store->objects = object->next;

@@ -42,7 +42,7 @@ typedef struct TypeInfo {
 } TypeInfo;
 
 typedef struct Object {
-    struct Object *next;
+    struct Object *next; /* of a cell, which see heap.c: only while it is free */
     TypeInfo *type;
     uint32_t pins; /* how many Python objects hold it */
     uint8_t kind;
@@ -175,6 +175,11 @@ typedef struct Segment {
 
 struct Store;
 
+/* Small objects are cells of as many bytes as a multiple of the unit, of fewer than so many classes. */
+#define CELL_UNIT 16
+#define CELL_CLASSES 17
+typedef struct Block Block;
+
 typedef struct Instance {
     struct Store *store;
     Func **funcs;
@@ -232,6 +237,11 @@ typedef struct Store {
     uint64_t allocated, threshold;
     uint64_t object_count, host_count, host_threshold; /* host references, of which so many begin a collection */
     uint16_t collection; /* the number of the latest one */
+    Block *blocks, *current[CELL_CLASSES], *spare;
+    Object *free_cells[CELL_CLASSES];
+    uint64_t block_count, spare_count;
+    uint64_t pinned; /* objects that have pins */
+    Block **unswept_blocks; /* as `unswept` */
     Object **unswept; /* where an interrupted one goes on to sweep; NULL where none was interrupted */
     Host *unreferenced; /* swept host references whose Python objects the next callback releases */
     Instance **instances;
@@ -366,6 +376,11 @@ int tw_array_init(Store *, int metered, const Segment *, int refs, const uint64_
 
 extern uint64_t tw_first_threshold;
 Object *tw_new_struct(Store *store, TypeInfo *type);
+/* The same, with fields that have yet to be written; NULL unless it can be had at once. */
+Struct *tw_quick_struct(Store *store, TypeInfo *type);
+/* A Python object holds the object from now on, or lets go of it. */
+static inline void tw_pin(Store *store, Object *object) { store->pinned += object->pins++ == 0; }
+static inline void tw_unpin(Store *store, Object *object) { store->pinned -= --object->pins == 0; }
 Object *tw_new_array(Store *store, TypeInfo *type, uint64_t length);
 Object *tw_new_exn(Store *store, Tag *tag);
 Object *tw_new_host(Store *store, void *python);

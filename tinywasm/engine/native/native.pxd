@@ -24,7 +24,6 @@ cdef extern from "native.h" nogil:
         void *python
     ctypedef struct Object:
         TypeInfo *type
-        uint32_t pins
         uint8_t kind
     ctypedef struct Struct:
         uint64_t fields[1]
@@ -171,6 +170,8 @@ cdef extern from "native.h" nogil:
     void tw_elem_drop(Segment *elem)
     Object *tw_new_exn(Store *store, Tag *tag)
     Object *tw_new_host(Store *store, void *python)
+    void tw_pin(Store *store, Object *object)
+    void tw_unpin(Store *store, Object *object)
     int tw_is_instance(uint64_t ref, TypeInfo *concrete, int heap, int nullable)
     uint64_t tw_first_threshold
     int tw_collect(Store *store)

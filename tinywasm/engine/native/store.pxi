@@ -15,7 +15,7 @@ cdef class NativeRef:
 
     def __dealloc__(self):
         if self.object != NULL:
-            self.object.pins -= 1
+            tw_unpin(&self.store.c, self.object)
 
     @property
     def type(self):
@@ -289,11 +289,11 @@ cdef class NativeStore:
         if object.kind == KIND_HOST:
             return <object>(<Host *>object).python
         # Held before anything that may run Python's collector, and so finalizers.
-        object.pins += 1
+        tw_pin(&self.c, object)
         try:
             wrapper = NativeRef.__new__(NativeRef)
         except BaseException:
-            object.pins -= 1
+            tw_unpin(&self.c, object)
             raise
         wrapper.store = self
         wrapper.object = object
@@ -323,9 +323,9 @@ cdef class NativeStore:
             raise self.refusal()
         Py_INCREF(value)
         # The end may run finalizers, and nothing else holds the object yet.
-        object.pins += 1
+        tw_pin(&self.c, object)
         self.end(number)
-        object.pins -= 1
+        tw_unpin(&self.c, object)
         return <uintptr_t>object
 
     cdef int write(self, char letter, value, uint64_t *slot) except -1:
@@ -526,11 +526,11 @@ cdef class NativeStore:
         raise trap
 
     cdef _exception(self, Exn *exn):
-        exn.head.pins += 1
+        tw_pin(&self.c, &exn.head)
         try:
             values = self.read_all(exn.tag.type.params, exn.values)
         finally:
-            exn.head.pins -= 1
+            tw_unpin(&self.c, &exn.head)
         return WasmException(<object>exn.tag.python, values)
 
     cdef _trace(self, trap, int64_t base, int64_t depth):
@@ -564,12 +564,12 @@ cdef class NativeStore:
         if self.thrown_tags is None:
             self.thrown_tags = set()
         self.thrown_tags.add(tag)
-        exn.head.pins += 1
+        tw_pin(&self.c, &exn.head)
         try:
             self.write_all(tag.tag.type, False, error.values, exn.values)
             self.in_order(nested)
         finally:
-            exn.head.pins -= 1
+            tw_unpin(&self.c, &exn.head)
         self.c.thrown = exn
         return 0
 
