@@ -108,7 +108,7 @@ def test_the_map_names_what_is_in_a_folder(folder: str, about: str) -> None:
 
 
 # What each engine, or each layer, has of its own: one meaning in several folders.
-SAME_THING = {"__init__", "backend", "func", "module_instance", "rare", "vectors"}
+SAME_THING = {"__init__", "backend", "cache", "func", "module_instance", "objects", "rare", "vectors"}
 
 
 def test_a_name_of_a_file_says_one_thing() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Set
 from tinywasm.engine.ir import form
 from tinywasm.engine.ir.form import Form, Record
 from tinywasm.engine.llvm.analysis import COLLECTS, loop_costs
-from tinywasm.engine.llvm.calls import called
+from tinywasm.engine.llvm.calling import called
 from tinywasm.engine.llvm.function import Emitter
 from tinywasm.engine.llvm.operations import OPERATIONS
 from tinywasm.engine.llvm.unit import REFERENCE, Unit, llvm_type

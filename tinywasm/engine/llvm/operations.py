@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from tinywasm.engine.ir import form
 from tinywasm.engine.ir.form import Record
-from tinywasm.engine.llvm import calls, numeric, objects, vectors
+from tinywasm.engine.llvm import calling, numeric, objects, vectors
 from tinywasm.engine.llvm.function import Emitter, Value, float_bits, signed
 from tinywasm.engine.llvm.unit import (
     BULK,
@@ -342,10 +342,10 @@ OPERATIONS: dict[str, Callable[[Emitter, Record], None]] = {
     "table.size": table_size,
     "data.drop": drop_segment,
     "elem.drop": drop_segment,
-    "call": calls.call,
-    "call_indirect": calls.call_indirect,
-    "call_ref": calls.call_ref,
-    **dict.fromkeys(("return_call", "return_call_indirect", "return_call_ref"), calls.tail_call),
+    "call": calling.call,
+    "call_indirect": calling.call_indirect,
+    "call_ref": calling.call_ref,
+    **dict.fromkeys(("return_call", "return_call_indirect", "return_call_ref"), calling.tail_call),
     "throw": objects.throw,
     "throw_ref": objects.throw_ref,
     "ref.is_null": objects.is_null,

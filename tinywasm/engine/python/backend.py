@@ -29,7 +29,7 @@ from tinywasm.engine.python.bind import (
     bind_constant,
 )
 from tinywasm.engine.python.module_instance import PythonModuleInstance
-from tinywasm.engine.python.steps import HotLoop
+from tinywasm.engine.python.steps import HotLoop, brought
 from tinywasm.engine.python.thread_stack import thread_stack_is_low
 from tinywasm.engine.recursion import STACK_SLOTS, used_up_by_nesting
 from tinywasm.errors import StackExhausted, Trap, TrapCode, WasmException
@@ -38,7 +38,7 @@ from tinywasm.loading import loading
 from tinywasm.runtime.calls import Call, Calls
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.globals import GlobalInstance
-from tinywasm.runtime.heap import ExceptionInstance, TagInstance
+from tinywasm.runtime.heap import TagInstance
 from tinywasm.runtime.memory import MemoryInstance
 from tinywasm.runtime.module_instance import ModuleInstance
 from tinywasm.runtime.profile import Activations, Profile
@@ -405,15 +405,6 @@ def _returned(frame: list[Any], block: Block, results: Sequence[Any]) -> Block:
         for place, result in zip(places, results, strict=True):
             frame[place] = result
     return block.next
-
-
-def brought(store: Store, thrown: WasmException, tag: Any, with_ref: bool) -> list[Any]:
-    """The values that a clause brings which takes an exception: `tag` is None where it takes all."""
-    values = [] if tag is None else list(thrown.values)
-    if with_ref:
-        lease = store.limits.lease_object(len(thrown.values))
-        values.append(ExceptionInstance(thrown.tag, thrown.values, lease))
-    return values
 
 
 def _catch(

@@ -233,10 +233,9 @@ class Binder:
             if piece % MAX_UNPOLLED == 0 and self.func is not None:
                 self.step(steps.poll, self.instance.store.backend)
         entry = self.block_of(self.form.code[form.IMMEDIATE])
-        _, first_local, first_constant = self.bases
         left = NEVER if self.profile is not None else HOT * max(1, len(self.form.code) // _MANY)
-        places, slots = (first_local, first_constant), self.form.slots
-        code = Code(entry, self.frame, *places, slots, self.positions, left, HOT)
+        places = self.bases[1:]
+        code = Code(entry, self.frame, *places, self.form.slots, self.positions, left, HOT)
         if self.func is not None:
             for block in {entry, *self.heads}:
                 # Its position stands before those of the steps.

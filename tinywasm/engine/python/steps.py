@@ -503,3 +503,12 @@ def throw_ref(stack: Stack, imm: None) -> None:
     if exception is None:
         raise Trap(TrapCode.NULL_REFERENCE, "null exception reference")
     raise WasmException(exception.tag, exception.values)
+
+
+def brought(store: Store, thrown: WasmException, tag: Any, with_ref: bool) -> list[Any]:
+    """The values that a clause brings which takes an exception: `tag` is None where it takes all."""
+    values = [] if tag is None else list(thrown.values)
+    if with_ref:
+        lease = store.limits.lease_object(len(thrown.values))
+        values.append(ExceptionInstance(thrown.tag, thrown.values, lease))
+    return values

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tinywasm import records
 from tinywasm.engine.ir import form
 from tinywasm.engine.ir.form import Form, Record
-from tinywasm.engine.python.backend import brought
+from tinywasm.engine.python.steps import brought
 from tinywasm.engine.source.graph import Node, TooDeep
 from tinywasm.errors import WasmException
 from tinywasm.instructions import TABLE, Role
