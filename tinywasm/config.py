@@ -43,7 +43,8 @@ class Config:
     of them is called, but for those that it declines, which are interpreted; or "auto", which interprets them
     and makes machine code of those that prove hot, in a thread of its own. Machine code takes the native
     engine and the extra `tinywasm[llvm]`: without them "auto" interprets, and for "compiled" the first
-    instance of a store raises `ValueError`. The default comes from the environment variable TINYWASM_TIER.
+    instance of a store raises `ValueError`. "", the default, is what the environment variable TINYWASM_TIER
+    says, where the engine has that tier, and else "interpreter".
     `wide_arithmetic`, `custom_page_sizes`: proposals beyond WebAssembly 3.0.
     `consume_fuel`: stores start with no fuel and every instruction costs one unit, a bulk
     instruction another one for each whole 64 bytes that it writes.
@@ -71,7 +72,7 @@ class Config:
     """
 
     engine: str = field(default_factory=lambda: os.environ.get("TINYWASM_ENGINE", "auto"))
-    tier: str = field(default_factory=lambda: os.environ.get("TINYWASM_TIER", "interpreter"))
+    tier: str = ""
     wide_arithmetic: bool = False
     custom_page_sizes: bool = False
     consume_fuel: bool = False
@@ -104,6 +105,11 @@ class Config:
         return frozenset(feature for feature, on in chosen.items() if on)
 
 
+def wanted_tier(config: Config) -> str:
+    """Its tier, or what the environment asks for. Raises `ValueError` where that is unknown."""
+    return config.tier or _checked("tier", os.environ.get("TINYWASM_TIER", "")) or "interpreter"
+
+
 def _checked(name: str, value: Any) -> Any:
     if name in _MOST:
         value = index(value)
@@ -113,7 +119,7 @@ def _checked(name: str, value: Any) -> Any:
     kind = str if name in ("engine", "tier", "cache") else bool
     if not isinstance(value, kind):
         raise TypeError(f"{name} takes a {kind.__name__}, not {value!r}")
-    if name == "tier" and value not in TIERS:
+    if name == "tier" and value and value not in TIERS:
         *known, last = (f'"{each}"' for each in TIERS)
         raise ValueError(f'unknown tier "{value}": use {", ".join(known)} or {last}')
     return value

@@ -27,6 +27,7 @@ from tests.tinywasm.outcomes import outcome
 from tests.tinywasm.test_call_depth import in_thread
 from tests.tinywasm.test_cli import ENVIRONMENT
 from tinywasm import Config, Engine, Interrupted, Store
+from tinywasm.engine import backend
 from tinywasm.errors import InternalError
 
 pytestmark = needs_llvm
@@ -563,6 +564,28 @@ def test_a_deadline_ends_compilation() -> None:
 def test_the_python_engine_has_no_such_tier() -> None:
     with pytest.raises(ValueError, match='the python engine has no tier "compiled"'):
         tinywasm.instantiate("(module)", {}, store=Store(Engine(Config(engine="python", tier="compiled"))))
+
+
+@pytest.mark.parametrize(
+    ("said", "options", "told"),
+    [
+        ("compiled", {"engine": "native"}, "no function was called"),
+        ("", {"engine": "native"}, 'the tier is "interpreter"'),
+        ("compiled", {"engine": "native", "tier": "interpreter"}, 'the tier is "interpreter"'),
+        ("compiled", {"engine": "python"}, "the python engine makes no machine code"),
+    ],
+)
+def test_the_environment_chooses_the_tier_where_nobody_does_and_the_engine_has_it(
+    monkeypatch: pytest.MonkeyPatch, said: str, options: dict[str, Any], told: str
+) -> None:
+    monkeypatch.setenv("TINYWASM_TIER", said)
+    assert told in backend(Store(Engine(Config(**options)))).statistics()[0]
+
+
+def test_an_unknown_tier_in_the_environment_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TINYWASM_TIER", "fastest")
+    with pytest.raises(ValueError, match='unknown tier "fastest": use "interpreter", "auto" or "compiled"'):
+        tinywasm.instantiate("(module)", {}, store=Store(Engine(Config(engine="native"))))
 
 
 def test_without_llvmlite_the_error_says_what_to_install() -> None:

@@ -38,10 +38,10 @@ def backend(store: Store) -> Backend:
     return chosen
 
 
-def choose(name: str, tier: str = "interpreter") -> Implementation:
-    """The engine of that name, or for "auto" the first that can run, with that tier. Raises as `backend`."""
+def choose(name: str, tier: str = "") -> Implementation:
+    """The engine of that name, with that tier; for "auto" the first that can run. Raises as `backend`."""
     chosen = _named(name)
-    if tier not in chosen.tiers:
+    if tier and tier not in chosen.tiers:
         raise ValueError(f'the {chosen.name} engine has no tier "{tier}"')
     return chosen
 

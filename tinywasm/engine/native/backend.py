@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tinywasm.config import wanted_tier
 from tinywasm.engine.native import _loop, kept
 from tinywasm.engine.native.frame import RegisterCode
 from tinywasm.interruption import obeying
@@ -104,7 +105,7 @@ class NativeBackend:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.config = store.engine.config
-        self.tier = self.config.tier
+        self.tier = wanted_tier(self.config)
         # Why nothing is compiled.
         self.uncompiled = 'the tier is "interpreter"'
         if self.tier == "compiled":
