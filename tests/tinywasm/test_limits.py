@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 import tinywasm
-from tests.engines import ENGINES
-from tinywasm import Config, Engine, Interrupted, Module, Store, Trap, TrapCode, WasmError
+from fuzz.hot import AT_ONCE, hot_after
+from tests.engines import ENGINES, LANES, configured
+from tinywasm import Config, Engine, Interrupted, Module, Store, Trap, TrapCode, WasmError, WasmException
 from tinywasm.engine import IMPLEMENTATIONS, native_available
 
 needs_native = pytest.mark.skipif(not native_available, reason="the native engine is not built")
@@ -116,6 +117,44 @@ def test_objects_count_and_the_store_stays_usable(store: Store, what: str) -> No
             e.f()
     store.gc()
     assert exports(store, '(module (memory 12) (func (export "f") (result i32) (i32.const 5)))').f() == 5
+
+
+THROWS = """
+    (module (import "" "host" (func $host)) (tag $t (export "t") (param i32))
+      (func $throw (if (i32.const 1) (then (throw $t (i32.const 1)))))
+      (func $tail (nop) (return_call $throw))
+      (func $tail_host (nop) (return_call $host))
+      (func (export "uncaught") (throw $t (i32.const 1)))
+      (func (export "caught") (block $h (try_table (catch_all $h) (call $tail))))
+      (func (export "referred")
+        (block $h (result exnref) (try_table (catch_all_ref $h) (call $throw)) (return)) (drop))
+      (func (export "of a host")
+        (block $h (result exnref) (try_table (catch_all_ref $h) (call $host)) (return)) (drop))
+      (func (export "at a tail") (block $h (try_table (catch_all $h) (call $tail_host)))))"""
+
+
+@pytest.mark.parametrize("hot", [AT_ONCE, 1000])
+@pytest.mark.parametrize("lane", LANES)
+def test_exceptions_count_where_they_are_thrown(lane: str, hot: int) -> None:
+    def host() -> None:
+        raise WasmException(e["t"], [1])
+
+    store = Store(Engine(configured(lane)))
+    store.set_limits(total_memory=0)
+    places = {}
+    with hot_after(hot):
+        e = exports(store, THROWS, {"": {"host": host}})
+        for name in ("uncaught", "caught", "referred", "of a host", "at a tail"):
+            with pytest.raises(Trap, match="allocation too large") as caught:
+                e[name]()
+            places[name] = [(frame.func_index, frame.func_offset) for frame in caught.value.frames]
+    assert places == {
+        "uncaught": [(4, 2)],
+        "caught": [(1, 6), (5, 7)],
+        "referred": [(1, 6), (6, 7)],
+        "of a host": [(7, 7)],
+        "at a tail": [(3, 1), (8, 7)],
+    }
 
 
 def test_what_is_freed_does_not_count(store: Store) -> None:

@@ -199,6 +199,7 @@ class PythonBackend:
         """The same, when the host function raised an exception. Raises another one where that is due."""
         if isinstance(error, WasmException):
             self.calls.in_order(call)
+            self.store.limits.lease_object(len(error.values))
         elif used_up_by_nesting(error, self.calls.running()):
             raise StackExhausted from error
 

@@ -550,7 +550,7 @@ def _thrown(b: Binder, imm: Any) -> Any:
     tag = b.instance.tags[imm[0]]
     defined = tag.type.type
     assert isinstance(defined, DefinedType) and isinstance(defined.composite, FuncType)
-    return tag, len(defined.composite.params)
+    return b.instance.store.limits, tag, len(defined.composite.params)
 
 
 # Instructions whose steps take the places of result and operands behind what they act on.
@@ -601,7 +601,7 @@ _ON_STACK: dict[str, tuple[steps.Step, Callable[[Binder, Any], Any]]] = {
     "struct.new": (bulk.struct_new, _struct_new),
     "array.new_fixed": (bulk.array_new_fixed, _array_new_fixed),
     "throw": (steps.throw, _thrown),
-    "throw_ref": (steps.throw_ref, _nothing),
+    "throw_ref": (steps.throw_ref, lambda b, imm: b.instance.store.limits),
     "unreachable": (steps.unreachable, _nothing),
 }
 

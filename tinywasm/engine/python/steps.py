@@ -25,6 +25,7 @@ from tinywasm.runtime.heap import (
     TagInstance,
     is_instance,
 )
+from tinywasm.runtime.limits import ResourceLimits
 from tinywasm.runtime.memory import MemoryInstance
 from tinywasm.runtime.profile import Profile, Record
 from tinywasm.runtime.store import Store
@@ -492,21 +493,27 @@ def array_len(frame: Frame, imm: tuple[Step, None, int, int]) -> None:
 # Exceptions
 
 
-def throw(stack: Stack, imm: tuple[TagInstance, int]) -> None:
-    tag, count = imm
+def throw(stack: Stack, imm: tuple[ResourceLimits, TagInstance, int]) -> None:
+    limits, tag, count = imm
     values = tuple(stack[len(stack) - count :])
+    # It is allocated here, whoever catches it.
+    limits.lease_object(count)
     raise WasmException(tag, values)
 
 
-def throw_ref(stack: Stack, imm: None) -> None:
+def throw_ref(stack: Stack, limits: ResourceLimits) -> None:
     exception: ExceptionInstance | None = stack.pop()
     if exception is None:
         raise Trap(TrapCode.NULL_REFERENCE, "null exception reference")
+    limits.lease_object(len(exception.values))
     raise WasmException(exception.tag, exception.values)
 
 
 def brought(store: Store, thrown: WasmException, tag: Any, with_ref: bool) -> list[Any]:
-    """The values that a clause brings which takes an exception: `tag` is None where it takes all."""
+    """The values that a clause brings which takes an exception: `tag` is None where it takes all.
+
+    The store has what a reference takes: that was checked where the exception was thrown.
+    """
     values = [] if tag is None else list(thrown.values)
     if with_ref:
         lease = store.limits.lease_object(len(thrown.values))
