@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.engines import ENGINES
+from tests.engines import LANES
 
 # Children end by themselves if they hang, and report what they saw by their exit status.
 PRELUDE = """
@@ -26,7 +26,8 @@ TEXT = '''
   (func (export "one") (result i32) (i32.const 1)))'''
 
 def make(wait=lambda: None):
-    store = Store(Engine(Config(engine=sys.argv[1])))
+    engine, _, tier = sys.argv[1].partition(", ")
+    store = Store(Engine(Config(engine=engine, tier=tier)))
     return store, tinywasm.instantiate(TEXT, {"h": {"wait": wait}}, store=store).exports
 
 def child(work):
@@ -107,9 +108,9 @@ assert e.one() == 1
 """
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_a_store_that_another_thread_was_using_is_refused_for_good(engine: str) -> None:
-    run(REFUSED, engine)
+@pytest.mark.parametrize("lane", LANES)
+def test_a_store_that_another_thread_was_using_is_refused_for_good(lane: str) -> None:
+    run(REFUSED, lane)
 
 
 DEADLINES = """
@@ -135,9 +136,9 @@ for pid in pids:
 """
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_a_deadline_holds_on_both_sides(engine: str) -> None:
-    run(DEADLINES, engine)
+@pytest.mark.parametrize("lane", LANES)
+def test_a_deadline_holds_on_both_sides(lane: str) -> None:
+    run(DEADLINES, lane)
 
 
 MID_CALL = """
@@ -170,10 +171,10 @@ assert os.waitstatus_to_exitcode(os.waitpid(pids[0], 0)[1]) == 3
 """
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("lane", LANES)
 @pytest.mark.parametrize("thread", ["main", "other"])
-def test_a_call_that_forks_goes_on_in_both(engine: str, thread: str) -> None:
-    run(MID_CALL, engine, thread)
+def test_a_call_that_forks_goes_on_in_both(lane: str, thread: str) -> None:
+    run(MID_CALL, lane, thread)
 
 
 CTRL_C = """
@@ -219,10 +220,10 @@ thread.join()
 """
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("lane", LANES)
 @pytest.mark.parametrize("when", ["before", "within"])
-def test_ctrl_c_ends_a_call_where_another_thread_forked(engine: str, when: str) -> None:
-    run(CTRL_C, engine, when)
+def test_ctrl_c_ends_a_call_where_another_thread_forked(lane: str, when: str) -> None:
+    run(CTRL_C, lane, when)
 
 
 LOCKS = """
@@ -271,9 +272,9 @@ for thread in threads:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ENGINES)
-def test_a_fork_finds_none_of_our_locks_held(engine: str) -> None:
-    run(LOCKS, engine)
+@pytest.mark.parametrize("lane", LANES)
+def test_a_fork_finds_none_of_our_locks_held(lane: str) -> None:
+    run(LOCKS, lane)
 
 
 POOL = """
@@ -295,9 +296,9 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_a_pool_of_forked_processes(engine: str) -> None:
-    run(POOL, engine)
+@pytest.mark.parametrize("lane", LANES)
+def test_a_pool_of_forked_processes(lane: str) -> None:
+    run(POOL, lane)
 
 
 COMING = """

@@ -34,6 +34,8 @@ UNIT_RECORDS = 2_000
 _STACK = 8 << 20
 # What `codegen.object_code` takes.
 Job: TypeAlias = tuple[str, str, str, int]
+# Held while llvmlite works, and a fork waits for it: in the child nobody would release the lock of llvmlite.
+assembling = waited_for(threading.RLock())
 _ROUNDING = (".ceil", ".floor", ".trunc", ".nearest")
 
 
@@ -52,11 +54,12 @@ class Target:
 
 def host() -> Target:
     """This machine's processor. Raises as `version`."""
-    binding = _binding()
-    features = binding.get_host_cpu_features()
+    with assembling:
+        binding = _binding()
+        features, cpu = binding.get_host_cpu_features(), binding.get_host_cpu_name()
     if not features["sse4.1"]:
         raise ValueError('the tier "compiled" makes code for x86-64 with SSE 4.1 only')
-    return Target(binding.get_host_cpu_name(), features.flatten())
+    return Target(cpu, features.flatten())
 
 
 class Machine(Compiled):
@@ -225,10 +228,6 @@ def _binding() -> Any:
     if platform.machine().lower() not in ("x86_64", "amd64"):
         raise ValueError('the tier "compiled" makes code for x86-64 only')
     return binding
-
-
-# Held while LLVM works, and a fork waits for it: in the child nobody would release the lock of llvmlite.
-assembling = waited_for(threading.RLock())
 
 
 def object_code(text: str, effort: int) -> bytes:
