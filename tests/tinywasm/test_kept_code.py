@@ -1,4 +1,7 @@
-"""Native code in serialized modules: taken where it fits, made anew where it does not, believed never."""
+"""Native code in serialized modules: taken where it fits, made anew where it does not, believed never.
+
+It is the interpreter's: the tier "compiled" makes machine code of the body.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,7 @@ TEXT = """
 
 
 def loaded(artifact: bytes, config: Config | None = None) -> tuple[Store, Any]:
-    engine = Engine(config or Config(engine="native"))
+    engine = Engine(config or Config(engine="native", tier="interpreter"))
     store = Store(engine)
     if config is not None and config.consume_fuel:
         store.set_fuel(1000)
@@ -67,7 +70,7 @@ def instantiated(store: Store, module: Module) -> Any:
 
 
 def serialized() -> bytes:
-    return Module(Engine(Config(engine="native")), TEXT).serialize()
+    return Module(Engine(Config(engine="native", tier="interpreter")), TEXT).serialize()
 
 
 class Lowered:
@@ -123,7 +126,7 @@ def test_code_that_cleans_up_after_an_exception_is_taken(lowered: Lowered) -> No
             (block $here (result i32)
               (try_table (catch $tag $here) (call $cleans (local.get 0)))
               (unreachable))))"""
-    engine = Engine(Config(engine="native"))
+    engine = Engine(Config(engine="native", tier="interpreter"))
     store = Store(engine)
     module = Module.deserialize(engine, Module(engine, text).serialize())
     exports = Instance(store, module, []).exports(store)
@@ -144,7 +147,7 @@ def test_code_in_which_too_much_may_be_caught_is_made_anew(
           (func (export "run")
             (block $here
               (try_table {"(catch $tag $here) " * clauses} {"(call $nothing) " * 3_000}))))"""
-    engine = Engine(Config(engine="native"))
+    engine = Engine(Config(engine="native", tier="interpreter"))
     store = Store(engine)
     module = Module.deserialize(engine, Module(engine, text).serialize())
     Instance(store, module, []).exports(store)["run"](store)
@@ -152,14 +155,14 @@ def test_code_in_which_too_much_may_be_caught_is_made_anew(
 
 
 def test_code_with_fuel_is_made_anew(lowered: Lowered) -> None:
-    store, exports = loaded(serialized(), Config(engine="native", consume_fuel=True))
+    store, exports = loaded(serialized(), Config(engine="native", tier="interpreter", consume_fuel=True))
     assert exports.sum(4) == 10
     assert lowered.indices == [1]
     assert store.get_fuel() < 1000
 
 
 def test_profiled_code_is_made_anew(lowered: Lowered) -> None:
-    engine = Engine(Config(engine="native"))
+    engine = Engine(Config(engine="native", tier="interpreter"))
     store = Store(engine)
     store.profile = Profile()
     module = Module.deserialize(engine, serialized())
@@ -177,7 +180,7 @@ def test_traps_of_kept_code_name_the_same_places() -> None:
 
 
 def test_a_module_that_was_deserialized_can_be_serialized(lowered: Lowered) -> None:
-    engine = Engine(Config(engine="native"))
+    engine = Engine(Config(engine="native", tier="interpreter"))
     again = Module.deserialize(engine, serialized()).serialize()
     assert again == serialized()
 
@@ -300,7 +303,7 @@ def test_what_lies_on_the_stack_is_not_shown(lowered: Lowered) -> None:
 
 def test_a_tail_call_gives_no_results_that_its_callee_has_not_written(lowered: Lowered) -> None:
     """They would be what a call of another instance left on the stack."""
-    engine = Engine(Config(engine="native"))
+    engine = Engine(Config(engine="native", tier="interpreter"))
     count = 12
     forged = Module(
         engine,
