@@ -84,11 +84,13 @@ def unpack(
     if magic != _MAGIC or len(lines) != 5:
         raise WasmError("this is not a serialized module")
     *maker, digest, kept, _ = lines
-    for what, then, now in zip(("tinywasm version", "features"), maker, _maker(features), strict=True):
+    for what, then, now in zip(
+        ("another tinywasm version", "other features"), maker, _maker(features), strict=True
+    ):
         if then != now:
             shown = then[:40].decode("ascii", "backslashreplace")
             raise WasmError(
-                f"the module was serialized for another {what} ({shown!r}, here {now.decode()!r}): "
+                f"the module was serialized for {what} ({shown!r}, here {now.decode()!r}): "
                 "serialize it again from its source"
             )
     start = sum(len(line) + 1 for line in (magic, *maker, digest))

@@ -41,7 +41,7 @@ class Config:
     none of that name can run, the first instance of a store raises `ValueError`.
     `tier`: "interpreter"; or "compiled", which makes machine code of all functions of a module when the first
     of them is called, but for those that it declines, which are interpreted; or "auto", which interprets them
-    and makes machine code of those that prove hot, in a thread of its own. Machine code takes the native
+    and makes machine code of those that prove hot, in a process of its own. Machine code takes the native
     engine and the extra `tinywasm[llvm]`: without them "auto" interprets, and for "compiled" the first
     instance of a store raises `ValueError`. "", the default, is what the environment variable TINYWASM_TIER
     says, where the engine has that tier, and else "interpreter".

@@ -18,17 +18,20 @@ LARGEST = 1 << 30
 
 @contextmanager
 def _opened(folder: str) -> Iterator[int]:
-    """The folder's descriptor. Raises `OSError`, or `ValueError` where others may write there."""
+    """The folder's descriptor. Raises `ValueError` where there is none, or where others may write to it."""
     if not hasattr(os, "geteuid"):
         raise ValueError("cache: nothing tells on this system whose a folder is")
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        if not _is_ours(os.fstat(descriptor)):
-            raise ValueError(
-                f"cache: {folder} belongs to another user, or others may write to it: "
-                f"take another folder, or chmod go-w {folder}"
-            )
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise ValueError(f"cache: {folder} is not a folder that can be used: {error.strerror}") from None
+    try:
+        found = os.fstat(descriptor)
+        if found.st_uid != os.geteuid():
+            raise ValueError(f"cache: {folder} belongs to another user: take another folder")
+        if not _is_ours(found):
+            raise ValueError(f"cache: others may write to {folder}: chmod go-w {folder}")
         yield descriptor
     finally:
         os.close(descriptor)

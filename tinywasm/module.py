@@ -156,18 +156,17 @@ class Module(Unique):
 
         `cpu` says for which processors: "host" for this machine's and those that have all of its features,
         "x86-64" for all, or "x86-64-v2", "x86-64-v3" or "x86-64-v4". With `Config(consume_fuel=True)` the
-        code pays with fuel, and runs in stores of such engines alone. Takes long: about a minute for a
-        megabyte of WebAssembly. So many `processes` share the work; with more than one, the program's main
-        module is imported in each, as `multiprocessing` does it. Raises `ValueError` where nothing can be
-        compiled: that takes the native engine and the extra `tinywasm[llvm]`; and `ChildProcessError` where
-        one of the processes was ended.
+        code pays with fuel, and runs in stores of such engines alone; others interpret. Takes long: about a
+        minute for a megabyte of WebAssembly. So many `processes` share the work; with more than one, the
+        program's main module is imported in each, as `multiprocessing` does it. Raises `ValueError` where
+        nothing can be compiled: that takes the native engine and the extra `tinywasm[llvm]`; and
+        `ChildProcessError` where one of the processes was ended.
         """
         if index(processes) < 1:
-            raise ValueError("compiling takes a process at least")
+            raise ValueError("processes must be at least 1")
         chosen = engines.choose(self.engine.config.engine)
         if chosen.ahead is None:
             raise ValueError(f"the {chosen.name} engine makes no machine code")
-        ahead = chosen.ahead()
         ahead = chosen.ahead()
         module, source = self._read_back()
         head, text = ahead.make(

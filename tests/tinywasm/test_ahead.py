@@ -112,7 +112,9 @@ def test_without_it_nothing_is_compiled_there(tmp_path: Path) -> None:
     assert 'pip install "tinywasm[llvm]"' in python(program, str(path))
     store, exports = loaded(path.read_bytes())
     assert exports["fib"](10) == 55
-    assert backend(store).statistics() == ['nothing was compiled: the tier is "interpreter"']
+    assert backend(store).statistics() == [
+        "nothing was compiled: what was compiled ahead of time is for stores with fuel"
+    ]
 
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
@@ -207,7 +209,7 @@ def test_features_that_are_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(processor.wanted("x86-64-v3")) - set(processor.wanted("x86-64-v2")) > {"avx2", "bmi2"}
     encoded = Module(engine_of(), SMALL).compile("x86-64-v2")
     monkeypatch.setattr(processor, "here", lambda: ("cx16", "sahf", "popcnt", "sse3", "ssse3"))
-    with pytest.raises(WasmError, match=r"for a processor with sse4\.1, sse4\.2, which this one has not"):
+    with pytest.raises(WasmError, match=r"for a processor with sse4\.1, sse4\.2, which this one lacks"):
         loaded(encoded)
     monkeypatch.setattr("tinywasm.engine.native.ahead._is_x86", lambda: False)
     with pytest.raises(WasmError, match="for x86-64, and this processor is another one"):
@@ -326,8 +328,20 @@ def test_a_process_that_is_ended() -> None:
         list(in_processes(2, iter([job] * 3)))
 
 
+def test_compiling_takes_llvmlite() -> None:
+    program = (
+        "from tinywasm import *\n"
+        "m = Module(Engine(Config(engine='native')), '(module (func))')\n"
+        "for count in (1, 2):\n"
+        "    try: m.compile(processes=count)\n"
+        "    except ValueError as error: print(error)"
+    )
+    first, second = python(program).splitlines()
+    assert first == second and first.endswith('pip install "tinywasm[llvm]"')
+
+
 def test_no_process() -> None:
-    with pytest.raises(ValueError, match="a process at least"):
+    with pytest.raises(ValueError, match="processes must be at least 1"):
         Module(engine_of(), SMALL).compile(processes=0)
 
 

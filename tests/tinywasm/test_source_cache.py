@@ -130,7 +130,7 @@ def test_a_folder_that_others_may_write_to_is_refused(folder: Path) -> None:
     source = wat2wasm(PROGRAM)
     ran(folder, source)
     folder.chmod(0o777)
-    with pytest.raises(ValueError, match="others may write to it"):
+    with pytest.raises(ValueError, match="others may write to "):
         ran(folder, source)
 
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 import argparse
 import importlib
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tinywasm.cli.options import Subparsers
 from tinywasm.engine import IMPLEMENTATIONS
-
-if TYPE_CHECKING:
-    from _typeshed import SupportsWrite
 
 # Commands, in the order of the help, and the module of `tinywasm.cli` whose `add_parsers` adds them.
 COMMANDS = {
@@ -44,7 +41,7 @@ def grammar(wanted: Iterable[str] = COMMANDS) -> tuple[argparse.ArgumentParser, 
 class _Parser(argparse.ArgumentParser):
     """Fails where its help cannot be written, which argparse passes over."""
 
-    def print_help(self, file: SupportsWrite[str] | None = None) -> None:
+    def print_help(self, file: Any = None) -> None:
         print(self.format_help(), end="", file=file)
 
 
@@ -78,4 +75,4 @@ def _compiler(found: Callable[[], str]) -> str:
     try:
         return f"machine code: {found()}"
     except ValueError as missing:
-        return f"no machine code: {missing}"
+        return f"cannot make machine code: {missing}"

@@ -55,7 +55,7 @@ class Compiled:
 
     `quick` are those of which LLVM made code quickly, and `loops` has, by function, the words at which those
     loops begin that are compiled apart; only what proves hot is in the two. `size` is in bytes; `seconds` is
-    None where it took none in this process.
+    None where it took none in this process: `origin` says from where it is then.
     """
 
     codes: Collection[int]
@@ -64,11 +64,12 @@ class Compiled:
     loops: Mapping[int, set[int]] = {}
     size: int
     seconds: float | None
+    origin = "ahead of time"
 
     def summary(self) -> list[str]:
         """That, in lines for people. Another thread may be compiling."""
         count, quick = len({*self.codes, *self.loops}), len(self.quick)
-        when = "ahead of time" if self.seconds is None else f"in {self.seconds:.2f} s"
+        when = self.origin if self.seconds is None else f"in {self.seconds:.2f} s"
         kinds = f", {quick:,} of them quickly" if quick else ""
         lines = [f"compiled {count:,} functions to {self.size:,} bytes of machine code {when}{kinds}"]
         declined = list(self.declined.values())
@@ -116,11 +117,12 @@ def make(
     processes: int = 1,
     times: int = TIMES,
 ) -> tuple[bytes, bytes]:
-    """See `Ahead`."""
+    """See `Ahead`. Raises `ValueError` where nothing can be compiled."""
     features = processor.wanted(cpu)
     with loading:
-        from tinywasm.engine.llvm.machine import Target, image_of, in_turn
+        from tinywasm.engine.llvm.machine import Target, image_of, in_turn, version
 
+    version()
     run = in_turn
     if processes > 1:
         # Not where nobody asks: it takes long to load.
@@ -207,7 +209,7 @@ def _check(features: list[str]) -> None:
     missing = [name for name in features if name not in processor.here()]
     if missing:
         raise WasmError(
-            f"the machine code is for a processor with {', '.join(missing)}, which this one has not: "
+            f"the machine code is for a processor with {', '.join(missing)}, which this one lacks: "
             'compile the module again here, or for cpu "x86-64"'
         )
 

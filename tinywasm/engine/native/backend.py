@@ -116,6 +116,8 @@ class NativeBackend:
             self.uncompiled = missing() or "no function was hot"
             if missing():
                 self.tier = "interpreter"
+        if store.profile is not None:
+            self.uncompiled = "there is a profile"
         # Of the modules whose functions were called, or hot.
         self.machines: list[Compiled] = []
         self.native = _loop.NativeStore(store, self)
@@ -167,6 +169,10 @@ class NativeBackend:
         if ahead is not None:
             self._use(ahead)
             return ahead.code(index)
+        if (self.store.fuel is None, "ahead") in instance.shared.machine:
+            self.uncompiled = "what was compiled ahead of time is for stores " + (
+                "without fuel" if self.store.fuel is not None else "with fuel"
+            )
         return self._machine(instance).code(index) if tier == "compiled" else None
 
     def _compilable(self, context: Context) -> None:
@@ -191,6 +197,7 @@ class NativeBackend:
         metered, machines = self.store.fuel is not None, instance.shared.machine
         machine: Machine | Precompiled | None = machines.get((metered, "compiled"))
         if machine is None:
+            self.uncompiled = "compiling was ended"
             with obeying(self.store.poll):
                 made = compile_module(instance.context, instance.syntax, metered, self.config.cache)
             # In one step, as in `code`.

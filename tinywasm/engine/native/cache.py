@@ -31,10 +31,12 @@ def find(folder: str, context: Context, metered: bool) -> Precompiled | None:
                 return None
             head = content[_START.size : _START.size + length]
             at = _START.size + length + _padding(length)
-            return Precompiled(context, head, runnable(file, at, content[at:]))
+            found = Precompiled(context, head, runnable(file, at, content[at:]))
         except (struct.error, WasmError):
             # Cut off or damaged: it is made anew.
             return None
+    found.origin = "read from the cache"
+    return found
 
 
 def keep(folder: str, context: Context, metered: bool, head: bytes, text: bytes) -> None:
