@@ -483,7 +483,7 @@ _RARE = {
     "_ref_test": [("b.cast(b.form.objects[record.immediate])", "b.cast(b.form.objects[0])")],
     "_ref_cast": [("b.form.objects[record.immediate]", "b.form.objects[0]")],
     "_as_non_null": [('b.emit(OPCODES["ref_as_non_null"], b.slot(record.a, 0), 0, 0, 0)', "pass")],
-    "_field": [("2 if each.storage is V128 else 1", "1")],
+    "field": [("2 if each.storage is V128 else 1", "1")],
     "_struct_get": [('== "struct.get_s"', '== ""'), ("if storage is V128 else", "if False else")],
     "_struct_set": [
         ("if isinstance(storage, PackedType):", "if False:"),
