@@ -152,19 +152,31 @@ LISTED = [row.takes.repeated is not None or row.takes.fixed > 3 or row.leaves.fi
 CALLS = [row.takes.repeated in ("func", "type") for row in TABLE]
 
 
+# How many operands a record has in A, B and C, and how many results, where they are not in `lists`.
+_IN_LISTS = -1
+_TAKES = [
+    *(_IN_LISTS if listed else row.takes.fixed for row, listed in zip(TABLE, LISTED, strict=True)),
+    *([0 if row in (BLOCK, JUMP) else _IN_LISTS if row == RETURN else 1 for row in range(BLOCK, BLOCK + 12)]),
+]
+_LEAVES = [
+    *(_IN_LISTS if calls else row.leaves.fixed for row, calls in zip(TABLE, CALLS, strict=True)),
+    *[1] * 12,
+]
+
+
 def operands(code: Form, record: Record) -> list[int]:
     """The places that a record reads, in order."""
-    if record.row in (BLOCK, JUMP):
-        return []
+    count = _TAKES[record.row]
+    if count == 2:
+        return [record.a, record.b]
+    if count == 1:
+        return [record.a]
+    if count >= 0:
+        return [record.a, record.b, record.c][:count]
     if record.row == RETURN:
         return list(code.lists[record.a : record.a + record.b])
-    if record.row > BLOCK:
-        return [record.a]
-    row = TABLE[record.row]
-    if not LISTED[record.row]:
-        return [record.a, record.b, record.c][: row.takes.fixed]
     listed = _listed(code, record, 0, record.b)
-    return [*listed, record.c] if CALLS[record.row] and row.takes.fixed else listed
+    return [*listed, record.c] if CALLS[record.row] and TABLE[record.row].takes.fixed else listed
 
 
 def _listed(code: Form, record: Record, start: int, count: int) -> list[int]:
@@ -177,9 +189,9 @@ def _listed(code: Form, record: Record, start: int, count: int) -> list[int]:
 
 def results(code: Form, record: Record) -> list[int]:
     """The places that a record writes, in order."""
-    if record.row < BLOCK and CALLS[record.row]:
+    count, result = _LEAVES[record.row], record.result
+    if count == _IN_LISTS:
         return _listed(code, record, record.b, record.second >> 32)
-    if record.result == NOWHERE:
+    if result == NOWHERE:
         return []
-    more = TABLE[record.row].leaves.fixed if record.row < BLOCK else 1
-    return [record.result + (each << NUMBER) for each in range(more)]
+    return [result] if count == 1 else [result + (each << NUMBER) for each in range(count)]

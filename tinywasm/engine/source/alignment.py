@@ -6,34 +6,35 @@ pointers point to: what that would be good for is asked once, where the function
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from tinywasm.engine.ir import form
-from tinywasm.engine.ir.form import Form, Record
-from tinywasm.engine.source.graph import Node
+from tinywasm.engine.ir.form import Form
+from tinywasm.engine.source.graph import Node, everything
 from tinywasm.instructions import TABLE
 from tinywasm.interruption import look
 
-# The low bits that are zero, of those of the operands, and the second operand where that is a constant.
-_Zeros = Callable[[int, int, int | None], int]
 # No access is wider than eight bytes; zero is a multiple of all sizes.
 _MOST = ZERO = 3
-_RULES: dict[str, _Zeros] = {
-    **dict.fromkeys(("add", "sub", "or", "xor"), lambda a, b, number: min(a, b)),
-    "mul": lambda a, b, number: a + b,
-    "and": lambda a, b, number: max(a, b),
-    "shl": lambda a, b, number: a + (number & 31 if number is not None else 0),
-    **dict.fromkeys(("extend_i32_u", "extend_i32_s", "wrap_i64"), lambda a, b, number: a),
+# How many low bits of a result are zero: none, the lesser or the greater number of two operands' bits, their
+# sum, a number more than an operand has, or as many as a global has. An access asks.
+_NONE, _LEAST, _GREATEST, _SUM, _SHIFT, _GLOBAL, _ACCESS = range(7)
+_RULES = {
+    **dict.fromkeys(("add", "sub", "or", "xor"), _LEAST),
+    **{"mul": _SUM, "and": _GREATEST, "shl": _SHIFT},
+    **dict.fromkeys(("extend_i32_u", "extend_i32_s", "wrap_i64"), _LEAST),
 }
 _BY_ROW = {
     row.ordinal: _RULES[operation]
     for row in TABLE
     for type, _, operation in [row.name.partition(".")]
     if type in ("i32", "i64") and operation in _RULES
+} | {
+    row.ordinal: _LEAST if row.name == "select" else _GLOBAL
+    for row in TABLE
+    if row.name in ("select", "global.get")
 }
-_SELECT = next(row.ordinal for row in TABLE if row.name == "select")
-_GLOBAL = next(row.ordinal for row in TABLE if row.name == "global.get")
 _SET = next(row.ordinal for row in TABLE if row.name == "global.set")
 # The low bits that are zero of the address of an i32, and as a mask.
 _WORD, WORD = 2, 3
@@ -41,75 +42,105 @@ _WORD, WORD = 2, 3
 _MOST_POINTERS = 8
 
 
-class _Zeroed:
-    """How many low bits are zero of each temporary and, behind those, of each local."""
+class Flow:
+    """How many low bits are zero of each temporary and, behind those, of each local, along a function's ways.
 
-    def __init__(self, code: Form, known: bytes, given: Collection[int]) -> None:
-        self.code = code
-        self.known = bytearray(known)
-        self.given = given
-
-    def variable(self, place: int) -> int:
-        return (place >> form.NUMBER) + (self.code.heights if place & form.KIND == form.LOCAL else 0)
-
-    def of(self, place: int) -> int:
-        if place & form.KIND != form.CONSTANT:
-            return self.known[self.variable(place)]
-        bits = self.code.constants[place >> form.NUMBER]
-        return min(_MOST, (bits & -bits).bit_length() - 1) if bits else _MOST
-
-    def result(self, record: Record) -> int:
-        rule = _BY_ROW.get(record.row)
-        if rule is not None:
-            places = form.operands(self.code, record)
-            a, b = self.of(places[0]), self.of(places[-1])
-            constant = places[-1] & form.KIND == form.CONSTANT
-            return min(
-                _MOST, rule(a, b, self.code.constants[places[-1] >> form.NUMBER] if constant else None)
-            )
-        if record.row == form.MOVE:
-            return self.of(record.a)
-        if record.row == _GLOBAL:
-            return _WORD if record.position in self.given else 0
-        return min(self.of(record.a), self.of(record.b)) if record.row == _SELECT else 0
-
-    def follow(self, record: Record) -> None:
-        zeros = self.result(record)
-        for place in form.results(self.code, record):
-            self.known[self.variable(place)] = zeros
-
-
-def aligned(
-    code: Form,
-    nodes: Mapping[int, Node],
-    entry: int,
-    first: bytes,
-    sizes: Mapping[int, int],
-    given: Collection[int] = (),
-) -> frozenset[int]:
-    """The positions of accesses that are aligned.
-
-    `first` has of each local how many low bits are zero at the entry, `sizes` how large accesses are, by
-    their rows. At the positions `given` the globals that are read are aligned.
+    For each block, its `steps` are a rule, the variable of the result, and two operands: variables, or the
+    complement of what is known of a constant. An access has its position for a result, and a size.
     """
-    known = {entry: bytes(code.heights) + first}
-    found: dict[int, set[int]] = {}
-    # Blocks to follow again, since less is known than was thought.
-    work = {entry}
-    while work:
-        look()
-        for number, node in nodes.items():
-            if number not in work:
-                continue
-            work.remove(number)
-            zeroed = _Zeroed(code, known[number], given)
-            found[number] = {*_accesses(zeroed, node, sizes)}
-            for target in node.successors:
-                both = _either(known.get(target), zeroed.known)
-                if both != known.get(target):
-                    known[target] = both
-                    work.add(target)
-    return frozenset().union(*found.values())
+
+    def __init__(self, code: Form, nodes: Mapping[int, Node], sizes: Mapping[int, int]) -> None:
+        """`sizes` says how large accesses are, by their rows."""
+        self.heights = code.heights
+        self.nodes = nodes
+        self.constants = [
+            min(_MOST, (bits & -bits).bit_length() - 1) if bits else _MOST for bits in code.constants
+        ]
+        self.accesses = False
+        self.steps = {number: [*self._steps(code, node, sizes)] for number, node in nodes.items()}
+
+    def _steps(self, code: Form, node: Node, sizes: Mapping[int, int]) -> Iterator[tuple[int, int, int, int]]:
+        for record in everything(node):
+            row = record.row
+            size = sizes.get(row, 0)
+            if size > 1 and not record.immediate & size - 1:
+                self.accesses = True
+                yield _ACCESS, record.position, self._operand(record.a), size.bit_length() - 1
+            rule = _LEAST if row == form.MOVE else _BY_ROW.get(row, _NONE)
+            a = b = -1
+            if rule == _GLOBAL:
+                a = record.position
+            elif rule != _NONE:
+                places = form.operands(code, record)
+                a, b = self._operand(places[0]), self._operand(places[1 if len(places) > 1 else 0])
+                if rule == _SHIFT:
+                    constant = places[1] & form.KIND == form.CONSTANT
+                    b = code.constants[places[1] >> form.NUMBER] & 31 if constant else 0
+            for place in form.results(code, record):
+                yield rule, self._operand(place), a, b
+
+    def _operand(self, place: int) -> int:
+        number, kind = place >> form.NUMBER, place & form.KIND
+        if kind == form.CONSTANT:
+            return ~self.constants[number]
+        return number + self.heights if kind == form.LOCAL else number
+
+    def aligned(self, entry: int, first: bytes, given: Collection[int] = ()) -> frozenset[int]:
+        """The positions of accesses that are aligned.
+
+        `first` has of each local how many low bits are zero at the entry. At the positions `given` the
+        globals that are read are aligned.
+        """
+        if not self.accesses:
+            return frozenset()
+        known = {entry: bytes(self.heights) + first}
+        found: dict[int, list[int]] = {}
+        # Blocks to follow again, since less is known than was thought.
+        work = {entry}
+        while work:
+            look()
+            for number, node in self.nodes.items():
+                if number not in work:
+                    continue
+                work.remove(number)
+                zeros = bytearray(known[number])
+                found[number] = _follow(self.steps[number], zeros, given)
+                for target in node.successors:
+                    both = _either(known.get(target), zeros)
+                    if both != known.get(target):
+                        known[target] = both
+                        work.add(target)
+        return frozenset().union(*found.values())
+
+
+def _follow(
+    steps: Sequence[tuple[int, int, int, int]], zeros: bytearray, given: Collection[int]
+) -> list[int]:
+    """Follow a block's steps: the positions of its accesses that are aligned."""
+    found = []
+    for rule, result, a, b in steps:
+        if rule == _NONE:
+            zeros[result] = 0
+            continue
+        if rule == _GLOBAL:
+            zeros[result] = _WORD if a in given else 0
+            continue
+        one = zeros[a] if a >= 0 else ~a
+        if rule == _ACCESS:
+            if one >= b:
+                found.append(result)
+            continue
+        if rule == _SHIFT:
+            zeros[result] = min(_MOST, one + b)
+            continue
+        other = zeros[b] if b >= 0 else ~b
+        if rule == _LEAST:
+            zeros[result] = one if one < other else other
+        elif rule == _GREATEST:
+            zeros[result] = one if one > other else other
+        else:
+            zeros[result] = min(_MOST, one + other)
+    return found
 
 
 class Pointers(NamedTuple):
@@ -122,23 +153,17 @@ class Pointers(NamedTuple):
 
 
 def pointers(
-    code: Form,
-    nodes: Mapping[int, Node],
-    entry: int,
-    first: bytes,
-    sizes: Mapping[int, int],
-    params: Sequence[int],
-    globals: Collection[int],
+    flow: Flow, entry: int, first: bytes, params: Sequence[int], globals: Collection[int]
 ) -> Pointers | None:
     """What is worth asking of some parameters and globals at the entry; None where that is nothing."""
-    if any(entry in node.successors for node in nodes.values()):
+    if any(entry in node.successors for node in flow.nodes.values()):
         return None
     # The globals that are read before anything might have changed them.
     given: dict[int, set[int]] = {}
-    for record in nodes[entry].records:
+    for record in flow.nodes[entry].records:
         if record.row == _SET or (record.row < form.BLOCK and form.CALLS[record.row]):
             break
-        if record.row == _GLOBAL and record.immediate in globals:
+        if _BY_ROW.get(record.row) == _GLOBAL and record.immediate in globals:
             given.setdefault(record.immediate, set()).add(record.position)
 
     def found(wanted: Sequence[tuple[str, int]]) -> frozenset[int]:
@@ -147,7 +172,7 @@ def pointers(
             if kind == "l":
                 known[number] = _WORD
         positions = [place for kind, number in wanted if kind == "g" for place in given[number]]
-        return aligned(code, nodes, entry, bytes(known), sizes, positions)
+        return flow.aligned(entry, bytes(known), positions)
 
     asked = [*(("l", number) for number in params), *(("g", number) for number in given)]
     if not 0 < len(asked) <= _MOST_POINTERS:
@@ -165,14 +190,3 @@ def pointers(
 
 def _either(one: bytes | None, other: bytearray) -> bytes:
     return bytes(other) if one is None else bytes(map(min, one, other))
-
-
-def _accesses(zeroed: _Zeroed, node: Node, sizes: Mapping[int, int]) -> Iterator[int]:
-    """The positions of a block's accesses that are aligned."""
-    for record in node.records:
-        size = sizes.get(record.row, 0)
-        if size > 1 and not (record.immediate | 1 << zeroed.of(record.a)) & size - 1:
-            yield record.position
-        zeroed.follow(record)
-    if node.exit is not None:
-        zeroed.follow(node.exit)

@@ -12,6 +12,7 @@ position in the module, as a comment.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tinywasm import records
@@ -50,7 +51,7 @@ class Unit:
     """What a function's blocks share: its module, its form, the types of its locals, which of these are
     loose, the positions of accesses that are aligned, the imports that are host functions, the clauses of its
     handler regions, the names that its source uses beyond its own variables, each with what it stands for,
-    and what it returns at once."""
+    the constants that were read, and what it returns at once."""
 
     context: Context
     index: int
@@ -62,6 +63,7 @@ class Unit:
     hosts: frozenset[int]
     clauses: dict[int, Clauses]
     names: dict[str, Any] = records.field(default_factory=dict)
+    constants: dict[int, Value] = records.field(default_factory=dict)
     early: Early | None = None
 
 
@@ -149,9 +151,12 @@ class Block:
         What was dropped lies at or above the lowest of the record's temporaries and is not an operand. It is
         older than what the record makes, which may come to lie below it.
         """
-        acting = {height for height, value in self.pending.items() if value.acts}
-        if not acting:
+        for value in self.pending.values():
+            if value.acts:
+                break
+        else:
             return
+        acting = {height for height, value in self.pending.items() if value.acts}
         operands = _heights(form.operands(self.unit.code, record))
         places = operands | _heights(form.results(self.unit.code, record))
         if places and max(acting - operands, default=-1) >= min(places):
@@ -160,11 +165,10 @@ class Block:
     # Values
 
     def variable(self, name: str, type: str, loose: bool = False) -> Value:
-        value = variable(name, type, loose)
-        if name in self.known and type in MASKS:
+        low, high = 0, MASKS.get(type, 0)
+        if high and name in self.known:
             low, high = self.known[name]
-            return value._replace(low=low, high=high)
-        return value
+        return Value(name, type, low, high, frozenset((name,)), False, True, "", loose)
 
     def read(self, place: int, type: str = "ref") -> Value:
         """The value at a place, which is used up if it is a temporary."""
@@ -176,9 +180,15 @@ class Block:
         value = self.pending.pop(number, None)
         if value is None:
             return self.variable(f"t{number}", type)
-        return value._replace(type=type, high=MASKS.get(type, 0)) if value.type == "ref" else value
+        return value.but(type=type, high=MASKS.get(type, 0)) if value.type == "ref" else value
 
     def constant(self, number: int) -> Value:
+        found = self.unit.constants.get(number)
+        if found is None:
+            found = self.unit.constants[number] = self.constant_of(number)
+        return found
+
+    def constant_of(self, number: int) -> Value:
         code = self.unit.code
         kind, bits = code.kinds[number], code.constants[number]
         if kind == form.CONST_I32:
@@ -199,10 +209,9 @@ class Block:
 
     def operands(self, record: Record) -> list[Value]:
         """Those that are not acting, but may be made of others that are."""
-        row = TABLE[record.row]
-        types = [type_name(type) for type in row.params] or ["ref"] * 3
-        places = form.operands(self.unit.code, record)
-        types += ["ref"] * (len(places) - len(types))
+        places, types = form.operands(self.unit.code, record), _types(record.row)
+        if len(types) < len(places):
+            types = (*types, *["ref"] * (len(places) - len(types)))
         return [self.read(place, type) for place, type in zip(places, types, strict=False)]
 
     def calm(self, value: Value) -> Value:
@@ -212,7 +221,7 @@ class Block:
         self.older()
         (name,), value = self.variables(1), exact(value)
         self.say(f"{name} = {value.text}")
-        return variable(name, value.type)._replace(low=value.low, high=value.high)
+        return variable(name, value.type).but(low=value.low, high=value.high)
 
     def variables(self, count: int) -> list[str]:
         """Names that nothing else has here."""
@@ -225,7 +234,7 @@ class Block:
 
     def named(self, value: Value) -> Value:
         """The operand as a variable or a constant, which may be written more than once."""
-        return value if value.simple else self.calm(value._replace(acts=True))
+        return value if value.simple else self.calm(value.but(acts=True))
 
     def repeated(self, value: Value) -> str:
         """What may be written more than once for a value that does not act."""
@@ -300,7 +309,7 @@ class Block:
 
     def acting(self, value: Value) -> Value:
         """An expression that may trap here."""
-        return value._replace(text=f"(#{self.position}\n{value.text})", acts=True, simple=False)
+        return value.but(text=f"(#{self.position}\n{value.text})", acts=True, simple=False)
 
     def use(self, name: str, *what: Any) -> str:
         """A name of the namespace, and what it stands for."""
@@ -395,7 +404,7 @@ class Block:
         places = (record.a, record.b, record.c)
         first, second, chosen = (self.read(place) for place in places)
         if chosen.type == "ref":
-            chosen = chosen._replace(type="i32", high=expressions.M32)
+            chosen = chosen.but(type="i32", high=expressions.M32)
         first, second, chosen = (self.calm(value) for value in (first, second, chosen))
         type = first.type if first.type != "ref" else second.type
         first, second = exact(first), exact(second)
@@ -404,7 +413,7 @@ class Block:
             text, type, min(first.low, second.low), max(first.high, second.high), first, second, chosen
         )
         if "ref" in (first.type, second.type):
-            value = value._replace(low=0, high=MASKS.get(type, 0))
+            value = value.but(low=0, high=MASKS.get(type, 0))
         self.put(record.result, value)
 
     def memory(self, index: int, kind: str) -> str:
@@ -440,7 +449,7 @@ class Block:
             # A signalling NaN is not what the view gives.
             again = "a" if "(a := " in text else at
             text = f"z if (z := {text}) == z else {slow}({again})"
-            value = value._replace(text=text)
+            value = value.but(text=text)
         self.put(record.result, self.acting(value))
 
     def store(self, record: Record) -> None:
@@ -698,7 +707,7 @@ def _low_bits(value: Value, mask: int) -> Value:
         return value
     if value.known:
         return integer(value.type, value.low & mask)
-    return value._replace(text=f"{value.text} & {mask}", simple=False)
+    return value.but(text=f"{value.text} & {mask}", simple=False)
 
 
 def _listed(texts: Sequence[str]) -> str:
@@ -714,6 +723,12 @@ _NAMED: dict[str, Callable[[Block, Record], None]] = {
     **objects.NAMED,
     **vectors.NAMED,
 }
+
+
+@cache
+def _types(row: int) -> tuple[str, ...]:
+    """The types of an instruction's operands, as far as the table says them."""
+    return tuple(map(type_name, TABLE[row].params)) or ("ref",) * 3
 
 
 def _how(row: int) -> Callable[[Block, Record], None]:

@@ -9,7 +9,7 @@ can be seen.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any
 
 from tinywasm.types import F32, F64, I32, I64, PackedType
 
@@ -31,8 +31,8 @@ def type_name(type: object) -> str:
     return _TYPES.get(type, "ref")
 
 
-class Value(NamedTuple):
-    """An expression of Wasm type `type`, or "ref" for any reference.
+class Value:
+    """An expression of Wasm type `type`, or "ref" for any reference. It never changes.
 
     `low` and `high` bound an integer. `reads` are the variables in it. `acts` says that it reads what
     others write, or may trap, so that its turn matters. `simple` says that it costs nothing to write it
@@ -42,20 +42,42 @@ class Value(NamedTuple):
     `base` shifted to the left by `shift`, if there is a base.
     """
 
-    text: str
-    type: str
-    low: int = 0
-    high: int = 0
-    reads: frozenset[str] = _NOTHING
-    acts: bool = False
-    simple: bool = False
-    condition: str = ""
-    loose: bool = False
-    term: str = ""
-    holds: Facts = ()
-    fails: Facts = ()
-    base: str = ""
-    shift: int = 0
+    # Not a tuple with names, which takes twice the time to read and to change.
+    __slots__ = (
+        "acts", "base", "condition", "fails", "high", "holds", "loose", "low", "reads", "shift", "simple",
+        "term", "text", "type",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        text: str,
+        type: str,
+        low: int = 0,
+        high: int = 0,
+        reads: frozenset[str] = _NOTHING,
+        acts: bool = False,
+        simple: bool = False,
+        condition: str = "",
+        loose: bool = False,
+        term: str = "",
+        holds: Facts = (),
+        fails: Facts = (),
+        base: str = "",
+        shift: int = 0,
+    ) -> None:
+        self.text, self.type, self.low, self.high, self.reads = text, type, low, high, reads
+        self.acts, self.simple, self.condition, self.loose, self.term = acts, simple, condition, loose, term
+        self.holds, self.fails, self.base, self.shift = holds, fails, base, shift
+
+    def but(self, **changes: Any) -> Value:
+        """The same with some changes."""
+        made = Value(
+            self.text, self.type, self.low, self.high, self.reads, self.acts, self.simple, self.condition,
+            self.loose, self.term, self.holds, self.fails, self.base, self.shift,
+        )  # fmt: skip
+        for name, value in changes.items():
+            setattr(made, name, value)
+        return made
 
     @property
     def known(self) -> bool:
@@ -64,7 +86,7 @@ class Value(NamedTuple):
 
 
 def variable(name: str, type: str, loose: bool = False) -> Value:
-    return Value(name, type, 0, MASKS.get(type, 0), frozenset((name,)), simple=True, loose=loose)
+    return Value(name, type, 0, MASKS.get(type, 0), frozenset((name,)), False, True, "", loose)
 
 
 def integer(type: str, value: int) -> Value:
@@ -74,7 +96,9 @@ def integer(type: str, value: int) -> Value:
 
 def made(text: str, type: str, low: int, high: int, *parts: Value, acts: bool = False) -> Value:
     """An integer made from others."""
-    return Value(text, type, low, high, _reads(parts), acts or any(part.acts for part in parts))
+    for part in parts:
+        acts = acts or part.acts
+    return Value(text, type, low, high, _reads(parts), acts)
 
 
 def literal(value: bytes) -> str:
@@ -84,21 +108,15 @@ def literal(value: bytes) -> str:
 
 def other(text: str, type: str, *parts: Value, acts: bool = False, loose: bool = False) -> Value:
     """A value made from others: an exact integer, or none."""
-    return Value(
-        text,
-        type,
-        0,
-        MASKS.get(type, 0),
-        _reads(parts),
-        acts or any(part.acts for part in parts),
-        loose=loose,
-    )
+    for part in parts:
+        acts = acts or part.acts
+    return Value(text, type, 0, MASKS.get(type, 0), _reads(parts), acts, False, "", loose)
 
 
 def truth(condition: str, *parts: Value, holds: Facts = (), fails: Facts = ()) -> Value:
     """The i32 that says whether a condition holds."""
     value = made(f"(1 if {condition} else 0)", "i32", 0, 1, *parts)
-    return value._replace(condition=condition, holds=holds, fails=fails)
+    return value.but(condition=condition, holds=holds, fails=fails)
 
 
 def between(value: Value, low: int, high: int) -> Facts:
@@ -113,9 +131,10 @@ def not_zero(value: Value) -> tuple[Facts, Facts]:
 
 
 def _reads(parts: tuple[Value, ...]) -> frozenset[str]:
-    if len(parts) == 1:
-        return parts[0].reads
-    return _NOTHING.union(*(part.reads for part in parts))
+    found = _NOTHING
+    for part in parts:
+        found = found | part.reads if found else part.reads
+    return found
 
 
 def exact(value: Value) -> Value:
@@ -125,15 +144,15 @@ def exact(value: Value) -> Value:
         if value.low >= 0 and value.high <= mask:
             return value
         if value.known:
-            return value._replace(text=str(value.low & mask), low=value.low & mask, high=value.low & mask)
+            return value.but(text=str(value.low & mask), low=value.low & mask, high=value.low & mask)
         text = _reduced(value, mask)
-        return value._replace(text=text, low=0, high=mask, simple=False, condition="", term="")
+        return value.but(text=text, low=0, high=mask, simple=False, condition="", term="")
     if value.loose:
         if value.simple:
             text = f"({value.text} if {value.text} == {value.text} else NAN)"
         else:
             text = f"(z if (z := {value.text}) == z else NAN)"
-        return value._replace(text=text, loose=False, simple=False)
+        return value.but(text=text, loose=False, simple=False)
     return value
 
 
@@ -163,12 +182,12 @@ def signed(value: Value) -> Value:
     whole = exact(value)
     if whole.known:
         number = (whole.low ^ sign) - sign
-        return whole._replace(text=str(number), low=number, high=number)
+        return whole.but(text=str(number), low=number, high=number)
     if whole.high < sign:
         return whole
     first, again = twice(whole)
     text = f"({again} if {below(first, again, sign)} else {again} - {mask + 1})"
-    return whole._replace(text=text, low=-sign, high=sign - 1, simple=False)
+    return whole.but(text=text, low=-sign, high=sign - 1, simple=False)
 
 
 def below(first: str, again: str, limit: int) -> str:

@@ -55,14 +55,12 @@ def _add(a: Value, b: Value) -> Value:
         term = a.text if a.simple and a.low == 0 and a.high == MASKS[a.type] else ""
         if a.term and abs(a.low + y) <= MASKS[a.type]:
             term, y = a.term, a.low + y
-            a = a._replace(text=term, low=0, high=MASKS[a.type], simple=True, term="")
+            a = a.but(text=term, low=0, high=MASKS[a.type], simple=True, term="")
         if not y:
             return a
         text = _plus(a.text, y)
         base = _plus(a.base, y >> a.shift) if a.base and not y & (1 << a.shift) - 1 else ""
-        return _kept(
-            made(text, a.type, a.low + y, a.high + y, a)._replace(term=term, base=base, shift=a.shift)
-        )
+        return _kept(made(text, a.type, a.low + y, a.high + y, a).but(term=term, base=base, shift=a.shift))
     return _kept(made(f"({a.text} + {b.text})", a.type, a.low + b.low, a.high + b.high, a, b))
 
 
@@ -121,7 +119,7 @@ def _shl(a: Value, b: Value) -> Value:
     if y is not None:
         y &= 31 if a.type == "i32" else 63
         value = made(f"({a.text} << {y})", a.type, a.low << y, a.high << y, a)
-        return _kept(value._replace(base=a.text, shift=y))
+        return _kept(value.but(base=a.text, shift=y))
     most = 31 if a.type == "i32" else 63
     return _kept(
         made(

@@ -47,13 +47,16 @@ class Known:
                     self.open[target] += 1
                 else:
                     self.last.setdefault(target, []).append(number)
-            for head in graph.around.get(number, ()):
-                self._note(self.writes[head], node)
+            if heads := graph.around.get(number):
+                self._note([self.writes[head] for head in heads], node)
 
-    def _note(self, writes: dict[str, list[tuple[int, Record]]], node: Node) -> None:
+    def _note(self, loops: list[dict[str, list[tuple[int, Record]]]], node: Node) -> None:
+        """Note what a block writes, in the loops around it."""
         for record in everything(node):
             for place in form.results(self.code, record):
-                writes.setdefault(name_of(place), []).append((node.number, record))
+                name, write = name_of(place), (node.number, record)
+                for writes in loops:
+                    writes.setdefault(name, []).append(write)
 
     def before(self, number: int) -> Ranges:
         """What is known where a block begins."""

@@ -16,7 +16,7 @@ from tinywasm.engine.ir import form
 from tinywasm.engine.ir.build import build
 from tinywasm.engine.ir.form import Form
 from tinywasm.engine.recursion import SMALL_FRAME
-from tinywasm.engine.source.alignment import WORD, ZERO, aligned, pointers
+from tinywasm.engine.source.alignment import WORD, ZERO, Flow, pointers
 from tinywasm.engine.source.blocks import ACCESSES, Line, Unit, locals_of
 from tinywasm.engine.source.early import early
 from tinywasm.engine.source.expressions import MASKS
@@ -102,14 +102,15 @@ class Translation:
         self.zeros = [_ZEROS.get(type, "None") for count, type in function.locals for _ in range(count)]
         self.loose = _loose(self.code, self.nodes, self.locals, self.params)
         zeros = bytes(self.params) + bytes([ZERO]) * (len(self.locals) - self.params)
-        self.aligned = aligned(self.code, self.nodes, self.entry, zeros, _SIZES)
+        flow = Flow(self.code, self.nodes, _SIZES)
+        self.aligned = flow.aligned(self.entry, zeros)
         numbers = [number for number in range(self.params) if self.locals[number] == "i32"]
         globals = [index for index, type in enumerate(context.globals) if type.content is I32]
         self.pointers = None
         if any(
             _SIZES.get(record.row) == 4 and record.position not in self.aligned for record in self._records()
         ):
-            self.pointers = pointers(self.code, self.nodes, self.entry, zeros, _SIZES, numbers, globals)
+            self.pointers = pointers(flow, self.entry, zeros, numbers, globals)
         # What is charged cannot be done again.
         asked = {self.entry} if metered else asking(self.nodes, self.entry, self.params, self.code)
         self.asking = asked

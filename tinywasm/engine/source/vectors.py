@@ -34,7 +34,7 @@ NAMES: dict[str, Any] = {
 def _address(block: Block, value: Value, record: Record) -> Value:
     address = exact(block.calm(value))
     offset = record.immediate & M64
-    return address._replace(text=f"{address.text} + {offset}") if offset else address
+    return address.but(text=f"{address.text} + {offset}") if offset else address
 
 
 def _load(block: Block, record: Record) -> None:
