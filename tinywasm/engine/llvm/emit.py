@@ -9,6 +9,7 @@ from tinywasm.engine.ir.form import Form, Record
 from tinywasm.engine.llvm.analysis import COLLECTS, loop_costs
 from tinywasm.engine.llvm.calling import called
 from tinywasm.engine.llvm.function import Emitter
+from tinywasm.engine.llvm.guarded import guarded, quickly
 from tinywasm.engine.llvm.operations import OPERATIONS
 from tinywasm.engine.llvm.unit import REFERENCE, Unit, llvm_type
 from tinywasm.interruption import look
@@ -83,6 +84,7 @@ def _emit(
     function = syntax.functions[index - context.imported_funcs]
     type = signature(context, index)
     emitter = Emitter(unit, context, index, function, code, metered, from_loop=block is not None)
+    blocks = guarded(code, emitter.computed)
     for number, record in enumerate(code.records()):
         emitter.number = number
         if record.row == form.BLOCK:
@@ -90,6 +92,8 @@ def _emit(
         if record.row == form.BLOCK or not emitter.dead:
             emitter.position = record.position
             OPERATIONS[form.NAMES[record.row]](emitter, record)
+        if number in blocks and not emitter.dead:
+            quickly(emitter, number, blocks[number])
     if block is not None:
         unit.functions.append(emitter.finish_loop(block))
         unit.entries[f"f{index}.loop"] = index, unit.entry(type, loop=True)

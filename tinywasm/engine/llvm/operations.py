@@ -24,7 +24,7 @@ from tinywasm.types import I64
 _GROWTH = 4096
 # A unit of fuel pays for 2 to the power of this of bytes.
 _BYTES_A_UNIT = 6
-_WIDTHS = {vectors.V128: 16, "i8": 1, "i16": 2, "i32": 4, "i64": 8, "float": 4, "double": 8}
+WIDTHS = {vectors.V128: 16, "i8": 1, "i16": 2, "i32": 4, "i64": 8, "float": 4, "double": 8}
 
 
 def operator(e: Emitter, record: Record) -> None:
@@ -181,9 +181,15 @@ def unreachable(e: Emitter, record: Record) -> None:
 
 def access(e: Emitter, record: Record) -> None:
     """A load, or a store where there is no result."""
-    type, memory_type, extended = _ACCESSES[form.NAMES[record.row]]
+    memory_type = ACCESSES[form.NAMES[record.row]][1]
     stored = None if record.result != form.NOWHERE else e.canonical(e.take(record.b))
-    place = address(e, e.take(record.a), record.second, record.immediate, _WIDTHS[memory_type])
+    place = address(e, e.take(record.a), record.second, record.immediate, WIDTHS[memory_type])
+    access_at(e, record, place, stored)
+
+
+def access_at(e: Emitter, record: Record, place: str, stored: Value | None) -> None:
+    """The same at a place that is inside."""
+    type, memory_type, extended = ACCESSES[form.NAMES[record.row]]
     if stored is not None:
         text = stored.text
         if memory_type != type:
@@ -311,14 +317,14 @@ def _accesses() -> dict[str, tuple[str, str, str]]:
     return found
 
 
-_ACCESSES = _accesses()
+ACCESSES = _accesses()
 # What is done for each kind of record.
 OPERATIONS: dict[str, Callable[[Emitter, Record], None]] = {
     **dict.fromkeys(numeric.TEMPLATES, operator),
     **dict.fromkeys(numeric.DIVISIONS, division),
     **dict.fromkeys(numeric.TRUNCATIONS, truncation),
     **dict.fromkeys(numeric.WIDE, wide_arithmetic),
-    **dict.fromkeys(_ACCESSES, access),
+    **dict.fromkeys(ACCESSES, access),
     **dict.fromkeys((name.replace("_", ".") for name in BULK), bulk),
     **dict.fromkeys(("jump", "branch_if", "branch_unless"), Emitter.branch),
     "block": Emitter.begin,
