@@ -622,6 +622,26 @@ def test_a_process_ends_or_forks_while_something_is_compiled(then: str) -> None:
 
 
 @needs_llvm
+def test_what_compiles_has_no_part_in_a_fork_whose_beginning_it_missed() -> None:
+    """Like what `logging` does when it is loaded: a fork that is waiting meanwhile would only run its end."""
+    script = (
+        "import os\n"
+        "found, register = [], os.register_at_fork\n"
+        "def registered(**hooks):\n"
+        "    found.append(hooks)\n"
+        "    register(**hooks)\n"
+        "import tinywasm.engine.llvm.auto\n"
+        "os.register_at_fork = registered\n"
+        "import tinywasm.engine.llvm.apart, tinywasm.engine.llvm.machine\n"
+        "assert found and not any('after_in_parent' in hooks for hooks in found)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=ENVIRONMENT, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@needs_llvm
 def test_the_child_of_a_fork_compiles_what_was_waiting() -> None:
     script = ENDS + (
         "pid = os.fork()\n"

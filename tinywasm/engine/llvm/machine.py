@@ -7,7 +7,6 @@ import platform
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future
 from functools import cache, partial
 from typing import Any, TypeAlias
 
@@ -140,13 +139,14 @@ def _with_room(work: Callable[[], bytes]) -> bytes:
     """
     if threading.current_thread() is threading.main_thread():
         return work()
-    found: Future[bytes] = Future()
+    made: list[bytes] = []
+    errors: list[BaseException] = []
 
     def run() -> None:
         try:
-            found.set_result(work())
+            made.append(work())
         except BaseException as error:
-            found.set_exception(error)
+            errors.append(error)
 
     before = threading.stack_size(_STACK)
     try:
@@ -155,7 +155,9 @@ def _with_room(work: Callable[[], bytes]) -> bytes:
     finally:
         threading.stack_size(before)
     thread.join()
-    return found.result()
+    for error in errors:
+        raise error
+    return made[0]
 
 
 def _units(sizes: Mapping[int, int]) -> Iterator[list[int]]:
