@@ -60,11 +60,12 @@ class Config:
     `max_table_elements`: the same for tables. At most 2**32 - 1.
     `debug_info`: frames of traps have source lines: of the text format, or from the DWARF line tables in
     a module's `.debug_line` section. They are read at the first trap; nothing runs slower.
-    `cache`: the path of a folder in which the tier "compiled" keeps machine code of modules in the binary
-    format, and the python engine what it makes of hot functions, up to 1 GiB, so that the next process need
-    not make it, nor have llvmlite; "" for none. The folder is made if it is missing. What lies there is
-    trusted: where it belongs to another user, or others may write to it, the first instance of a store raises
-    `ValueError`. The default comes from the environment variable TINYWASM_CACHE.
+    `cache`: the path of a folder in which the tiers "compiled" and "auto" keep machine code of modules in
+    the binary format, and the python engine what it makes of hot functions, up to 1 GiB, so that the next
+    process need not make it, nor, for "compiled", have llvmlite; "" for none. The folder is made if it is
+    missing. What lies there is trusted: where it belongs to another user, or others may write to it, the
+    first instance of a store raises `ValueError`. The default comes from the environment variable
+    TINYWASM_CACHE.
 
     Setting a `wasm_...` attribute that wasmtime-py has raises `ValueError` where that feature cannot be
     switched so: everything in WebAssembly 3.0 is on. Every other value that an option cannot have raises

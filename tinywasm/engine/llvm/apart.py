@@ -14,6 +14,7 @@ from importlib.util import find_spec
 
 from tinywasm.engine.llvm import codegen, machine
 from tinywasm.engine.llvm.emit import Declined
+from tinywasm.engine.native import processor
 
 
 class _Process:
@@ -24,7 +25,8 @@ class _Process:
         if not sys.executable or getattr(sys, "frozen", False) or spec is None or spec.origin is None:
             raise OSError("nothing to start")
         folder = os.path.dirname(os.path.dirname(spec.origin))
-        words = [sys.executable, "-I", "-S", codegen.__file__, folder]
+        target = machine.target_of(processor.here())
+        words = [sys.executable, "-I", "-S", codegen.__file__, folder, target.cpu, target.features]
         theirs, to = os.pipe()
         of, answers = os.pipe()
         try:

@@ -8,22 +8,25 @@ runs it already, at a look at the head of the loop in which it was found hot.
 
 from __future__ import annotations
 
-import platform
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from tinywasm.engine.ir import form
 from tinywasm.engine.ir.form import Form
 from tinywasm.engine.llvm import background, codegen
-from tinywasm.engine.native import _loop
+from tinywasm.engine.native import _loop, processor
 from tinywasm.engine.native.ahead import Compiled, MachineCode
 from tinywasm.loading import loading, waited_for
 from tinywasm.syntax import DecodedModule
 from tinywasm.validation import Context
+
+if TYPE_CHECKING:
+    from tinywasm.engine.llvm.kept_codes import KeptCodes
 
 # How many looks meet a function until it is hot: some 10 milliseconds. How many hot ones there have to be
 # until the first is compiled, for which LLVM is loaded. And how many looks meet machine code that was made
@@ -49,7 +52,7 @@ def missing() -> str:
     """Why nothing can be compiled here, as far as that is seen without loading LLVM."""
     if find_spec("llvmlite") is None:
         return 'llvmlite is not there: pip install "tinywasm[llvm]"'
-    return "" if platform.machine().lower() in ("x86_64", "amd64") else "machine code is for x86-64 only"
+    return "" if "sse4.1" in processor.here() else "machine code is for x86-64 with SSE 4.1 only"
 
 
 # Held while what compiles is loaded: a lock of its own, for which nobody waits but a fork.
@@ -59,7 +62,8 @@ _loading = waited_for(threading.RLock())
 class Auto(Compiled):
     """What is compiled of a module as it proves hot.
 
-    `functions` is the code of the module, by what the backend knows it by; it enters what is compiled.
+    `functions` is the code of the module, by what the backend knows it by; it enters what is compiled. What
+    earlier processes have compiled is in the folder, if there is one.
     """
 
     def __init__(
@@ -68,11 +72,16 @@ class Auto(Compiled):
         syntax: DecodedModule,
         metered: bool,
         functions: dict[tuple[int, bool, str], _loop.NativeCode],
+        folder: str,
     ) -> None:
+        """Raises as `kept_folder.find`."""
         self.seconds: float = 0.0
-        self.size = 0
-        self.codes: dict[int, MachineCode] = {}
-        self.quick: set[int] = set()
+        self._folder = _kept_codes(folder, context, metered) if folder else None
+        found = self._folder.found() if self._folder else {codegen.QUICK: {}, codegen.LIGHT: {}}
+        self.codes: dict[int, MachineCode] = found[codegen.QUICK] | found[codegen.LIGHT]
+        self.size = sum(each.size for each in {code.holder for code in self.codes.values()})
+        self.quick: set[int] = found[codegen.QUICK].keys() - found[codegen.LIGHT].keys()
+        self.kept: set[int] = set(self.codes)
         self.declined: dict[int, str] = {}
         self.loops: dict[int, set[int]] = {}
         self._context = context
@@ -80,6 +89,10 @@ class Auto(Compiled):
         self._metered = metered
         self._functions = functions
         self._hot = 0
+
+    def looks(self, index: int) -> int:
+        """How many have to meet a function that has not run yet until it is hot."""
+        return HOT_AGAIN if index in self.quick else HOT
 
     def heat(self, index: int, word: int | None) -> None:
         """A function has become hot, in a loop that begins at `word` or as a whole."""
@@ -108,7 +121,7 @@ class Auto(Compiled):
         try:
             self._compile(index, word)
             # What runs it may be in another loop.
-            self._function(index).cool = HOT_AGAIN if index in self.quick else HOT
+            self._function(index).cool = self.looks(index)
         except Exception as error:
             # As before, the loop runs it.
             self.declined[index] = str(error) or type(error).__name__
@@ -140,8 +153,11 @@ class Auto(Compiled):
             for each in entered:
                 self.codes[each] = made[f"f{each}"]
                 (self.quick.add if quick else self.quick.discard)(each)
+                self.kept.discard(each)
                 self._function(each).enter(self.codes[each])
-                self._function(each).cool = HOT_AGAIN if quick else HOT
+                self._function(each).cool = self.looks(each)
+                if self._folder:
+                    self._folder.add(each, self.codes[each], effort)
             if word is not None and block is not None:
                 self._function(index).enter_loop(word, made[f"f{index}.loop"])
             self.size += next(iter(made.values())).holder.size
@@ -201,8 +217,7 @@ class Auto(Compiled):
         if (index, self._metered, "auto") not in self._functions or index in self.declined:
             return None
         body = self._syntax.functions[index - self._context.imported_funcs].body
-        cool = HOT_AGAIN if index in self.quick else HOT
-        warm = self._function(index).cool < cool and self._gains(index, effort)
+        warm = self._function(index).cool < self.looks(index) and self._gains(index, effort)
         if not warm and body.end - body.start > SMALL_BYTES:
             return None
         try:
@@ -210,6 +225,12 @@ class Auto(Compiled):
         except Declined as reason:
             self.declined[index] = str(reason)
             return None
+
+
+def _kept_codes(folder: str, context: Context, metered: bool) -> KeptCodes:
+    with loading:
+        from tinywasm.engine.llvm.kept_codes import KeptCodes
+    return KeptCodes(folder, context, metered)
 
 
 def _callees(code: Form) -> Iterator[int]:

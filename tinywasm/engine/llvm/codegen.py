@@ -69,8 +69,9 @@ ANSWER = struct.Struct("<?Q")
 
 
 def main() -> None:
-    """Answer requests on the standard input; llvmlite is in the folder that is named."""
-    sys.path.append(sys.argv[1])
+    """Answer requests on the standard input; arguments are llvmlite's folder, a processor, its features."""
+    _, folder, cpu, features = sys.argv
+    sys.path.append(folder)
     requests: SimpleQueue[tuple[int, str]] = SimpleQueue()
     threading.Thread(target=_read, args=(requests,), daemon=True).start()
     answers = os.fdopen(os.dup(1), "wb")
@@ -82,10 +83,7 @@ def main() -> None:
     while True:
         effort, text = requests.get()
         try:
-            features = binding().get_host_cpu_features()
-            if not features["sse4.1"]:
-                raise ValueError("a processor without SSE 4.1")
-            answer = True, object_code(text, binding().get_host_cpu_name(), features.flatten(), effort)
+            answer = True, object_code(text, cpu, features, effort)
         except Exception as error:
             answer = False, (str(error) or type(error).__name__).encode()
         answers.write(ANSWER.pack(answer[0], len(answer[1])) + answer[1])

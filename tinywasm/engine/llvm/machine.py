@@ -17,7 +17,7 @@ from tinywasm.engine.llvm import codegen
 from tinywasm.engine.llvm.emit import Declined, decline, emit, signature
 from tinywasm.engine.llvm.link import linked
 from tinywasm.engine.llvm.unit import Unit, entry_name
-from tinywasm.engine.native import _loop
+from tinywasm.engine.native import _loop, processor
 from tinywasm.engine.native.ahead import Compiled, Image, MachineCode
 from tinywasm.errors import Trap
 from tinywasm.interruption import look
@@ -49,6 +49,11 @@ class Target:
     def rounds(self) -> bool:
         """Whether it rounds floats by an instruction; else there would be a call of the C library."""
         return "+sse4.1" in self.features.split(",")
+
+
+def target_of(features: Iterable[str]) -> Target:
+    """Any processor with these features, which `processor` knows."""
+    return Target("x86-64", ",".join(f"+{name}" for name in ("sse2", *features)))
 
 
 def host() -> Target:
@@ -233,7 +238,8 @@ def _binding() -> Any:
 
 
 def object_code(text: str, effort: int) -> bytes:
-    """An object file of a unit's text, for this machine, made in this process."""
-    target = host()
+    """An object file of a unit's text, for what `processor` knows of this machine, made in this process."""
+    _binding()
+    target = target_of(processor.here())
     with assembling:
         return _with_room(partial(codegen.object_code, text, target.cpu, target.features, effort))

@@ -53,14 +53,16 @@ class MachineCode:
 class Compiled:
     """What is compiled of a module, by the functions' indices, why the others are not, and what it took.
 
-    `quick` are those of which LLVM made code quickly, and `loops` has, by function, the words at which those
-    loops begin that are compiled apart; only what proves hot is in the two. `size` is in bytes; `seconds` is
-    None where it took none in this process: `origin` says from where it is then.
+    Only the tier "auto" has these: `quick` are those of which LLVM made code quickly, `kept` those whose code
+    an earlier process made, and `loops` has, by function, the words at which those loops begin that are
+    compiled apart. `size` is in bytes; `seconds` is None where it took none in this process: `origin` says
+    from where it is then.
     """
 
     codes: Collection[int]
     declined: Mapping[int, str]
     quick: Collection[int] = ()
+    kept: Collection[int] = ()
     loops: Mapping[int, set[int]] = {}
     size: int
     seconds: float | None
@@ -68,9 +70,10 @@ class Compiled:
 
     def summary(self) -> list[str]:
         """That, in lines for people. Another thread may be compiling."""
-        count, quick = len({*self.codes, *self.loops}), len(self.quick)
+        count, quick, old = len({*self.codes, *self.loops}), len(self.quick), len(self.kept)
         when = self.origin if self.seconds is None else f"in {self.seconds:.2f} s"
         kinds = f", {quick:,} of them quickly" if quick else ""
+        kinds += f", {old:,} of them read from the cache" if old else ""
         lines = [f"compiled {count:,} functions to {self.size:,} bytes of machine code {when}{kinds}"]
         declined = list(self.declined.values())
         if declined:
@@ -120,7 +123,7 @@ def make(
     """See `Ahead`. Raises `ValueError` where nothing can be compiled."""
     features = processor.wanted(cpu)
     with loading:
-        from tinywasm.engine.llvm.machine import Target, image_of, in_turn, version
+        from tinywasm.engine.llvm.machine import image_of, in_turn, target_of, version
 
     version()
     run = in_turn
@@ -129,21 +132,21 @@ def make(
         from tinywasm.engine.llvm.parallel import in_processes
 
         run = partial(in_processes, processes)
-    target = Target("x86-64", ",".join(f"+{name}" for name in ("sse2", *features)))
-    image = image_of(context, syntax, metered, target, run, times)
-    return _head(image, context, metered, features), image.text
+    image = image_of(context, syntax, metered, target_of(features), run, times)
+    functions = range(context.imported_funcs, len(context.funcs))
+    return head(image, functions, metered, features), image.text
 
 
-def _head(image: Image, context: Context, metered: bool, features: tuple[str, ...]) -> bytes:
-    """What `Precompiled` reads."""
+def head(image: Image, functions: range, metered: bool, features: tuple[str, ...]) -> bytes:
+    """What `Precompiled` reads of these functions, which are all of a module."""
     reasons = list(dict.fromkeys(image.declined.values()))
     numbers = {reason: number for number, reason in enumerate(reasons)}
     columns = array("I")
-    for index in range(context.imported_funcs, len(context.funcs)):
+    for index in functions:
         columns.extend(image.places.get(index) or (_NONE, numbers[image.declined[index]], 0))
     names, told = " ".join(features).encode(), "\n".join(reasons).encode()
-    head = _HEAD.pack(metered, len(names), len(told), len(columns) // _STRIDE)
-    return b"".join([head, columns.tobytes(), names, told])
+    sizes = _HEAD.pack(metered, len(names), len(told), len(columns) // _STRIDE)
+    return b"".join([sizes, columns.tobytes(), names, told])
 
 
 def take(context: Context, head: memoryview, text: memoryview | mmap) -> None:

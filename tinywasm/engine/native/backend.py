@@ -91,7 +91,7 @@ def compile_module(
         return Machine(context, syntax, metered)
     start = time.monotonic()
     head, text = ahead.make(context, syntax, metered, "host", times=1)
-    cache.keep(folder, context, metered, head, text)
+    cache.keep(folder, cache.name(context, metered, "all"), head, text)
     seconds = time.monotonic() - start
     return ahead.Precompiled(context, memoryview(head), memoryview(text), seconds)
 
@@ -145,7 +145,7 @@ class NativeBackend:
         tier = "interpreter" if profiled else self.tier
         ahead = None if profiled else instance.shared.machine.get((metered, "ahead"))
         machine = self._machine_code(instance, index, ahead, tier)
-        # Machine code that was made here is of the words that are made here.
+        # Machine code that was made here, or is in the cache, is of the words that are made here.
         anew = metered or profiled or (machine is not None and ahead is None)
         code = None if anew else kept.taken(context, index)
         if code is None:
@@ -156,10 +156,8 @@ class NativeBackend:
             code = _loop.NativeCode(lowered, scope, context.funcs[index], f"function {index}")
         if machine is not None:
             code.enter(machine)
-        elif tier == "auto" and ahead is None:
-            from tinywasm.engine.llvm import auto
-
-            code.cool = auto.HOT
+        if tier == "auto" and ahead is None:
+            code.cool = self._auto(instance.context, instance.syntax).looks(index)
         return code
 
     def _machine_code(
@@ -173,7 +171,9 @@ class NativeBackend:
             self.uncompiled = "what was compiled ahead of time is for stores " + (
                 "without fuel" if self.store.fuel is not None else "with fuel"
             )
-        return self._machine(instance).code(index) if tier == "compiled" else None
+        if tier == "compiled":
+            return self._machine(instance).code(index)
+        return self._kept(instance, index) if tier == "auto" else None
 
     def _compilable(self, context: Context) -> None:
         """Before anything runs, there has to be machine code, or what makes it. Raises `ValueError`."""
@@ -183,7 +183,8 @@ class NativeBackend:
         if self.config.cache:
             from tinywasm.engine.native import cache
 
-            found = cache.find(self.config.cache, context, metered)
+            name = cache.name(context, metered, "all")
+            found = cache.find(self.config.cache, name, context)
             if found is not None:
                 machines.setdefault((metered, "compiled"), found)
                 return
@@ -205,15 +206,27 @@ class NativeBackend:
         self._use(machine)
         return machine
 
-    def hot(self, instance: NativeModuleInstance, index: int, word: int | None) -> None:
-        """Looks have met a function as often as its code says, this time in a loop that begins at `word`."""
-        from tinywasm.engine.llvm.auto import Auto
-
-        metered, shared = self.store.fuel is not None, instance.shared
+    def _auto(self, context: Context, syntax: DecodedModule) -> Auto:
+        """What is compiled of a module as it proves hot. Raises `ValueError` as `kept_folder.find`."""
+        metered, shared = self.store.fuel is not None, kept.shared(context)
         auto: Auto | None = shared.machine.get((metered, "auto"))
         if auto is None:
-            made = Auto(instance.context, instance.syntax, metered, shared.codes)
+            from tinywasm.engine.llvm.auto import Auto
+
+            made = Auto(context, syntax, metered, shared.codes, self.config.cache)
             auto = shared.machine.setdefault((metered, "auto"), made)
+        return auto
+
+    def _kept(self, instance: NativeModuleInstance, index: int) -> MachineCode | None:
+        """What an earlier process found hot and compiled of a function."""
+        auto = self._auto(instance.context, instance.syntax)
+        if index in auto.codes:
+            self._use(auto)
+        return auto.codes.get(index)
+
+    def hot(self, instance: NativeModuleInstance, index: int, word: int | None) -> None:
+        """Looks have met a function as often as its code says, this time in a loop that begins at `word`."""
+        auto = self._auto(instance.context, instance.syntax)
         self._use(auto)
         auto.heat(index, word)
 
@@ -253,6 +266,8 @@ class NativeBackend:
     def instance(self, syntax: DecodedModule, context: Context) -> ModuleInstance:
         if self.tier == "compiled":
             self._compilable(context)
+        elif self.tier == "auto" and self.config.cache:
+            self._auto(context, syntax)
         return NativeModuleInstance(self.store, self.native, syntax, context)
 
     def constant(self, instance: ModuleInstance, expr: Expr, type: ValType) -> Any:

@@ -17,9 +17,8 @@ from tinywasm.whole_files import PAGE, runnable
 _START = struct.Struct("<8sQ")
 
 
-def find(folder: str, context: Context, metered: bool) -> Precompiled | None:
-    """What is kept of a module, if it is there, and is whole. Raises as `kept_folder.find`."""
-    name = _name(context, metered)
+def find(folder: str, name: str, context: Context) -> Precompiled | None:
+    """What is kept of a module under a name, if it is there, and is whole. Raises as `kept_folder.find`."""
     file = kept_folder.find(folder, name) if name else None
     if file is None:
         return None
@@ -39,9 +38,8 @@ def find(folder: str, context: Context, metered: bool) -> Precompiled | None:
     return found
 
 
-def keep(folder: str, context: Context, metered: bool, head: bytes, text: bytes) -> None:
+def keep(folder: str, name: str, head: bytes, text: bytes) -> None:
     """Raises as `kept_folder.keep`."""
-    name = _name(context, metered)
     if name:
         body = b"".join([len(head).to_bytes(8, "little"), head, bytes(_padding(len(head))), text])
         kept_folder.keep(folder, name, source_hash(body) + body)
@@ -51,14 +49,14 @@ def _padding(length: int) -> int:
     return -(_START.size + length) % PAGE
 
 
-def _name(context: Context, metered: bool) -> str:
-    """Of the file for a module that was read from its binary format, else ""."""
+def name(context: Context, metered: bool, kind: str) -> str:
+    """Of the file with one kind of machine code of a module that was read from its binary format, else ""."""
     if context.source is None:
         return ""
     # What belongs to another file must not be taken for this one's, whoever made the module.
     from hashlib import blake2b
 
-    told = f"{ahead.maker()} {processor.here()} {metered} "
+    told = f"{ahead.maker()} {processor.here()} {metered} {kind} "
     digest = blake2b(told.encode(), digest_size=32)
     digest.update(context.source)
     return f"{digest.hexdigest()}.code"

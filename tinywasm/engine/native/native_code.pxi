@@ -35,6 +35,10 @@ cdef class MachineText:
     def address(self):
         return <uintptr_t>self.place
 
+    def image(self):
+        """The bytes."""
+        return (<const char *>self.place)[:self.size]
+
     def __dealloc__(self):
         global _machine_bytes
         if self.place != NULL:
@@ -56,6 +60,10 @@ cdef class MappedText:
     @property
     def address(self):
         return <uintptr_t>self.view.buf
+
+    def image(self):
+        """The bytes."""
+        return (<const char *>self.view.buf)[:self.size]
 
     def __dealloc__(self):
         PyBuffer_Release(&self.view)
