@@ -179,8 +179,12 @@ def _unless(e: Emitter, block: Guarded) -> tuple[str, dict[int, str]]:
         if base not in bases:
             bases[base] = e.wide(e.take(base), e.context.memories[memory].address is I64)
         size = e.load("i64", e.reached("memories", memory), "Memory.size", TAG["size"])
-        room = e.value(f"call i64 @llvm.usub.sat.i64(i64 {e.value(f'add i64 {size}, 1')}, i64 {high - low})")
-        found.append(e.value(f"icmp uge i64 {e.value(f'add i64 {bases[base]}, {low}')}, {room}"))
+        first = e.value(f"add i64 {bases[base]}, {low}")
+        last = e.value(f"sub i64 {size}, {high - low}")
+        found.append(e.value(f"icmp ugt i64 {first}, {last}"))
+        type = e.context.memories[memory]
+        if high - low > type.limits.min * type.page_size:
+            found.append(e.value(f"icmp slt i64 {last}, 0"))
     aligned = [bases[base] for base in block.masks if base != form.NOWHERE]
     if aligned:
         bits = reduce(lambda a, b: e.value(f"or i64 {a}, {b}"), aligned)
