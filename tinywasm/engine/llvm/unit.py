@@ -330,11 +330,7 @@ def _deeper(name: str, signature: FuncType) -> str:
 def _bridge(name: str, signature: FuncType) -> str:
     text = Text()
     text.lines.append("entry:")
-    code = text.load("ptr", "%callee", "Func.code")
-    text.line(f"%prepared = icmp ne ptr {code}, null")
-    text.line("br i1 %prepared, label %look, label %slow")
-    text.lines.append("look:")
-    machine = text.load("ptr", code, "Code.machine")
+    machine = text.load("ptr", "%callee", "Func.machine")
     text.line(f"%compiled = icmp ne ptr {machine}, null")
     owner = text.load("ptr", "%callee", "Func.instance")
     text.line(f"%own = icmp eq ptr {owner}, %instance")

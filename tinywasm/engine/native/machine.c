@@ -92,6 +92,11 @@ static int64_t trapped(Store *store, int trap) {
     return failed(store, STATUS_TRAP);
 }
 
+/* From now on machine code of the same instance enters the function's own, if it has some, at once. */
+static void know(Func *func) {
+    if (func->code) func->machine = __atomic_load_n(&func->code->machine, __ATOMIC_ACQUIRE);
+}
+
 static int64_t at_least_0(int64_t budget) { return budget > 0 ? budget : 0; }
 
 static Frame *record(const Instance *instance, uint64_t room, uint64_t site) {
@@ -142,8 +147,10 @@ static int64_t helper_look(const Instance *instance, uint64_t room, uint64_t sit
 
 /* The same, where the function is to be compiled again if it stays hot. */
 static int64_t helper_warm(const Instance *instance, uint64_t room, uint64_t site, uint64_t shape) {
+    Func *func = instance->funcs[site >> 32];
     save(instance, room, site, shape);
-    int trap = tw_warm(instance->store, instance->funcs[site >> 32], -1);
+    know(func);
+    int trap = tw_warm(instance->store, func, -1);
     return trap ? trapped(instance->store, trap) : look(instance->store);
 }
 
@@ -170,6 +177,7 @@ static int64_t helper_call(
             if (trap) return trapped(store, trap);
         }
         int status = tw_run_within(store, callee, args, &budget, 0);
+        know(callee);
         return status == STATUS_DONE ? budget : failed(store, status);
     }
     if (store->thread_state) store->acquire(store);
@@ -336,7 +344,7 @@ const void *const tw_helpers[] = {EACH_HELPER(FUNCTION) NULL};
 #define EACH_PLACE(X) \
     X(Instance, store) X(Instance, funcs) X(Instance, memories) X(Instance, tables) X(Instance, globals) \
     X(Instance, tags) X(Instance, types) X(Memory, base) X(Memory, size) X(Memory, pages) X(Table, elements) X(Table, size) \
-    X(Global, value) X(Func, code) X(Func, instance) X(Object, type) X(Struct, fields) X(Array, length) \
+    X(Global, value) X(Func, code) X(Func, instance) X(Func, machine) X(Object, type) X(Struct, fields) X(Array, length) \
     X(Array, elements) X(Exn, tag) X(Exn, values) X(Code, machine) X(Code, frame_slots) X(Store, fuel) X(Store, slots_end) X(Store, machine_limit) \
     X(Store, helpers) X(Store, thrown)
 

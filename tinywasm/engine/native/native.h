@@ -137,6 +137,8 @@ typedef struct Func {
     void *owner; /* the extension's object: that around this structure for a host function, else the code's */
     int host;
     int constant; /* a constant expression, which runs as a function of no name */
+    /* NULL, or machine code of the function's own convention: that of `code`, or what this was before. */
+    void *machine;
 } Func;
 
 /* The bytes that a store's memories, tables and objects take together, and may take; and to what size each
