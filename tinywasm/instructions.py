@@ -755,3 +755,8 @@ with group(prefix=0xFC, feature=Feature.WIDE_ARITHMETIC):
     op(0x14, "i64.sub128", "", "i64 i64 i64 i64 -> i64 i64", NUMERIC)
     op(0x15, "i64.mul_wide_s", "", "i64 i64 -> i64 i64", NUMERIC, traits="commutes")
     op(0x16, "i64.mul_wide_u", "", "i64 i64 -> i64 i64", NUMERIC, traits="commutes")
+
+
+def ordinals(*names: str) -> set[int]:
+    """Those of the instructions with some names."""
+    return {row.ordinal for name in names for row in BY_NAME[name]}

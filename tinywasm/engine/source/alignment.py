@@ -7,12 +7,12 @@ pointers point to: what that would be good for is asked once, where the function
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import NamedTuple
 
+from tinywasm import records
 from tinywasm.engine.ir import form
 from tinywasm.engine.ir.form import Form
 from tinywasm.engine.source.graph import Node, everything
-from tinywasm.instructions import TABLE
+from tinywasm.instructions import TABLE, ordinals
 from tinywasm.interruption import look
 
 # No access is wider than eight bytes; zero is a multiple of all sizes.
@@ -35,7 +35,7 @@ _BY_ROW = {
     for row in TABLE
     if row.name in ("select", "global.get")
 }
-_SET = next(row.ordinal for row in TABLE if row.name == "global.set")
+(_SET,) = ordinals("global.set")
 # The low bits that are zero of the address of an i32, and as a mask.
 _WORD, WORD = 2, 3
 # More are not tried.
@@ -143,7 +143,8 @@ def _follow(
     return found
 
 
-class Pointers(NamedTuple):
+@records.record(frozen=True)
+class Pointers:
     """Parameters and globals that are nearly always multiples of four, and the accesses that are aligned if
     they are."""
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from tinywasm import records
 from tinywasm.engine.ir import form
@@ -67,12 +67,13 @@ class Unit:
     early: Early | None = None
 
 
-class Line(NamedTuple):
+class Line:
     """A statement of one line, or the head of an indented one, and its position if it may trap."""
 
-    text: str
-    position: int = -1
-    indented: tuple[Line, ...] = ()
+    __slots__ = "indented", "position", "text"
+
+    def __init__(self, text: str, position: int = -1, indented: tuple[Line, ...] = ()) -> None:
+        self.text, self.position, self.indented = text, position, indented
 
 
 # Memory accesses: the view's name, the size, its type, and the range of what it reads.

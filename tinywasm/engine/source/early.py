@@ -5,19 +5,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
 
+from tinywasm import records
 from tinywasm.engine.ir import form
 from tinywasm.engine.source.blocks import Block, Unit
 from tinywasm.engine.source.expressions import negated
 from tinywasm.engine.source.graph import Node
 
-_PARAMETER = re.compile(r"\bl(\d+)\b")
+_PARAMETER = r"\bl(\d+)\b"
 # Lines that may trap, and variables that are no parameters, of which `z` serves within an expression alone.
-_OTHER = re.compile(r"\n|\b(?:[tv]\d+|[aiwc])\b")
+_OTHER = r"\n|\b(?:[tv]\d+|[aiwc])\b"
 
 
-class Early(NamedTuple):
+@records.record(frozen=True)
+class Early:
     """A condition on the parameters, and what the function returns where it holds."""
 
     condition: str
@@ -26,7 +27,8 @@ class Early(NamedTuple):
     def call(self, args: Sequence[str], call: str) -> str:
         """An expression for a call; the arguments may be written any number of times."""
         condition, result = (
-            _PARAMETER.sub(lambda found: args[int(found[1])], text) for text in (self.condition, self.result)
+            re.sub(_PARAMETER, lambda found: args[int(found[1])], text)
+            for text in (self.condition, self.result)
         )
         return f"({result} if {condition} else {call})"
 
@@ -59,6 +61,6 @@ def _early(unit: Unit, first: Node, last: Node, taken: bool, params: int) -> Ear
         condition = negated(condition)
     found = Early(condition, lines[0].text.removeprefix("return "))
     text = f"{found.condition} {found.result}"
-    if _OTHER.search(text) or any(int(number) >= params for number in _PARAMETER.findall(text)):
+    if re.search(_OTHER, text) or any(int(number) >= params for number in re.findall(_PARAMETER, text)):
         return None
     return found

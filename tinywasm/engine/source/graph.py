@@ -13,7 +13,7 @@ from tinywasm.interruption import look, watched
 # Python allows 20 nested loops.
 MOST_LOOPS = 18
 _BRANCHES = range(form.BRANCH_IF, form.BRANCH_TABLE)
-_LEAVES = {row.ordinal for row in TABLE if row.role is Role.LEAVES}
+LEAVES = {row.ordinal for row in TABLE if row.role is Role.LEAVES}
 
 
 @records.record(eq=False)
@@ -53,7 +53,7 @@ def nodes(code: Form) -> dict[int, Node]:
             if row in _BRANCHES:
                 node.exit = record
                 node.successors.append(record.immediate)
-            elif row == form.JUMP or row == form.RETURN or row == form.BRANCH_TABLE or row in _LEAVES:
+            elif row == form.JUMP or row == form.RETURN or row == form.BRANCH_TABLE or row in LEAVES:
                 node.exit = record
                 if row == form.JUMP:
                     node.successors.append(record.immediate)

@@ -12,13 +12,13 @@ from tinywasm.engine.ir.form import Form, Record
 from tinywasm.engine.python.steps import brought
 from tinywasm.engine.source.graph import Node, TooDeep
 from tinywasm.errors import WasmException
-from tinywasm.instructions import TABLE, Role
+from tinywasm.instructions import TABLE, Role, ordinals
 from tinywasm.runtime.store import Store
 
 if TYPE_CHECKING:
     from tinywasm.engine.source.blocks import Block
 
-THROWS = {row.ordinal for row in TABLE if row.name in ("throw", "throw_ref")}
+THROWS = ordinals("throw", "throw_ref")
 # Calls that come back.
 _CALLS = {row.ordinal for row in TABLE if form.CALLS[row.ordinal] and row.role is not Role.LEAVES}
 # In a block of a clause, a record that gives a temporary the value IMMEDIATE of what was caught. As the

@@ -13,14 +13,14 @@ from tinywasm.engine.ir import form
 from tinywasm.engine.ir.form import Form, Record
 from tinywasm.engine.source.expressions import M32, M64, Facts
 from tinywasm.engine.source.graph import Graph, Node, everything
-from tinywasm.instructions import TABLE
+from tinywasm.instructions import TABLE, ordinals
 
 # By its name, the least and the greatest value that a variable of integers may have.
 Ranges = dict[str, tuple[int, int]]
-_ADD = {row.ordinal for row in TABLE if row.name in ("i32.add", "i64.add")}
-_SUB = {row.ordinal for row in TABLE if row.name in ("i32.sub", "i64.sub")}
-_EQUAL = {row.ordinal for row in TABLE if row.name in ("i32.eq", "i64.eq", "i32.eqz", "i64.eqz")}
-_UNEQUAL = {row.ordinal for row in TABLE if row.name in ("i32.ne", "i64.ne")}
+_ADD = ordinals("i32.add", "i64.add")
+_SUB = ordinals("i32.sub", "i64.sub")
+_EQUAL = ordinals("i32.eq", "i64.eq", "i32.eqz", "i64.eqz")
+_UNEQUAL = ordinals("i32.ne", "i64.ne")
 
 
 class Known:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from math import copysign, fabs
 from types import CodeType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinywasm import records
 from tinywasm.engine.ir import form
@@ -25,8 +25,7 @@ from tinywasm.engine.python.backend import PythonBackend
 from tinywasm.engine.python.bind import Binder, Code, bind_record
 from tinywasm.engine.python.module_instance import PythonModuleInstance
 from tinywasm.engine.recursion import ROOM_SHIFT
-from tinywasm.engine.source import accesses, cache, running, vectors
-from tinywasm.engine.source.cache import Key, Made
+from tinywasm.engine.source import accesses, running, vectors
 from tinywasm.engine.source.handlers import catcher
 from tinywasm.engine.source.hosts import to_host
 from tinywasm.engine.source.running import Fast
@@ -39,6 +38,10 @@ from tinywasm.numerics.operators import OPERATORS
 from tinywasm.runtime.func import FuncInstance
 from tinywasm.runtime.heap import I31, ArrayInstance, StructInstance, is_instance
 from tinywasm.runtime.memory import MemoryInstance
+from tinywasm.validation import Context
+
+if TYPE_CHECKING:
+    from tinywasm.engine.source.cache import Folder, Key, Made
 
 
 @records.record(eq=False)
@@ -85,7 +88,7 @@ class Tier:
         }
         context, folder = instance.context, backend.config.cache
         self.kept: _Kept = context.compiled.setdefault("source", _Kept())
-        self.folder = cache.of(folder, context) if folder else None
+        self.folder = _folder(folder, context) if folder else None
         backend.enter = running.enter
         backend.tell(self.tell)
         imported = instance.funcs[: instance.context.imported_funcs]
@@ -236,6 +239,13 @@ class Tier:
             name: accesses.view(data, kind) for name, (each, kind) in self.views.items() if each is memory
         }
         return partial(self.names.update, views)
+
+
+def _folder(folder: str, context: Context) -> Folder:
+    # Whoever names no folder need not load this.
+    from tinywasm.engine.source import cache
+
+    return cache.of(folder, context)
 
 
 def of(func: FuncInstance) -> Tier:

@@ -21,18 +21,27 @@ from tinywasm.engine.source.blocks import ACCESSES, Line, Unit, locals_of
 from tinywasm.engine.source.early import early
 from tinywasm.engine.source.expressions import MASKS
 from tinywasm.engine.source.foresight import asking, read_first
-from tinywasm.engine.source.graph import Graph, Node, TooDeep, everything, flat_graph, from_head, graph, nodes
+from tinywasm.engine.source.graph import (
+    LEAVES,
+    Graph,
+    Node,
+    TooDeep,
+    everything,
+    flat_graph,
+    from_head,
+    graph,
+    nodes,
+)
 from tinywasm.engine.source.handlers import split
 from tinywasm.engine.source.ranges import Ranges
 from tinywasm.engine.source.structure import Builder, Printer
-from tinywasm.instructions import TABLE, Role
+from tinywasm.instructions import TABLE
 from tinywasm.numerics.operators import OPERATORS
 from tinywasm.syntax import Function
 from tinywasm.types import F32, F64, I32, I64, V128
 from tinywasm.validation import Context
 
-_LEAVES = {row.ordinal for row in TABLE if row.role is Role.LEAVES}
-_TAILS = {row.ordinal for row in TABLE if form.CALLS[row.ordinal] and row.role is Role.LEAVES}
+_TAILS = {row for row in LEAVES if form.CALLS[row]}
 _ARITHMETIC = {
     row.ordinal
     for row in TABLE
