@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from tinywasm.engine.python import bind
+from tinywasm.engine.python import heat
 
 # Before the first call.
 AT_ONCE = -1
@@ -16,7 +16,7 @@ AT_ONCE = -1
 @contextmanager
 def hot_after(times: int) -> Iterator[None]:
     """While it lasts, functions that are made ready are hot after so many calls and turns of their loops."""
-    with patch.object(bind, "HOT", times):
+    with patch.object(heat, "HOT", times):
         yield
 
 

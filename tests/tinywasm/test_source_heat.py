@@ -44,7 +44,7 @@ def adding(times: int) -> str:
         (local.get $found)))"""
 
 
-@pytest.mark.parametrize(("times", "calls", "hot"), [(1, 190, False), (1, 210, True), (500, 1900, False)])
+@pytest.mark.parametrize(("times", "calls", "hot"), [(1, 90, False), (1, 110, True), (500, 900, False)])
 def test_large_functions_are_hot_later(times: int, calls: int, hot: bool) -> None:
     wasm = exports(adding(times))
     with ways_made() as ways:

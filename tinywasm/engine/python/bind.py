@@ -15,7 +15,7 @@ from tinywasm.engine.ir import form
 from tinywasm.engine.ir.build import build, build_expression
 from tinywasm.engine.ir.form import Form
 from tinywasm.engine.ir.rows import BINARY, FIRST_KIND, LOAD, OBJECT, SECOND_KIND, SHAPES, STORE, UNARY
-from tinywasm.engine.python import bulk, steps
+from tinywasm.engine.python import bulk, heat, steps
 from tinywasm.instructions import TABLE, Instruction, Role
 from tinywasm.interruption import STEPS, look
 from tinywasm.matching import close_ref
@@ -39,14 +39,6 @@ from tinywasm.types import (
     StructType,
     ValType,
 )
-
-# So many calls and turns of loops make a function hot: see `entering`. One that cannot be entered is asked
-# again after as many; where none is to be hot, they never are.
-HOT = LATER = 200
-# For each so many integers of its records, it takes as many again. Translating a record takes the time of
-# some 150 steps, and a turn of a large function runs few of its steps.
-_MANY = 50 * form.STRIDE
-NEVER = 1 << 60
 
 # Exits of a block.
 GOTO, IF, TABLE_BRANCH, CALL, TAIL_CALL, RETURN, ENTER = range(7)
@@ -209,9 +201,11 @@ class Binder:
         self.besides = len(self.frame) - len(locals)
         # None for a block that is not there so far.
         self.blocks: list[Block | None] = [None] * code.blocks
-        self.begun = [False] * code.blocks
-        # Blocks that are looped to, which poll.
-        self.heads: set[Block] = set()
+        # The place of each in the code, from 1 on, and 0 for those that have not begun.
+        self.begun = [0] * code.blocks
+        self.last = 0
+        # Blocks that are looped to, which poll; with the steps and the blocks of their loops.
+        self.heads: dict[Block, tuple[int, int]] = {}
         # A conditional branch whose other way is the next block, and whether that is where it does not hold.
         self.waiting: tuple[Block, bool] | None = None
         self.scopes = self.regions()
@@ -233,15 +227,16 @@ class Binder:
             if piece % MAX_UNPOLLED == 0 and self.func is not None:
                 self.step(steps.poll, self.instance.store.backend)
         entry = self.block_of(self.form.code[form.IMMEDIATE])
-        left = NEVER if self.profile is not None else HOT * max(1, len(self.form.code) // _MANY)
+        left = heat.NEVER if self.profile is not None else heat.calls(self.form)
         places = self.bases[1:]
-        code = Code(entry, self.frame, *places, self.form.slots, self.positions, left, HOT)
+        code = Code(entry, self.frame, *places, self.form.slots, self.positions, left, heat.HOT)
         if self.func is not None:
             for block in {entry, *self.heads}:
                 # Its position stands before those of the steps.
                 block.first -= 1
-                step = steps.loop if block in self.heads else steps.poll
-                block.steps.insert(0, (step, self.instance.store.backend, code))
+                head = self.instance.store.backend, code
+                loop = self.heads.get(block)
+                block.steps.insert(0, (steps.loop, *head, heat.share(*loop)) if loop else (steps.poll, *head))
         return code
 
     def records(self, rows: Iterable[_Row]) -> None:
@@ -320,7 +315,7 @@ class Binder:
         """The block that a branch goes to."""
         block = self.block_of(number)
         if self.begun[number]:
-            self.heads.add(block)
+            self.heads[block] = len(self.positions) - block.first, self.last - self.begun[number] + 1
             block.number = number
         return block
 
@@ -352,7 +347,8 @@ class Binder:
                 branching.target = block
         elif not self.ended:
             self.leave(GOTO, position).next = block
-        self.begun[number] = True
+        self.last += 1
+        self.begun[number] = self.last
         if region >= 0:
             block.scope = self.scopes[region]
         # Where it polls, if it does.

@@ -11,7 +11,7 @@ from functools import cache
 from types import FrameType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-from tinywasm.engine.python import bind
+from tinywasm.engine.python import heat
 from tinywasm.engine.recursion import ROOM_SHIFT, SMALL_FRAME, STACK_SLOTS
 from tinywasm.loading import loading
 from tinywasm.runtime.calls import Call
@@ -131,7 +131,7 @@ def loop(
     under_way = room(backend, most, depth, start)
     if not under_way:
         # The head is asked again at a later turn.
-        code.left = bind.LATER
+        code.left = heat.LATER
         return None
     running, tier = _source()
     made = tier.of(func).loop(func, code, block.number)

@@ -68,14 +68,14 @@ class HotLoop(Exception):
     """The loop that begins here is worth a Python function."""
 
 
-def loop(frame: Frame, imm: tuple[Step, PythonBackend, Code]) -> None:
-    """The head of a loop."""
-    _, backend, code = imm
+def loop(frame: Frame, imm: tuple[Step, PythonBackend, Code, int]) -> None:
+    """The head of a loop, a turn of which counts for some calls."""
+    _, backend, code, share = imm
     if backend.poll_wanted:
         backend.poll()
-    code.left -= 1
+    code.left -= share
     if code.left < 0:
-        code.turns -= 1
+        code.turns -= share
         if code.turns < 0:
             raise HotLoop
 

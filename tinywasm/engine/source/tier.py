@@ -20,7 +20,7 @@ from tinywasm import records
 from tinywasm.engine.ir import form
 from tinywasm.engine.ir.build import build
 from tinywasm.engine.ir.form import Form, Record
-from tinywasm.engine.python import bind
+from tinywasm.engine.python import heat
 from tinywasm.engine.python.backend import PythonBackend
 from tinywasm.engine.python.bind import Binder, Code, bind_record
 from tinywasm.engine.python.module_instance import PythonModuleInstance
@@ -136,11 +136,11 @@ class Tier:
             with obeying(self.instance.store.poll):
                 source, compiled = self._source(func, block)
         except Declined:
-            code.left = bind.NEVER
+            code.left = heat.NEVER
             return None
         except RecursionError:
             # Less of Python's stack may be taken another time.
-            code.left = bind.LATER
+            code.left = heat.LATER
             return None
         for name, (kind, *what) in source.names.items():
             if name not in self.names:
