@@ -57,7 +57,9 @@ class Mixture:
         ):
             yield
 
-    def _entering(self, context: Context, syntax: DecodedModule, metered: bool, functions: Any) -> _Entering:
+    def _entering(
+        self, context: Context, syntax: DecodedModule, metered: bool, functions: Any, folder: str
+    ) -> _Entering:
         if metered not in self._made:
             self._made[metered] = _Made(self.rng, context, syntax, metered)
         return _Entering(self._made[metered], self.rng, metered, functions)
@@ -129,6 +131,12 @@ class _Entering:
         self.declined = made.declined
         self._made, self._rng, self._metered, self._functions = made, rng, metered, functions
         self._likely = rng.choice((0.1, 0.5, 1))
+
+    def looks(self, index: int) -> int:
+        """How many have to meet a function until it is hot."""
+        from tinywasm.engine.llvm import auto
+
+        return auto.HOT
 
     def heat(self, index: int, word: int | None) -> None:
         """A function has become hot, in a loop that begins at `word` or as a whole."""
