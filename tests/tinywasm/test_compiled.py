@@ -257,7 +257,9 @@ ENDLESS = """
   (func $right (param i32) {MANY}
     (if (local.get 0) (then
       (call $left (i32.sub (local.get 0) (i32.const 1))) (call $left (i32.sub (local.get 0) (i32.const 1))))))
-  (func (export "get") (result i64) (global.get $n)))
+  (func (export "get") (result i64) (global.get $n))
+  (func (export "null") (loop (br_on_null 0 (ref.null any)) (drop)))
+  (func (export "cast") (ref.null any) (loop (param anyref) (br_on_cast 0 anyref anyref) (drop))))
 """.replace("{MANY}", MANY)
 
 
@@ -276,7 +278,8 @@ def end_from_another_thread(store: Store, wasm: Any, call: Callable[[], Any], se
 
 
 @pytest.mark.parametrize(
-    ("name", "arguments"), [("loop", ()), ("count", ()), ("tree", (90,)), ("mixed", (90,))]
+    ("name", "arguments"),
+    [("loop", ()), ("null", ()), ("cast", ()), ("count", ()), ("tree", (90,)), ("mixed", (90,))],
 )
 def test_another_thread_ends_a_call(name: str, arguments: tuple[int, ...]) -> None:
     store = store_of(epoch_interruption=True)

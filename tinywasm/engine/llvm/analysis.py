@@ -23,7 +23,6 @@ _ENDS = [
     for row, name in enumerate(form.NAMES)
 ]
 _KEPT, _NUMBER = "kept", "number"
-_BRANCHES = (form.JUMP, form.BRANCH_IF, form.BRANCH_UNLESS)
 
 
 def loop_costs(code: Form) -> dict[int, int]:
@@ -36,7 +35,7 @@ def loop_costs(code: Form) -> dict[int, int]:
             starts[each.immediate] = number
             # A handler may lead back as well.
             targets = _caught(code, each.a)
-        elif each.row in _BRANCHES:
+        elif form.JUMP <= each.row < form.BRANCH_TABLE:
             targets = (each.immediate,)
         elif each.row == form.BRANCH_TABLE:
             targets = code.lists[each.immediate : each.immediate + each.second]
