@@ -49,7 +49,7 @@ def call(e: Emitter, record: Record) -> None:
     e.spill(record.base)
     given = "".join(f", {value.type} {value.text}" for value in values)
     room = e.value(f"sub i64 %room, {FRAME + e.first + record.base}")
-    left = e.value("load i64, ptr %left")
+    left = e.budget()
     made = returned(signature)
     whole = e.value(f"call swiftcc {made} @f{index}({SELF}, i64 {room}, i64 {left}{given})")
     receive(e, record, signature, whole)
@@ -58,7 +58,7 @@ def call(e: Emitter, record: Record) -> None:
 def bridge(e: Emitter, record: Record, signature: FuncType, callee: str, values: Sequence[Value]) -> None:
     """Call a function that may be anyone's."""
     e.spill(record.base)
-    left = e.value("load i64, ptr %left")
+    left = e.budget()
     given = f"{SELF}, i64 %room, i64 {left}, ptr {callee}, i64 {e.site(e.position)}"
     given += f", i64 {e.shape(record.base)}"
     given += "".join(f", {value.type} {value.text}" for value in values)
@@ -68,6 +68,7 @@ def bridge(e: Emitter, record: Record, signature: FuncType, callee: str, values:
 
 def receive(e: Emitter, record: Record, signature: FuncType, whole: str) -> None:
     made = returned(signature)
+    e.sizes.clear()
     e.settle(e.value(f"extractvalue {made} {whole}, 0"), throws=True)
     for number, place in enumerate(form.results(e.form, record)):
         value = e.value(f"extractvalue {made} {whole}, {number + 1}")
@@ -96,16 +97,17 @@ def tail_call(e: Emitter, record: Record) -> None:
         callee = _element(e, record, values.pop())
     else:
         callee = objects.not_null(e, values.pop(), "null function reference")
+    # For both ways.
+    left = e.budget()
     slow = e.fresh()
     # LLVM can where both take the same, and all results are in registers.
     same = [llvm_type(type) for type in signature.params] == e.types[: e.params]
-    if same and not e.from_loop and in_registers(signature):
+    if same and e.loop is None and in_registers(signature):
         _replace(e, index, callee, values, slow)
     e.line(f"br label %{slow}")
     e.go_on(slow)
     for (slot, type), value in zip(placed(signature.params), values, strict=True):
         e.put(e.frame(), slot, type, value.text)
-    left = e.value("load i64, ptr %left")
     given = f"ptr %instance, i64 %room, i64 {left}, ptr {callee}, i64 {e.site(e.position)}"
     left = e.helper("replace", "%instance.store", f"{given}, i64 {e.shape(record.base)}")
     failed, done = e.fresh(), e.fresh()
@@ -135,7 +137,7 @@ def _replace(e: Emitter, index: int | None, callee: str, values: Sequence[Value]
     _unless(e, e.value(f"icmp ult i64 {room}, {frame}"), slow)
     made = returned(e.signature)
     given = "".join(f", {value.type} {value.text}" for value in values)
-    left = e.value("load i64, ptr %left")
+    left = e.budget()
     whole = e.value(f"musttail call swiftcc {made} {machine}({SELF}, i64 %room, i64 {left}{given})")
     e.line(f"ret {made} {whole}")
     # What follows begins another block.

@@ -83,7 +83,7 @@ def _emit(
     """Add a function, or what there is of it from the head of a loop on."""
     function = syntax.functions[index - context.imported_funcs]
     type = signature(context, index)
-    emitter = Emitter(unit, context, index, function, code, metered, from_loop=block is not None)
+    emitter = Emitter(unit, context, index, function, code, metered, block)
     blocks = guarded(code, emitter.computed)
     for number, record in enumerate(code.records()):
         emitter.number = number

@@ -1,7 +1,9 @@
 """One function as LLVM IR: its frame, its blocks, where values are; `operations` says what is done with them.
 
 Locals and temporaries are LLVM's stack variables, of which its first pass makes values: a local has its type,
-a temporary one for each type that it ever has. Within a block a temporary is the value that was computed.
+a temporary one for each type that it ever has. Within a block, and in what only the end of a block leads to,
+they are the values that were computed or read, and what is computed or checked once is not computed or
+checked again: that costs less here than to have LLVM find it, and where it does not look, the code is better.
 
 Floats that a computation has just made may be any NaN (`numeric.COMPUTED`); they are made canonical where
 bits are looked at or kept. So that a sum in a loop need not be, a local whose values are all computed, or
@@ -15,6 +17,7 @@ it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from tinywasm.engine.ir import form
 from tinywasm.engine.ir.form import Form, Record
@@ -49,17 +52,22 @@ _CANONICAL_LANES = {
     "<2 x double>": (V128, "<2 x i1>", "splat (i64 9221120237041090560)"),
 }
 _CANONICAL = {"float": "bitcast (i32 2143289344 to float)", "double": "0x7FF8000000000000"}
+_ZEROS = {"i32": "0", "i64": "0", REFERENCE: "null"}
 # Up to how many records a function that neither calls nor loops leaves it to its caller to look.
 _SHORT = 64
 
 
 @record()
 class Value:
-    """`text` as LLVM's operand; `computed` is the type as which it may hold any NaN, or ""."""
+    """`text` as LLVM's operand; `computed` is the type as which it may hold any NaN, or "".
+
+    What is 1 or 0 by a `condition` of LLVM's has no text until it is taken as a number.
+    """
 
     text: str
     type: str
     computed: str = ""
+    condition: str = ""
 
 
 def signed(bits: int, width: int) -> int:
@@ -90,8 +98,7 @@ class Emitter(Text):
         function: Function,
         code: Form,
         metered: bool,
-        *,
-        from_loop: bool,
+        loop: int | None,
     ) -> None:
         super().__init__()
         self.unit = unit
@@ -99,8 +106,8 @@ class Emitter(Text):
         self.index = index
         self.form = code
         self.metered = metered
-        # Whether it is what there is of the function from the head of a loop on.
-        self.from_loop = from_loop
+        # The block from which on there is something of the function, if it is not all of it.
+        self.loop = loop
         signature = context.funcs[index].composite
         assert isinstance(signature, FuncType)
         self.signature = signature
@@ -116,6 +123,17 @@ class Emitter(Text):
         # Those of temporaries, by their names.
         self.variables: dict[str, str] = {}
         self.temporaries: dict[int, Value | str] = {}
+        # What is known in the block at hand: the values of locals, and which are not stored yet; those of
+        # other variables; what instructions made; the sizes of memories; up to where addresses are inside.
+        self.locals: dict[int, Value] = {}
+        self.unsaved: dict[int, None] = {}
+        self.held: dict[str, str] = {}
+        self.made: dict[str, str] = {}
+        self.sizes: dict[int, str] = {}
+        self.inside: dict[tuple[int, str], int] = {}
+        self.known: tuple[dict[Any, Any], ...] = (
+            *(self.locals, self.unsaved, self.held, self.made, self.sizes, self.inside),
+        )
         self.found: dict[int, dict[int, str]] = {}
         self.costs = loop_costs(code)
         # What calls nothing takes little more of the stack than its caller.
@@ -260,12 +278,20 @@ class Emitter(Text):
         return name
 
     def reached(self, space: str, index: int) -> str:
-        """The structure with that index in one of the instance's index spaces."""
+        """The structure with that index in one of the instance's index spaces, read where it is wanted."""
         offset = _loop.PLACES[f"Instance.{space}"]
-        at = self.once(f"%{space}.at", f"getelementptr i8, ptr %instance, i64 {offset}")
-        all = self.once(f"%{space}", f"load ptr, ptr {at}, {INVARIANT}")
-        at = self.once(f"%{space}.{index}.at", f"getelementptr i8, ptr {all}, i64 {8 * index}")
-        return self.once(f"%{space}.{index}", f"load ptr, ptr {at}, {STRUCTURE}")
+        at = self.computed_once(f"getelementptr i8, ptr %instance, i64 {offset}")
+        all = self.computed_once(f"load ptr, ptr {at}, {INVARIANT}")
+        at = self.computed_once(f"getelementptr i8, ptr {all}, i64 {8 * index}")
+        return self.computed_once(f"load ptr, ptr {at}, {STRUCTURE}")
+
+    def memory_structure(self, index: int) -> str:
+        """That of a memory, read where the function begins: most functions want it often."""
+        offset = _loop.PLACES["Instance.memories"]
+        at = self.once("%memories.at", f"getelementptr i8, ptr %instance, i64 {offset}")
+        all = self.once("%memories", f"load ptr, ptr {at}, {INVARIANT}")
+        at = self.once(f"%memory{index}.at", f"getelementptr i8, ptr {all}, i64 {8 * index}")
+        return self.once(f"%memory{index}", f"load ptr, ptr {at}, {STRUCTURE}")
 
     def frame(self) -> str:
         """Where the slots of the frame begin."""
@@ -286,7 +312,7 @@ class Emitter(Text):
             if height < base and REFERENCE in (value, getattr(value, "type", "")):
                 places.append(height << form.NUMBER | form.TEMPORARY)
         for slot, place in enumerate(places):
-            self.put(self.frame(), slot, REFERENCE, self.peek(place).text)
+            self.put(self.frame(), slot, REFERENCE, self.seen(place))
         self.lines.append("")
         self.spilled.append((len(self.lines) - 1, len(places)))
 
@@ -303,9 +329,20 @@ class Emitter(Text):
 
     def memory(self, index: int) -> str:
         """Where a memory begins, which it never leaves."""
-        structure, offset = self.reached("memories", index), _loop.PLACES["Memory.base"]
+        structure, offset = self.memory_structure(index), _loop.PLACES["Memory.base"]
         at = self.once(f"%base{index}.at", f"getelementptr i8, ptr {structure}, i64 {offset}")
         return self.once(f"%base{index}", f"load ptr, ptr {at}, {INVARIANT}")
+
+    def size(self, memory: int) -> str:
+        """The bytes of a memory, which calls may change."""
+        if memory not in self.sizes:
+            structure = self.memory_structure(memory)
+            self.sizes[memory] = self.load("i64", structure, "Memory.size", TAG["size"])
+        return self.sizes[memory]
+
+    def helper(self, name: str, store: str, arguments: str) -> str:
+        self.sizes.clear()
+        return super().helper(name, store, arguments)
 
     # Control
 
@@ -318,13 +355,28 @@ class Emitter(Text):
         self.label = label
 
     def flush(self) -> None:
-        """Leave the temporaries where other blocks find them."""
-        for height, value in self.temporaries.items():
-            if isinstance(value, Value):
-                value = self.canonical(value)
+        """Leave locals and temporaries where other blocks find them."""
+        for number in self.unsaved:
+            value = self.locals[number]
+            self.line(f"store {value.type} {value.text}, ptr %l{number}")
+        self.unsaved.clear()
+        for height, given in self.temporaries.items():
+            if isinstance(given, Value):
+                value = self.canonical(self.number_of(given))
                 name = self.variable(height, value.type)
                 self.line(f"store {value.type} {value.text}, ptr {name}")
                 self.temporaries[height] = value.type
+                self.held[name] = value.text
+
+    def all_known(self) -> list[dict[Any, Any]]:
+        """What is known here, for `know` where the same holds again."""
+        return [each.copy() for each in self.known]
+
+    def know(self, known: Sequence[dict[Any, Any]] = ({},) * 6) -> None:
+        """Know that, or nothing where a block begins to which several may lead."""
+        for each, was in zip(self.known, known, strict=True):
+            each.clear()
+            each.update(was)
 
     def variable(self, height: int, type: str) -> str:
         """Where a temporary is while it is of that type."""
@@ -343,40 +395,61 @@ class Emitter(Text):
     def begin(self, record: Record) -> None:
         """A block; what nothing leads to is left out."""
         block, self.region = record.immediate, record.a
-        if not self.dead and self.lines:
-            self.flush()
-            self.line(f"br label {self.leads(block)}")
-        elif not self.dead:
+        if not self.lines:
             self.go_on("start")
+            if self.loop is None:
+                self.know_arguments()
             size = len(self.form.code) // form.STRIDE
             if not self.leaf or self.costs or size > _SHORT or self.unit.helper == "warm":
                 self.spend(16 + size, 0)
-            self.line(f"br label {self.leads(block)}")
-        self.dead = block not in self.found
-        if self.dead:
-            return
-        self.temporaries = dict(self.found[block])
-        self.go_on(f"b{block}")
+        # Only the block before leads to what is no loop and had no branch to it yet.
+        if self.dead or block in self.found or block in self.costs or block == self.loop:
+            if not self.dead:
+                self.flush()
+                self.line(f"br label {self.leads(block)}")
+            self.dead = block not in self.found
+            if self.dead:
+                return
+            self.temporaries = dict(self.found[block])
+            self.go_on(f"b{block}")
+            self.know()
         if block in self.costs:
             self.spend(1 + self.costs[block], record.base)
         if self.metered and record.second:
             self.pay(record.second)
 
+    def know_arguments(self) -> None:
+        """Where the function begins: they are what the caller gave, and all other locals are zero."""
+        self.held["%left"] = "%budget"
+        for number, type in enumerate(self.types):
+            text = f"%p{number}" if number < self.params else _ZEROS.get(type, "zeroinitializer")
+            self.locals[number] = Value(text, type)
+
     def spend(self, cost: int, base: int) -> None:
         """Take off the budget, which is not below 0, and where it is too small look whether to end. The
         operands end at a height."""
-        left = self.value("load i64, ptr %left")
-        pair = self.value(f"call {{i64, i1}} @llvm.usub.with.overflow.i64(i64 {left}, i64 {cost})")
-        self.line(f"store i64 {self.value(f'extractvalue {{i64, i1}} {pair}, 0')}, ptr %left")
-        spent = self.value(f"extractvalue {{i64, i1}} {pair}, 1")
-        look, after = self.fresh(), self.fresh()
+        rest = self.value(f"sub i64 {self.budget()}, {cost}")
+        spent = self.value(f"icmp slt i64 {rest}, 0")
+        here, look, after = self.label, self.fresh(), self.fresh()
         self.line(f"br i1 {spent}, label %{look}, label %{after}, {RARELY}")
         self.go_on(look)
         self.spill(base)
         end = self.first + base
-        self.settle(self.unit.look(self, self.site(self.position), end << 32 | end))
+        left = self.unit.look(self, self.site(self.position), end << 32 | end)
+        self.sizes.clear()
+        self.settle(left)
+        ways = f"[ {rest}, %{here} ], [ {left}, %{self.label} ]"
         self.line(f"br label %{after}")
         self.go_on(after)
+        self.set_budget(self.value(f"phi i64 {ways}"))
+
+    def budget(self) -> str:
+        """What is left until the next look."""
+        return self.read("%left", "i64")
+
+    def set_budget(self, left: str) -> None:
+        self.held["%left"] = left
+        self.line(f"store i64 {left}, ptr %left")
 
     def settle(self, left: str, *, throws: bool = False) -> None:
         """After what returns the budget: go on, unless it ended the run, or `throws`, which may be caught."""
@@ -388,7 +461,7 @@ class Emitter(Text):
             self.unwinds.append((self.label, self.position))
         self.line(f"br i1 {ended}, label {away}, label %{label}, {RARELY}")
         self.go_on(label)
-        self.line(f"store i64 {left}, ptr %left")
+        self.set_budget(left)
 
     def pay(self, fuel: int) -> None:
         has = self.fuel()
@@ -426,8 +499,7 @@ class Emitter(Text):
             self.line(f"br label {self.leads(record.immediate)}")
             self.dead = True
             return
-        condition = self.value(f"icmp ne i32 {self.take(record.a).text}, 0")
-        self.branch_on(condition, record.immediate, record.row == form.BRANCH_IF)
+        self.branch_on(self.condition(record.a), record.immediate, record.row == form.BRANCH_IF)
 
     def branch_on(self, condition: str, block: int, when: bool) -> None:
         """Branch to a block if the condition is as `when` says."""
@@ -439,25 +511,54 @@ class Emitter(Text):
 
     def leave(self, record: Record) -> None:
         values = [self.canonical(self.take(place)).text for place in form.operands(self.form, record)]
-        self.give(self.signature, self.value("load i64, ptr %left"), values)
+        self.give(self.signature, self.budget(), values)
         self.dead = True
 
     # Values
 
     def take(self, place: int) -> Value:
         """The operand at a place; what a temporary holds is taken out of it."""
+        value = self.taken(place)
+        return self.number_of(value) if value.condition else value
+
+    def condition(self, place: int) -> str:
+        """Whether the operand at a place is not 0."""
+        value = self.taken(place)
+        return value.condition or self.value(f"icmp ne i32 {value.text}, 0")
+
+    def taken(self, place: int) -> Value:
         kind, number = place & form.KIND, place >> form.NUMBER
         if kind == form.CONSTANT:
             return self.constant(number)
         if kind == form.LOCAL:
-            self.used.add(number)
-            type = self.types[number]
-            return Value(self.value(f"load {type}, ptr %l{number}"), type, self.computed[number])
+            if number not in self.locals:
+                self.used.add(number)
+                type = self.types[number]
+                text = self.value(f"load {type}, ptr %l{number}")
+                self.locals[number] = Value(text, type, self.computed[number])
+            return self.locals[number]
         found = self.temporaries.pop(number)
         if isinstance(found, Value):
             return found
-        name = self.variable(number, found)
-        return Value(self.value(f"load {found}, ptr {name}"), found)
+        return Value(self.read(self.variable(number, found), found), found)
+
+    def number_of(self, value: Value) -> Value:
+        """What a condition is as a number."""
+        if value.condition:
+            return Value(self.computed_once(f"zext i1 {value.condition} to i32"), "i32")
+        return value
+
+    def read(self, name: str, type: str) -> str:
+        """What a variable holds."""
+        if name not in self.held:
+            self.held[name] = self.value(f"load {type}, ptr {name}")
+        return self.held[name]
+
+    def computed_once(self, text: str) -> str:
+        """What an instruction makes, whose results depend on its operands alone."""
+        if text not in self.made:
+            self.made[text] = self.value(text)
+        return self.made[text]
 
     def peek(self, place: int) -> Value:
         """The operand at a place, where it stays."""
@@ -465,6 +566,19 @@ class Emitter(Text):
         if place & form.KIND == form.TEMPORARY:
             self.temporaries[place >> form.NUMBER] = value
         return value
+
+    def seen(self, place: int) -> str:
+        """The reference at a place, where it stays; nothing is known of it that was not before."""
+        number = place >> form.NUMBER
+        if place & form.KIND == form.LOCAL:
+            self.used.add(number)
+            known, name = self.locals.get(number), f"%l{number}"
+        else:
+            found = self.temporaries[number]
+            known, name = (found, "") if isinstance(found, Value) else (None, self.variable(number, found))
+        if known is not None:
+            return known.text
+        return self.held.get(name) or self.value(f"load {REFERENCE}, ptr {name}")
 
     def constant(self, number: int) -> Value:
         kind, bits = self.form.kinds[number], self.form.constants[number]
@@ -483,10 +597,12 @@ class Emitter(Text):
         if place & form.KIND == form.TEMPORARY:
             self.temporaries[number] = value
             return
+        value = self.number_of(value)
         if not self.computed[number]:
             value = self.canonical(value)
         self.used.add(number)
-        self.line(f"store {value.type} {value.text}, ptr %l{number}")
+        self.locals[number] = value
+        self.unsaved[number] = None
 
     def canonical(self, value: Value) -> Value:
         if not value.computed:
@@ -513,17 +629,17 @@ class Emitter(Text):
 
     def wide(self, value: Value, is64: bool) -> str:
         """An address, an index or a length as 64 bits."""
-        return value.text if is64 else self.value(f"zext i32 {value.text} to i64")
+        return value.text if is64 else self.computed_once(f"zext i32 {value.text} to i64")
 
     def narrow(self, value: str, is64: bool) -> Value:
         return Value(value, "i64") if is64 else Value(self.value(f"trunc i64 {value} to i32"), "i32")
 
     def move(self, record: Record) -> None:
-        self.make(record.result, self.take(record.a))
+        self.make(record.result, self.taken(record.a))
 
     def move_row(self, record: Record) -> None:
         """All are taken before the first is put down."""
         first, to = record.a >> form.NUMBER, record.result >> form.NUMBER
         heights = [height for height in self.temporaries if first <= height < first + record.immediate]
-        values = [(height - first + to, self.take(height << form.NUMBER)) for height in heights]
+        values = [(height - first + to, self.taken(height << form.NUMBER)) for height in heights]
         self.temporaries.update(values)

@@ -151,6 +151,7 @@ def quickly(e: Emitter, start: int, block: Guarded) -> None:
     temporaries = dict(e.temporaries)
     away, bases = _unless(e, block)
     e.line(f"br i1 {away}, label %{other}, label %{quick}, {RARELY}")
+    known = e.all_known()
     e.go_on(quick)
     waiting: list[tuple[Value, str]] = []
     for number, each in enumerate(block.records, start + 1):
@@ -168,6 +169,7 @@ def quickly(e: Emitter, start: int, block: Guarded) -> None:
         e.flush()
         e.line(f"br label {e.leads(block.records[-1].immediate)}")
     e.temporaries, e.dead = temporaries, False
+    e.know(known)
     e.go_on(other)
 
 
@@ -178,9 +180,8 @@ def _unless(e: Emitter, block: Guarded) -> tuple[str, dict[int, str]]:
     for (memory, base), (low, high) in block.ranges.items():
         if base not in bases:
             bases[base] = e.wide(e.take(base), e.context.memories[memory].address is I64)
-        size = e.load("i64", e.reached("memories", memory), "Memory.size", TAG["size"])
         first = e.value(f"add i64 {bases[base]}, {low}")
-        last = e.value(f"sub i64 {size}, {high - low}")
+        last = e.value(f"sub i64 {e.size(memory)}, {high - low}")
         found.append(e.value(f"icmp ugt i64 {first}, {last}"))
         type = e.context.memories[memory]
         if high - low > type.limits.min * type.page_size:

@@ -103,8 +103,12 @@ TEMPLATES = {
         for sign in "su"
     },
 }
+# What they make of a condition is a number only where that is wanted.
+_NUMBER_OF_CONDITION = "\n{r} = zext i1 {r}.is to i32"
+CONDITIONS = {name for name, template in TEMPLATES.items() if template.endswith(_NUMBER_OF_CONDITION)}
 # What results are, where it is not the type that the mnemonic begins with.
-RESULTS = {name: "i32" for name, template in TEMPLATES.items() if "cmp " in template}
+RESULTS = dict.fromkeys(CONDITIONS, "i32")
+TEMPLATES |= {name: TEMPLATES[name].removesuffix(_NUMBER_OF_CONDITION) for name in CONDITIONS}
 # By mnemonic: the type as which a result may hold any NaN.
 COMPUTED = {f"{wasm}.{name}": TYPES[wasm] for wasm in ("f32", "f64") for name in _COMPUTED}
 COMPUTED |= {"f32.demote_f64": "float", "f64.promote_f32": "double"}

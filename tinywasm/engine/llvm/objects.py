@@ -89,11 +89,12 @@ def _is_instance(e: Emitter, reference: str, target: RefType) -> str:
     nullable = str(target.nullable).lower()
     if target.heap in _TOPS:
         return "true" if target.nullable else e.value(f"xor i1 {null}, true")
+    wanted = e.reached("types", target.heap) if isinstance(target.heap, int) else "null"
     begin, check, done = e.label, e.fresh(), e.fresh()
     e.line(f"br i1 {null}, label %{done}, label %{check}")
     e.go_on(check)
     if isinstance(target.heap, int):
-        belongs = _is_concrete(e, reference, target.heap)
+        belongs = _is_concrete(e, reference, target.heap, wanted)
     elif target.heap is AbstractHeap.I31:
         belongs = _is_i31(e, reference)
     else:
@@ -109,9 +110,8 @@ def _is_i31(e: Emitter, reference: str) -> str:
     return e.value(f"trunc i64 {e.value(f'ptrtoint ptr {reference} to i64')} to i1")
 
 
-def _is_concrete(e: Emitter, reference: str, type: int) -> str:
+def _is_concrete(e: Emitter, reference: str, type: int, wanted: str) -> str:
     definition = e.context.types[type]
-    wanted = e.reached("types", type)
     ways = []
     done = e.fresh()
     if not isinstance(definition.composite, FuncType):
@@ -257,8 +257,9 @@ def call_with_slots(e: Emitter, record: Record, values: Sequence[Value], *, thro
     for value in values:
         e.put(e.frame(), slot, value.type, value.text)
         slot += 2 if value.type == V128 else 1
-    left = e.value("load i64, ptr %left")
-    given = f"ptr %instance, i64 %room, i64 {left}, i64 {e.site(e.position)}, i64 {e.shape(record.base)}"
+    given = (
+        f"ptr %instance, i64 %room, i64 {e.budget()}, i64 {e.site(e.position)}, i64 {e.shape(record.base)}"
+    )
     given += f", i32 {int(e.metered)}, i32 {record.immediate}, i32 {record.second}"
     left = e.helper(form.NAMES[record.row].replace(".", "_"), "%instance.store", given)
     e.settle(left, throws=throws)

@@ -29,17 +29,30 @@ WIDTHS = {vectors.V128: 16, "i8": 1, "i16": 2, "i32": 4, "i64": 8, "float": 4, "
 
 def operator(e: Emitter, record: Record) -> None:
     name = form.NAMES[record.row]
-    template = numeric.TEMPLATES[name]
-    operands = [e.take(place) for place in form.operands(e.form, record)]
     # Any NaN is taken only as the type that it was computed as.
     loose = numeric.LOOSE.get(name, "")
+    operands = [e.take(place) for place in form.operands(e.form, record)]
     texts = [each.text if each.computed == loose else e.canonical(each).text for each in operands]
-    a, b, c, *_ = [*texts, "", ""]
-    result = e.name()
-    for line in template.split("\n"):
-        e.line(line.format(r=result, a=a, b=b, c=c, lane=record.immediate))
+    known = e.made.get(key := f"{name} {texts} {record.immediate}")
+    if known is None:
+        known = e.made[key] = e.name()
+        a, b, c, *_ = [*texts, "", ""]
+        text = numeric.TEMPLATES[name].format(r=known, a=a, b=b, c=c, lane=record.immediate)
+        e.lines.append(text)
     to = numeric.RESULTS.get(name) or numeric.TYPES[name[:3]]
-    e.make(record.result, Value(result, to, numeric.COMPUTED.get(name, "")))
+    if name in numeric.CONDITIONS:
+        e.make(record.result, Value("", to, "", f"{known}.is"))
+    else:
+        e.make(record.result, Value(known, to, numeric.COMPUTED.get(name, "")))
+
+
+def equals_zero(e: Emitter, record: Record) -> None:
+    value = e.taken(record.a)
+    if value.condition:
+        made = e.computed_once(f"xor i1 {value.condition}, true")
+    else:
+        made = e.computed_once(f"icmp eq {value.type} {value.text}, 0")
+    e.make(record.result, Value("", "i32", "", made))
 
 
 def division(e: Emitter, record: Record) -> None:
@@ -146,9 +159,8 @@ def _as_vector(e: Emitter, value: str, shape: str) -> str:
 
 
 def select(e: Emitter, record: Record) -> None:
-    a, b, condition = (e.take(place) for place in (record.a, record.b, record.c))
-    a, b = e.canonical(a), e.canonical(b)
-    chosen = e.value(f"icmp ne i32 {condition.text}, 0")
+    a, b = (e.canonical(e.take(place)) for place in (record.a, record.b))
+    chosen = e.condition(record.c)
     value = e.value(f"select i1 {chosen}, {a.type} {a.text}, {b.type} {b.text}")
     e.make(record.result, Value(value, a.type))
 
@@ -205,33 +217,43 @@ def access_at(e: Emitter, record: Record, place: str, stored: Value | None) -> N
 def address(e: Emitter, index: Value, memory: int, offset: int, width: int) -> str:
     """Where an access of so many bytes goes. All of it is computed in 64 bits."""
     offset &= (1 << 64) - 1
-    structure = e.reached("memories", memory)
-    size = e.load("i64", structure, "Memory.size", TAG["size"])
-    is64 = e.context.memories[memory].address is I64
-    start = e.wide(index, is64)
-    # The limit is what loops need not compute again. It is below 0 where nothing is inside.
-    if is64:
-        before = signed(min(offset + width, 1 << 64) - 1, 64)
-        starts = e.value(f"call i64 @llvm.usub.sat.i64(i64 {size}, i64 {before})")
-        outside = e.value(f"icmp uge i64 {start}, {starts}")
-    else:
-        # None of the three has more than 34 bits, so nothing wraps.
-        last = e.value(f"sub nsw i64 {size}, {offset + width}")
-        outside = e.value(f"icmp sgt i64 {start}, {last}")
-    at = e.value(f"add i64 {start}, {signed(offset, 64)}")
-    e.trap_if(outside, TRAPS["MEMORY_OUT_OF_BOUNDS"])
+    type = e.context.memories[memory]
+    is64, least = type.address is I64, type.limits.min * type.page_size
+    if index.text[0] != "%":
+        start = int(index.text) & (1 << (64 if is64 else 32)) - 1
+        if start + offset + width <= least:
+            return e.at(e.memory(memory), start + offset)
+    first = e.wide(index, is64)
+    if e.inside.get((memory, first), 0) < offset + width:
+        e.trap_if(_outside(e, first, memory, offset + width, is64), TRAPS["MEMORY_OUT_OF_BOUNDS"])
+        # No memory becomes smaller.
+        e.inside[memory, first] = offset + width
+    at = e.computed_once(f"add i64 {first}, {signed(offset, 64)}") if offset else first
     return e.at(e.memory(memory), at)
 
 
+def _outside(e: Emitter, start: str, memory: int, end: int, is64: bool) -> str:
+    """Whether the bytes up to `end` behind a start do not all lie in a memory."""
+    size = e.size(memory)
+    # The limit is what loops need not compute again. It is below 0 where nothing is inside.
+    if is64:
+        before = signed(min(end, 1 << 64) - 1, 64)
+        starts = e.computed_once(f"call i64 @llvm.usub.sat.i64(i64 {size}, i64 {before})")
+        return e.value(f"icmp uge i64 {start}, {starts}")
+    # None of the three has more than 34 bits, so nothing wraps.
+    last = e.computed_once(f"sub nsw i64 {size}, {end}")
+    return e.value(f"icmp sgt i64 {start}, {last}")
+
+
 def memory_size(e: Emitter, record: Record) -> None:
-    pages = e.load("i64", e.reached("memories", record.immediate), "Memory.pages", TAG["size"])
+    pages = e.load("i64", e.memory_structure(record.immediate), "Memory.pages", TAG["size"])
     e.make(record.result, e.narrow(pages, e.context.memories[record.immediate].address is I64))
 
 
 def memory_grow(e: Emitter, record: Record) -> None:
     is64 = e.context.memories[record.immediate].address is I64
     pages = e.wide(e.take(record.a), is64)
-    memory = e.reached("memories", record.immediate)
+    memory = e.memory_structure(record.immediate)
     old = e.helper("memory_grow", "%instance.store", f"ptr {memory}, i64 {pages}")
     lose(e, _GROWTH)
     e.make(record.result, e.narrow(old, is64))
@@ -239,9 +261,8 @@ def memory_grow(e: Emitter, record: Record) -> None:
 
 def lose(e: Emitter, cost: int) -> None:
     """Take off the budget, of which the next head sees that nothing is left."""
-    left = e.value(f"sub i64 {e.value('load i64, ptr %left')}, {cost}")
-    left = e.value(f"call i64 @llvm.smax.i64(i64 {left}, i64 0)")
-    e.line(f"store i64 {left}, ptr %left")
+    left = e.value(f"sub i64 {e.budget()}, {cost}")
+    e.set_budget(e.value(f"call i64 @llvm.smax.i64(i64 {left}, i64 0)"))
 
 
 def table_size(e: Emitter, record: Record) -> None:
@@ -261,25 +282,26 @@ def bulk(e: Emitter, record: Record) -> None:
     slots = e.slots("%instance.store", "%room")
     for number, value in enumerate(values):
         e.put(slots, e.first + record.base + number, value.type, value.text)
-    left = e.value("load i64, ptr %left")
-    given = f"ptr %instance, i64 %room, i64 {left}, i64 {e.site(e.position)}, i64 {e.shape(record.base)}"
+    given = (
+        f"ptr %instance, i64 %room, i64 {e.budget()}, i64 {e.site(e.position)}, i64 {e.shape(record.base)}"
+    )
     given += f", i32 {int(e.metered)}, i32 {to}, i32 {source}"
     e.settle(e.helper(name, "%instance.store", given))
     e.line(f"br label %{after}")
     e.go_on(after)
+    e.held.pop("%left")
 
 
 def short_bulk(e: Emitter, name: str, values: Sequence[Value], memories: tuple[int, int], after: str) -> None:
     """What is inside the memories, and no more than the budget, takes the C library's function only."""
     count = e.wide(values[2], values[2].type == "i64")
-    left = e.value("load i64, ptr %left")
-    pair = e.value(f"call {{i64, i1}} @llvm.usub.with.overflow.i64(i64 {left}, i64 {count})")
+    pair = e.value(f"call {{i64, i1}} @llvm.usub.with.overflow.i64(i64 {e.budget()}, i64 {count})")
     outside = e.value(f"extractvalue {{i64, i1}} {pair}, 1")
     copies = name == "memory_copy"
     places = []
     for memory, start in zip(memories, values[: 1 + copies], strict=False):
         at = e.wide(start, start.type == "i64")
-        size = e.load("i64", e.reached("memories", memory), "Memory.size", TAG["size"])
+        size = e.size(memory)
         starts = e.value(f"call i64 @llvm.usub.sat.i64(i64 {e.value(f'add i64 {size}, 1')}, i64 {count})")
         outside = e.value(f"or i1 {outside}, {e.value(f'icmp uge i64 {at}, {starts}')}")
         places.append(e.at(e.memory(memory), at))
@@ -321,6 +343,7 @@ ACCESSES = _accesses()
 # What is done for each kind of record.
 OPERATIONS: dict[str, Callable[[Emitter, Record], None]] = {
     **dict.fromkeys(numeric.TEMPLATES, operator),
+    **dict.fromkeys(("i32.eqz", "i64.eqz"), equals_zero),
     **dict.fromkeys(numeric.DIVISIONS, division),
     **dict.fromkeys(numeric.TRUNCATIONS, truncation),
     **dict.fromkeys(numeric.WIDE, wide_arithmetic),
