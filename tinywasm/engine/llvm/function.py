@@ -24,6 +24,7 @@ from tinywasm.engine.ir.form import Form, Record
 from tinywasm.engine.llvm import exceptions
 from tinywasm.engine.llvm.analysis import computed_locals, live_references, loop_costs
 from tinywasm.engine.llvm.unit import (
+    ATTRIBUTES,
     FRAME,
     INVARIANT,
     LETTERS,
@@ -38,7 +39,7 @@ from tinywasm.engine.llvm.unit import (
     llvm_type,
     returned,
 )
-from tinywasm.engine.llvm.vectors import V128
+from tinywasm.engine.llvm.vectors import SHAPES, V128
 from tinywasm.engine.native import _loop
 from tinywasm.errors import InternalError
 from tinywasm.records import record
@@ -52,6 +53,7 @@ _CANONICAL_LANES = {
     "<2 x double>": (V128, "<2 x i1>", "splat (i64 9221120237041090560)"),
 }
 _CANONICAL = {"float": "bitcast (i32 2143289344 to float)", "double": "0x7FF8000000000000"}
+_OF_VECTORS = [name.partition(".")[0] in ("v128", *SHAPES) for name in form.NAMES]
 _ZEROS = {"i32": "0", "i64": "0", REFERENCE: "null"}
 # Up to how many records a function that neither calls nor loops leaves it to its caller to look.
 _SHORT = 64
@@ -138,6 +140,8 @@ class Emitter(Text):
         self.costs = loop_costs(code)
         # What calls nothing takes little more of the stack than its caller.
         self.leaf = not any(form.CALLS[row] for row in set(code.code[:: form.STRIDE]) if row < form.BLOCK)
+        vectors = any(_OF_VECTORS[row] for row in set(code.code[:: form.STRIDE]))
+        self.attributes = ATTRIBUTES[vectors]
         references = sum(1 << number for number, type in enumerate(self.types) if type == REFERENCE)
         self.live = live_references(code, references)
         # The slots of each type's fields.
@@ -166,7 +170,7 @@ class Emitter(Text):
         given = "".join(f", {type} %p{number}" for number, type in enumerate(self.types[: self.params]))
         own = f"@f{self.index}({SELF}, i64 %room, i64 %budget{given})"
         linkage = "dso_local" if self.index in self.unit.entered else "internal"
-        head = f"define {linkage} swiftcc {returned(signature)} {own} #0 {{"
+        head = f"define {linkage} swiftcc {returned(signature)} {own} {self.attributes} {{"
         return "\n".join([head, *self.lines, *body, "}"])
 
     def finish_loop(self, block: int) -> str:
@@ -177,7 +181,7 @@ class Emitter(Text):
         self.enter_loop(block)
         head = f"define dso_local swiftcc {returned(self.signature)} @f{self.index}.loop"
         given = f"({SELF}, i64 %room, i64 %budget, ptr %fp)"
-        return "\n".join([f"{head}{given} #0 {{", *self.lines, *body, "}"])
+        return "\n".join([f"{head}{given} {self.attributes} {{", *self.lines, *body, "}"])
 
     # The frame
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 
 from tinywasm.engine.llvm import vectors
+from tinywasm.engine.llvm.codegen import VECTORS
 from tinywasm.engine.native import _loop
 from tinywasm.errors import FINER_WORDINGS, TrapCode
 from tinywasm.types import F32, F64, I32, I64, V128, FuncType, ValType
@@ -42,6 +43,8 @@ INVARIANT = "!invariant.load !0"
 # Of structures that the instance leads to; each is at least so large.
 STRUCTURE = "!invariant.load !0, !nonnull !0, !dereferenceable !1"
 RARELY = "!prof !2"
+# Of a function without vectors, and of one with some.
+ATTRIBUTES = "#0", "#3"
 _HELPER_TYPES = {
     "trap": "i64 (ptr, i64, i64, i32)",
     "trap_null": "i64 (ptr, i64, i64, i64)",
@@ -286,6 +289,7 @@ class Unit:
         # Nothing is to be called by its name: LLVM would put the C library's functions in place of loops.
         attributes = [
             'attributes #0 = { nounwind "no-builtins" }',
+            f'attributes #3 = {{ nounwind "no-builtins" {VECTORS} }}',
             'attributes #2 = { nounwind noinline "no-builtins" }',
         ]
         return "\n".join([*declared, *self.shared.values(), *self.functions, *attributes, *metadata, ""])
