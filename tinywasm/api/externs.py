@@ -154,7 +154,7 @@ class Memory(Handle, _Buffered, kind="memory"):
 class Table(Handle, kind="table"):
     """A table of references. `table[i]` reads and writes an element, as a list does."""
 
-    __slots__ = ("_seen", "_shown", "_to_raw")
+    __slots__ = ("_guard", "_seen", "_shown", "_to_raw")
 
     def __init__(self, store: Storelike, ty: TableType, init: Any) -> None:
         """A table of type `ty` with `init` in all its elements.
@@ -169,6 +169,7 @@ class Table(Handle, kind="table"):
 
     def _bind(self, store: Store, raw: Any) -> None:
         super()._bind(store, raw)
+        self._guard = (store.backend or backend(store)).guard
         self._shown, self._to_raw = from_raw(store, raw.type.element), to_raw(store, raw.type.element)
         # By index, the handle that was given last.
         self._seen: dict[int, Func] = {}
@@ -189,7 +190,7 @@ class Table(Handle, kind="table"):
         amt, value = index(amt), self._to_raw(init)
         if amt < 0:
             raise WasmError("cannot grow by negative amount")
-        self._store.guard()
+        self._guard()
         old: int = self._raw.grow(amt, value)
         if old < 0:
             raise WasmError(f"failed to grow table by `{amt}`")
@@ -199,11 +200,11 @@ class Table(Handle, kind="table"):
         """The element: a `Func`, a Python object, or None for a null reference or beyond the end."""
         if store is not self._store:
             self._check(store)
-        self._store.guard()
-        idx = index(idx)
-        if not 0 <= idx < len(self._raw):
+        self._guard()
+        idx, table = index(idx), self._raw
+        if not 0 <= idx < len(table):
             return None
-        raw, seen = self._raw.get(idx), self._seen.get(idx)
+        raw, seen = table.get(idx), self._seen.get(idx)
         if seen is not None and seen._raw is raw:
             return seen
         shown = self._shown(raw)
@@ -219,7 +220,7 @@ class Table(Handle, kind="table"):
         self[idx] = val
 
     def __len__(self) -> int:
-        self._store.guard()
+        self._guard()
         return len(self._raw)
 
     def __iter__(self) -> Iterator[Any]:
@@ -243,7 +244,7 @@ class Table(Handle, kind="table"):
 class Global(Handle, kind="global"):
     """A global variable."""
 
-    __slots__ = ("_shown", "_to_raw")
+    __slots__ = ("_guard", "_shown", "_to_raw")
 
     def __init__(self, store: Storelike, ty: GlobalType, val: Any) -> None:
         """A global of type `ty` with the value `val`.
@@ -257,6 +258,7 @@ class Global(Handle, kind="global"):
 
     def _bind(self, store: Store, raw: Any) -> None:
         super()._bind(store, raw)
+        self._guard = (store.backend or backend(store)).guard
         self._shown, self._to_raw = from_raw(store, raw.type.content), to_raw(store, raw.type.content)
 
     def type(self, store: Storelike) -> GlobalType:
@@ -268,7 +270,7 @@ class Global(Handle, kind="global"):
         """The present value as a Python value."""
         if store is not self._store:
             self._check(store)
-        self._store.guard()
+        self._guard()
         return self._shown(self._raw.value)
 
     def set_value(self, store: Storelike, val: Any) -> None:
@@ -278,7 +280,7 @@ class Global(Handle, kind="global"):
         if not self._raw.type.mutable:
             raise WasmError("immutable global cannot be set")
         value = self._to_raw(val)
-        self._store.guard()
+        self._guard()
         self._raw.value = value
 
 

@@ -73,7 +73,15 @@ class Func(Handle, kind="func"):
             self._check(store)
         return self._invoke(params)
 
-    def _invoke(self, args: _Raw) -> Any:
+    def _invoke(self, args: tuple[Any, ...]) -> Any:
+        entry = self._raw.entry
+        if entry is not None:
+            try:
+                result = entry(args)
+            except WasmException as thrown:
+                raise _shown(self._store, thrown) from None
+            if result is not NotImplemented:
+                return result
         signature = self._signature
         if len(args) != len(signature.params):
             raise TypeError(

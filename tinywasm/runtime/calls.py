@@ -29,14 +29,14 @@ class _Here(threading.local):
 
 # How often this process has become a child.
 forks = 0
-_here = _Here()
+here = _Here()
 
 
 def _forked() -> None:
     """The thread that forked is the only one in the child."""
     global forks
     forks += 1
-    _here.thread.forks = forks
+    here.thread.forks = forks
 
 
 os.register_at_fork(after_in_child=_forked)
@@ -68,7 +68,7 @@ class Call:
     __slots__ = ("caller", "depth", "over", "python_stack", "roomy", "run", "thread", "top")
 
     def __init__(self, run: bool = True) -> None:
-        self.thread = _here.thread
+        self.thread = here.thread
         self.run = run
         self.depth = 0
         self.top = 0
@@ -93,7 +93,7 @@ class Calls:
     def guard(self) -> None:
         """Raises `WasmError` while another thread has calls here."""
         owner = self._owner.get("thread")
-        if owner is not None and owner is not _here.thread:
+        if owner is not None and owner is not here.thread:
             raise in_use(owner.forks != forks)
 
     def begin(self, call: Call) -> Call | None:
@@ -119,9 +119,14 @@ class Calls:
 
     def end(self, call: Call) -> None:
         """Take out a call that is over."""
-        self._remove(call)
-        if self.open:
-            if self.latest(call.thread) is not None:
+        calls = self.open
+        if calls and calls[0] is call:
+            # If a signal handler's call is before it by now, that one is over.
+            del calls[0]
+        else:
+            self._remove(call)
+        if calls:
+            if (calls[0].thread is call.thread and not calls[0].over) or self.latest(call.thread) is not None:
                 return
             for each in [each for each in self.open if each.over]:
                 self._remove(each)
@@ -137,7 +142,7 @@ class Calls:
 
     def latest(self, thread: _Thread | None = None) -> Call | None:
         """The latest call of a thread, by default this one, that is not over."""
-        thread = thread or _here.thread
+        thread = thread or here.thread
         for call in self.open:
             if call.thread is thread and not call.over:
                 return call
@@ -147,10 +152,6 @@ class Calls:
         """Raises `WasmError` unless the call is the thread's latest."""
         if self.latest(call.thread) is not call:
             raise out_of_order()
-
-    def more_than(self, most: int) -> bool:
-        """Whether more calls that run code are under way."""
-        return len(self.open) > most and self.running() > most
 
     def running(self) -> int:
         """How many calls that run code are under way."""

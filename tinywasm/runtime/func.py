@@ -31,13 +31,14 @@ class FuncInstance:
     A Wasm function has `module` and `index`; `code` is what an engine made of it, None until its first
     call; it may be swapped between calls. A host function
     has `host`, which takes the arguments and returns a sequence of results, all raw values.
-    `direct` may be a shorter way to the same, `fast` one that an engine has.
+    `direct` may be a shorter way to the same, `fast` one that an engine has. `entry` may be one for values as
+    Python sees them: it takes a tuple, and returns `NotImplemented` where the call has to go the long way.
     """
 
     kind = "func"
     heap = AbstractHeap.FUNC
     __slots__ = (
-        "code", "direct", "fast", "host", "index", "module", "params", "results", "type",
+        "code", "direct", "entry", "fast", "host", "index", "module", "params", "results", "type",
     )  # fmt: skip
 
     def __init__(
@@ -58,6 +59,7 @@ class FuncInstance:
         self.index = index
         self.code: Any = None
         self.fast: Any = None
+        self.entry: Callable[[tuple[Any, ...]], Any] | None = None
         self.direct: DirectHost | None = None
 
     @property

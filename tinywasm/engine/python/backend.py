@@ -141,13 +141,14 @@ class PythonBackend:
     ) -> list[Any]:
         if len(args) != func.params:
             raise TypeError(f"{len(args)} values where {func.type} has {func.params}")
-        call, profile = Call(), self.store.profile
+        call, calls, profile = Call(), self.calls, self.store.profile
         try:
-            below = self.calls.begin(call)
+            below = calls.begin(call)
             if func.host is not None:
                 call.caller = caller
                 return list(func.host(*args))
-            if self.calls.more_than(self.config.max_nested_calls):
+            most = self.config.max_nested_calls
+            if len(calls.open) > most and calls.running() > most:
                 raise StackExhausted
             if below is None or not below.roomy:
                 if thread_stack_is_low():
@@ -158,15 +159,15 @@ class PythonBackend:
                 self.poll()
             if profile is not None:
                 return self._profiled(call, func, args, profile)
-            code, depth, top = func.code, call.depth, call.top
+            code = func.code
             if code is not None and code.fast is not None:
-                room = entering.room(self, entering.levels(self, call), depth, top)
+                room = entering.room(self, entering.levels(self, call), call.depth, call.top)
                 if room:
-                    return self.enter(self, call, func, code.fast, args, depth, top, room)
+                    return self.enter(self, call, func, code.fast, args, call.depth, call.top, room)
             return _run(self, call, func, list(args), [], call.depth, call.top)
         finally:
             call.over = True
-            self.calls.end(call)
+            calls.end(call)
 
     def _profiled(self, call: Call, func: FuncInstance, args: Sequence[Any], profile: Profile) -> list[Any]:
         activations = Activations(profile)

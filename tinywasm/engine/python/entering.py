@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 # Where fewer Python functions can be under way, none is worth it.
 _LEAST = 16
 # Beyond, slots would not be counted in so few bits.
-_MOST = (1 << ROOM_SHIFT) // SMALL_FRAME
+MOST = (1 << ROOM_SHIFT) // SMALL_FRAME
 # Where more are left than this, frames are not counted that were counted before.
-_MANY = 40
+MANY = 40
 # A name that the global names have of what calls a host function for Python functions, for their engine.
 HOST_CALL = "calls a host function"
 # The frames of Python's stack between what `levels` sees and the first Python function, in pairs.
-_BETWEEN = 2
+BETWEEN = 2
 
 
 def levels(backend: PythonBackend, call: Call) -> int:
@@ -43,8 +43,8 @@ def levels(backend: PythonBackend, call: Call) -> int:
         return _searched(call)
     if frame.f_globals.get(HOST_CALL) is backend:
         # As many activations as Python functions were possible when the host function was called, or fewer.
-        left = backend.hot[1] - call.depth - own // 2 - _BETWEEN
-        return left if left >= _MANY else _searched(call)
+        left = backend.hot[1] - call.depth - own // 2 - BETWEEN
+        return left if left >= MANY else _searched(call)
     return _left(call, own) if frame.f_back is None else _searched(call)
 
 
@@ -58,7 +58,7 @@ def _searched(call: Call) -> int:
     while frame.f_back is not None:
         if HOST_CALL in frame.f_globals:
             left = _left_there(frame, own)
-            if left >= _MANY:
+            if left >= MANY:
                 _own[call.depth > 0] = own
                 return left
         own, frame = own + 1, frame.f_back
@@ -69,7 +69,7 @@ def _searched(call: Call) -> int:
 def _left_there(frame: FrameType, own: int) -> int:
     """What is left of what a Python function had left that called a host function so many frames ago."""
     place: int = frame.f_locals["p"]
-    return (place >> ROOM_SHIFT) - own // 2 - _BETWEEN
+    return (place >> ROOM_SHIFT) - own // 2 - BETWEEN
 
 
 def _left(call: Call, own: int) -> int:
@@ -84,8 +84,8 @@ def room(backend: PythonBackend, most: int, depth: int, start: int) -> int:
     deep = backend.config.max_call_depth - depth
     if deep < most:
         most = deep
-    if most > _MOST or start + most * SMALL_FRAME > STACK_SLOTS:
-        most = min(_MOST, (STACK_SLOTS - start) // SMALL_FRAME)
+    if most > MOST or start + most * SMALL_FRAME > STACK_SLOTS:
+        most = min(MOST, (STACK_SLOTS - start) // SMALL_FRAME)
     return most if most >= _LEAST else 0
 
 

@@ -46,7 +46,7 @@ _ASKED = f"""frame = getframe(1)
     caller, source = frame.f_globals["TIER"].codes[frame.f_code]
     running.top, running.caller = first + (frame.f_locals["p"] & {_SLOT}) + source.slots, caller.module"""
 # Numbers as Python sees them.
-_SHOWN: dict[ValType, str] = {
+SHOWN: dict[ValType, str] = {
     I32: f"a{{0}} if a{{0}} < {1 << 31} else a{{0}} - {1 << 32}",
     I64: f"a{{0}} if a{{0}} < {1 << 63} else a{{0}} - {1 << 64}",
     F32: "a{0}",
@@ -66,7 +66,7 @@ def to_host(
     """What Python functions call for a host function: those of one instance, or all."""
     signature, direct = func.signature, func.direct
     params, results = tuple(signature.params), tuple(signature.results)
-    if direct is not None and not (len(results) < 2 and {*params, *results} <= _SHOWN.keys()):
+    if direct is not None and not (len(results) < 2 and {*params, *results} <= SHOWN.keys()):
         direct = None
     names: dict[str, Any] = {
         HOST_CALL: backend,
@@ -90,7 +90,7 @@ def _compiled(
     params: tuple[ValType, ...], results: tuple[ValType, ...], direct: bool, known: bool
 ) -> CodeType:
     names = [f"a{number}" for number in range(len(params))]
-    args = [_SHOWN[type].format(number) for number, type in enumerate(params)] if direct else names
+    args = [SHOWN[type].format(number) for number, type in enumerate(params)] if direct else names
     call = f"HOST({', '.join(args)})"
     if not results:
         work = f"found = {call}; found = None if found is None else raw_results(found)" if direct else call

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from types import TracebackType
+from types import CodeType, TracebackType
 from typing import Any
 
 from tinywasm.engine.backtrace import add_frames
@@ -37,6 +37,10 @@ _NULL = {
 }
 # Its opcode is one byte.
 _CALL_INDIRECT = next(row.code for row in TABLE if row.name == "call_indirect")
+# The file of the code of entries, by its name.
+ENTRY = "<entry>"
+# What Python functions raise where Wasm traps.
+FAULTS = (Trap, AttributeError, IndexError, OverflowError, ZeroDivisionError, struct.error)
 # The frames of Python's stack between a Python function and one that the reference calls below it, in pairs.
 _BETWEEN = 4
 
@@ -59,14 +63,11 @@ def enter(
     try:
         backend.hot = call, depth + room, start
         found = fast(*args, room << ROOM_SHIFT)
-    except Trap as trap:
-        add_frames(trap, _places(trap.__traceback__))
-        raise
-    except (AttributeError, IndexError, OverflowError, ZeroDivisionError, struct.error) as error:
-        trapped = _trap(error)
-        if trapped is None:
+    except FAULTS as error:
+        trap = told(error)
+        if trap is None or trap is error:
             raise
-        raise trapped from None
+        raise trap from None
     finally:
         backend.hot = before
     return list(found) if func.results > 1 else [found] if func.results else []
@@ -142,7 +143,7 @@ def _places(trace: TracebackType | None) -> list[tuple[FuncInstance, int]]:
     """Where Python functions were, innermost first, down to the next frame of the reference."""
     found = []
     trace = trace.tb_next if trace else None
-    while trace is not None and trace.tb_frame.f_code not in _ENDS:
+    while trace is not None and not _ends(trace.tb_frame.f_code):
         tier = trace.tb_frame.f_globals.get("TIER")
         made = tier.codes.get(trace.tb_frame.f_code) if tier else None
         if made is not None:
@@ -154,12 +155,19 @@ def _places(trace: TracebackType | None) -> list[tuple[FuncInstance, int]]:
     return found[::-1]
 
 
-# Whose frames a traceback has where Python functions did not call what is below.
-_ENDS = RUN, enter.__code__
+def _ends(code: CodeType) -> bool:
+    """Whether a traceback has frames of this code where Python functions did not call what is below."""
+    return code is RUN or code is enter.__code__ or code.co_filename == ENTRY
 
 
-def _trap(error: Exception) -> Trap | None:
-    """What an error of Python's own means, if it is of a Python function of this tier."""
+def told(error: Exception) -> Trap | None:
+    """The trap that one of `FAULTS` is where it leaves Python functions, with their places.
+
+    None where it is not theirs.
+    """
+    if isinstance(error, Trap):
+        add_frames(error, _places(error.__traceback__))
+        return error
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -26,6 +26,7 @@ from tinywasm.engine.python.bind import Binder, Code, bind_record
 from tinywasm.engine.python.module_instance import PythonModuleInstance
 from tinywasm.engine.recursion import ROOM_SHIFT
 from tinywasm.engine.source import accesses, running, vectors
+from tinywasm.engine.source.entries import entry_of
 from tinywasm.engine.source.handlers import catcher
 from tinywasm.engine.source.hosts import to_host
 from tinywasm.engine.source.running import Fast
@@ -111,6 +112,7 @@ class Tier:
         if made is None:
             return None
         code.fast = func.fast = self.names[f"f{func.index}"] = made[0]
+        func.entry = entry_of(self.backend, func)
         return code.fast
 
     def loop(self, func: FuncInstance, code: Code, block: int) -> tuple[Fast, tuple[str, ...]] | None:
