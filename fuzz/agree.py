@@ -2,12 +2,12 @@
 
     python -m fuzz.agree [--from SEED] [COUNT]
 
-Every fourth one is seen through small windows on the native engine. Where llvmlite is installed, functions
-of each are compiled: all, those that prove hot, or some, which are entered at random. Some modules are
-interrupted at random, on one of the readers of the intermediate form, and some run out of fuel wherever they
-can, on all of them. Pieces of a hundred have a process of their own, so that a crash or a module that does
-not end is told by its seed, like a difference. The status is 0 when all agree, 1 when one does not; then, and
-when it is interrupted, the command says with which seed to go on.
+Every fourth one is seen through small windows on the native engine. Functions of each become Python source
+and, where llvmlite is installed, machine code: all, those that prove hot, or some at random, with fuel or
+without. Some modules are interrupted at random, and some run out of fuel at many places, on one of the
+readers of the intermediate form. Pieces of a hundred have a process of their own, so that a crash or a module
+that does not end is told by its seed, like a difference. The status is 0 when all agree, 1 when one does not;
+then, and when it is interrupted, the command says with which seed to go on.
 """
 
 from __future__ import annotations
@@ -21,108 +21,116 @@ import struct
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from random import Random
 
 from fuzz import interrupts
 from fuzz.child import words_of
-from fuzz.engines import AUTO, COMPILED, PLENTY, difference, load, run
+from fuzz.engines import AUTO, COMPILED, PLENTY, Record, difference, load, run
 from fuzz.generator import Generated, generate
 from fuzz.hot import AT_ONCE, compiled_after, hot_after, looking_after
 from fuzz.machine_code import Mixture, compiled_with, compiles
 from fuzz.small_windows import small_windows
 from tinywasm.engine import native_available
-from tinywasm.module import Module
 
 _COUNT = 100_000
 _PIECE = 100
-# The most fuel of modules that are run with every amount up to that.
-_LITTLE_FUEL = 300
+# With how many amounts of fuel a module is run that is run with many.
+_AMOUNTS = 20
 # A module that takes longer than this, of processor time, does not end.
 _SECONDS = 60
 
 
-def check(generated: Generated) -> None:
+class Case:
+    """A generated module, and what the native engine's loop makes of it."""
+
+    def __init__(self, generated: Generated) -> None:
+        self.generated = generated
+        self.seed = generated.seed
+        self.module = load(generated)
+        self._records: dict[int, Record] = {}
+        self.used = self.expected(PLENTY).fuel
+
+    def expected(self, fuel: int) -> Record:
+        """What a run shows with so much fuel."""
+        if fuel not in self._records:
+            self._records[fuel] = run(self.generated, self.module, "native", fuel)
+        return self._records[fuel]
+
+    def agrees(self, engine: str, fuel: int | None, way: str = "") -> None:
+        """Raises `AssertionError` where a run differs from what is expected; None does not meter."""
+        expected = self.expected(PLENTY if fuel is None else fuel)
+        found = run(self.generated, self.module, engine, fuel)
+        different = difference(expected, found, fuel=fuel is not None)
+        assert not different, f"generate({self.seed}), {way or engine}, {fuel} units of fuel: {different}"
+
+    def forget(self) -> None:
+        """Begin once more: with nothing that other runs have made."""
+        self.module.context.compiled.clear()
+
+    def fuels(self, rng: Random) -> tuple[int | None, ...]:
+        """With how much fuel one of the readers runs: code that does not meter is made apart."""
+        return rng.choice(((None,), (PLENTY, rng.randrange(self.used + 1))))
+
+
+def check(case: Case) -> None:
     """Raises `AssertionError` where the engines differ."""
-    module = load(generated)
-    seed = generated.seed
-    python, native = (run(generated, module, engine, PLENTY) for engine in ("python", "native"))
-    found = difference(python, native)
-    assert not found, f"generate({seed}), metered: {found}"
-    found = difference(native, run(generated, module, "native"), fuel=False)
-    assert not found, f"generate({seed}), native, metered and not: {found}"
-    if seed % 4 == 0:
-        found = difference(python, run(generated, module, "python"), fuel=False)
-        assert not found, f"generate({seed}), python, metered and not: {found}"
-    hot = Random(f"hot {seed}").choice((AT_ONCE, 0, 1, 3, 10))
-    with hot_after(hot):
-        found = difference(python, run(generated, module, "python", PLENTY))
-    assert not found, f"generate({seed}), hot after {hot}: {found}"
-    bound = Random(seed).randrange(python.fuel + 1)
-    python, native = (run(generated, module, engine, bound) for engine in ("python", "native"))
-    found = difference(python, native)
-    assert not found, f"generate({seed}), {bound} units of fuel: {found}"
-    with hot_after(hot):
-        found = difference(python, run(generated, module, "python", bound))
-    assert not found, f"generate({seed}), {bound} units of fuel, hot after {hot}: {found}"
+    rng = Random(f"check {case.seed}")
+    case.agrees("python", PLENTY)
+    case.agrees(rng.choice(("python", "native", "native")), None)
+    if rng.random() < 0.25:
+        case.agrees("python", rng.randrange(case.used + 1))
+    hot, likely = rng.choice((AT_ONCE, AT_ONCE, 0, 1, 3)), rng.choice((0.3, 0.6, 1))
+    for fuel in case.fuels(rng):
+        with hot_after(hot, lambda: rng.random() < likely):
+            case.agrees("python", fuel, f"hot after {hot}")
 
 
-def check_compiled(generated: Generated, engine: str = COMPILED) -> None:
+def check_compiled(case: Case, engine: str = COMPILED) -> None:
     """Raises `AssertionError` where the native engine differs with functions compiled."""
-    _check_tier(generated, load(generated), engine, nullcontext)
+    case.forget()
+    for fuel in case.fuels(Random(f"compiled {case.seed}")):
+        case.agrees(engine, fuel)
 
 
-def check_auto(generated: Generated) -> None:
+def check_auto(case: Case) -> None:
     """Raises `AssertionError` where the native engine differs with functions compiled while they run."""
-    rng = Random(f"auto {generated.seed}")
+    rng = Random(f"auto {case.seed}")
     looks, words, again = rng.choice((1, 1, 2, 5)), rng.choice((1, 1, 10, 100)), rng.choice((1, 5, 500))
     with compiled_after(looks, words, again):
-        check_compiled(generated, AUTO)
+        check_compiled(case, AUTO)
 
 
-def check_mixture(generated: Generated) -> None:
-    """Raises `AssertionError` where the native engine differs with some functions compiled, which are entered
-    at random looks."""
-    module, mixture = load(generated), Mixture(generated.seed)
-
-    def entered() -> AbstractContextManager[None]:
-        # Once more from the beginning.
-        module.context.compiled.clear()
-        return mixture.entered()
-
-    _check_tier(generated, module, AUTO, entered)
-
-
-def _check_tier(
-    generated: Generated, module: Module, tier: str, way: Callable[[], AbstractContextManager[None]]
-) -> None:
-    native = run(generated, module, "native", PLENTY)
-    for fuel in _fuels(generated.seed, native.fuel):
-        expected = native if fuel == PLENTY else run(generated, module, "native", fuel)
-        with way():
-            found = difference(expected, run(generated, module, tier, fuel), fuel=fuel is not None)
-        assert not found, f"{generated.seed}, {tier}, {fuel} units of fuel: {found}"
+def check_mixture(case: Case, likely: float | None = None) -> None:
+    """Raises `AssertionError` where the native engine differs with some functions compiled, as many as are
+    `likely`, which are entered at all calls, or at random looks."""
+    rng, mixture = Random(f"fuels of a mixture {case.seed}"), Mixture(case.seed, likely)
+    fuels = case.fuels(rng)
+    case.forget()
+    mixture.begin(case.module, fuels[0] is not None)
+    case.agrees(COMPILED, rng.choice(fuels), "some compiled")
+    case.forget()
+    with mixture.entered():
+        case.agrees(AUTO, rng.choice(fuels), "some entered at random")
 
 
-def _fuels(seed: int, used: int) -> list[int | None]:
-    """With how much fuel a module is run that uses so much. Code that does not meter is compiled apart."""
-    rng = Random(f"fuels {seed}")
-    return [PLENTY, rng.randrange(used + 1), rng.randrange(used + 1), *([None] if seed % 4 == 0 else [])]
+def check_machine_code(case: Case) -> None:
+    """Raises `AssertionError` where machine code for a module differs."""
+    # More effort takes longer than all the rest, and so do whole modules.
+    effort = {0: "FULL", 32: "LIGHT"}.get(case.seed % 64, "QUICK")
+    with compiled_with(effort):
+        if effort != "QUICK":
+            check_mixture(case, 0.2)
+        elif case.seed % 8 == 1:
+            check_compiled(case)
+        else:
+            check_mixture(case)
+    if case.seed % 64 == 2:
+        check_auto(case)
 
 
-def check_machine_code(seed: int) -> None:
-    """Raises `AssertionError` where machine code for the modules of a seed differs."""
-    rng = Random(f"machine code {seed}")
-    way = rng.choice((check_compiled, check_mixture, check_mixture))
-    # More effort takes longer than all the rest.
-    with compiled_with({0: "FULL", 8: "LIGHT"}.get(seed % 16, "QUICK")):
-        way(generate(seed))
-    if seed % 32 == 0:
-        check_auto(generate(seed))
-
-
-def _readers(generated: Generated) -> dict[str, tuple[str, AbstractContextManager[None]]]:
+def _readers(seed: int) -> dict[str, tuple[str, AbstractContextManager[None]]]:
     """The readers of the intermediate form, and two at once: the engine, and what has to last meanwhile."""
     found: dict[str, tuple[str, AbstractContextManager[None]]] = {
         "python": ("python", nullcontext()),
@@ -131,38 +139,35 @@ def _readers(generated: Generated) -> dict[str, tuple[str, AbstractContextManage
     }
     if compiles:
         found["compiled"] = (COMPILED, compiled_with("QUICK"))
-        found["mixture"] = (AUTO, Mixture(generated.seed).entered())
+        found["mixture"] = (AUTO, Mixture(seed).entered())
     return found
 
 
-def check_interrupts(seed: int) -> int:
+def check_interrupts(case: Case) -> int:
     """How many interrupts ended a run of one of the readers. Raises `AssertionError` where another run in the
     same store differs then."""
-    generated = generate(seed)
-    name, (engine, way) = Random(f"reader {seed}").choice(list(_readers(generated).items()))
-    expected = run(generated, load(generated), "native", PLENTY)
+    seed = case.seed
+    name, (engine, way) = Random(f"reader {seed}").choice(list(_readers(seed).items()))
+    case.forget()
     with looking_after(Random(f"looks {seed}").choice((1, 3, 20))), way:
-        found, ended = interrupts.compare(generated, load(generated), engine, expected)
+        found, ended = interrupts.compare(case.generated, case.module, engine, case.expected(PLENTY))
     assert not found, f"{seed}, {name}, {found}"
     return ended
 
 
-def check_every_fuel(seed: int) -> int:
-    """How much fuel a module uses, if it is little. Raises `AssertionError` where one of the readers stops
-    otherwise with any amount up to that."""
-    generated = generate(seed)
-    module = load(generated)
-    used = run(generated, module, "native", PLENTY).fuel
-    if used > _LITTLE_FUEL:
-        return 0
-    expected = [run(generated, module, "native", fuel) for fuel in range(used + 1)]
-    for name, (engine, way) in _readers(generated).items():
-        module = load(generated)
-        with way:
-            for fuel, each in enumerate(expected):
-                found = difference(each, run(generated, module, engine, fuel))
-                assert not found, f"{seed}, {name}, {fuel} units of fuel: {found}"
-    return used
+def check_amounts(case: Case) -> int:
+    """How many amounts of fuel were tried: all that are too little, if the module uses little. Raises
+    `AssertionError` where one of the readers stops otherwise with one."""
+    rng = Random(f"amounts {case.seed}")
+    readers = _readers(case.seed)
+    del readers["native"]
+    name, (engine, way) = rng.choice(list(readers.items()))
+    amounts = range(case.used + 1) if case.used < _AMOUNTS else rng.sample(range(case.used), _AMOUNTS)
+    case.forget()
+    with way:
+        for fuel in amounts:
+            case.agrees(engine, fuel, name)
+    return len(amounts)
 
 
 def windows(seed: int) -> int:
@@ -175,13 +180,14 @@ def check_seed(seed: int) -> None:
     """Check the module of a seed. Raises `AssertionError` where the engines differ."""
     slots = windows(seed)
     with small_windows(slots) if slots else nullcontext():
-        check(generate(seed))
+        case = Case(generate(seed))
+        check(case)
     if compiles:
-        check_machine_code(seed)
-    if seed % 8 == 0:
-        check_interrupts(seed)
-    if seed % 8 == 5:
-        check_every_fuel(seed)
+        check_machine_code(case)
+    if seed % 16 == 8:
+        check_interrupts(case)
+    if seed % 32 == 5:
+        check_amounts(case)
 
 
 def check_piece(seeds: range) -> tuple[int, str]:

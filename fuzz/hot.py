@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
+from tinywasm.engine.ir.form import Form
 from tinywasm.engine.python import heat
 
 # Before the first call.
@@ -14,9 +15,15 @@ AT_ONCE = -1
 
 
 @contextmanager
-def hot_after(times: int) -> Iterator[None]:
-    """While it lasts, functions that are made ready are hot after so many calls and turns of their loops."""
-    with patch.object(heat, "HOT", times):
+def hot_after(times: int, chosen: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    """While it lasts, functions that are made ready are hot after so many calls and turns of their loops, if
+    they are chosen."""
+    usual = heat.calls
+
+    def calls(code: Form) -> int:
+        return usual(code) if chosen() else heat.NEVER
+
+    with patch.multiple(heat, HOT=times, calls=calls):
         yield
 
 

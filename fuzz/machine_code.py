@@ -17,6 +17,7 @@ from unittest.mock import patch
 from fuzz.hot import looking_after
 from tinywasm.engine import native_available
 from tinywasm.errors import InternalError
+from tinywasm.module import Module
 from tinywasm.syntax import DecodedModule
 from tinywasm.validation import Context
 
@@ -38,18 +39,27 @@ def compiled_with(effort: str) -> Iterator[None]:
 
 
 class Mixture:
-    """What is compiled of one module. Its instances may be many, one after the other."""
+    """What is compiled of one module: as many functions as are `likely`. Its instances may be many, one after
+    the other."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, likely: float | None = None) -> None:
         self.rng = Random(f"mixture {seed}")
+        self._likely = likely or self.rng.choice((0.2, 0.4, 0.8))
         self._made: dict[bool, _Made] = {}
+
+    def begin(self, module: Module, metered: bool) -> None:
+        """From now on, calls enter what is compiled of the module, on the tier "compiled"."""
+        from tinywasm.engine.native import kept
+
+        made = self._of(module.context, module.syntax, metered)
+        kept.shared(module.context).machine[metered, "compiled"] = made
 
     @contextmanager
     def entered(self) -> Iterator[None]:
         """While it lasts, functions that are made ready on the tier "auto" are compiled or not as it says."""
         from tinywasm.engine.llvm import auto
 
-        looks, words = self.rng.choice((1, 1, 2, 5)), self.rng.choice((1, 1, 10, 100))
+        looks, words = self.rng.choice((1, 1, 1, 2)), self.rng.choice((1, 1, 1, 10))
         with (
             looking_after(words),
             patch.object(auto, "HOT", looks),
@@ -60,15 +70,20 @@ class Mixture:
     def _entering(
         self, context: Context, syntax: DecodedModule, metered: bool, functions: Any, folder: str
     ) -> _Entering:
+        return _Entering(self._of(context, syntax, metered), self.rng, metered, functions)
+
+    def _of(self, context: Context, syntax: DecodedModule, metered: bool) -> _Made:
         if metered not in self._made:
-            self._made[metered] = _Made(self.rng, context, syntax, metered)
-        return _Entering(self._made[metered], self.rng, metered, functions)
+            self._made[metered] = _Made(self.rng, self._likely, context, syntax, metered)
+        return self._made[metered]
 
 
 class _Made:
     """One unit of functions, some of which can be entered, and its code by the names of its entries."""
 
-    def __init__(self, rng: Random, context: Context, syntax: DecodedModule, metered: bool) -> None:
+    def __init__(
+        self, rng: Random, likely: float, context: Context, syntax: DecodedModule, metered: bool
+    ) -> None:
         from tinywasm.engine.llvm.analysis import loop_costs
         from tinywasm.engine.llvm.emit import Declined
         from tinywasm.engine.llvm.machine import form_of
@@ -77,21 +92,23 @@ class _Made:
         self.forms = {}
         self.declined: dict[int, str] = {}
         for index in range(context.imported_funcs, len(context.funcs)):
-            try:
-                form = form_of(context, syntax, index)
-            except Declined as reason:
-                self.declined[index] = str(reason)
-                continue
-            if rng.random() < 0.8:
-                self.forms[index] = form
+            if rng.random() < likely:
+                try:
+                    self.forms[index] = form_of(context, syntax, index)
+                except Declined as reason:
+                    self.declined[index] = str(reason)
         # The loop's function comes to be entered at calls only where it is called within the unit.
         self.entered = {index for index in self.forms if rng.random() < 0.8}
         loops = [(index, block) for index, form in self.forms.items() for block in loop_costs(form)]
         self.loop = rng.choice(loops) if loops else None
         self.word = _NOWHERE
 
+    def code(self, index: int) -> Any:
+        """The machine code of a function as a whole, where it can be entered."""
+        return self.named.get(f"f{index}")
+
     @cached_property
-    def codes(self) -> dict[str, Any]:
+    def named(self) -> dict[str, Any]:
         """By the names of the unit's entries."""
         from tinywasm.engine.llvm.machine import compiled
 
@@ -122,15 +139,12 @@ class _Made:
 class _Entering:
     """In place of `Auto`: machine code that is made already is entered at random looks."""
 
-    seconds = 0.0
-    size = 0
-
     def __init__(self, made: _Made, rng: Random, metered: bool, functions: Any) -> None:
         self.codes: dict[int, Any] = {}
         self.loops: dict[int, set[int]] = {}
         self.declined = made.declined
         self._made, self._rng, self._metered, self._functions = made, rng, metered, functions
-        self._likely = rng.choice((0.1, 0.5, 1))
+        self._likely = rng.choice((0.3, 1, 1))
 
     def looks(self, index: int) -> int:
         """How many have to meet a function until it is hot."""
@@ -145,7 +159,7 @@ class _Entering:
         function.cool = rng.randrange(1, 6)
         if rng.random() > self._likely:
             return
-        code, loop = made.codes.get(f"f{index}"), made.codes.get(f"f{index}.loop")
+        code, loop = made.code(index), made.named.get(f"f{index}.loop")
         if code is not None and index not in self.codes:
             self.codes[index] = code
             enter(function, code)

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from fuzz import agree, machine_code
 from fuzz.agree import (
+    Case,
     check,
+    check_amounts,
     check_auto,
     check_compiled,
-    check_every_fuel,
     check_interrupts,
     check_mixture,
 )
@@ -38,7 +39,7 @@ needs_both = pytest.mark.skipif(not native_available, reason="the native engine 
 @generated_cases
 @given(generated_modules())
 def test_engines_agree(generated: Generated) -> None:
-    check(generated)
+    check(Case(generated))
 
 
 @needs_both
@@ -46,7 +47,7 @@ def test_engines_agree(generated: Generated) -> None:
 @given(generated_modules(), st.integers(4, 80))
 def test_engines_agree_where_operands_are_seen_through_windows(generated: Generated, slots: int) -> None:
     with small_windows(slots):
-        check(generated)
+        check(Case(generated))
 
 
 needs_llvm = pytest.mark.skipif(not compiles, reason="nothing is compiled without the extension and llvmlite")
@@ -55,19 +56,19 @@ needs_llvm = pytest.mark.skipif(not compiles, reason="nothing is compiled withou
 @needs_llvm
 @pytest.mark.parametrize("seed", range(8))
 def test_compiled_functions_agree(seed: int) -> None:
-    generated = generate(seed)
-    check_compiled(generated)
+    case = Case(generate(seed))
+    check_compiled(case)
     # Some of them are.
-    from tinywasm.engine.llvm.machine import Machine
+    from tinywasm.engine.native import kept
 
-    module = load(generated)
-    assert Machine(module.context, module.syntax, False).codes
+    (machine,) = kept.shared(case.module.context).machine.values()
+    assert machine.codes
 
 
 @needs_llvm
 @pytest.mark.parametrize("seed", range(8, 16))
 def test_functions_agree_that_are_compiled_while_they_run(seed: int) -> None:
-    check_auto(generate(seed))
+    check_auto(Case(generate(seed)))
 
 
 @needs_llvm
@@ -83,19 +84,19 @@ def test_functions_agree_that_are_entered_at_random(monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr(machine_code, name, counted)
     with compiled_with("QUICK"):
         for seed in range(16, 32):
-            check_mixture(generate(seed))
+            check_mixture(Case(generate(seed)))
     assert entered["enter"] > 10 and entered["enter_loop"] > 5
 
 
 @needs_both
 def test_a_store_is_usable_after_an_interrupt() -> None:
-    assert sum(map(check_interrupts, range(8))) > 4
+    assert sum(check_interrupts(Case(generate(seed))) for seed in range(8)) > 4
 
 
 @needs_both
-def test_engines_agree_wherever_fuel_runs_out() -> None:
-    # Modules that use some, and not much.
-    assert sum(map(check_every_fuel, (63, 71))) > 50
+def test_engines_agree_where_fuel_runs_out() -> None:
+    # The second module uses less than most.
+    assert all(check_amounts(Case(generate(seed))) > 10 for seed in (5, 63))
 
 
 @needs_both
