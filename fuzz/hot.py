@@ -36,7 +36,7 @@ def compiled_after(looks: int, words: int, again: int | None = None) -> Iterator
 
     with (
         looking_after(words),
-        patch.multiple(auto, HOT=looks, FIRST=0, HOT_AGAIN=again or auto.HOT_AGAIN),
+        patch.multiple(auto, HOT=looks, FIRST=0, LATE=0, HOT_AGAIN=again or auto.HOT_AGAIN),
         patch.object(background, "do", _at_once),
     ):
         yield

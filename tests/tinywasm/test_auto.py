@@ -14,7 +14,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ import pytest
 
 import tinywasm
 from benchmarks.catalogue import KERNELS, Kernel
-from fuzz.hot import compiled_after
+from fuzz.hot import compiled_after, looking_after
 from tests.engines import compiles, needs_llvm
 from tests.tinywasm.outcomes import outcome
 from tests.tinywasm.test_cli import ENVIRONMENT
@@ -512,9 +512,51 @@ def test_what_machine_code_calls_becomes_hot_without_a_look() -> None:
 # In the background
 
 
+def asked_for(running: int) -> list[tuple[str, int]]:
+    """What is to be done in the background, and how many functions have been hot by then, with two processors
+    and so many threads that want to run."""
+    hot: list[int] = []
+    found: list[tuple[str, int]] = []
+    heat = auto.Auto.heat
+
+    def heating(machine: auto.Auto, index: int, word: int | None) -> None:
+        hot.append(index)
+        heat(machine, index, word)
+
+    def do(method: Any, argument: Any, *, urgent: bool = True) -> None:
+        found.append((method.__name__, len(hot)))
+
+    with (
+        patch.multiple(auto, HOT=1, READY=4, FIRST=6, LATE=60, running=lambda: running, processors=lambda: 2),
+        patch.object(auto.Auto, "heat", heating),
+        patch.object(background, "do", do),
+        looking_after(1),
+    ):
+        fib = exports(FIB)["fib"]
+        for _ in range(50):
+            assert fib(2) == 1
+    return found[:2]
+
+
+@needs_llvm
+def test_llvm_comes_later_where_it_takes_the_program_s_time() -> None:
+    assert asked_for(1) == [("prepare", 4), ("compile", 7)]
+    assert asked_for(2)[0] == ("compile", 31)
+    assert asked_for(5)[0] == ("compile", 13)
+    assert asked_for(100)[0] == ("compile", 7)
+
+
+@needs_llvm
+def test_threads_that_run_are_counted() -> None:
+    assert auto.running() >= 1
+    assert auto.processors() >= 1
+    with patch("builtins.open", side_effect=OSError):
+        assert auto.running() == 1
+
+
 def soon() -> Any:
     """While it lasts, what a look meets is hot."""
-    return patch.multiple(auto, HOT=1, FIRST=0)
+    return patch.multiple(auto, HOT=1, FIRST=0, LATE=0)
 
 
 @contextmanager
@@ -591,7 +633,7 @@ import tinywasm
 from tinywasm import Config, Engine, Store
 from tinywasm.engine.llvm import auto
 from tinywasm.engine.native import _loop
-auto.HOT, auto.FIRST = 1, 0
+auto.HOT, auto.FIRST, auto.LATE = 1, 0, 0
 _loop.look_after(1)
 body = "(local.set 0 (i32.mul (i32.add (local.get 0) (i32.const 1)) (local.get 0)))" * 60
 functions = "".join(f'(func (export "f{n}") (param i32) (result i32) {body} (local.get 0))' for n in range(6))
@@ -619,6 +661,23 @@ def test_a_process_ends_or_forks_while_something_is_compiled(then: str) -> None:
     words = sys.executable, "-W", "ignore::DeprecationWarning", "-c", ENDS + then
     done = subprocess.run(words, capture_output=True, text=True, env=ENVIRONMENT, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@needs_llvm
+def test_a_process_ends_though_that_of_llvm_does_nothing() -> None:
+    """As where others take all the time."""
+    then = (
+        "from tinywasm.engine.llvm import apart\n"
+        "apart.start()\n"
+        "os.kill(apart._process.pid, signal.SIGSTOP)\n"
+        "print(apart._process.pid)"
+    )
+    words = sys.executable, "-c", ENDS + then
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT, timeout=60)
+    # The system may have ended it already.
+    with suppress(ProcessLookupError):
+        os.kill(int(done.stdout), signal.SIGKILL)
+    assert done.returncode == 0
 
 
 @needs_llvm

@@ -7,6 +7,7 @@ forks need not wait for it; and what it takes of memory goes with it. `codegen.p
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import threading
 from contextlib import suppress
@@ -18,7 +19,7 @@ from tinywasm.engine.native import processor
 
 
 class _Process:
-    """The process, and the pipes to it and from it."""
+    """The process, and our end of what leads to it and back."""
 
     def __init__(self) -> None:
         spec = find_spec("llvmlite")
@@ -27,30 +28,23 @@ class _Process:
         folder = os.path.dirname(os.path.dirname(spec.origin))
         target = machine.target_of(processor.here())
         words = [sys.executable, "-I", "-S", codegen.__file__, folder, target.cpu, target.features]
-        theirs, to = os.pipe()
-        of, answers = os.pipe()
+        self._ours, theirs = socket.socketpair()
         try:
             silence = (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0)
-            files = [(os.POSIX_SPAWN_DUP2, theirs, 0), (os.POSIX_SPAWN_DUP2, answers, 1), silence]
+            files = [*((os.POSIX_SPAWN_DUP2, theirs.fileno(), number) for number in (0, 1)), silence]
             # In a group of its own: Ctrl-C is not for it.
             self.pid = os.posix_spawn(sys.executable, words, os.environ, file_actions=files, setpgroup=0)
         except OSError:
-            os.close(to)
-            os.close(of)
+            self._ours.close()
             raise
         finally:
-            os.close(theirs)
-            os.close(answers)
-        # Unbuffered: no thread holds a lock of theirs when another one ends this or forks.
-        self._to, self._of = os.fdopen(to, "wb", 0), os.fdopen(of, "rb", 0)
+            theirs.close()
         self.worked = False
 
     def ask(self, text: str, effort: int) -> bytes:
         """An object file. Raises `Declined`, and `EOFError` or `OSError` where the process ended."""
         data = text.encode()
-        data = codegen.REQUEST.pack(effort, len(data)) + data
-        while data:
-            data = data[self._to.write(data) :]
+        self._ours.sendall(codegen.REQUEST.pack(effort, len(data)) + data)
         made, size = codegen.ANSWER.unpack(self._read(codegen.ANSWER.size))
         answer = self._read(size)
         self.worked = True
@@ -61,7 +55,7 @@ class _Process:
     def _read(self, size: int) -> bytes:
         parts: list[bytes] = []
         while size:
-            part = self._of.read(size)
+            part = self._ours.recv(size)
             if not part:
                 raise EOFError
             parts.append(part)
@@ -69,8 +63,9 @@ class _Process:
         return b"".join(parts)
 
     def leave(self) -> None:
-        """Have it end at once; who waits for an answer sees that."""
-        self._to.close()
+        """Have it end by and by; who waits for an answer is told at once that there will be none."""
+        with suppress(OSError):
+            self._ours.shutdown(socket.SHUT_RDWR)
 
     def end(self) -> None:
         self.forget()
@@ -79,8 +74,7 @@ class _Process:
 
     def forget(self) -> None:
         """Leave it to the process that this one was forked from."""
-        self._to.close()
-        self._of.close()
+        self._ours.close()
 
 
 _process: _Process | None = None
@@ -118,6 +112,9 @@ def object_code(text: str, effort: int) -> bytes:
             try:
                 return process.ask(text, effort)
             except (OSError, EOFError):
+                if _ended:
+                    # Nobody waits for it.
+                    break
                 _possible = process.worked
                 _rest()
     if _ended or _possible:
@@ -133,9 +130,10 @@ def _rest() -> None:
 
 
 def rest() -> None:
-    """End the process until it is asked again."""
+    """End the process until it is asked again; for one that was ended for good, nobody waits."""
     with _lock:
-        _rest()
+        if not _ended:
+            _rest()
 
 
 def end() -> None:

@@ -8,6 +8,7 @@ runs it already, at a look at the head of the loop in which it was found hot.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import deque
@@ -22,18 +23,23 @@ from tinywasm.engine.llvm import background, codegen
 from tinywasm.engine.native import _loop, processor
 from tinywasm.engine.native.ahead import Compiled, MachineCode
 from tinywasm.loading import loading, waited_for
+from tinywasm.records import record
 from tinywasm.syntax import DecodedModule
 from tinywasm.validation import Context
 
 if TYPE_CHECKING:
     from tinywasm.engine.llvm.kept_codes import KeptCodes
 
-# How many looks meet a function until it is hot: some 10 milliseconds. How many hot ones there have to be
-# until the first is compiled, for which LLVM is loaded. And how many looks meet machine code that was made
-# quickly until it is compiled with more effort.
+# How many looks meet a function until it is hot: some 10 milliseconds. And how many looks meet machine code
+# that was made quickly until it is compiled with more effort.
 HOT = 32
-FIRST = 12
 HOT_AGAIN = 512
+# How many hot ones there have to be until LLVM is loaded, and until the first is compiled. Where no processor
+# is free, LLVM takes the program's time, and the more of it, the fewer others there are to take it from: then
+# nothing is compiled until there were so many, divided by the number of threads that want to run.
+READY = 4
+FIRST = 8
+LATE = 150
 # How many records a unit has at most, by the effort; and up to how many bytes of WebAssembly a callee is
 # compiled with its callers even if it is not warm, or is compiled already.
 UNIT_RECORDS = {codegen.QUICK: 6_000, codegen.LIGHT: 2_000}
@@ -47,6 +53,21 @@ MOST_BYTES = 64 << 20
 _CALL = form.NAMES.index("call")
 
 
+def running() -> int:
+    """How many threads run or want to, and this one with them, as far as the system tells."""
+    try:
+        # proc(5): behind three averages.
+        with open("/proc/loadavg", "rb") as file:
+            return int(file.read().split()[3].partition(b"/")[0])
+    except (OSError, ValueError, IndexError):
+        return 1
+
+
+def processors() -> int:
+    """How many may run this process."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @cache
 def missing() -> str:
     """Why nothing can be compiled here, as far as that is seen without loading LLVM."""
@@ -57,6 +78,15 @@ def missing() -> str:
 
 # Held while what compiles is loaded: a lock of its own, for which nobody waits but a fork.
 _loading = waited_for(threading.RLock())
+
+
+@record(frozen=True)
+class Loop:
+    """A loop of a function, by the word and by the block at which it begins."""
+
+    index: int
+    word: int
+    block: int
 
 
 class Auto(Compiled):
@@ -89,6 +119,9 @@ class Auto(Compiled):
         self._metered = metered
         self._functions = functions
         self._hot = 0
+        # The sum of what `running` told, and how many have to be hot.
+        self._running = 0
+        self._first: float = FIRST
 
     def looks(self, index: int) -> int:
         """How many have to meet a function that has not run yet until it is hot."""
@@ -96,11 +129,29 @@ class Auto(Compiled):
 
     def heat(self, index: int, word: int | None) -> None:
         """A function has become hot, in a loop that begins at `word` or as a whole."""
-        self._hot += 1
-        if self._hot > FIRST and self._wants(index, word):
+        if self._begins() and self._wants(index, word):
             background.do(self.compile, (index, word), urgent=index not in self.quick)
         elif index not in self.declined:
             self._function(index).cool = HOT
+
+    def _begins(self) -> bool:
+        """Whether so many have been hot that it is time to compile."""
+        self._hot += 1
+        if self._hot <= READY:
+            self._running += running()
+        if self._hot == READY:
+            mean = self._running / READY
+            if mean < processors():
+                background.do(self.prepare, None)
+            else:
+                self._first = max(FIRST, LATE / mean)
+        return self._hot > self._first
+
+    def prepare(self, _: None) -> None:
+        """Have LLVM there when it is wanted."""
+        with _loading:
+            from tinywasm.engine.llvm import apart
+        apart.start()
 
     def _wants(self, index: int, word: int | None) -> bool:
         if index in self.declined:
@@ -129,24 +180,33 @@ class Auto(Compiled):
 
     def _compile(self, index: int, word: int | None) -> None:
         with _loading:
-            from tinywasm.engine.llvm import apart
-
-            apart.start()
-            from tinywasm.engine.llvm.emit import Declined, emit
-            from tinywasm.engine.llvm.machine import assembling, loaded
+            from tinywasm.engine.llvm.emit import Declined
         if _loop.machine_bytes() > MOST_BYTES:
             raise Declined("enough machine code")
-        code, block = self._form(index), None
+        code, loop = self._form(index), None
         if word is not None and self._is_new(index, word):
             self.loops.setdefault(index, set()).add(word)
-            block = self._block(index, word)
-        loop = None if block is None else (index, block)
+            loop = self._loop_at(index, word)
         effort = self._effort(index, code, loop)
         if loop is None and not self._gains(index, effort):
             return
-        forms, quick = self._unit(index, code, effort), effort == codegen.QUICK
+        self.prepare(None)
+        forms = self._unit(index, code, effort)
         entered = {each for each in forms if self._gains(each, effort)}
-        unit = emit(self._context, self._syntax, forms, self._metered, entered, loop, warms=quick)
+        if loop is not None and index in entered:
+            # First what the function that runs waits for; the other half is for later calls.
+            self._make(forms, set(), effort, loop)
+            loop = None
+        self._make(forms, entered, effort, loop)
+
+    def _make(self, forms: dict[int, Form], entered: set[int], effort: int, loop: Loop | None) -> None:
+        """Compile these functions, and enter some of them, or one where a loop begins."""
+        with _loading:
+            from tinywasm.engine.llvm import apart
+            from tinywasm.engine.llvm.emit import emit
+            from tinywasm.engine.llvm.machine import assembling, loaded
+        quick, place = effort == codegen.QUICK, None if loop is None else (loop.index, loop.block)
+        unit = emit(self._context, self._syntax, forms, self._metered, entered, place, warms=quick)
         made = loaded(unit, forms, apart.object_code(unit.text(), effort))
         # A fork comes before this or after it.
         with assembling:
@@ -158,11 +218,11 @@ class Auto(Compiled):
                 self._function(each).cool = self.looks(each)
                 if self._folder:
                     self._folder.add(each, self.codes[each], effort)
-            if word is not None and block is not None:
-                self._function(index).enter_loop(word, made[f"f{index}.loop"])
+            if loop is not None:
+                self._function(loop.index).enter_loop(loop.word, made[f"f{loop.index}.loop"])
             self.size += next(iter(made.values())).holder.size
 
-    def _effort(self, index: int, code: Form, loop: tuple[int, int] | None) -> int:
+    def _effort(self, index: int, code: Form, loop: Loop | None) -> int:
         """Nobody leaves machine code in the midst of a loop, so that in small functions the first is good."""
         records = len(code.code) // form.STRIDE
         again = index in self.codes and records <= UNIT_RECORDS[codegen.LIGHT]
@@ -172,8 +232,8 @@ class Auto(Compiled):
         """Whether a function has no code that is as good as code made with that effort."""
         return index not in self.codes or (effort > codegen.QUICK and index in self.quick)
 
-    def _block(self, index: int, word: int) -> int | None:
-        """Which block begins at a word; None where the code is not what is made of the body.
+    def _loop_at(self, index: int, word: int) -> Loop | None:
+        """The loop that begins at a word; None where the code is not what is made of the body.
 
         So may kept code be: what it has in the slots, machine code would take for locals and operands.
         """
@@ -181,7 +241,8 @@ class Auto(Compiled):
             from tinywasm.engine.native.select import blocks
         function = self._syntax.functions[index - self._context.imported_funcs]
         words, found = blocks(self._context, index, function, metered=self._metered)
-        return found.get(word) if self._function(index).has_words(words) else None
+        known = word in found and self._function(index).has_words(words)
+        return Loop(index, word, found[word]) if known else None
 
     def _function(self, index: int) -> _loop.NativeCode:
         return self._functions[index, self._metered, "auto"]
