@@ -312,6 +312,24 @@ def test_bulk_operations_at_the_edges(address: str) -> None:
     same_when_hot(found)
 
 
+@pytest.mark.parametrize("instruction", ["fill $m", "copy $m $m", "copy $m $o", "copy $o $m"])
+def test_bulk_operands_of_which_the_upper_half_was_dropped(instruction: str) -> None:
+    text = f"""(module
+      (memory $m (export "m") 1) (memory $o (export "o") 1) (data $m (i32.const 8) "a few bytes")
+      (func (export "f") (param i64 i64 i64) (memory.{instruction}
+        (i32.wrap_i64 (local.get 0)) (i32.wrap_i64 (local.get 1)) (i32.wrap_i64 (local.get 2)))))"""
+
+    def found() -> list[Any]:
+        wasm = exports(text)
+        results = []
+        for high in product((0, 1 << 32, -1 << 32), repeat=3):
+            places = (part + low for part, low in zip(high, (70, 9, 5), strict=True))
+            results += [outcome(partial(wasm.f, *places)), bytes(wasm.m), bytes(wasm.o)]
+        return results
+
+    same_when_hot(found)
+
+
 # Pointers in parameters and globals, most often multiples of four; `at` says how deep they are used.
 WORDS = """
 (module {memory}

@@ -586,7 +586,7 @@ class Block:
         types = [type_name(memory.address) for memory in memories]
         types = [types[0], "i32" if filling else types[1], min(types)]
         places = form.operands(self.unit.code, record)
-        values = [self.read(place, type) for place, type in zip(places, types, strict=True)]
+        values = [exact(self.read(place, type)) for place, type in zip(places, types, strict=True)]
         first, second, count = (self.calm(self.named(value)) for value in values)
         tests = [f"{count.text} <= {_AT_ONCE}"] if count.high > _AT_ONCE else []
         for start, index in ((first, to),) if filling else ((first, to), (second, source)):
