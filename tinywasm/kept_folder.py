@@ -14,6 +14,8 @@ from io import BufferedReader
 
 LARGEST = 1 << 30
 """Bytes of all files together; the one that was not used for the longest time goes first."""
+# How names of our files begin: with a digest of so many hexadecimal digits, behind which comes a dot.
+_DIGITS = 64
 
 
 @contextmanager
@@ -75,9 +77,15 @@ def keep(folder: str, name: str, content: bytes) -> None:
             raise
 
 
+def _is_named_as_ours(name: str) -> bool:
+    digest, dot, _ = name.partition(".")
+    return bool(dot) and len(digest) == _DIGITS and set(digest) <= set("0123456789abcdef")
+
+
 def _make_room(there: int, size: int) -> None:
     files: list[tuple[float, int, str]] = []
-    for name in os.listdir(there):
+    # Whoever names a folder in which something else lies keeps that.
+    for name in filter(_is_named_as_ours, os.listdir(there)):
         with suppress(OSError):
             found = os.stat(name, dir_fd=there, follow_symlinks=False)
             if stat.S_ISREG(found.st_mode):

@@ -123,18 +123,31 @@ def test_what_cannot_be_a_folder(tmp_path: Path) -> None:
 
 def test_it_stays_within_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = str(tmp_path)
+    first, second, third, fourth, large = (f"{digit * 64}.code" for digit in "4a15c")
     monkeypatch.setattr(kept_folder, "LARGEST", 100)
     tmp_path.chmod(0o700)
-    for age, name in enumerate(("first", "second", "third")):
+    for age, name in enumerate((first, second, third)):
         kept_folder.keep(folder, name, bytes(40))
         os.utime(tmp_path / name, (age, age))
-    assert {path.name for path in tmp_path.iterdir()} == {"second", "third"}
-    used = kept_folder.find(folder, "second")
+    assert {path.name for path in tmp_path.iterdir()} == {second, third}
+    used = kept_folder.find(folder, second)
     assert used is not None
     used.close()
-    kept_folder.keep(folder, "fourth", bytes(40))
-    kept_folder.keep(folder, "large", bytes(101))
-    assert {path.name for path in tmp_path.iterdir()} == {"second", "fourth"}
+    kept_folder.keep(folder, fourth, bytes(40))
+    kept_folder.keep(folder, large, bytes(101))
+    assert {path.name for path in tmp_path.iterdir()} == {second, fourth}
+
+
+def test_what_else_lies_in_the_folder_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_folder, "LARGEST", 100)
+    tmp_path.chmod(0o700)
+    others = {"thesis.tex", "main.code", "b" * 64, "g" * 64 + ".code", ".profile"}
+    for name in others:
+        (tmp_path / name).write_bytes(bytes(1000))
+    ours = [f"{digit * 64}.python" for digit in "ab"]
+    for name in ours:
+        kept_folder.keep(str(tmp_path), name, bytes(60))
+    assert {path.name for path in tmp_path.iterdir()} == {*others, ours[1]}
 
 
 def test_a_folder_that_is_full_keeps_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
