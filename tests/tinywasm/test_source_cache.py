@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -15,7 +16,10 @@ from fuzz.hot import AT_ONCE, hot_after
 from tests.tinywasm.outcomes import outcome
 from tests.tinywasm.test_source_handlers import CATCHES
 from tinywasm import Config, Engine, Instance, Module, Store, wat2wasm
+from tinywasm.engine.python import backend
+from tinywasm.engine.python.bind import bind
 from tinywasm.engine.source.translate import Translation
+from tinywasm.runtime.func import FuncInstance
 
 # What a function calls, reads and checks by names of its instance.
 PROGRAM = """
@@ -89,6 +93,55 @@ def test_what_was_translated_is_not_translated_again(folder: Path, program: str)
     (file,) = folder.iterdir()
     assert (folder.stat().st_mode & 0o777, file.stat().st_mode & 0o777) == (0o700, 0o600)
     assert ran(folder, source) == (first, 0)
+
+
+# What recurs, what turns, and what a host function calls back.
+DEEP = """
+(module
+  (func $deep (export "deep") (param i32) (result i32)
+    (if (result i32) (local.get 0)
+      (then (i32.add (i32.const 1) (call $deep (i32.sub (local.get 0) (i32.const 1)))))
+      (else (i32.div_u (i32.const 8) (local.get 0)))))
+  (func $turns (export "turns") (param i32) (result i32) (local i32)
+    (loop $outer
+      (local.set 1 (i32.const 40))
+      (loop $inner (br_if $inner (local.tee 1 (i32.sub (local.get 1) (i32.const 1)))))
+      (br_if $outer (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
+    (i32.load (i32.const -1)))
+  (memory 1))
+"""
+
+
+def ways(folder: Path, hot: int, **config: Any) -> tuple[Any, list[int], list[int]]:
+    """What calls give, which functions were bound meanwhile, and which were translated."""
+    bound: list[int] = []
+
+    def binding(func: FuncInstance) -> Any:
+        bound.append(func.index)
+        return bind(func)
+
+    with hot_after(hot), translated() as found, patch.object(backend, "bind", binding):
+        store = Store(Engine(Config(engine="python", cache=str(folder), **config)))
+        exports = Instance(store, Module(store.engine, wat2wasm(DEEP)), []).exports(store)
+        outcomes = [
+            outcome(partial(exports[name], store, times))
+            for name, times in (("deep", 5), ("deep", 5_000), ("turns", 500), ("deep", 12), ("turns", 3))
+        ]
+        del store, exports
+        gc.collect()
+    return outcomes, bound, found
+
+
+@pytest.mark.parametrize("most", [8, 30, 300, 6_000])
+def test_what_another_process_made_is_hot_at_once(folder: Path, most: int) -> None:
+    cold = ways(folder.with_name("another"), 1 << 40, max_call_depth=most)
+    assert cold[1:] == ([0, 1], [])
+    assert ways(folder, 3, max_call_depth=6_000)[2]
+    for _ in range(2):
+        found = ways(folder, 100, max_call_depth=most)
+        assert found[0] == cold[0] and not found[2]
+        # The reference runs what is deeper than Python functions go, and all where that is not deep.
+        assert found[1] == ([0] if most >= 30 else [0, 1])
 
 
 def test_what_is_hot_later_is_added(folder: Path) -> None:

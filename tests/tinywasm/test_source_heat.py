@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 import pytest
 
-from tests.tinywasm.test_source_tier import exports
+from tests.tinywasm.test_source_tier import exports, store
 from tinywasm.engine.python.bind import Code
 from tinywasm.engine.source.tier import Tier
 from tinywasm.runtime.func import FuncInstance
@@ -73,3 +73,10 @@ def test_a_loop_that_goes_on_is_entered_in_its_middle() -> None:
         assert ways == [(0, True)]
         assert wasm.count(1000) == 500500
         assert ways == [(0, True), (0, False)]
+
+
+def test_a_large_loop_that_cannot_be_entered_goes_on() -> None:
+    """One turn counts for more calls than after which it is asked again."""
+    more = "(local.set $found (i32.add (local.get $found) (i32.const 1)))" * 7_000
+    text = LOOP.replace("(local.set $found (i32.add (local.get $found) (local.get $n)))", more)
+    assert exports(text, within=store(max_call_depth=5)).count(100) == 700_000

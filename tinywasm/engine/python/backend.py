@@ -16,6 +16,7 @@ from tinywasm.engine.backtrace import add_frames
 from tinywasm.engine.ir.operands import widths
 from tinywasm.engine.python import entering
 from tinywasm.engine.python.bind import (
+    BIND,
     CALL,
     ENTER,
     GOTO,
@@ -59,8 +60,14 @@ def ready(func: FuncInstance) -> Code:
     if func.code is None:
         assert func.module is not None
         with obeying(func.module.store.poll):
-            func.code = bind(func)
+            func.code = entering.kept(func) or _bound(func)
     code: Code = func.code
+    return code
+
+
+def _bound(func: FuncInstance) -> Code:
+    code = bind(func)
+    entering.expect(func, code)
     return code
 
 
@@ -310,6 +317,14 @@ def _run(
                 if block.kept >= 0:
                     frame = _whole(frame, block)
                 block = _returned(frame, block, rest())
+            elif kind == BIND:
+                assert block.func is not None
+                with obeying(backend.store.poll):
+                    code = bind(block.func)
+                code.left, code.fast = -1, block.func.fast
+                block.func.code = code
+                args, frame, block = frame, code.frame.copy(), code.entry
+                frame[code.locals : code.locals + len(args)] = args
             else:
                 callee = block.arg if block.arg is not None else frame[block.place]
                 if callee is None:

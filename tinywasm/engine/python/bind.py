@@ -41,7 +41,7 @@ from tinywasm.types import (
 )
 
 # Exits of a block.
-GOTO, IF, TABLE_BRANCH, CALL, TAIL_CALL, RETURN, ENTER = range(7)
+GOTO, IF, TABLE_BRANCH, CALL, TAIL_CALL, RETURN, ENTER, BIND = range(8)
 
 # The frame of a caller has at most so many values that nothing needs during the call.
 MAX_NEEDLESS = 256
@@ -56,8 +56,9 @@ class Block:
     `next` and `target` are the exit's blocks: GOTO next; IF target when what is at `place` is not zero, else
     next; TABLE_BRANCH one of the blocks `arg`, else target; CALL the function `arg`, or the one at `place`
     where it is None, with what is at `operands`, and go on at next, with its results at `results`; RETURN
-    what is at `operands`; ENTER a Python function that goes on at next, the head of a loop. The positions of
-    the steps are `Code.positions` from `first` on, the exit's is `exit_position`.
+    what is at `operands`; ENTER a Python function that goes on at next, the head of a loop; BIND the
+    function, whose arguments are the frame, and go on at its entry. The positions of the steps are
+    `Code.positions` from `first` on, the exit's is `exit_position`.
 
     While a call is under way, its frame begins `below` slots behind that of this function, which has `top`
     slots. Where `kept` is not negative, only so many temporaries are kept meanwhile, with the locals: there
@@ -110,7 +111,8 @@ class Code:
     `constants` is the place behind the locals; `slots` are what the frame takes: see `recursion`. `positions`
     are those of the steps of all blocks, in the module. `left` is how often it may be called, and its loops
     taken up again, before it is hot; `fast` is the Python function that it has then. A loop is entered when
-    it has been taken up `turns` times more: most functions are called by then, and need no other way in.
+    it has been taken up `turns` times more: most functions are called by then, and need no other way in. For
+    the first `wait` of these it is entered at a head for which there is a Python function already.
     """
 
     entry: Block
@@ -122,6 +124,7 @@ class Code:
     left: int
     turns: int
     fast: Callable[..., Any] | None = None
+    wait: int = 0
 
 
 def default_value(storage: StorageType) -> Any:

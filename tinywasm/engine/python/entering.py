@@ -20,6 +20,7 @@ from tinywasm.runtime.func import FuncInstance
 if TYPE_CHECKING:
     from tinywasm.engine.python.backend import PythonBackend
     from tinywasm.engine.python.bind import Block, Code
+    from tinywasm.engine.source.tier import Tier
 
 # Where fewer Python functions can be under way, none is worth it.
 _LEAST = 16
@@ -27,6 +28,8 @@ _LEAST = 16
 MOST = (1 << ROOM_SHIFT) // SMALL_FRAME
 # Where more are left than this, frames are not counted that were counted before.
 MANY = 40
+# So many turns are waited for one of a loop for which a Python function is there.
+_MOST_WAITING = 1_000
 # A name that the global names have of what calls a host function for Python functions, for their engine.
 HOST_CALL = "calls a host function"
 # The frames of Python's stack between what `levels` sees and the first Python function, in pairs.
@@ -96,6 +99,36 @@ def _source() -> tuple[ModuleType, ModuleType]:
     return running, tier
 
 
+def _kept(func: FuncInstance) -> Tier | None:
+    """The tier of a function's instance, where a folder has something for that."""
+    instance = func.module
+    assert instance is not None
+    kept = instance.context.compiled.get("source, kept")
+    if kept is None or not kept.folder.packed or instance.store.profile is not None:
+        return None
+    found: Tier = _source()[1].of(func)
+    return found
+
+
+def kept(func: FuncInstance) -> Code | None:
+    """What stands for the code of a function whose Python function another process made."""
+    tier = _kept(func)
+    return tier.kept_code(func) if tier else None
+
+
+def expect(func: FuncInstance, code: Code) -> None:
+    """Have loops entered at once for which another process made Python functions."""
+    tier = _kept(func)
+    if tier is not None and tier.has_loop(func):
+        code.left = code.turns = -1
+        code.wait = _MOST_WAITING
+
+
+def _share(head: Block) -> int:
+    share: int = head.steps[0][-1]
+    return share
+
+
 def function(
     backend: PythonBackend,
     call: Call,
@@ -130,11 +163,16 @@ def loop(
     code: Code = func.code
     under_way = room(backend, most, depth, start)
     if not under_way:
-        # The head is asked again at a later turn.
-        code.left = heat.LATER
+        # The head is asked again at a later turn, not at this one, which counts once more.
+        code.left = heat.LATER + _share(block)
         return None
     running, tier = _source()
-    made = tier.of(func).loop(func, code, block.number)
+    own = tier.of(func)
+    if code.wait and not own.has(func, block.number):
+        code.wait -= 1
+        code.left = _share(block)
+        return None
+    made = own.loop(func, code, block.number)
     if made is None:
         return None
     fast, takes = made

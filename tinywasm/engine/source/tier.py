@@ -22,7 +22,7 @@ from tinywasm.engine.ir.build import build
 from tinywasm.engine.ir.form import Form, Record
 from tinywasm.engine.python import heat
 from tinywasm.engine.python.backend import PythonBackend
-from tinywasm.engine.python.bind import Binder, Code, bind_record
+from tinywasm.engine.python.bind import BIND, Binder, Block, Code, bind_record
 from tinywasm.engine.python.module_instance import PythonModuleInstance
 from tinywasm.engine.recursion import ROOM_SHIFT
 from tinywasm.engine.source import accesses, running, vectors
@@ -90,6 +90,8 @@ class Tier:
         context, folder = instance.context, backend.config.cache
         self.kept: _Kept = context.compiled.setdefault("source", _Kept())
         self.folder = _folder(folder, context) if folder else None
+        packed = self.folder.packed if self.folder is not None else ()
+        self.looping = {key[0] for key in packed if key[3] is not None and key[3] != PLAIN}
         backend.enter = running.enter
         backend.tell(self.tell)
         imported = instance.funcs[: instance.context.imported_funcs]
@@ -125,6 +127,27 @@ class Tier:
             self.loops[key] = made[0], made[1].takes
         return self.loops[key]
 
+    def kept_code(self, func: FuncInstance) -> Code | None:
+        """What stands for the code of a function, where the folder has a Python function of it."""
+        if not self.has(func, None):
+            return None
+        code = _unbound(func)
+        if self.heat(func, code) is None:
+            return None
+        code.slots = self.codes[func.fast.__code__][1].slots
+        return code
+
+    def has(self, func: FuncInstance, block: int | None) -> bool:
+        """Whether the folder has a Python function, from a block on."""
+        return self.folder is not None and self._key(func, block) in self.folder.packed
+
+    def has_loop(self, func: FuncInstance) -> bool:
+        """Whether the folder had a Python function from the head of a loop on."""
+        return func.index in self.looping
+
+    def _key(self, func: FuncInstance, block: int | None) -> Key:
+        return func.index, self.instance.store.fuel is not None, self.hosts, block
+
     def plain(self, func: FuncInstance, *args: Any) -> Any:
         """Call a hot function whose pointers are not aligned, which its Python function takes them for."""
         made = self._made(func, func.code, PLAIN)
@@ -154,8 +177,7 @@ class Tier:
 
     def _source(self, func: FuncInstance, block: int | None) -> Made:
         """Raises `Declined`."""
-        key = func.index, self.instance.store.fuel is not None, self.hosts, block
-        made = self.kept.made
+        key, made = self._key(func, block), self.kept.made
         if key not in made:
             found = self.folder.find(key) if self.folder is not None else None
             made[key] = found or self._translated(func, key)
@@ -248,6 +270,14 @@ def _folder(folder: str, context: Context) -> Folder:
     from tinywasm.engine.source import cache
 
     return cache.of(folder, context)
+
+
+def _unbound(func: FuncInstance) -> Code:
+    """What stands for the code of a function that has a Python function from the beginning."""
+    assert func.definition is not None
+    block = Block(func)
+    block.kind, block.first, block.exit_position = BIND, 0, func.definition.body.start
+    return Code(block, [], 0, 0, 0, [], -1, 0)
 
 
 def of(func: FuncInstance) -> Tier:
