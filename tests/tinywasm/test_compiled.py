@@ -564,6 +564,33 @@ def test_a_deadline_ends_compilation() -> None:
     assert time.monotonic() - start < 30
 
 
+@pytest.mark.parametrize("moment", [1, 2])
+def test_what_was_interrupted_while_it_was_compiled_is_compiled_later(moment: int) -> None:
+    """Each function is read twice: when it is seen whether to decline it, and when it is compiled."""
+    from tinywasm.engine.ir.build import build
+    from tinywasm.engine.llvm import machine
+
+    store = store_of(epoch_interruption=True)
+    store.set_epoch_deadline(1)
+    blocks = "(block (br_if 0 (local.get 0)) (local.set 0 (i32.const 7)))" * 600
+    text = f'(module (func (export "f") (param i32) (result i32) {blocks} (local.get 0)))'
+    wasm = exports(text, within=store)
+    times = 0
+
+    def interrupted(*arguments: Any) -> Any:
+        nonlocal times
+        times += 1
+        if times == moment:
+            store.engine.increment_epoch()
+        return build(*arguments)
+
+    with patch.object(machine, "build", interrupted), pytest.raises(Interrupted):
+        wasm.f(0)
+    store.set_epoch_deadline(1)
+    assert wasm.f(0) == 7
+    assert backend(store).statistics()[0].startswith("compiled 1 functions")
+
+
 def test_the_python_engine_has_no_such_tier() -> None:
     with pytest.raises(ValueError, match='the python engine has no tier "compiled"'):
         tinywasm.instantiate("(module)", {}, store=Store(Engine(Config(engine="python", tier="compiled"))))

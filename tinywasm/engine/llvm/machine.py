@@ -19,7 +19,7 @@ from tinywasm.engine.llvm.link import linked
 from tinywasm.engine.llvm.unit import Unit, entry_name
 from tinywasm.engine.native import _loop, processor
 from tinywasm.engine.native.ahead import Compiled, Image, MachineCode
-from tinywasm.errors import Trap
+from tinywasm.errors import Trap, TrapCode
 from tinywasm.interruption import look
 from tinywasm.loading import waited_for
 from tinywasm.records import record
@@ -186,7 +186,9 @@ def form_of(
     function = syntax.functions[index - context.imported_funcs]
     try:
         code = build(context, index, function)
-    except Trap:
+    except Trap as trap:
+        if trap.code is not TrapCode.ALLOCATION_TOO_LARGE:
+            raise
         raise Declined("too large") from None
     decline(context, index, function, code, times)
     if target is not None and not target.rounds:
