@@ -628,6 +628,28 @@ def test_without_llvmlite_the_error_says_what_to_install() -> None:
     assert 'pip install "tinywasm[llvm]"' in python("-c", program)
 
 
+BROKEN = {
+    "raise OSError('no shared object')": "no shared object",
+    "raise RuntimeError": "RuntimeError",
+    "initialize_native_target = initialize_native_asmprinter = print": "create_pass_builder",
+}
+
+
+@pytest.mark.parametrize("content", BROKEN)
+def test_an_llvmlite_that_does_not_work_is_told_like_a_missing_one(content: str, tmp_path: Path) -> None:
+    (tmp_path / "llvmlite").mkdir()
+    (tmp_path / "llvmlite" / "__init__.py").touch()
+    (tmp_path / "llvmlite" / "binding.py").write_text(content)
+    program = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "import tinywasm\nfrom tinywasm import *\n"
+        "try: tinywasm.instantiate('(module)', {}, store=Store(Engine(Config(tier='compiled'))))\n"
+        "except ValueError as error: print(error)"
+    )
+    told = python("-c", program)
+    assert BROKEN[content] in told and 'pip install "tinywasm[llvm]"' in told
+
+
 def test_the_commands_take_a_tier(tmp_path: Path) -> None:
     kernel = next(each for each in KERNELS if each.name == "sieve")
     run = "-m", "tinywasm", "run", "--tier", "compiled", str(kernel.wasm), "--invoke", "run", str(kernel.tiny)

@@ -30,10 +30,15 @@ _PASSES = {
 
 @cache
 def binding() -> Any:
-    """llvmlite's. Raises `ImportError`."""
-    found = importlib.import_module("llvmlite.binding")
-    found.initialize_native_target()
-    found.initialize_native_asmprinter()
+    """llvmlite's. Raises `ImportError` for whatever keeps it from being used."""
+    try:
+        found = importlib.import_module("llvmlite.binding")
+        found.initialize_native_target()
+        found.initialize_native_asmprinter()
+        # Older ones lack it.
+        _ = found.create_pass_builder
+    except Exception as error:
+        raise ImportError(str(error) or type(error).__name__) from error
     return found
 
 

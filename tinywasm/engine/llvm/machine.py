@@ -232,7 +232,7 @@ def _binding() -> Any:
         binding = codegen.binding()
     except ImportError as error:
         raise ValueError(
-            f'making machine code takes llvmlite, which is not there ({error}): pip install "tinywasm[llvm]"'
+            f'machine code is made by llvmlite, which cannot be used ({error}): pip install "tinywasm[llvm]"'
         ) from None
     if platform.machine().lower() not in ("x86_64", "amd64"):
         raise ValueError('the tier "compiled" makes code for x86-64 only')
