@@ -33,7 +33,7 @@ from tinywasm import Config, Engine, Interrupted, Module, Store
 from tinywasm.engine import backend, native_available
 
 if compiles:
-    from tinywasm.engine.llvm import apart, auto, background
+    from tinywasm.engine.llvm import apart, auto, background, codegen, machine
     from tinywasm.engine.llvm.emit import Declined
     from tinywasm.engine.native import _loop
 
@@ -256,6 +256,35 @@ def test_llvm_works_in_this_process_where_it_can_have_none(process: Any, executa
     with patch.object(sys, "executable", executable):
         assert compiles_fib()
     assert process._process is None
+
+
+@needs_llvm
+def test_what_ends_llvm_s_process_is_not_tried_in_this_one(process: Any) -> None:
+    """Not even where it is the first that the process is asked."""
+    fatal = 'define void @f() { call void asm sideeffect "nonsense", ""() ret void }'
+    with patch.object(machine, "object_code") as here, pytest.raises(Declined, match="LLVM was ended"):
+        process.object_code(fatal, codegen.QUICK)
+    here.assert_not_called()
+    assert compiles_fib()
+
+
+@needs_llvm
+def test_what_takes_llvm_too_long_is_given_up(process: Any) -> None:
+    process.start()
+    process._process._ours.settimeout(1e-9)
+    with pytest.raises(Declined, match="LLVM takes too long"):
+        process.object_code("", codegen.QUICK)
+    assert compiles_fib()
+
+
+@needs_llvm
+def test_a_process_that_does_nothing_is_ended_when_it_is_not_needed(process: Any) -> None:
+    process.start()
+    pid = process._process.pid
+    os.kill(pid, signal.SIGSTOP)
+    process.rest()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
 
 
 @needs_llvm

@@ -7,6 +7,7 @@ forks need not wait for it; and what it takes of memory goes with it. `codegen.p
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 import threading
@@ -16,6 +17,9 @@ from importlib.util import find_spec
 from tinywasm.engine.llvm import codegen, machine
 from tinywasm.engine.llvm.emit import Declined
 from tinywasm.engine.native import processor
+
+# For how many seconds whoever asks waits for the next part of an answer, while others wait behind.
+_PATIENCE = 60.0
 
 
 class _Process:
@@ -39,15 +43,22 @@ class _Process:
             raise
         finally:
             theirs.close()
+        self._ours.settimeout(_PATIENCE)
         self.worked = False
 
     def ask(self, text: str, effort: int) -> bytes:
         """An object file. Raises `Declined`, and `EOFError` or `OSError` where the process ended."""
         data = text.encode()
         self._ours.sendall(codegen.REQUEST.pack(effort, len(data)) + data)
+        if not self.worked:
+            # LLVM is there. What ends the process from now on may be what it was asked.
+            self._answer()
+            self.worked = True
+        return self._answer()
+
+    def _answer(self) -> bytes:
         made, size = codegen.ANSWER.unpack(self._read(codegen.ANSWER.size))
         answer = self._read(size)
-        self.worked = True
         if not made:
             raise Declined(answer.decode())
         return answer
@@ -63,11 +74,16 @@ class _Process:
         return b"".join(parts)
 
     def leave(self) -> None:
-        """Have it end by and by; who waits for an answer is told at once that there will be none."""
+        """Have it end, whatever it does; who waits for an answer is told at once that there will be none."""
         with suppress(OSError):
             self._ours.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):
+            # If somebody has waited for it, another process may have its number.
+            if os.waitpid(self.pid, os.WNOHANG) == (0, 0):
+                os.kill(self.pid, signal.SIGKILL)
 
     def end(self) -> None:
+        self.leave()
         self.forget()
         with suppress(OSError):
             os.waitpid(self.pid, 0)
@@ -111,6 +127,9 @@ def object_code(text: str, effort: int) -> bytes:
                 break
             try:
                 return process.ask(text, effort)
+            except TimeoutError:
+                _rest()
+                raise Declined("LLVM takes too long") from None
             except (OSError, EOFError):
                 if _ended:
                     # Nobody waits for it.

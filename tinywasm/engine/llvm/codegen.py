@@ -7,7 +7,6 @@ import os
 import struct
 import sys
 import threading
-from contextlib import suppress
 from functools import cache
 from queue import SimpleQueue
 from typing import Any
@@ -95,17 +94,17 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     # What LLVM says is no answer.
     os.dup2(2, 1)
-    # While the first request is made.
-    with suppress(ImportError):
-        binding()
+    # While the first request is made. The first answer says that LLVM is there.
+    binding()
+    answer = True, b""
     while True:
+        answers.write(ANSWER.pack(answer[0], len(answer[1])) + answer[1])
+        answers.flush()
         effort, text = requests.get()
         try:
             answer = True, object_code(text, cpu, features, effort)
         except Exception as error:
             answer = False, (str(error) or type(error).__name__).encode()
-        answers.write(ANSWER.pack(answer[0], len(answer[1])) + answer[1])
-        answers.flush()
 
 
 def _read(requests: SimpleQueue[tuple[int, str]]) -> None:
