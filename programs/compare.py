@@ -1,7 +1,8 @@
-"""Runs a program on both runtimes, and says where they differ."""
+"""Runs a program on every engine and tier of ours and on wasmtime, and says where they differ."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -11,11 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from programs.catalogue import Program
+from tinywasm.engine import native_available
 
 ROOT = Path(__file__).resolve().parent.parent
-RUNTIMES = ("tinywasm", "wasmtime")
-# Seconds: wasmtime compiles a large program before it runs it.
-_LIMIT = 1800
+# Who runs a program, and what the environment says of engine and tier. The python engine gets no large ones.
+WASMTIME = "wasmtime"
+WAYS: dict[str, dict[str, str]] = {
+    "native": {"TINYWASM_ENGINE": "native", "TINYWASM_TIER": "interpreter"},
+    "auto": {"TINYWASM_ENGINE": "native", "TINYWASM_TIER": "auto"},
+    "compiled": {"TINYWASM_ENGINE": "native", "TINYWASM_TIER": "compiled"},
+    "python": {"TINYWASM_ENGINE": "python"},
+    WASMTIME: {},
+}
+# Seconds: a large program is compiled before it runs.
+_LIMIT = 3600
 
 
 @dataclass(frozen=True)
@@ -29,23 +39,32 @@ class Outcome:
     seconds: float
 
 
-def outcomes(program: Program, folder: Path, engine: str = "auto") -> dict[str, Outcome]:
-    """Of the program on each runtime, in a folder of its own. Raises `Absent`."""
+def ways(program: Program) -> list[str]:
+    """Those that are there, and that the program does not take too long for."""
+    found = [way for way in WAYS if WAYS[way].get("TINYWASM_ENGINE") != "native" or native_available]
+    if importlib.util.find_spec("llvmlite") is None:
+        found = [way for way in found if way not in ("auto", "compiled")]
+    return [way for way in found if way != "python" or not program.large]
+
+
+def outcomes(program: Program, folder: Path, ways: Sequence[str]) -> dict[str, Outcome]:
+    """Of the program in each way, in a folder of its own. Raises `Absent`."""
     folder.mkdir(parents=True, exist_ok=True)
     arguments = program.prepare(folder)
-    return {runtime: _run(runtime, program, arguments, folder / runtime, engine) for runtime in RUNTIMES}
+    return {way: _run(way, program, arguments, folder / way) for way in ways}
 
 
-def _run(runtime: str, program: Program, arguments: Sequence[str], folder: Path, engine: str) -> Outcome:
+def _run(way: str, program: Program, arguments: Sequence[str], folder: Path) -> Outcome:
     folder.mkdir()
     for name, text in program.files.items():
         (folder / name).write_text(text)
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
-        "TINYWASM_ENGINE": engine,
-        "YOWASP_CACHE_DIR": str(folder.parent / f"cache of {runtime}"),
+        **WAYS[way],
+        "YOWASP_CACHE_DIR": str(folder.parent / f"cache of {way}"),
     }
+    runtime = WASMTIME if way == WASMTIME else "tinywasm"
     start = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-m", "programs.launch", runtime, *arguments],

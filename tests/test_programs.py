@@ -9,23 +9,23 @@ from pathlib import Path
 import pytest
 
 from programs.catalogue import PROGRAMS, Absent
-from programs.compare import Outcome, differences, outcomes
-from tests.engines import ENGINES
+from programs.compare import WASMTIME, Outcome, differences, outcomes, ways
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.mark.skipif(importlib.util.find_spec("wasmtime") is None, reason="wasmtime is not installed")
-@pytest.mark.parametrize("engine", ENGINES)
-def test_go(engine: str, tmp_path: Path) -> None:
+# To compile all of it takes minutes.
+@pytest.mark.parametrize("way", [way for way in ways(PROGRAMS[0]) if way not in (WASMTIME, "compiled")])
+def test_go(way: str, tmp_path: Path) -> None:
     try:
-        found = outcomes(PROGRAMS[0], tmp_path, engine)
+        found = outcomes(PROGRAMS[0], tmp_path, [way, WASMTIME])
     except Absent as reason:
         pytest.skip(str(reason))
-    assert not differences(found["tinywasm"], found["wasmtime"])
-    assert found["tinywasm"].stdout == b"hello from Go 2\n"
-    assert found["tinywasm"].status == 7
-    assert found["tinywasm"].files == {"out.txt": b"written by Go\n"}
+    assert not differences(found[way], found[WASMTIME])
+    assert found[way].stdout == b"hello from Go 2\n"
+    assert found[way].status == 7
+    assert found[way].files == {"out.txt": b"written by Go\n"}
 
 
 def test_every_difference_is_told() -> None:
