@@ -32,6 +32,11 @@ TIERS = ("interpreter", "auto", "compiled")
 _SPELLED = {"wasm_wide_arithmetic": "wide_arithmetic", "wasm_custom_page_sizes": "custom_page_sizes"}
 
 
+def _cache_of_environment() -> str:
+    # Where no shell has seen it, `~` is still there.
+    return os.path.expanduser(os.environ.get("TINYWASM_CACHE", ""))
+
+
 @record()
 class Config:
     """Options of an engine, as arguments or attributes.
@@ -60,12 +65,13 @@ class Config:
     `max_table_elements`: the same for tables. At most 2**32 - 1.
     `debug_info`: frames of traps have source lines: of the text format, or from the DWARF line tables in
     a module's `.debug_line` section. They are read at the first trap; nothing runs slower.
-    `cache`: the path of a folder in which the tiers "compiled" and "auto" keep machine code of modules in
-    the binary format, and the python engine what it makes of hot functions, up to 1 GiB, so that the next
-    process need not make it, nor, for "compiled", have llvmlite; "" for none. The folder is made if it is
-    missing. What lies there is trusted: where it belongs to another user, or others may write to it, the
-    first instance of a store raises `ValueError`. The default comes from the environment variable
-    TINYWASM_CACHE.
+    `cache`: the path of a folder, a string or what stands for one as `pathlib.Path` does, in which the tiers
+    "compiled" and "auto" keep machine code of modules in the binary format, and the python engine what it
+    makes of hot functions, up to 1 GiB, so that the next process need not make it, nor, for "compiled", have
+    llvmlite; "" for none. The folder is made if it is missing. What lies there is trusted: where it belongs
+    to another user, or others may write to it, the first instance of a store raises `ValueError`. The
+    default comes from the environment variable TINYWASM_CACHE, where a `~` at the beginning is the user's
+    home.
 
     Setting a `wasm_...` attribute that wasmtime-py has raises `ValueError` where that feature cannot be
     switched so: everything in WebAssembly 3.0 is on. Every other value that an option cannot have raises
@@ -83,7 +89,7 @@ class Config:
     max_memory_pages: int = 65536
     max_table_elements: int = 10_000_000
     debug_info: bool = False
-    cache: str = field(default_factory=lambda: os.environ.get("TINYWASM_CACHE", ""))
+    cache: str | os.PathLike[str] = field(default_factory=_cache_of_environment)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _ALWAYS_ON:
@@ -118,6 +124,8 @@ def _checked(name: str, value: Any) -> Any:
             raise ValueError(f"{name} takes 0 to {_MOST[name]}")
         return value
     kind = str if name in ("engine", "tier", "cache") else bool
+    if name == "cache" and isinstance(value, os.PathLike):
+        value = os.fspath(value)
     if not isinstance(value, kind):
         raise TypeError(f"{name} takes a {kind.__name__}, not {value!r}")
     if name == "tier" and value and value not in TIERS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -16,6 +17,7 @@ from fuzz.hot import AT_ONCE, hot_after
 from tests.tinywasm.outcomes import outcome
 from tests.tinywasm.test_source_handlers import CATCHES
 from tinywasm import Config, Engine, Instance, Module, Store, wat2wasm
+from tinywasm.cli.main import main
 from tinywasm.engine.python import backend
 from tinywasm.engine.python.bind import bind
 from tinywasm.engine.source.translate import Translation
@@ -144,6 +146,35 @@ def test_what_another_process_made_is_hot_at_once(folder: Path, most: int) -> No
         assert found[1] == ([0] if most >= 30 else [0, 1])
 
 
+def test_statistics_say_what_was_translated_and_what_was_found(
+    folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "deep.wasm"
+    path.write_bytes(wat2wasm(DEEP))
+    told = []
+    for _ in range(2):
+        with hot_after(3):
+            main(
+                [
+                    "run",
+                    "--stats",
+                    "--engine",
+                    "python",
+                    "--cache",
+                    str(folder),
+                    str(path),
+                    "--invoke",
+                    "deep",
+                    "9",
+                ]
+            )
+        gc.collect()
+        told.append([line for line in capfd.readouterr().err.splitlines() if " functions " in line])
+    assert [len(lines) for lines in told] == [1, 1]
+    assert re.fullmatch(r"translated 1 functions to Python in \d+\.\d\d s", told[0][0])
+    assert told[1][0] == "took 1 translated functions from the cache"
+
+
 def test_what_is_hot_later_is_added(folder: Path) -> None:
     source = wat2wasm(PROGRAM)
     first, some = ran(folder, source, 3)
@@ -200,3 +231,22 @@ def test_text_is_not_kept(folder: Path) -> None:
     for _ in range(2):
         assert ran(folder, PROGRAM)[1] > 0
     assert not folder.exists()
+
+
+def test_the_folder_may_be_a_path_or_begin_with_the_home_of_the_user(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(folder.parent))
+    monkeypatch.setenv("TINYWASM_CACHE", f"~/{folder.name}")
+    assert Config().cache == Config(cache=folder).cache == str(folder)
+    source = wat2wasm(PROGRAM)
+    count = ran(folder, source)[1]
+    with hot_after(AT_ONCE), translated() as found:
+        given(Engine(Config(engine="python", cache=folder)), source)
+        given(Engine(Config(engine="python")), source)
+    assert count and not found
+
+
+def test_what_is_no_path_is_refused() -> None:
+    with pytest.raises(TypeError, match="cache takes a "):
+        Config(cache=5)  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ import time
 from array import array
 from collections.abc import Callable, Sequence
 from functools import partial
+from os import fspath
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tinywasm.config import wanted_tier
@@ -180,11 +181,12 @@ class NativeBackend:
         metered, machines = self.store.fuel is not None, kept.shared(context).machine
         if (metered, "ahead") in machines or (metered, "compiled") in machines:
             return
-        if self.config.cache:
+        folder = fspath(self.config.cache)
+        if folder:
             from tinywasm.engine.native import cache
 
             name = cache.name(context, metered, "all")
-            found = cache.find(self.config.cache, name, context)
+            found = cache.find(folder, name, context)
             if found is not None:
                 machines.setdefault((metered, "compiled"), found)
                 return
@@ -200,7 +202,7 @@ class NativeBackend:
         if machine is None:
             self.uncompiled = "compiling was ended"
             with obeying(self.store.poll):
-                made = compile_module(instance.context, instance.syntax, metered, self.config.cache)
+                made = compile_module(instance.context, instance.syntax, metered, fspath(self.config.cache))
             # In one step, as in `code`.
             machine = machines.setdefault((metered, "compiled"), made)
         self._use(machine)
@@ -213,7 +215,7 @@ class NativeBackend:
         if auto is None:
             from tinywasm.engine.llvm.auto import Auto
 
-            made = Auto(context, syntax, metered, shared.codes, self.config.cache)
+            made = Auto(context, syntax, metered, shared.codes, fspath(self.config.cache))
             auto = shared.machine.setdefault((metered, "auto"), made)
         return auto
 

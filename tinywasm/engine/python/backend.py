@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
+from os import fspath
 from typing import Any, TypeVar
 from weakref import WeakMethod
 
@@ -87,6 +88,9 @@ class PythonBackend:
         # For Python functions: the call under way, how deep activations are where they hand over to the
         # reference, and the slot where the frame of the first one begins.
         self.hot = Call(run=False), 0, 0
+        # Of how many functions such were made, and found in the folder, and the seconds that this took.
+        self.translated = self.found = 0
+        self.seconds = 0.0
         # The way into them, when there are any.
         self.enter: Callable[..., list[Any]]
 
@@ -127,7 +131,7 @@ class PythonBackend:
             with loading:
                 from tinywasm.engine.source import cache
             # Before anything runs: it may refuse the folder.
-            cache.of(self.config.cache, context)
+            cache.of(fspath(self.config.cache), context)
         return PythonModuleInstance(self.store, syntax, context)
 
     def constant(self, instance: ModuleInstance, expr: Expr, type: ValType) -> Any:
@@ -228,7 +232,12 @@ class PythonBackend:
         """They are looked up where something is taken."""
 
     def statistics(self) -> list[str]:
-        return ["the python engine makes no machine code"]
+        lines = ["the python engine makes no machine code"]
+        if self.translated:
+            lines.append(f"translated {self.translated:,} functions to Python in {self.seconds:.2f} s")
+        if self.found:
+            lines.append(f"took {self.found:,} translated functions from the cache")
+        return lines
 
     def want_poll(self) -> None:
         self._set_poll_wanted(True)

@@ -13,6 +13,8 @@ import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
 from math import copysign, fabs
+from os import fspath
+from time import perf_counter
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +91,7 @@ class Tier:
         }
         context, folder = instance.context, backend.config.cache
         self.kept: _Kept = context.compiled.setdefault("source", _Kept())
-        self.folder = _folder(folder, context) if folder else None
+        self.folder = _folder(fspath(folder), context) if folder else None
         packed = self.folder.packed if self.folder is not None else ()
         self.looping = {key[0] for key in packed if key[3] is not None and key[3] != PLAIN}
         backend.enter = running.enter
@@ -99,6 +101,7 @@ class Tier:
         self.codes: dict[CodeType, tuple[FuncInstance, Source]] = {}
         self.loops: dict[tuple[int, int], tuple[Fast, tuple[str, ...]]] = {}
         self.views: dict[str, tuple[MemoryInstance, str]] = {}
+        self.counted: set[int] = set()
 
     def tell(self, poll_wanted: bool) -> None:
         """Functions then hand over to the reference, which polls, and loops poll."""
@@ -181,13 +184,23 @@ class Tier:
         if key not in made:
             found = self.folder.find(key) if self.folder is not None else None
             made[key] = found or self._translated(func, key)
+            self._count(func, found is not None, made[key] is not None)
         source = made[key]
         if source is None:
             raise Declined
         return source
 
+    def _count(self, func: FuncInstance, found: bool, made: bool) -> None:
+        """Count a function once, however many ways lead into it."""
+        if made and func.index not in self.counted:
+            self.counted.add(func.index)
+            if found:
+                self.backend.found += 1
+            else:
+                self.backend.translated += 1
+
     def _translated(self, func: FuncInstance, key: Key) -> Made | None:
-        block = key[3]
+        block, began = key[3], perf_counter()
         try:
             translation = self._translation(func, key[:3])
             source = translation.source(translation.entry if block is None else block)
@@ -195,6 +208,8 @@ class Tier:
         except (Declined, MemoryError, SyntaxError):
             # Python has limits of its own.
             return None
+        finally:
+            self.backend.seconds += perf_counter() - began
         if self.folder is not None:
             self.folder.add(key, made)
         return made
