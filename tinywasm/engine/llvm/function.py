@@ -250,13 +250,18 @@ class Emitter(Text):
         """Where traps of this function, and of those that it calls, leave it."""
         for code, places in self.traps.items():
             site = self.gathered(f"trap{code}", places)
-            self.helper("trap", "%instance.store", f"ptr %instance, i64 %room, i64 {site}, i32 {code}")
+            self.helper("trap", self.store_again(), f"ptr %instance, i64 %room, i64 {site}, i32 {code}")
             self.fail(signature)
         exceptions.catch(self)
         if self.unwinds:
             site = self.gathered("unwind", self.unwinds)
-            self.helper("unwind", "%instance.store", f"ptr %instance, i64 %room, i64 {site}")
+            self.helper("unwind", self.store_again(), f"ptr %instance, i64 %room, i64 {site}")
             self.fail(signature)
+
+    def store_again(self) -> str:
+        """The store, for what is cold: so that no register has it all the way there."""
+        place = self.at("%instance", _loop.PLACES["Instance.store"])
+        return self.value(f"load volatile ptr, ptr {place}")
 
     def gathered(self, label: str, places: Sequence[tuple[str, int | str]]) -> str:
         """Begin the block to which these blocks branch, each from its position; the site."""
@@ -438,8 +443,7 @@ class Emitter(Text):
         self.line(f"br i1 {spent}, label %{look}, label %{after}, {RARELY}")
         self.go_on(look)
         self.spill(base)
-        end = self.first + base
-        left = self.unit.look(self, self.site(self.position), end << 32 | end)
+        left = self.unit.look(self, signed(self.position, 32), self.index, self.first + base)
         self.sizes.clear()
         self.settle(left)
         ways = f"[ {rest}, %{here} ], [ {left}, %{self.label} ]"

@@ -248,10 +248,11 @@ class Unit:
             self.shared[name] = _bridge(name, signature)
         return name
 
-    def look(self, text: Text, site: int, shape: int) -> str:
-        """What is left of the budget after it was seen whether the run shall end."""
+    def look(self, text: Text, position: int, function: int, end: int) -> str:
+        """What is left of the budget after it was seen whether the run shall end. Operands end at a slot."""
         self.shared.setdefault("@look", _look(self.helper))
-        return text.value(f"call preserve_allcc i64 @look({_LOOK.format(site=site, shape=shape)})")
+        given = _LOOK.format(position=position, function=function, end=end)
+        return text.value(f"call preserve_allcc i64 @look({given})")
 
     def deeper(self, signature: FuncType) -> str:
         """The function by which the loop runs calls of one that machine code has just entered."""
@@ -299,8 +300,9 @@ def _parameters(signature: FuncType) -> str:
     return "".join(f", {llvm_type(type)} %p{index}" for index, type in enumerate(signature.params))
 
 
-# The registers between are those of arguments, which stay where they are.
-_LOOK = f"{SELF}, i64 %room, i64 poison, i64 poison, i64 poison, i64 {{site}}, i64 {{shape}}"
+# The registers between are those of arguments, which stay where they are. Constants of more than 32 bits
+# would be made where a function begins, for all that is cold in it.
+_LOOK = f"{SELF}, i64 %room, i64 poison, i64 poison, i32 {{position}}, i32 {{function}}, i32 {{end}}"
 
 
 def _look(helper: str) -> str:
@@ -311,9 +313,12 @@ def _look(helper: str) -> str:
     text = Text()
     text.lines.append("entry:")
     store = text.load("ptr", "%instance", "Instance.store", STRUCTURE)
-    left = text.helper(helper, store, "ptr %instance, i64 %room, i64 %site, i64 %shape")
+    low, high, end = (text.value(f"zext i32 %{name} to i64") for name in ("position", "function", "end"))
+    site = text.value(f"or i64 {low}, {text.value(f'shl i64 {high}, 32')}")
+    shape = text.value(f"or i64 {end}, {text.value(f'shl i64 {end}, 32')}")
+    left = text.helper(helper, store, f"ptr %instance, i64 %room, i64 {site}, i64 {shape}")
     text.line(f"ret i64 {left}")
-    given = _LOOK.format(site="%site", shape="%shape").replace(" poison", "")
+    given = _LOOK.format(position="%position", function="%function", end="%end").replace(" poison", "")
     return "\n".join([f"define internal preserve_allcc i64 @look({given}) #1 {{", *text.lines, "}"])
 
 
@@ -335,11 +340,11 @@ def _bridge(name: str, signature: FuncType) -> str:
     text = Text()
     text.lines.append("entry:")
     machine = text.load("ptr", "%callee", "Func.machine")
-    text.line(f"%compiled = icmp ne ptr {machine}, null")
+    text.line(f"%interpreted = icmp eq ptr {machine}, null")
     owner = text.load("ptr", "%callee", "Func.instance")
-    text.line(f"%own = icmp eq ptr {owner}, %instance")
-    text.line("%fast = and i1 %compiled, %own")
-    text.line("br i1 %fast, label %go, label %slow")
+    text.line(f"%foreign = icmp ne ptr {owner}, %instance")
+    text.line("%away = or i1 %interpreted, %foreign")
+    text.line(f"br i1 %away, label %slow, label %go, {RARELY}")
     text.lines.append("go:")
     shift = text.value(f"and i64 %shape, {FRAME - 1}")
     room = text.value(f"sub i64 {text.value(f'sub i64 %room, {shift}')}, {FRAME}")
