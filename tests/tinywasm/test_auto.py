@@ -483,6 +483,22 @@ def test_one_call_that_loops_goes_over_to_machine_code() -> None:
 
 
 @needs_llvm
+@pytest.mark.parametrize(("calls", "found"), [(1, [0]), (40, [])])
+def test_functions_that_are_called_often_have_no_code_for_loops(calls: int, found: list[int]) -> None:
+    text = """(module (func (export "sum") (param i64) (result i64) (local i64)
+      (loop (local.set 1 (i64.add (local.get 1) (local.get 0)))
+        (br_if 0 (i64.ne (local.tee 0 (i64.sub (local.get 0) (i64.const 1))) (i64.const 0))))
+      (local.get 1)))"""
+    with compiled_after(30, 1):
+        store = store_of()
+        wasm = exports(text, within=store)
+        for _ in range(calls):
+            assert wasm.sum(100 // calls) == sum(range(100 // calls + 1))
+        assert compiled(store) == [0]
+        assert list(loops(store)) == found
+
+
+@needs_llvm
 def test_fuel_ends_in_a_loop_at_the_same_place() -> None:
     for fuel in range(10, 300, 57):
         found = []

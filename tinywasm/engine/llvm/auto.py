@@ -46,6 +46,9 @@ UNIT_RECORDS = {codegen.QUICK: 6_000, codegen.LIGHT: 2_000}
 SMALL_BYTES = 400
 # How many records a function has at most that is compiled with more effort at once if a loop in it is hot.
 LOOP_RECORDS = 400
+# How many looks meet a function where it begins until its loops are worth no code of their own: it is called
+# so often that calls will soon enter its code.
+CALLED = 2
 # In the middle of how many loops of a function machine code is entered at most.
 MOST_LOOPS = 8
 # The bytes of machine code in this process beyond which no more is made.
@@ -184,7 +187,8 @@ class Auto(Compiled):
         if _loop.machine_bytes() > MOST_BYTES:
             raise Declined("enough machine code")
         code, loop = self._form(index), None
-        if word is not None and self._is_new(index, word):
+        often = index not in self.codes and self._function(index).begun >= CALLED
+        if word is not None and self._is_new(index, word) and not often:
             self.loops.setdefault(index, set()).add(word)
             loop = self._loop_at(index, word)
         effort = self._effort(index, code, loop)

@@ -51,6 +51,7 @@ class NativeCode:
     own: int
     references: bool
     cool: int
+    begun: int
     slots: int
     def __init__(
         self,

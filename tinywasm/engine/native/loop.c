@@ -439,7 +439,9 @@ poll: {
     }
 poll_entry: {
         /* The way into machine code is no word of the function. */
-        pc = frame->func->code->words;
+        Code *code = frame->func->code;
+        pc = code->words;
+        __atomic_store_n(&code->begun, code->begun + 1, __ATOMIC_RELAXED);
         LOOK(-1);
         pc = tw_start(frame->func->code);
         DISPATCH;

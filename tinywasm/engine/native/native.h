@@ -123,6 +123,8 @@ typedef struct Code {
     uint64_t calls, own;
     /* How often looks have yet to meet it until it is hot; 0 where nobody asks. */
     uint32_t cool;
+    /* How many looks have met it where it begins. */
+    uint32_t begun;
     /* NULL, or what the word `compiled` enters, and the function's own convention. */
     EnterMachine entry;
     void *machine;

@@ -63,6 +63,7 @@ cdef extern from "native.h" nogil:
         int64_t cost
         uint64_t calls, own
         uint32_t cool
+        uint32_t begun
         EnterMachine entry
         void *machine
         LoopEntry *loops

@@ -146,6 +146,11 @@ cdef class NativeCode:
     def cool(self, uint32_t looks):
         self.code.cool = looks
 
+    @property
+    def begun(self):
+        """How many looks have met the function where it begins, and not in a loop."""
+        return self.code.begun
+
     cdef _copy(self, lowered):
         cdef Clause *clause
         cdef Handler *handler
