@@ -320,25 +320,24 @@ class Block:
     # Instructions
 
     def numeric(self, record: Record) -> None:
+        parts, make = self.operands(record), _MAKES[record.row]
+        if make is not None:
+            self.put(record.result, make(*parts))
+            return
         row = TABLE[record.row]
-        parts = self.operands(record)
+        make = OPERATORS.get(row.name)
         if row.name in ROUNDED:
             value = ROUNDED[row.name](*parts)
             self.older_if(value)
             self.lines.append(Line(f"R[0] = {value.text}"))
             self.made_here(record.result, "R[0]", loose=True)
             return
-        make = OPERATORS.get(row.name)
         if row.name == "f64.div":
             self.put(record.result, self.division(parts))
             return
         if make is not None:
-            if "traps" in row.traits:
-                parts = [self.calm(part) for part in parts]
-            value = make(*parts)
-            if "traps" in row.traits and value.acts:
-                value = self.acting(value)
-            self.put(record.result, value)
+            value = make(*[self.calm(part) for part in parts])
+            self.put(record.result, self.acting(value) if value.acts else value)
             return
         assert row.operator is not None
         immediates = [str(record.immediate)] if row.immediates else []
@@ -724,6 +723,10 @@ _NAMED: dict[str, Callable[[Block, Record], None]] = {
     **objects.NAMED,
     **vectors.NAMED,
 }
+
+
+# How instructions that never trap read as expressions.
+_MAKES = [None if "traps" in row.traits else OPERATORS.get(row.name) for row in TABLE]
 
 
 @cache

@@ -8,7 +8,7 @@ from tinywasm import records
 from tinywasm.engine.ir import form
 from tinywasm.engine.ir.form import Form, Record
 from tinywasm.instructions import TABLE, Role
-from tinywasm.interruption import look, watched
+from tinywasm.interruption import look
 
 # Python allows 20 nested loops.
 MOST_LOOPS = 18
@@ -42,9 +42,10 @@ def nodes(code: Form) -> dict[int, Node]:
     """All basic blocks by their numbers, in the order of the code."""
     found: dict[int, Node] = {}
     node: Node | None = None
-    for record in watched(code.records()):
+    for record in code.records():
         row = record.row
         if row == form.BLOCK:
+            look()
             if node is not None:
                 node.successors.append(record.immediate)
             node = Node(record.immediate, record.position, record.a, record.second, [], None, [])

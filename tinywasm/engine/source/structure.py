@@ -78,6 +78,8 @@ class Builder:
         between: Callable[[int, int], list[Line]],
     ) -> None:
         self.unit = unit
+        # What blocks are where nothing is known before: how loops end is asked before they are made.
+        self.unknowing: dict[int, Block] = {}
         self.known = Known(unit.code, graph, first, lambda number: self.run(number, {}).ends())
         self.graph = graph
         self.head = head
@@ -113,8 +115,12 @@ class Builder:
         return code if len(parts) == 1 else Code((), Series(parts))
 
     def run(self, number: int, known: Ranges) -> Block:
+        if not known and number in self.unknowing:
+            return self.unknowing[number]
         block = Block(self.unit, self.graph.nodes[number], known)
         block.run()
+        if not known:
+            self.unknowing[number] = block
         return block
 
     def block(self, number: int) -> Code:
@@ -140,7 +146,7 @@ class Builder:
             then, otherwise = (taken, other) if block.holds else (other, taken)
             return Code(lines, If(block.condition, then, otherwise))
         if not targets:
-            return Code(lines)
+            return Code(lines, None)
         if block.condition:
             lines.append(Line(block.condition))
         code = self.way(number, targets[0])

@@ -59,8 +59,9 @@ PLAIN = -1
 _MOST_RECORDS, _MOST_TEXT = 30_000, 2_000_000
 # Beyond so many blocks, code asks where to go on after each.
 _MOST_STRUCTURED = 6_000
-_CALLED = re.compile(r"\b([a-z]\w+)\(")
-_VARIABLE = re.compile(r"\b[lt]\d+\b")
+# What is quick to find; not all that looks like a variable is one.
+_CALLED = re.compile(r"[if](?:32|64)_\w+(?=\()")
+_VARIABLE = re.compile(r"[lt]\d+")
 
 
 @records.record(frozen=True)
@@ -156,10 +157,10 @@ class Translation:
         )
         unit.early = early(unit, self.nodes, self.entry, self.params)
         try:
-            body = self._print(unit, self._graph(block), flat=False)
+            text = self._print(unit, self._graph(block), flat=False)
         except TooDeep:
-            body = self._print(unit, flat_graph(self.nodes, block), flat=True)
-        if sum(map(len, body)) > _MOST_TEXT:
+            text = self._print(unit, flat_graph(self.nodes, block), flat=True)
+        if len(text) > _MOST_TEXT:
             raise Declined("much code")
         if block == self.entry:
             takes = tuple(f"l{number}" for number in range(self.params))
@@ -177,13 +178,15 @@ class Translation:
                 args = ", ".join([*takes, "p"])
                 first = [f" if ({' | '.join(names)}) & {WORD}:", f"  return A{self.index}({args})", *first]
         else:
-            takes = tuple(sorted(set(_VARIABLE.findall("\n".join(body)))))
+            most = {"l": len(self.locals), "t": self.code.heights}
+            found = sorted(set(_VARIABLE.findall(text)))
+            takes = tuple(name for name in found if int(name[1:]) < most[name[0]])
             first = []
-        if any(line.lstrip().startswith("if x:") for line in body):
+        if "if x:\n" in text:
             first.append(" x = 0")
         unit.names[f"R{self.index}"] = ("reference", self.index)
         head = f"def f({', '.join((*takes, 'p'))}):"
-        text = "\n".join([head, *first, *body]) + "\n"
+        text = "\n".join([head, *first, text])
         called = {name: ("operator",) for name in set(_CALLED.findall(text)) if name in OPERATORS}
         return Source(text, takes, called | unit.names, self.code.slots)
 
@@ -196,7 +199,8 @@ class Translation:
             found = from_head(found, graph(found, self.entry), block)
         return graph(found, block)
 
-    def _print(self, unit: Unit, shape: Graph, flat: bool) -> list[str]:
+    def _print(self, unit: Unit, shape: Graph, flat: bool) -> str:
+        """The text of the lines, each with its end."""
         printer = Printer()
         printer.out.append("")
         zeros: Ranges = {}
@@ -212,7 +216,7 @@ class Translation:
             printer.asking(1, parts, [None] * len(parts), 0, len(parts))
         else:
             printer.code(1, builder.tree(shape.entry), None)
-        return printer.out[1:] if not printer.out[0] else printer.out
+        return "\n".join([*(printer.out[1:] if not printer.out[0] else printer.out), ""])
 
     def _head(self, unit: Unit, shape: Graph, number: int) -> list[Line]:
         """What comes before the statements of a block."""
