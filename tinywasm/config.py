@@ -61,6 +61,7 @@ class Config:
     one before it called; one more traps in the same way. Unlike Wasm functions that call each other, these
     take some of the thread's own stack, about 2.5 KiB each besides what host functions take. At most 2**24.
     `max_memory_pages`: a memory never grows past this number of 64 KiB pages, whatever its type says.
+    One with addresses of 32 bits that names no maximum grows to 65,535 at most.
     At most 2**48 - 1.
     `max_table_elements`: the same for tables. At most 2**32 - 1.
     `debug_info`: frames of traps have source lines: of the text format, or from the DWARF line tables in

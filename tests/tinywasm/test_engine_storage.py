@@ -74,6 +74,14 @@ def test_a_memory_grows(store: Store) -> None:
     assert (view[65535], len(memory.data), memory.pages) == (6, 2 << 16, 2)
 
 
+def test_a_memory_that_names_no_maximum_never_has_the_last_page(store: Store) -> None:
+    def memory(least: int, most: int | None) -> storage.Memory:
+        return backend(store).memory(MemoryType(Limits(least, most)))
+
+    assert (memory(65530, None).grow(6), memory(65530, None).grow(5)) == (-1, 65530)
+    assert (memory(65530, 65536).grow(6), memory(65536, None).pages) == (65530, 65536)
+
+
 def test_a_table_grows(store: Store) -> None:
     table = made(store, "Table")
     assert (table.grow(1, None), table.grow(2, None), table.grow(0, None), len(table)) == (1, -1, 2, 2)

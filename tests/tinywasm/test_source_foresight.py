@@ -378,3 +378,36 @@ def test_pointers_that_are_aligned_or_not(fuel: int | None, times: int) -> None:
                     results.append((name, stack, pointer, more, outcome(partial(wasm[name], pointer, more))))
             found.append(results)
     assert found[0] == found[1]
+
+
+LAST = """
+(module (memory {memory})
+  (func (export "next") (param $p i32) (result i32)
+    (drop (i32.load8_u (local.get $p)))
+    (i32.add (local.get $p) (i32.const 1)))
+  (func (export "far") (param $p i32) (result i32)
+    (i32.store16 offset=2 (local.get $p) (i32.const 1))
+    (i32.lt_u (i32.add (local.get $p) (i32.const 65540)) (i32.const 9)))
+  (func (export "sum") (param $p i32) (result i32) (local $sum i32) (local $turns i32)
+    (loop $again
+      (local.set $sum (i32.add (local.get $sum) (i32.load8_u (local.get $p))))
+      (local.set $p (i32.add (local.get $p) (i32.const 32768)))
+      (br_if $again
+        (i32.ne (local.tee $turns (i32.add (local.get $turns) (i32.const 1))) (i32.const 5))))
+    (i32.add (local.get $p) (local.get $sum)))
+  (func (export "wide") (param $p i64) (result i64)
+    (drop (i32.load8_u (i32.wrap_i64 (local.get $p))))
+    (i64.add (local.get $p) (i64.const 1))))
+"""
+
+
+@pytest.mark.parametrize("memory", ["65536", "65535 65536", "65535", "65535 65535"])
+def test_addresses_that_were_accessed_are_followed_by_others_or_by_the_first(memory: str) -> None:
+    found = []
+    for hot in (COLD, AT_ONCE):
+        with hot_after(hot):
+            wasm = exports(LAST.format(memory=memory))
+            calls = product(("next", "far", "sum", "wide"), (-1, -4, -32768, -65536, -65537, -65539, -131072))
+            found.append([outcome(partial(wasm[name], address)) for name, address in calls])
+            found[-1] += [outcome(partial(wasm.wide, address)) for address in (1 << 32, (1 << 63) - 1)]
+    assert found[0] == found[1]

@@ -10,7 +10,7 @@ from contextlib import suppress
 from tinywasm.errors import Trap, TrapCode
 from tinywasm.runtime import space
 from tinywasm.runtime.limits import Lease
-from tinywasm.types import I64, Limits, MemoryType
+from tinywasm.types import I32, I64, Limits, MemoryType
 
 _PAGE = 65536
 _OPEN = mmap.PROT_READ | mmap.PROT_WRITE
@@ -43,6 +43,8 @@ class MemoryInstance:
         most = self.limit
         if type.limits.max is not None:
             most = min(most, type.limits.max * type.page_size)
+        elif type.address is I32:
+            self.limit = max(size, min(most, space.BELOW_ALL))
         # How far it is open, which may be farther than it reaches.
         self.opened = 0
         self.space = space.reserve(lambda room, opened: self._map(size, room, opened), size, most)

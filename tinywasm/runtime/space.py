@@ -12,6 +12,9 @@ from typing import Final, TypeVar
 from tinywasm.errors import Trap, TrapCode
 
 _MIB = 1 << 20
+# So many bytes has a memory of 32 bits at the most that names no maximum. Where the last page is never there,
+# a small number added to the address of something that is does not make a small one.
+BELOW_ALL: Final = (1 << 32) - (1 << 16)
 _PLAIN = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 # `mmap` names this flag from Python 3.13 on; the number is Linux's.
 _RESERVING = _PLAIN | getattr(mmap, "MAP_NORESERVE", 0x4000)

@@ -43,8 +43,11 @@ cdef class NativeMemory:
         top = limit // self.c.page_size
         if type.limits.max is not None:
             top = min(top, type.limits.max)
+        reserved = top * self.c.page_size
+        if type.limits.max is None and not self.c.is64:
+            top = max(type.limits.min, min(top, space.BELOW_ALL // self.c.page_size))
         self.c.max_pages = top
-        space.reserve(lambda room, opened: self.map(wanted, room, opened) or None, wanted, top * self.c.page_size)
+        space.reserve(lambda room, opened: self.map(wanted, room, opened) or None, wanted, reserved)
         self.presence = space.presence
 
     cdef bint map(self, uint64_t least, uint64_t room, bint opened):

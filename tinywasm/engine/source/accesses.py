@@ -10,6 +10,8 @@ from tinywasm.engine.python import steps
 from tinywasm.errors import Trap, TrapCode
 from tinywasm.numerics.floats import f32_from_bits, f32_to_bits
 from tinywasm.runtime.memory import MemoryInstance
+from tinywasm.runtime.space import BELOW_ALL
+from tinywasm.types import I32
 
 # Views by their names, as formats of `struct`.
 _VIEWS = {
@@ -34,6 +36,11 @@ def view(data: memoryview, kind: str) -> memoryview[Any] | int:
         return len(data)
     form: Any = _VIEWS[kind]
     return data[: len(data) & -struct.calcsize(form)].cast(form)
+
+
+def ends_early(memory: MemoryInstance) -> bool:
+    """Whether addresses never reach the last 64 KiB of those that there are, however far the memory grows."""
+    return memory.type.address is not I32 or min(memory.limit, len(memory.space)) <= BELOW_ALL
 
 
 def loader(memory: MemoryInstance, kind: str) -> Callable[[int], Any]:

@@ -39,6 +39,7 @@ from tinywasm.engine.source.handlers import BROUGHT, THROWS, Clauses, bring, cat
 from tinywasm.engine.source.ranges import Ranges, learned, name_of
 from tinywasm.instructions import TABLE
 from tinywasm.numerics.floats import f32_from_bits, f64_from_bits
+from tinywasm.runtime.space import BELOW_ALL
 from tinywasm.types import FuncType
 from tinywasm.validation import Context
 
@@ -49,9 +50,9 @@ if TYPE_CHECKING:
 @records.record(eq=False)
 class Unit:
     """What a function's blocks share: its module, its form, the types of its locals, which of these are
-    loose, the positions of accesses that are aligned, the imports that are host functions, the clauses of its
-    handler regions, the names that its source uses beyond its own variables, each with what it stands for,
-    the constants that were read, and what it returns at once."""
+    loose, the positions of accesses that are aligned, the imports that are host functions, the memories that
+    end early, the clauses of its handler regions, the names that its source uses beyond its own variables,
+    each with what it stands for, the constants that were read, and what it returns at once."""
 
     context: Context
     index: int
@@ -61,6 +62,7 @@ class Unit:
     aligned: frozenset[int]
     metered: bool
     hosts: frozenset[int]
+    ending: frozenset[int]
     clauses: dict[int, Clauses]
     names: dict[str, Any] = records.field(default_factory=dict)
     constants: dict[int, Value] = records.field(default_factory=dict)
@@ -102,6 +104,8 @@ ACCESSES = {
     "i64.store16": ("U16", 2, 0, 0xFFFF),
     "i64.store32": ("U32", 4, 0, expressions.M32),
 }
+# Where memories end that end early.
+_ENDS = {"i32": BELOW_ALL, "i64": 1 << 48}
 _SHIFTS = {1: 0, 2: 1, 4: 2, 8: 3}
 # So many bytes are copied or filled at once: the reference does more in pieces, and meters them.
 _AT_ONCE = 1 << 16
@@ -430,6 +434,7 @@ class Block:
         index, offset = record.second, record.immediate & expressions.M64
         type = type_name(row.results[0])
         view, shift = self.memory(index, kind), _SHIFTS[size]
+        self.reached(address, index, offset + size)
         if size == 1 or (record.position in self.unit.aligned and kind != "F32"):
             text = f"{view}[{_item(address, offset, shift)}]"
             self.put(record.result, self.acting(Value(text, type, low, high, address.reads)))
@@ -452,12 +457,23 @@ class Block:
             value = value.but(text=text)
         self.put(record.result, self.acting(value))
 
+    def reached(self, address: Value, index: int, end: int) -> None:
+        """Keep what an access up to `end` bytes from an address says of the variable that has this.
+
+        The access may have its turn only later, but before anybody notices what was made of that.
+        """
+        if index in self.unit.ending and address.text in address.reads:
+            most = _ENDS[address.type] - end
+            if 0 <= address.low <= most < address.high <= MASKS[address.type]:
+                self.known[address.text] = address.low, most
+
     def store(self, record: Record) -> None:
         row = TABLE[record.row]
         # Both are read before one has its turn, or the younger one would be the first.
         address, value = self.read(record.a, "i32"), self.read(record.b, type_name(row.params[1]))
         address = self.calm(address)
         index, offset = record.second, record.immediate & expressions.M64
+        self.reached(address, index, offset + (4 if row.name == "f32.store" else ACCESSES[row.name][1]))
         if row.name == "f32.store":
             write = self.use(f"{self.name_of('F32', index)}_write", "store", index, "F32")
             self.act(f"{write}({_item(address, offset, 0)}, {exact(value).text})")

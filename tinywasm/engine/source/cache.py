@@ -22,9 +22,9 @@ from tinywasm.engine.source.translate import Source
 from tinywasm.validation import Context
 from tinywasm.version import VERSION
 
-# A function, whether it is metered, the imports that are host functions, and the block where it is entered,
-# None for its beginning.
-Key = tuple[int, bool, frozenset[int], int | None]
+# A function, whether it is metered, the imports that are host functions, the memories that end early, and the
+# block where it is entered, None for its beginning.
+Key = tuple[int, bool, frozenset[int], frozenset[int], int | None]
 Made = tuple[Source, CodeType]
 _DIGEST = 8
 

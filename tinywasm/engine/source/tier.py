@@ -47,11 +47,15 @@ if TYPE_CHECKING:
     from tinywasm.engine.source.cache import Folder, Key, Made
 
 
+# A function, whether it is metered, the imports that are host functions, and the memories that end early.
+_Function = tuple[int, bool, frozenset[int], frozenset[int]]
+
+
 @records.record(eq=False)
 class _Kept:
     """What a module has in `compiled`: forms, translations, and what became of them, None where declined."""
 
-    translations: dict[tuple[int, bool, frozenset[int]], Translation] = records.field(default_factory=dict)
+    translations: dict[_Function, Translation] = records.field(default_factory=dict)
     made: dict[Key, Made | None] = records.field(default_factory=dict)
     forms: dict[int, Form] = records.field(default_factory=dict)
 
@@ -93,11 +97,13 @@ class Tier:
         self.kept: _Kept = context.compiled.setdefault("source", _Kept())
         self.folder = _folder(fspath(folder), context) if folder else None
         packed = self.folder.packed if self.folder is not None else ()
-        self.looping = {key[0] for key in packed if key[3] is not None and key[3] != PLAIN}
+        self.looping = {key[0] for key in packed if key[4] is not None and key[4] != PLAIN}
         backend.enter = running.enter
         backend.tell(self.tell)
         imported = instance.funcs[: instance.context.imported_funcs]
         self.hosts = frozenset(index for index, func in enumerate(imported) if func.host is not None)
+        memories: Any = enumerate(instance.memories)
+        self.ending = frozenset(index for index, memory in memories if accesses.ends_early(memory))
         self.codes: dict[CodeType, tuple[FuncInstance, Source]] = {}
         self.loops: dict[tuple[int, int], tuple[Fast, tuple[str, ...]]] = {}
         self.views: dict[str, tuple[MemoryInstance, str]] = {}
@@ -149,7 +155,7 @@ class Tier:
         return func.index in self.looping
 
     def _key(self, func: FuncInstance, block: int | None) -> Key:
-        return func.index, self.instance.store.fuel is not None, self.hosts, block
+        return func.index, self.instance.store.fuel is not None, self.hosts, self.ending, block
 
     def plain(self, func: FuncInstance, *args: Any) -> Any:
         """Call a hot function whose pointers are not aligned, which its Python function takes them for."""
@@ -200,9 +206,9 @@ class Tier:
                 self.backend.translated += 1
 
     def _translated(self, func: FuncInstance, key: Key) -> Made | None:
-        block, began = key[3], perf_counter()
+        block, began = key[4], perf_counter()
         try:
-            translation = self._translation(func, key[:3])
+            translation = self._translation(func, key[:4])
             source = translation.source(translation.entry if block is None else block)
             made = source, compile(source.text, f"<function {func.index}>", "exec")
         except (Declined, MemoryError, SyntaxError):
@@ -214,7 +220,7 @@ class Tier:
             self.folder.add(key, made)
         return made
 
-    def _translation(self, func: FuncInstance, key: tuple[int, bool, frozenset[int]]) -> Translation:
+    def _translation(self, func: FuncInstance, key: _Function) -> Translation:
         """Raises `Declined`."""
         translations, definition = self.kept.translations, func.definition
         assert definition is not None

@@ -91,12 +91,19 @@ class Translation:
     """A function of a module, which may be entered at its beginning and at the heads of its loops."""
 
     def __init__(
-        self, context: Context, index: int, function: Function, metered: bool, hosts: frozenset[int]
+        self,
+        context: Context,
+        index: int,
+        function: Function,
+        metered: bool,
+        hosts: frozenset[int],
+        ending: frozenset[int],
     ) -> None:
         """Raises `Declined`, and as `build` does."""
         self.context = context
         self.index = index
         self.hosts = hosts
+        self.ending = ending
         self.code = build(context, index, function)
         if self.code.slots > SMALL_FRAME:
             raise Declined("a large frame")
@@ -153,6 +160,7 @@ class Translation:
             self.aligned if guess is None else guess.aligned,
             self.metered,
             self.hosts,
+            self.ending,
             self.clauses,
         )
         unit.early = early(unit, self.nodes, self.entry, self.params)
