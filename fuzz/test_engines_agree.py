@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import Counter
 from collections.abc import Callable
@@ -21,8 +22,9 @@ from fuzz.agree import (
     check_interrupts,
     check_mixture,
 )
-from fuzz.engines import difference, load, run
+from fuzz.engines import PLENTY, difference, load, run
 from fuzz.generator import Generated, generate, generated_modules
+from fuzz.hot import AT_ONCE, hot_after
 from fuzz.machine_code import compiled_with, compiles
 from fuzz.profiles import generated_cases, windowed_cases
 from fuzz.small_windows import small_windows
@@ -86,6 +88,15 @@ def test_functions_agree_that_are_entered_at_random(monkeypatch: pytest.MonkeyPa
         for seed in range(16, 32):
             check_mixture(Case(generate(seed)))
     assert entered["enter"] > 10 and entered["enter_loop"] > 5
+
+
+@needs_both
+def test_those_functions_become_python_source_that_are_chosen() -> None:
+    case, chosen = Case(generate(3)), itertools.cycle((True, False))
+    with hot_after(AT_ONCE, lambda: next(chosen)):
+        case.agrees("python", PLENTY)
+    translated = {key[0] for key in case.module.context.compiled["source"].made}
+    assert 1 < len(translated) < len(case.module.syntax.functions) - 1
 
 
 @needs_both
