@@ -44,7 +44,7 @@ LATE = 150
 # compiled with its callers even if it is not warm, or is compiled already.
 UNIT_RECORDS = {codegen.QUICK: 6_000, codegen.LIGHT: 2_000}
 SMALL_BYTES = 400
-# How many records a function has at most that is compiled with more effort at once if a loop in it is hot.
+# How many records a function has at most all of which is compiled with more effort at once if a loop is hot.
 LOOP_RECORDS = 400
 # How many looks meet a function where it begins until its loops are worth no code of their own: it is called
 # so often that calls will soon enter its code.
@@ -191,17 +191,26 @@ class Auto(Compiled):
         if word is not None and self._is_new(index, word) and not often:
             self.loops.setdefault(index, set()).add(word)
             loop = self._loop_at(index, word)
-        effort = self._effort(index, code, loop)
-        if loop is None and not self._gains(index, effort):
-            return
-        self.prepare(None)
-        forms = self._unit(index, code, effort)
-        entered = {each for each in forms if self._gains(each, effort)}
-        if loop is not None and index in entered:
-            # First what the function that runs waits for; the other half is for later calls.
-            self._make(forms, set(), effort, loop)
-            loop = None
-        self._make(forms, entered, effort, loop)
+        for part, effort in self._parts(index, code, loop):
+            self.prepare(None)
+            forms = self._unit(index, code, effort)
+            entered = {each for each in forms if self._gains(each, effort)} if part is None else set()
+            self._make(forms, entered, effort, part)
+
+    def _parts(self, index: int, code: Form, loop: Loop | None) -> list[tuple[Loop | None, int]]:
+        """What is compiled, one after the other, with how much effort: a loop, and the function as a whole.
+
+        Nobody leaves machine code in the midst of a loop, so that there the first is as good as it can be.
+        """
+        records = len(code.code) // form.STRIDE
+        best = codegen.LIGHT if records <= UNIT_RECORDS[codegen.LIGHT] else codegen.QUICK
+        at_once = index in self.codes or (loop is not None and records <= LOOP_RECORDS)
+        effort = best if at_once else codegen.QUICK
+        parts: list[tuple[Loop | None, int]] = [(None, effort)] if self._gains(index, effort) else []
+        if loop is not None:
+            # What takes longer comes last.
+            parts.insert(len(parts) if best > effort else 0, (loop, best))
+        return parts
 
     def _make(self, forms: dict[int, Form], entered: set[int], effort: int, loop: Loop | None) -> None:
         """Compile these functions, and enter some of them, or one where a loop begins."""
@@ -225,12 +234,6 @@ class Auto(Compiled):
             if loop is not None:
                 self._function(loop.index).enter_loop(loop.word, made[f"f{loop.index}.loop"])
             self.size += next(iter(made.values())).holder.size
-
-    def _effort(self, index: int, code: Form, loop: Loop | None) -> int:
-        """Nobody leaves machine code in the midst of a loop, so that in small functions the first is good."""
-        records = len(code.code) // form.STRIDE
-        again = index in self.codes and records <= UNIT_RECORDS[codegen.LIGHT]
-        return codegen.LIGHT if again or (loop is not None and records <= LOOP_RECORDS) else codegen.QUICK
 
     def _gains(self, index: int, effort: int) -> bool:
         """Whether a function has no code that is as good as code made with that effort."""
