@@ -55,6 +55,8 @@ _CANONICAL_LANES = {
 _CANONICAL = {"float": "bitcast (i32 2143289344 to float)", "double": "0x7FF8000000000000"}
 _OF_VECTORS = [name.partition(".")[0] in ("v128", *SHAPES) for name in form.NAMES]
 _ZEROS = {"i32": "0", "i64": "0", REFERENCE: "null"}
+# How many checks at most branch to the same block where they fail: LLVM's time grows with their square.
+_GATHERED = 256
 # Up to how many records a function that neither calls nor loops leaves it to its caller to look.
 _SHORT = 64
 
@@ -154,7 +156,8 @@ class Emitter(Text):
         self.position = 0
         self.dead = False
         # From which blocks traps of each code come, and from which positions; and the ends of callees.
-        self.traps: dict[int, list[tuple[str, int | str]]] = {}
+        self.traps: dict[str, tuple[int, list[tuple[str, int | str]]]] = {}
+        self.checks = 0
         self.unwinds: list[tuple[str, int | str]] = []
         # The handler region of the block, and by regions from where exceptions come to their clauses.
         self.region = -1
@@ -248,8 +251,8 @@ class Emitter(Text):
 
     def ends(self, signature: FuncType) -> None:
         """Where traps of this function, and of those that it calls, leave it."""
-        for code, places in self.traps.items():
-            site = self.gathered(f"trap{code}", places)
+        for label, (code, places) in self.traps.items():
+            site = self.gathered(label, places)
             self.helper("trap", self.store_again(), f"ptr %instance, i64 %room, i64 {site}, i32 {code}")
             self.fail(signature)
         exceptions.catch(self)
@@ -487,8 +490,10 @@ class Emitter(Text):
 
     def trap(self, code: int) -> str:
         """The label to branch to for a trap."""
-        self.traps.setdefault(code, []).append((self.label, self.position))
-        return f"label %trap{code}"
+        label, places = f"trap{code}.{self.checks // _GATHERED}", (self.label, self.position)
+        self.checks += 1
+        self.traps.setdefault(label, (code, []))[1].append(places)
+        return f"label %{label}"
 
     def trap_if(self, condition: str, code: int) -> None:
         label = self.fresh()
