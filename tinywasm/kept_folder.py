@@ -57,13 +57,13 @@ def find(folder: str, name: str) -> BufferedReader | None:
 
 
 def keep(folder: str, name: str, content: bytes) -> None:
-    """Put a file there, in one step, and make room for it. What the system refuses is not kept.
+    """Put a file there, in one step, and make room for it.
 
-    Raises as `_opened`.
+    Nothing is kept where the system refuses that, nor where others may write to the folder by now.
     """
     if len(content) > LARGEST:
         return
-    with _opened(folder) as there, suppress(OSError):
+    with suppress(OSError, ValueError), _opened(folder) as there:
         _make_room(there, len(content))
         beside = f"{name}.{os.getpid()}.new"
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC

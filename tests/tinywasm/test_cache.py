@@ -95,6 +95,15 @@ def test_a_folder_that_others_may_write_to_is_refused(folder: Path) -> None:
     assert ran(folder, source).endswith("from the cache")
 
 
+def test_a_call_goes_on_where_others_may_write_to_the_folder_by_now(folder: Path) -> None:
+    store = Store(Engine(Config(engine="native", tier="compiled", cache=str(folder))))
+    instance = Instance(store, Module(store.engine, wat2wasm(SMALL)), [])
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o777)
+    assert instance.exports(store)["fib"](store, 10) == 55
+    assert not list(folder.iterdir())
+
+
 def test_a_file_that_others_may_write_to_or_that_lies_elsewhere_is_not_taken(folder: Path) -> None:
     source = wat2wasm(SMALL)
     ran(folder, source)

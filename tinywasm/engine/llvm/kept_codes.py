@@ -6,7 +6,6 @@ Both are read before the module's first instance is made, and written when the m
 from __future__ import annotations
 
 import weakref
-from contextlib import suppress
 
 from tinywasm.engine.llvm import codegen
 from tinywasm.engine.native import _loop, ahead, cache, processor
@@ -60,9 +59,7 @@ class _Codes:
             image = self._image(codes)
             if codes and len(image.text) <= MOST_BYTES:
                 head = ahead.head(image, self._functions, self._metered, processor.here())
-                # Others may write to the folder by now.
-                with suppress(OSError, ValueError):
-                    cache.keep(self._folder, self._names[effort], head, image.text)
+                cache.keep(self._folder, self._names[effort], head, image.text)
 
     def _image(self, codes: dict[int, MachineCode]) -> Image:
         text = bytearray()

@@ -39,7 +39,7 @@ def find(folder: str, name: str, context: Context) -> Precompiled | None:
 
 
 def keep(folder: str, name: str, head: bytes, text: bytes) -> None:
-    """Raises as `kept_folder.keep`."""
+    """As `kept_folder.keep`."""
     if name:
         body = b"".join([len(head).to_bytes(8, "little"), head, bytes(_padding(len(head))), text])
         kept_folder.keep(folder, name, source_hash(body) + body)

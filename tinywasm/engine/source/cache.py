@@ -9,7 +9,6 @@ from __future__ import annotations
 import marshal
 import os
 import weakref
-from contextlib import suppress
 from functools import cache
 from glob import glob
 from importlib.util import MAGIC_NUMBER, source_hash
@@ -75,9 +74,7 @@ class Folder:
         if self.fresh and self.name:
             self.fresh = False
             body = marshal.dumps(self.packed)
-            # Others may write to the folder by now.
-            with suppress(OSError, ValueError):
-                kept_folder.keep(self.folder, self.name, source_hash(body) + body)
+            kept_folder.keep(self.folder, self.name, source_hash(body) + body)
 
 
 class _Kept:
