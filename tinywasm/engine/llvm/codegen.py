@@ -19,6 +19,8 @@ QUICK, LIGHT, FULL = range(3)
 VECTORS = '"vectors"'
 # Up to how many records of a module are worth all effort, which is then done within a second.
 FULL_RECORDS = 2_000
+# Beyond how many it would take minutes to make more effort than QUICK.
+LIGHT_RECORDS = 200_000
 # What LLVM's own pipeline has less; without the first, each variable would stay in memory. Constants
 # are folded here: the code generator, which would do that too, fails over lanes of another width.
 _PASSES = {

@@ -217,7 +217,9 @@ def loaded(unit: Unit, forms: Mapping[int, Form], data: bytes) -> dict[str, Mach
 
 def effort_for(records: int) -> int:
     """How much of it is worth its time for so many records."""
-    return codegen.FULL if records <= codegen.FULL_RECORDS else codegen.LIGHT
+    if records <= codegen.FULL_RECORDS:
+        return codegen.FULL
+    return codegen.LIGHT if records <= codegen.LIGHT_RECORDS else codegen.QUICK
 
 
 def version() -> str:
