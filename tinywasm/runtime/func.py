@@ -31,14 +31,15 @@ class FuncInstance:
     A Wasm function has `module` and `index`; `code` is what an engine made of it, None until its first
     call; it may be swapped between calls. A host function
     has `host`, which takes the arguments and returns a sequence of results, all raw values.
-    `direct` may be a shorter way to the same, `fast` one that an engine has. `entry` may be one for values as
-    Python sees them: it takes a tuple, and returns `NotImplemented` where the call has to go the long way.
+    `direct` may be a shorter way to the same, `fast` one that an engine has, and `body` one that may leave a
+    tail call to do. `entry` may be one for values as Python sees them: it takes a tuple, and returns
+    `NotImplemented` where the call has to go the long way.
     """
 
     kind = "func"
     heap = AbstractHeap.FUNC
     __slots__ = (
-        "code", "direct", "entry", "fast", "host", "index", "module", "params", "results", "type",
+        "body", "code", "direct", "entry", "fast", "host", "index", "module", "params", "results", "type",
     )  # fmt: skip
 
     def __init__(
@@ -59,6 +60,7 @@ class FuncInstance:
         self.index = index
         self.code: Any = None
         self.fast: Any = None
+        self.body: Any = None
         self.entry: Callable[[tuple[Any, ...]], Any] | None = None
         self.direct: DirectHost | None = None
 

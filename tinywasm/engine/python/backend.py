@@ -72,6 +72,12 @@ def _bound(func: FuncInstance) -> Code:
     return code
 
 
+class Tail(tuple[Callable[..., Any], tuple[Any, ...]]):
+    """A tail call that is left to do: what is called, and with what."""
+
+    __slots__ = ()
+
+
 class PythonBackend:
     """See `engine.Backend`."""
 
@@ -175,7 +181,8 @@ class PythonBackend:
                 room = entering.room(self, entering.levels(self, call), call.depth, call.top)
                 if room:
                     return self.enter(self, call, func, code.fast, args, call.depth, call.top, room)
-            return _run(self, call, func, list(args), [], call.depth, call.top)
+            results: list[Any] = _run(self, call, func, list(args), [], call.depth, call.top)
+            return results
         finally:
             call.over = True
             calls.end(call)
@@ -183,7 +190,8 @@ class PythonBackend:
     def _profiled(self, call: Call, func: FuncInstance, args: Sequence[Any], profile: Profile) -> list[Any]:
         activations = Activations(profile)
         try:
-            return _run(self, call, func, list(args), activations, call.depth, call.top)
+            results: list[Any] = _run(self, call, func, list(args), activations, call.depth, call.top)
+            return results
         finally:
             activations.close()
 
@@ -215,10 +223,13 @@ class PythonBackend:
         elif used_up_by_nesting(error, self.calls.running()):
             raise StackExhausted from error
 
-    def run(self, func: FuncInstance, args: list[Any], depth: int, start: int, most: int) -> list[Any]:
+    def run(
+        self, func: FuncInstance, args: list[Any], depth: int, start: int, most: int, tails: bool
+    ) -> list[Any] | Tail:
         """Run a function for a Python function, as activation `depth`, with its frame at slot `start`, where
-        at most `most` Python functions may be under way."""
-        return _run(self, self.hot[0], func, args, [], depth, start, most)
+        at most `most` Python functions may be under way. With `tails` it may end in a `Tail`."""
+        results: list[Any] | Tail = _run(self, self.hot[0], func, args, [], depth, start, most, tails)
+        return results
 
     def entry(self, func: FuncInstance) -> None:
         """Values are converted outside."""
@@ -273,7 +284,8 @@ def _run(
     base: int,
     start: int,
     most: int = -1,
-) -> list[Any]:
+    tails: bool = False,
+) -> Any:
     room = backend.config.max_call_depth - base - 1
     if room < 0:
         raise StackExhausted
@@ -364,7 +376,7 @@ def _run(
                     start = below
                 elif callee.host is not None:
                     call.depth = base + len(activations) + 1
-                    call.top = start + _slots(callee)
+                    call.top = start + host_slots(callee)
                     results = list(backend.call_host(call, callee, args, block.func))
                     if not activations:
                         return results
@@ -377,6 +389,23 @@ def _run(
                     code = callee.code or ready(callee)
                     if start + code.slots > STACK_SLOTS:
                         raise StackExhausted
+                    code.left -= 1
+                    if code.left < 0:
+                        if tails and not activations and callee.body is not None:
+                            return Tail((callee.body, tuple(args)))
+                        if most < 0:
+                            most = entering.levels(backend, call)
+                        depth = base + len(activations)
+                        rest = entering.way(backend, call, callee, code, args, depth, start, most)
+                        if rest is not None:
+                            if not activations:
+                                block = _NOBODY
+                                return rest()
+                            frame, block, start = activations.pop()
+                            if block.kept >= 0:
+                                frame = _whole(frame, block)
+                            block = _returned(frame, block, rest())
+                            continue
                 frame, block = code.frame.copy(), code.entry
                 frame[code.locals : code.locals + len(args)] = args
         except HotLoop:
@@ -398,7 +427,7 @@ RUN = _run.__code__
 _NOBODY = Block(None)
 
 
-def _slots(func: FuncInstance) -> int:
+def host_slots(func: FuncInstance) -> int:
     """What a host function takes in place of a frame: its arguments or results, whichever are more."""
     signature = func.signature
     return max(sum(widths(signature.params)), sum(widths(signature.results)))

@@ -139,8 +139,23 @@ def function(
     start: int,
     most: int,
 ) -> list[Any] | None:
-    """The results of a hot function, called as activation `depth` with its frame at slot `start`, where at
-    most `most` Python functions may be under way.
+    """The results of a hot function; as `way`."""
+    rest = way(backend, call, func, code, args, depth, start, most)
+    return None if rest is None else rest()
+
+
+def way(
+    backend: PythonBackend,
+    call: Call,
+    func: FuncInstance,
+    code: Code,
+    args: list[Any],
+    depth: int,
+    start: int,
+    most: int,
+) -> Callable[[], list[Any]] | None:
+    """What runs a hot function, called as activation `depth` with its frame at slot `start`, where at most
+    `most` Python functions may be under way.
 
     None where the reference is to run it.
     """
@@ -151,8 +166,7 @@ def function(
     fast = code.fast or tier.of(func).heat(func, code)
     if fast is None:
         return None
-    results: list[Any] = running.enter(backend, call, func, fast, args, depth, start, under_way)
-    return results
+    return lambda: running.enter(backend, call, func, fast, args, depth, start, under_way)
 
 
 def loop(

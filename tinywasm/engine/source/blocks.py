@@ -37,7 +37,8 @@ from tinywasm.engine.source.formulas import OPERATORS, ROUNDED
 from tinywasm.engine.source.graph import Node
 from tinywasm.engine.source.handlers import BROUGHT, THROWS, Clauses, bring, catches
 from tinywasm.engine.source.ranges import Ranges, learned, name_of
-from tinywasm.instructions import TABLE
+from tinywasm.engine.source.tails import tail_call
+from tinywasm.instructions import TABLE, Role
 from tinywasm.numerics.floats import f32_from_bits, f64_from_bits
 from tinywasm.runtime.space import BELOW_ALL
 from tinywasm.types import FuncType
@@ -668,6 +669,8 @@ class Block:
         elif row in (form.BRANCH_CAST, form.BRANCH_CAST_FAIL):
             self.settle()
             self.condition = objects.is_instance(self, self.read(record.a).text, record.second)
+        elif row < form.BLOCK and form.CALLS[row] and TABLE[row].role is Role.LEAVES:
+            tail_call(self, record)
         elif catches(self.node):
             self.attempt(record)
         else:

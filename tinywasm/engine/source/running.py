@@ -14,7 +14,7 @@ from types import CodeType, TracebackType
 from typing import Any
 
 from tinywasm.engine.backtrace import add_frames
-from tinywasm.engine.python.backend import RUN, PythonBackend, ready
+from tinywasm.engine.python.backend import RUN, PythonBackend, Tail, host_slots, ready
 from tinywasm.engine.recursion import ROOM_SHIFT
 from tinywasm.engine.source.hosts import to_host
 from tinywasm.errors import Trap, TrapCode
@@ -35,8 +35,8 @@ _NULL = {
     for kind, what in (("struct", "structure"), ("array", "array"), ("i31", "i31"))
     if row.prefix == _AGGREGATE and row.name.startswith(f"{kind}.")
 }
-# Its opcode is one byte.
-_CALL_INDIRECT = next(row.code for row in TABLE if row.name == "call_indirect")
+# Their opcodes are one byte.
+_CALL_INDIRECT = {row.code for row in TABLE if row.name in ("call_indirect", "return_call_indirect")}
 # The file of the code of entries, by its name.
 ENTRY = "<entry>"
 # What Python functions raise where Wasm traps.
@@ -83,15 +83,18 @@ def _results(func: FuncInstance, values: Sequence[Any]) -> Any:
 # To the reference
 
 
-def reference(backend: PythonBackend, func: FuncInstance) -> Fast:
-    """Runs a function on the reference."""
+def reference(backend: PythonBackend, func: FuncInstance, tails: bool = False) -> Fast:
+    """Runs a function on the reference. With `tails` a call at its end may be left to do."""
     count = func.params
 
     def run(*args: Any) -> Any:
         _, deepest, first = backend.hot
         room, start = args[count] >> ROOM_SHIFT, first + (args[count] & _SLOT)
         most = max(0, room - _BETWEEN)
-        results = backend.run(func, list(args[:count]), deepest - room, start, most)
+        results = backend.run(func, list(args[:count]), deepest - room, start, most, tails)
+        if type(results) is Tail:
+            target, values = results
+            return Tail((target, (*values, args[count])))
         return _results(func, results)
 
     return run
@@ -102,8 +105,14 @@ def _stub(backend: PythonBackend, func: FuncInstance) -> Fast:
     run = reference(backend, func)
 
     def call(*args: Any) -> Any:
-        code = func.code or ready(func)
-        return (code.fast or run)(*args)
+        if func.body is None:
+            func.code or ready(func)
+        found = (func.body or run)(*args)
+        # As `without_tails`, with no frame of its own.
+        while type(found) is Tail:
+            target, args = found
+            found = target(*args)
+        return found
 
     return call
 
@@ -114,6 +123,43 @@ def fast_of(backend: PythonBackend, func: FuncInstance) -> Fast:
         func.fast = to_host(backend, func) if func.host is not None else _stub(backend, func)
     fast: Fast = func.fast
     return fast
+
+
+# Tail calls
+
+
+def without_tails(body: Fast) -> Fast:
+    """A function whose body leaves tail calls to do: what they come to."""
+
+    def call(*args: Any) -> Any:
+        found = body(*args)
+        while type(found) is Tail:
+            target, args = found
+            found = target(*args)
+        return found
+
+    return call
+
+
+def body_of(backend: PythonBackend, func: FuncInstance) -> Fast:
+    """What a tail call calls: the body of a Wasm function, or what runs it as long as it has none."""
+    if func.body is not None:
+        body: Fast = func.body
+        return body
+    run = reference(backend, func, tails=True)
+
+    def call(*args: Any) -> Any:
+        if func.body is None:
+            func.code or ready(func)
+        return (func.body or run)(*args)
+
+    return call
+
+
+def host_at_tail(backend: PythonBackend, func: FuncInstance, caller: Any) -> Fast:
+    """Calls a host function in place of the code that calls it at its tail, given the place of that."""
+    call, deeper = to_host(backend, func, caller), (1 << ROOM_SHIFT) - host_slots(func)
+    return lambda *args: call(*args[:-1], args[-1] - deeper)
 
 
 # Traps
@@ -192,6 +238,6 @@ def _meaning(error: Exception, code: bytes, position: int) -> Trap | None:
         return Trap(TrapCode.NULL_REFERENCE, _NULL[read_u32(code, position + 1)[0]])
     if not isinstance(error, IndexError) and code[position] != _VECTOR:
         return None
-    if code[position] == _CALL_INDIRECT:
+    if code[position] in _CALL_INDIRECT:
         return Trap(TrapCode.TABLE_OUT_OF_BOUNDS, "undefined element")
     return Trap(TrapCode.MEMORY_OUT_OF_BOUNDS)

@@ -23,7 +23,7 @@ from tinywasm.engine.ir import form
 from tinywasm.engine.ir.build import build
 from tinywasm.engine.ir.form import Form, Record
 from tinywasm.engine.python import heat
-from tinywasm.engine.python.backend import PythonBackend
+from tinywasm.engine.python.backend import PythonBackend, Tail
 from tinywasm.engine.python.bind import BIND, Binder, Block, Code, bind_record
 from tinywasm.engine.python.module_instance import PythonModuleInstance
 from tinywasm.engine.recursion import ROOM_SHIFT
@@ -90,6 +90,8 @@ class Tier:
             "catch": catcher(instance.store),
             "WasmException": WasmException,
             "stub": lambda func: running.fast_of(backend, func),
+            "Tail": Tail,
+            "tail": self.tail,
             "BYTES": [bytes([value]) for value in range(256)],
             "TIER": self,
         }
@@ -122,7 +124,10 @@ class Tier:
         made = self._made(func, code, None)
         if made is None:
             return None
-        code.fast = func.fast = self.names[f"f{func.index}"] = made[0]
+        body, source = made
+        func.body = self.names[f"T{func.index}"] = body
+        code.fast = func.fast = running.without_tails(body) if source.tails else body
+        self.names[f"f{func.index}"] = func.fast
         func.entry = entry_of(self.backend, func)
         return code.fast
 
@@ -133,7 +138,8 @@ class Tier:
             made = self._made(func, code, block)
             if made is None:
                 return None
-            self.loops[key] = made[0], made[1].takes
+            fast, source = made
+            self.loops[key] = running.without_tails(fast) if source.tails else fast, source.takes
         return self.loops[key]
 
     def kept_code(self, func: FuncInstance) -> Code | None:
@@ -143,7 +149,7 @@ class Tier:
         code = _unbound(func)
         if self.heat(func, code) is None:
             return None
-        code.slots = self.codes[func.fast.__code__][1].slots
+        code.slots = self.codes[func.body.__code__][1].slots
         return code
 
     def has(self, func: FuncInstance, block: int | None) -> bool:
@@ -157,11 +163,17 @@ class Tier:
     def _key(self, func: FuncInstance, block: int | None) -> Key:
         return func.index, self.instance.store.fuel is not None, self.hosts, self.ending, block
 
+    def tail(self, func: FuncInstance, *args: Any) -> Any:
+        """A tail call to a function that was looked up: left to do, or if it is the host's, done."""
+        if func.host is None:
+            return Tail((func.body or running.body_of(self.backend, func), args))
+        return running.host_at_tail(self.backend, func, self.instance)(*args)
+
     def plain(self, func: FuncInstance, *args: Any) -> Any:
         """Call a hot function whose pointers are not aligned, which its Python function takes them for."""
         made = self._made(func, func.code, PLAIN)
         if made is None:
-            return running.reference(self.backend, func)(*args)
+            return running.reference(self.backend, func, tails=True)(*args)
         self.names[f"A{func.index}"] = made[0]
         return made[0](*args)
 
@@ -266,7 +278,9 @@ class Tier:
         if kind == "plain":
             return partial(self.plain, instance.funcs[what[0]])
         if kind == "reference":
-            return running.reference(self.backend, instance.funcs[what[0]])
+            return running.reference(self.backend, instance.funcs[what[0]], tails=True)
+        if kind == "tail":
+            return running.body_of(self.backend, instance.funcs[what[0]])
         if kind == "clauses":
             return [(None if tag is None else instance.tags[tag], with_ref) for tag, with_ref in what]
         if kind == "table":

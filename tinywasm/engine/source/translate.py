@@ -22,7 +22,6 @@ from tinywasm.engine.source.early import early
 from tinywasm.engine.source.expressions import MASKS
 from tinywasm.engine.source.foresight import asking, read_first
 from tinywasm.engine.source.graph import (
-    LEAVES,
     Graph,
     Node,
     TooDeep,
@@ -41,7 +40,6 @@ from tinywasm.syntax import Function
 from tinywasm.types import F32, F64, I32, I64, V128
 from tinywasm.validation import Context
 
-_TAILS = {row for row in LEAVES if form.CALLS[row]}
 _ARITHMETIC = {
     row.ordinal
     for row in TABLE
@@ -73,6 +71,11 @@ class Source:
     takes: tuple[str, ...]
     names: dict[str, tuple[Any, ...]]
     slots: int
+
+    @property
+    def tails(self) -> bool:
+        """Whether it may leave a tail call to do."""
+        return "return Tail(" in self.text or "return tail(" in self.text
 
     def position(self, line: int) -> int | None:
         """The position of what may trap on a line, counted from 1: the line before ends with it.
@@ -132,8 +135,6 @@ class Translation:
         asked = {self.entry} if metered else asking(self.nodes, self.entry, self.params, self.code)
         self.asking = asked
         self.metered = metered
-        if any(node.exit is not None and node.exit.row in _TAILS for node in self.nodes.values()):
-            raise Declined("a tail call")
 
     @property
     def params(self) -> int:
