@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,8 @@ class Kernel:
     `tiny` takes a plain interpreter written in Python about 50 ms and gives `expected` (unsigned), `small`
     takes the slowest one some seconds, `large` takes a fast one a few hundred milliseconds. `clang` are the
     flags beyond the common ones; `scalar` kernels need nothing of the machine but MVP instructions and
-    bulk memory, and enter the geometric mean.
+    bulk memory, and enter the geometric mean. The work grows with this `power` of the size; where that is 0,
+    by the golden ratio with each step.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Kernel:
     clang: tuple[str, ...] = ()
     scalar: bool = True
     suffix: str = ".c"
+    power: float = 1.0
 
     @property
     def source(self) -> Path:
@@ -42,12 +45,18 @@ class Kernel:
         """The argument of `run` for "tiny", "small" or "large"."""
         return {"tiny": self.tiny, "small": self.small, "large": self.large}[name]
 
+    def times(self, factor: float) -> int:
+        """The argument of `run` for so many times the work of "large"."""
+        if not self.power:
+            return max(self.large + round(math.log(factor, (1 + math.sqrt(5)) / 2)), 1)
+        return max(round(self.large * math.pow(factor, 1 / self.power)), 1)
+
 
 KERNELS = (
-    Kernel("fib", "recursive Fibonacci", 17, 1_597, 23, 34),
+    Kernel("fib", "recursive Fibonacci", 17, 1_597, 23, 34, power=0),
     Kernel("sieve", "sieve of Eratosthenes", 2, 2_056, 10, 2000),
-    Kernel("matmul", "matrix product, f64", 24, 2_074_324_308, 48, 256),
-    Kernel("mandelbrot", "Mandelbrot set, f64", 20, 493_987_468, 60, 600),
+    Kernel("matmul", "matrix product, f64", 24, 2_074_324_308, 48, 256, power=3),
+    Kernel("mandelbrot", "Mandelbrot set, f64", 20, 493_987_468, 60, 600, power=2),
     Kernel("sha256", "SHA-256", 2, 3_758_061_914, 15, 2000),
     Kernel("strings", "words in a hash table", 300, 978_361_561, 2_500, 500_000),
     Kernel("quicksort", "quicksort", 1000, 3_070_159_500, 6_000, 500_000),

@@ -17,16 +17,15 @@ _LEGEND_ROW, _LEGEND_COLUMNS = 20, 5
 _RADIUS = 5
 
 
-def draw(points: Sequence[Point]) -> str:
+def draw(points: Sequence[Point], title: str) -> str:
     """An SVG document: a row for each kernel, a mark for each peer.
 
-    `points` are kernel, peer and ratio, which is positive.
+    `points` are kernel, peer and ratio, which is positive; `title` says what they are.
     """
     kernels = list(dict.fromkeys(kernel for kernel, _, _ in points))
     peers = list(dict.fromkeys(peer for _, peer, _ in points))
     top = 10 + _LEGEND_ROW * math.ceil(len(peers) / _LEGEND_COLUMNS)
     axis = _Axis((ratio for _, _, ratio in points), len(kernels), top)
-    title = "processor time relative to wasm3 (the reference where wasm3 cannot run the kernel)"
     parts = [axis.lines(title)]
     for row, kernel in enumerate(kernels):
         parts.append(axis.row(row, kernel))

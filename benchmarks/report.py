@@ -21,6 +21,7 @@ REFERENCES = (
     "tinywasm python",
 )
 PLAIN, METERED = "tinywasm native", "tinywasm native, fuel"
+MEAN = "**geometric mean, scalar**"
 SCALAR = frozenset(kernel.name for kernel in KERNELS if kernel.scalar)
 
 
@@ -80,7 +81,8 @@ def page(results: Results, plot: str | None = None) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """In Markdown; all columns but the first are numbers."""
     lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
@@ -117,11 +119,11 @@ def _ratio_table(every: Sequence[Series]) -> str:
             if found and kernel in SCALAR and found.reference in REFERENCES[:2]:
                 collected[peer].append(found.middle)
         rows.append(row)
-    rows.append(["**geometric mean, scalar**", *(_mean_cell(collected[peer]) for peer in peers)])
+    rows.append([MEAN, *(_mean_cell(collected[peer]) for peer in peers)])
     return (
         "Processor time relative to wasm3's (less is faster): the median of the rounds' ratios ± half their "
         "spread. Where wasm3 cannot run the kernel, the column with 1 is the reference.\n\n"
-        + _table(["kernel", *peers], rows)
+        + table(["kernel", *peers], rows)
     )
 
 
@@ -172,7 +174,7 @@ def _call_table(every: Sequence[CallCost]) -> str:
     ]
     reasons = {f"- {cost.peer}: {cost.reason}" for cost in every if cost.reason}
     header = ["one call, processor time", *peers]
-    return "\n".join([_table(header, rows), *(["", *sorted(reasons)] if reasons else [])])
+    return "\n".join([table(header, rows), *(["", *sorted(reasons)] if reasons else [])])
 
 
 def _cost_cell(values: Sequence[float]) -> str:
@@ -190,7 +192,7 @@ def _thread_table(every: Sequence[ThreadGain]) -> str:
     ]
     return (
         "The throughput of two threads, each with an instance of its own, relative to one thread's; wall "
-        "time, so it needs two idle cores.\n\n" + _table(["runtime", "gain", "note"], rows)
+        "time, so it needs two idle cores.\n\n" + table(["runtime", "gain", "note"], rows)
     )
 
 
@@ -199,7 +201,7 @@ def _load_table(every: Sequence[LoadCost]) -> str:
     return (
         "Decode, validate (where the runtime does) and instantiate, in a new process each time. MB/s are of "
         "processor time; the memory is what the process needed beyond what it had before, the module's own "
-        "bytes left out.\n\n" + _table(header, map(_load_row, every))
+        "bytes left out.\n\n" + table(header, map(_load_row, every))
     )
 
 
@@ -224,7 +226,7 @@ def _time_table(every: Sequence[Series]) -> str:
     rows = (_time_row(series) for series in every if series.cpu)
     return (
         "Of one call: processor time, but for the wall time. The start-up of a command is subtracted.\n\n"
-        + _table(header, rows)
+        + table(header, rows)
     )
 
 

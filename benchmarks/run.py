@@ -26,6 +26,7 @@ from benchmarks.peers import Found, Package, Peer, find_peers
 from benchmarks.report import Results
 
 MEGABYTE = 1_000_000
+_TITLE = "processor time relative to wasm3 (the reference where wasm3 cannot run the kernel)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found = find_peers()
     peers = _chosen(found, options.peer, options.engine)
     kernels = [kernel for kernel in KERNELS if not options.kernel or kernel.name in options.kernel]
-    results = Results(_facts(options.quick), {peer.name: peer.version for peer in peers}, found.missing)
+    results = Results(
+        facts_of("quick: a look, no measurement" if options.quick else "full"),
+        {peer.name: peer.version for peer in peers},
+        found.missing,
+    )
     _kernels(results, kernels, peers, profile)
     if not options.kernel:
         _say("calls over the border")
@@ -123,12 +128,15 @@ def _say(what: str) -> None:
     print(what, file=sys.stderr, flush=True)
 
 
-def _facts(quick: bool) -> dict[str, str]:
+def facts_of(profile: str) -> dict[str, str]:
+    """The machine's and the run's, name and value."""
     now = datetime.datetime.now(datetime.UTC)
     return {
         "date": f"{now:%Y-%m-%d %H:%M} UTC",
-        "command": f"`python -m benchmarks.run {shlex.join(sys.argv[1:])}`".replace(" `", "`"),
-        "profile": "quick: a look, no measurement" if quick else "full",
+        "command": f"`python -m benchmarks.{Path(sys.argv[0]).stem} {shlex.join(sys.argv[1:])}`".replace(
+            " `", "`"
+        ),
+        "profile": profile,
         "commit": _commit(),
         "machine": f"{_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}",
         "load before the run": f"{os.getloadavg()[0]:.1f} processes",
@@ -165,7 +173,7 @@ def _write(results: Results, file: Path | None, partial: bool) -> None:
         print(report.page(results))
     else:
         drawing, text = HERE / "results.svg", HERE / "RESULTS.md"
-        drawing.write_text(plot.draw(list(report.points(results.kernels))), encoding="utf-8")
+        drawing.write_text(plot.draw(list(report.points(results.kernels)), _TITLE), encoding="utf-8")
         text.write_text(report.page(results, drawing.name), encoding="utf-8")
         _say(f"written: {text}")
     if file:

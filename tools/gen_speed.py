@@ -16,11 +16,14 @@ from benchmarks import plot  # noqa: E402
 README = ROOT / "README.md"
 PAGE = ROOT / "docs" / "performance.md"
 DRAWING = ROOT / "docs" / "speed.svg"
+COLD_DRAWING = ROOT / "docs" / "cold.svg"
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
+COLD = ROOT / "benchmarks" / "COLD.md"
 
 _ROW = re.compile(r"^\| speed, .*$", re.MULTILINE)
-_TABLE = re.compile(
-    r"(?<=<!-- generated: speed -->\n\n).*?(?=\n\n<!-- end of generated: speed -->)", re.DOTALL
+_TABLE, _COLD_TABLE = (
+    re.compile(rf"(?<=<!-- generated: {name} -->\n\n).*?(?=\n\n<!-- end of generated: {name} -->)", re.DOTALL)
+    for name in ("speed", "cold")
 )
 _MEANS = "**geometric mean, scalar**"
 # What the page shows: the chapters and rows of the results, and in words what they are.
@@ -121,17 +124,50 @@ def drawing(page: str) -> str:
     return plot.rank(figures, "processor time of the scalar kernels, that of wasm3 0.9 is 1 (geometric mean)")
 
 
-def pages(results: str) -> dict[Path, str]:
-    """What every file is to hold. Raises `ValueError` as those above, and where one has no place for it."""
+def cold(page: str) -> Cells:
+    """The means over all kernels, by how much work they did.
+
+    Raises:
+        ValueError: a chapter has none.
+    """
+    titles = re.findall(r"^## (.* times the work)$", page, re.MULTILINE)
+    return {title: _cells(page, title, "**geometric mean**") for title in titles}
+
+
+def cold_table(means: Cells) -> str:
+    """The second table of docs/performance.md."""
+    runtimes = list(dict.fromkeys(runtime for cells in means.values() for runtime in cells))
+    lines = ["| " + " | ".join(runtimes) + " |", "|---" * len(runtimes) + "|"]
+    lines += [f"| {' | '.join(cells.values())} |" for cells in means.values()]
+    return "\n".join(lines)
+
+
+def cold_drawing(means: Cells) -> str:
+    points = []
+    for interpreted, *others in (list(cells.items()) for cells in means.values()):
+        points += [(interpreted[1], runtime, float(ratio.replace(",", ""))) for runtime, ratio in others]
+    return plot.draw(points, "from file to result, wall time; that of the interpreter, at the left, is 1")
+
+
+def pages(results: str, started: str) -> dict[Path, str]:
+    """What every file is to hold, from the results and from those of cold starts.
+
+    Raises:
+        ValueError: as above, and where a file has no place for it.
+    """
+    means = cold(started)
+    readme = _placed(README, _text(README), _ROW, row(results))
+    page = _placed(PAGE, _text(PAGE), _TABLE, table(results))
     return {
-        README: _placed(README, _ROW, row(results)),
-        PAGE: _placed(PAGE, _TABLE, table(results)),
+        README: readme,
+        PAGE: _placed(PAGE, page, _COLD_TABLE, cold_table(means)),
         DRAWING: drawing(results),
+        COLD_DRAWING: cold_drawing(means),
     }
 
 
-def _placed(path: Path, place: re.Pattern[str], made: str) -> str:
-    current, found = place.subn(lambda _: made, _text(path), count=1)
+def _placed(path: Path, text: str, place: re.Pattern[str], made: str) -> str:
+    current, found = place.subn(lambda _: made, text, count=1)
     if not found:
         raise ValueError(f"{path.name} has no place for it")
     return current
@@ -146,8 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a page is not current")
     options = parser.parse_args(arguments)
-    results = RESULTS.read_text(encoding="utf-8")
-    current = pages(results)
+    current = pages(_text(RESULTS), _text(COLD))
     stale = [path for path in current if _text(path) != current[path]]
     if stale and options.check:
         names = " and ".join(path.name for path in stale)

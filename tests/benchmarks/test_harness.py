@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import measure, plot, report, run, worker
+from benchmarks import cold, measure, plot, report, run, worker
 from benchmarks.catalogue import BY_NAME, Kernel
 from benchmarks.figures import calls_for, geometric_mean, number, paired_ratios, rotate, seconds, spread
 from benchmarks.measure import CallCost, LoadCost, Series, ThreadGain
@@ -133,10 +133,26 @@ def test_plot() -> None:
     every.append(series("pywasm3", 1.0, slow=True))
     found = list(report.points(every))
     assert found == [("fib", "a<b", 2.0), ("fib", "pywasm3", 1.0), ("fib", "tinywasm python", 90.0)]
-    drawing = ElementTree.fromstring(plot.draw(found))
+    drawing = ElementTree.fromstring(plot.draw(found, "ratios"))
     titles = [element.text for element in drawing.iter("{http://www.w3.org/2000/svg}title")]
     assert "fib, tinywasm python: 90" in titles
-    assert ElementTree.fromstring(plot.draw([])) is not None
+    assert ElementTree.fromstring(plot.draw([], "")) is not None
+
+
+def test_page_of_cold_starts_has_ratios_and_their_mean() -> None:
+    every = [cold.Cold("fib 3", runtime, 0.25, 0.25, 1.0) for runtime in cold.RUNTIMES[:1]]
+    every.append(cold.Cold("fib 3", "tinywasm+auto", 0.5, 0.5, 2.0))
+    lines = cold.page({0.5: every}, {"commit": "1234567"}).splitlines()
+    assert "- commit: 1234567" in lines
+    rows = lines[lines.index("## 0.5 times the work") + 4 :]
+    assert rows == ["| fib 3 | 250 ms | 2.00 | - | - |", "| **geometric mean** | 250 ms | 2.00 | - | - |"]
+
+
+@pytest.mark.parametrize(
+    ("name", "larger"), [("fib", (29, 34, 39)), ("matmul", (119, 256, 552)), ("sieve", (200, 2000, 20_000))]
+)
+def test_sizes_for_more_work(name: str, larger: tuple[int, ...]) -> None:
+    assert tuple(BY_NAME[name].times(factor) for factor in (0.1, 1, 10)) == larger
 
 
 def test_python_engine_in_its_process() -> None:

@@ -34,6 +34,21 @@ PAGE = """
 | to Python: `(i32, i32) -> i32` | 2.02 µs ±32% | 145 ns ±2% | 1.09 µs ±0% |
 """
 
+COLD = """
+## 0.1 times the work
+
+| kernel | tinywasm native | tinywasm native, auto | wasmtime-py |
+| --- | ---: | ---: | ---: |
+| fib 29 | 25.0 ms | 1.01 | 0.500 |
+| **geometric mean** | 20.0 ms | 1.02 | 0.400 |
+
+## 10 times the work
+
+| kernel | tinywasm native | tinywasm native, auto | wasmtime-py |
+| --- | ---: | ---: | ---: |
+| **geometric mean** | 2.00 s | 0.400 | 0.200 |
+"""
+
 
 def test_the_row_says_what_was_measured() -> None:
     _, _, *cells = gen_speed.row(PAGE).split("|")
@@ -70,6 +85,23 @@ def test_the_table_has_each_runtime_in_its_column() -> None:
     assert pwasm == ["10.1 |", "- |", "- |", "- |", "1.10 µs |", "1.09 µs |"]
 
 
+def test_cold_starts_are_told_by_how_long_the_interpreter_takes() -> None:
+    means = gen_speed.cold(COLD)
+    assert gen_speed.cold_table(means).splitlines() == [
+        "| tinywasm native | tinywasm native, auto | wasmtime-py |",
+        "|---|---|---|",
+        "| 20.0 ms | 1.02 | 0.400 |",
+        "| 2.00 s | 0.400 | 0.200 |",
+    ]
+    drawing = ElementTree.fromstring(gen_speed.cold_drawing(means))
+    marks = [element.text for element in drawing.iter("{http://www.w3.org/2000/svg}title")]
+    # The legend names each runtime first or last.
+    assert marks[:4] == [
+        "20.0 ms, tinywasm native, auto: 1.02", "20.0 ms, wasmtime-py: 0.4",
+        "2.00 s, tinywasm native, auto: 0.4", "2.00 s, wasmtime-py: 0.2",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("lost", "missing"),
     [
@@ -90,20 +122,30 @@ def test_what_is_committed_is_current() -> None:
 def test_pages_that_are_not_current_are_refused_and_can_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    readme, page, results = (tmp_path / name for name in ("README.md", "performance.md", "RESULTS.md"))
-    readme.write_text("| | tinywasm |\n| speed, of old | 9 |\n| size | 1 |\n")
-    page.write_text("# A\n\n<!-- generated: speed -->\n\n| |\n\n<!-- end of generated: speed -->\n\nZ\n")
-    results.write_text(PAGE)
-    drawing = tmp_path / "speed.svg"
-    for name, path in (("README", readme), ("PAGE", page), ("RESULTS", results), ("DRAWING", drawing)):
+    names = {
+        "README": "README.md", "PAGE": "performance.md", "RESULTS": "RESULTS.md", "COLD": "COLD.md",
+        "DRAWING": "speed.svg", "COLD_DRAWING": "cold.svg",
+    }  # fmt: skip
+    readme, page, results, started, *drawings = (tmp_path / name for name in names.values())
+    for name, path in zip(names, (readme, page, results, started, *drawings), strict=True):
         monkeypatch.setattr(gen_speed, name, path)
+    readme.write_text("| | tinywasm |\n| speed, of old | 9 |\n| size | 1 |\n")
+    page.write_text(f"# A\n\n{place('speed', '| |')}\nB\n\n{place('cold', '| |')}\nZ\n")
+    results.write_text(PAGE)
+    started.write_text(COLD)
     assert gen_speed.main(["--check"]) == 1
-    assert "README.md and performance.md and speed.svg: not current" in capsys.readouterr().err
+    assert "README.md and performance.md and speed.svg and cold.svg: not current" in capsys.readouterr().err
     assert gen_speed.main([]) == 0
     assert readme.read_text() == f"| | tinywasm |\n{gen_speed.row(PAGE)}\n| size | 1 |\n"
-    table = gen_speed.table(PAGE)
-    assert page.read_text() == (
-        f"# A\n\n<!-- generated: speed -->\n\n{table}\n\n<!-- end of generated: speed -->\n\nZ\n"
-    )
-    assert drawing.read_text() == gen_speed.drawing(PAGE)
+    means = gen_speed.cold(COLD)
+    tables = place("speed", gen_speed.table(PAGE)), place("cold", gen_speed.cold_table(means))
+    assert page.read_text() == f"# A\n\n{tables[0]}\nB\n\n{tables[1]}\nZ\n"
+    assert [drawing.read_text() for drawing in drawings] == [
+        gen_speed.drawing(PAGE),
+        gen_speed.cold_drawing(means),
+    ]
     assert gen_speed.main(["--check"]) == 0
+
+
+def place(name: str, table: str) -> str:
+    return f"<!-- generated: {name} -->\n\n{table}\n\n<!-- end of generated: {name} -->\n"
