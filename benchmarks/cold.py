@@ -23,6 +23,7 @@ from benchmarks.figures import geometric_mean, number, seconds
 from benchmarks.report import table
 from benchmarks.run import facts_of
 from benchmarks.sessions import Failed, Finished, Worker, first_line, run_command
+from tinywasm.engine import native_available
 
 RUNTIMES = ("tinywasm", "tinywasm+auto", "tinywasm+compiled", "wasmtime-py")
 COLUMNS = ("tinywasm native", "tinywasm native, auto", "tinywasm native, compiled", "wasmtime-py")
@@ -137,6 +138,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--times", type=float, action="append", help="the work of the large size")
     parser.add_argument("program", nargs=argparse.REMAINDER, metavar="KERNEL or FILE")
     options = parser.parse_args(arguments)
+    if not native_available:
+        print("the native engine is not built: python setup.py build_ext --inplace", file=sys.stderr)
+        return 2
     runtimes = options.runtime or RUNTIMES
     if any(each.endswith(".wasm") for each in options.program[:1]):
         sample = partial(program_sample, options.program)

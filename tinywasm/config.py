@@ -79,7 +79,7 @@ class Config:
     `TypeError` or `ValueError` as well.
     """
 
-    engine: str = field(default_factory=lambda: os.environ.get("TINYWASM_ENGINE", "auto"))
+    engine: str = field(default_factory=lambda: os.environ.get("TINYWASM_ENGINE") or "auto")
     tier: str = ""
     wide_arithmetic: bool = False
     custom_page_sizes: bool = False
@@ -115,7 +115,13 @@ class Config:
 
 def wanted_tier(config: Config) -> str:
     """Its tier, or what the environment asks for. Raises `ValueError` where that is unknown."""
-    return config.tier or _checked("tier", os.environ.get("TINYWASM_TIER", "")) or "interpreter"
+    if config.tier:
+        return config.tier
+    try:
+        tier: str = _checked("tier", os.environ.get("TINYWASM_TIER", ""))
+    except ValueError as error:
+        raise ValueError(f"TINYWASM_TIER: {error}") from None
+    return tier or "interpreter"
 
 
 def _checked(name: str, value: Any) -> Any:

@@ -53,8 +53,12 @@ def read_module(
     """
     if isinstance(source, str) or not is_binary(source):
         if artifact.is_artifact(source):
-            how = f"by Module.deserialize, and by `tinywasm run` where its name ends in {artifact.SUFFIX}"
-            raise DecodeError(f"this is a serialized module, which is read {how}", 0)
+            raise DecodeError(
+                "this is a serialized module: `tinywasm run` takes it where its name ends in "
+                f"{artifact.SUFFIX}, and in Python Module.deserialize, with trusted=True if it has machine "
+                "code",
+                0,
+            )
         parsed = _parse(source)
         if isinstance(parsed, DecodedModule):
             return parsed, None
@@ -190,7 +194,9 @@ class Module(Unique):
         return artifact.Code(chosen.name, keeper.maker(), keeper.pack(self.context, self.syntax))
 
     @classmethod
-    def deserialize(cls, engine: Engine, encoded: bytes | bytearray, *, trusted: bool = False) -> Module:
+    def deserialize(
+        cls, engine: Engine, encoded: bytes | bytearray | memoryview, *, trusted: bool = False
+    ) -> Module:
         """From what `serialize` or `compile` gave.
 
         Raises `WasmError` where another version of tinywasm or another configuration made it, or where it
@@ -201,7 +207,7 @@ class Module(Unique):
         """
         if not isinstance(engine, Engine):
             raise TypeError(f"expected an Engine, not {engine!r}")
-        if not isinstance(encoded, bytes | bytearray):
+        if not isinstance(encoded, bytes | bytearray | memoryview):
             raise TypeError(f"expected the bytes of a serialized module, not {type(encoded).__name__}")
         return cls._unpacked(engine, bytes(encoded), trusted)
 

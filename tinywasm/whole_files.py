@@ -51,9 +51,11 @@ def write_whole(path: str | PathLike[str], content: bytes) -> None:
         with open(beside, "xb") as file:
             file.write(content)
         os.replace(beside, place)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             os.unlink(beside)
+        if isinstance(error, OSError):
+            error.filename, error.filename2 = fspath(path), None
         raise
 
 

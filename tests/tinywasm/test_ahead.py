@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from functools import cache, partial
 from mmap import mmap
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -44,7 +47,7 @@ SMALL = f"""
         (call $fib (i32.sub (local.get 0) (i32.const 2)))))))
   (func (export "last") (param {"i32 " * 65}) (result i32) (local.get 64)))
 """
-COMPILED = "compiled 1 functions to "
+COMPILED = "compiled 1 function to "
 
 
 def engine_of(**options: Any) -> Engine:
@@ -96,7 +99,7 @@ def test_it_runs_where_nothing_can_be_compiled(file: Path, tier: str, how: str) 
     results, first, second = python(program, str(file)).splitlines()
     assert results == "55 64"
     assert first.startswith(COMPILED) and first.endswith(" bytes of machine code ahead of time")
-    assert second == "interpreted 1 functions: many values (1)"
+    assert second == "interpreted 1 function: many values (1)"
 
 
 def test_without_it_nothing_is_compiled_there(tmp_path: Path) -> None:
@@ -194,7 +197,7 @@ def test_code_for_a_processor(cpu: str) -> None:
     text = '(module (func (export "f") (param f64) (result f64) (f64.nearest (local.get 0))))'
     store, exports = loaded(Module(engine_of(), text).compile(cpu))
     assert exports["f"](2.5) == 2.0
-    declined = ["interpreted 1 functions: f64.nearest without SSE 4.1 (1)"]
+    declined = ["interpreted 1 function: f64.nearest without SSE 4.1 (1)"]
     assert backend(store).statistics()[1:] == (declined if cpu == "x86-64" else [])
 
 
@@ -328,6 +331,20 @@ def test_a_process_that_is_ended() -> None:
         list(in_processes(2, iter([job] * 3)))
 
 
+def test_interrupted_the_processes_of_llvm_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tinywasm.engine.llvm import parallel
+
+    def jobs() -> Iterator[Any]:
+        yield from [(3600,)] * 4
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(parallel, "codegen", SimpleNamespace(object_code=time.sleep))
+    before = multiprocessing.active_children()
+    with pytest.raises(KeyboardInterrupt):
+        list(parallel.in_processes(2, jobs()))
+    assert multiprocessing.active_children() == before
+
+
 def test_compiling_takes_llvmlite() -> None:
     program = (
         "from tinywasm import *\n"
@@ -337,7 +354,7 @@ def test_compiling_takes_llvmlite() -> None:
         "    except ValueError as error: print(error)"
     )
     first, second = python(program).splitlines()
-    assert first == second and first.endswith('pip install "tinywasm[llvm]"')
+    assert first == second and first.endswith('pip install ".[llvm]"')
 
 
 def test_no_process() -> None:
@@ -378,7 +395,7 @@ def test_only_the_name_makes_it_run(file: Path) -> None:
     disguised = file.rename(file.with_suffix(".wasm"))
     done = command("run", disguised, "--invoke", "fib", "10")
     assert done.returncode == 1 and not done.stdout
-    assert f"{disguised}: this is a serialized module, which is read " in done.stderr
+    assert f"{disguised}: this is a serialized module: `tinywasm run` takes it " in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -386,8 +403,9 @@ def test_only_the_name_makes_it_run(file: Path) -> None:
     [
         (["--cpu", "z80"], 'unknown processor "z80"'),
         (["-o", "small.so"], "small.so: the name of a file with machine code ends in .twasm"),
+        (["-o", "missing/small.twasm"], "missing/small.twasm: No such file or directory"),
     ],
-    ids=["processor", "name"],
+    ids=["processor", "name", "folder"],
 )
 def test_what_compile_refuses(small: Path, words: list[str], said: str) -> None:
     done = command("compile", small, *words)

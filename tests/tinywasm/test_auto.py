@@ -199,7 +199,7 @@ def test_what_is_declined_runs_on_and_it_is_said_why() -> None:
             assert wasm.catch(6, 5) == 77
             assert wasm.b(7, 9) == 14
         assert declined(store) == {2: "too large"}
-        assert any("interpreted 1 functions: " in line for line in backend(store).statistics())
+        assert any("interpreted 1 function: " in line for line in backend(store).statistics())
 
 
 @needs_llvm

@@ -83,7 +83,7 @@ def test_the_next_process_enters_what_was_hot(folder: Path) -> None:
     before = file.read_bytes()
     found, told = without_compiling(folder, source, fib)
     assert found == 55
-    assert told.startswith("compiled 1 functions to ")
+    assert told.startswith("compiled 1 function to ")
     assert told.endswith(f"1 of them quickly, 1 {KEPT}")
     assert file.read_bytes() == before
 

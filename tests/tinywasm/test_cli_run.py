@@ -169,6 +169,24 @@ def test_names_of_a_module_cannot_steer_the_terminal(capsys: pytest.CaptureFixtu
     assert "\x1b" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("--timeout=0", "'0' is not a time: write seconds, such as 2 or 0.5"),
+        ("--timeout=nan", "'nan' is not a time"),
+        ("--timeout=soon", "'soon' is not a time"),
+        ("--fuel=1e6", "'1e6' is not an amount of fuel: write digits, as in 1_000_000"),
+        ("--fuel=-1", "'-1' is not an amount of fuel"),
+    ],
+)
+def test_amounts_that_are_none_are_told_how_to_write_one(
+    option: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["run", option, "spin.wat"])
+    assert told in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_fuel(engine: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--engine", engine, "--fuel", "1_000", "spin.wat"]) == TRAPPED

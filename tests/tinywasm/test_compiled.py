@@ -588,7 +588,7 @@ def test_what_was_interrupted_while_it_was_compiled_is_compiled_later(moment: in
         wasm.f(0)
     store.set_epoch_deadline(1)
     assert wasm.f(0) == 7
-    assert backend(store).statistics()[0].startswith("compiled 1 functions")
+    assert backend(store).statistics()[0].startswith("compiled 1 function")
 
 
 def test_the_python_engine_has_no_such_tier() -> None:
@@ -614,7 +614,9 @@ def test_the_environment_chooses_the_tier_where_nobody_does_and_the_engine_has_i
 
 def test_an_unknown_tier_in_the_environment_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINYWASM_TIER", "fastest")
-    with pytest.raises(ValueError, match='unknown tier "fastest": use "interpreter", "auto" or "compiled"'):
+    with pytest.raises(
+        ValueError, match='TINYWASM_TIER: unknown tier "fastest": use "interpreter", "auto" or "compiled"'
+    ):
         tinywasm.instantiate("(module)", {}, store=Store(Engine(Config(engine="native"))))
 
 
@@ -672,7 +674,7 @@ def test_statistics_say_what_was_compiled(tmp_path: Path) -> None:
     lines = done.stderr.splitlines()
     first, second = (line for line in lines if line.startswith(("compiled ", "interpreted ")))
     assert re.fullmatch(r"compiled 6 functions to [\d,]+ bytes of machine code in \d+\.\d\d s", first)
-    assert second == "interpreted 1 functions: too large (1)"
+    assert second == "interpreted 1 function: too large (1)"
     assert done.returncode == 134
 
 

@@ -386,6 +386,8 @@ def test_a_serialized_module_that_does_not_fit_is_refused(change: Any, message: 
 def test_the_environment_chooses_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINYWASM_ENGINE", "python")
     assert Config().engine == "python"
+    monkeypatch.setenv("TINYWASM_ENGINE", "")
+    assert Config().engine == "auto"
     monkeypatch.setenv("TINYWASM_ENGINE", "fastest")
     with pytest.raises(ValueError, match='unknown engine "fastest": use "auto", "native" or "python"'):
         tinywasm.instantiate("(module)")

@@ -169,10 +169,10 @@ def test_statistics_say_what_was_translated_and_what_was_found(
                 ]
             )
         gc.collect()
-        told.append([line for line in capfd.readouterr().err.splitlines() if " functions " in line])
+        told.append([line for line in capfd.readouterr().err.splitlines() if " function " in line])
     assert [len(lines) for lines in told] == [1, 1]
-    assert re.fullmatch(r"translated 1 functions to Python in \d+\.\d\d s", told[0][0])
-    assert told[1][0] == "took 1 translated functions from the cache"
+    assert re.fullmatch(r"translated 1 function to Python in \d+\.\d\d s", told[0][0])
+    assert told[1][0] == "read 1 function from the cache, translated before"
 
 
 def test_what_is_hot_later_is_added(folder: Path) -> None:

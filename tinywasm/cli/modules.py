@@ -122,11 +122,11 @@ def _wat2wasm(options: argparse.Namespace) -> int:
 
 
 def _compile(options: argparse.Namespace) -> int:
-    output: Path = options.output or options.file.with_suffix(SUFFIX)
-    if output.suffix != SUFFIX:
-        raise ValueError(f"{output}: the name of a file with machine code ends in {SUFFIX}")
+    if options.output and options.output.suffix != SUFFIX:
+        raise ValueError(f"{options.output}: the name of a file with machine code ends in {SUFFIX}")
     with refusals_of(options.file):
         module = Module.from_file(Engine(configuration(options)), options.file)
+    output: Path = options.output or options.file.with_suffix(SUFFIX)
     write_whole(output, module.compile(options.cpu, processes=os.cpu_count() or 1))
     return 0
 

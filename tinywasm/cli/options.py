@@ -110,15 +110,21 @@ def size(text: str) -> int:
 
 def seconds(text: str) -> float:
     """A time that is longer than none."""
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
     if not 0 < value < 1e9:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time: write seconds, such as 2 or 0.5")
     return value
 
 
 def fuel(text: str) -> int:
     """A number of instructions."""
-    value = int(text.replace("_", ""))
+    try:
+        value = int(text.replace("_", ""))
+    except ValueError:
+        value = -1
     if not 0 <= value < 1 << 63:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text!r} is not an amount of fuel: write digits, as in 1_000_000")
     return value

@@ -80,6 +80,11 @@ class Backend(Protocol):
         """Have code that runs call `Store.poll` soon; what begins to run does it first. From any thread."""
 
 
+def functions(count: int) -> str:
+    """So many of them, in words."""
+    return f"{count:,} function{'s' * (count != 1)}"
+
+
 class Entry(Protocol):
     """A function as a Python callable that takes and returns Python values, where an engine converts them."""
 

@@ -125,6 +125,7 @@ def test_serialized_modules_come_back(engine: Engine, tmp_path: Path, source: st
     for back in (
         Module.deserialize(engine, artifact),
         Module.deserialize(Engine(), bytearray(artifact)),
+        Module.deserialize(Engine(), memoryview(artifact)),
         Module.deserialize_file(engine, path),
         Module.deserialize_file(engine, str(path)),
     ):

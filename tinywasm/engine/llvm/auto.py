@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from tinywasm.engine.ir import form
 from tinywasm.engine.ir.form import Form
-from tinywasm.engine.llvm import background, codegen
+from tinywasm.engine.llvm import INSTALL, background, codegen
 from tinywasm.engine.native import _loop, processor
 from tinywasm.engine.native.ahead import Compiled, MachineCode
 from tinywasm.loading import loading, waited_for
@@ -75,7 +75,7 @@ def processors() -> int:
 def missing() -> str:
     """Why nothing can be compiled here, as far as that is seen without loading LLVM."""
     if find_spec("llvmlite") is None:
-        return 'llvmlite is not there: pip install "tinywasm[llvm]"'
+        return f"llvmlite is not there: {INSTALL}"
     return "" if "sse4.1" in processor.here() else "machine code is for x86-64 with SSE 4.1 only"
 
 

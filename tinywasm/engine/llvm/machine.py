@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from tinywasm.engine.ir import form
 from tinywasm.engine.ir.build import build
 from tinywasm.engine.ir.form import Form
-from tinywasm.engine.llvm import codegen
+from tinywasm.engine.llvm import INSTALL, codegen
 from tinywasm.engine.llvm.emit import Declined, decline, emit, signature
 from tinywasm.engine.llvm.link import linked
 from tinywasm.engine.llvm.unit import Unit, entry_name
@@ -234,7 +234,7 @@ def _binding() -> Any:
         binding = codegen.binding()
     except ImportError as error:
         raise ValueError(
-            f'machine code is made by llvmlite, which cannot be used ({error}): pip install "tinywasm[llvm]"'
+            f"machine code is made by llvmlite, which cannot be used ({error}): {INSTALL}"
         ) from None
     if platform.machine().lower() not in ("x86_64", "amd64"):
         raise ValueError('the tier "compiled" makes code for x86-64 only')

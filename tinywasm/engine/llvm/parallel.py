@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import chain, islice
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 
 from tinywasm.engine.llvm import codegen
 from tinywasm.engine.llvm.machine import Job, in_turn
@@ -21,6 +21,7 @@ def in_processes(count: int, jobs: Iterator[Job]) -> Iterator[bytes]:
         yield from in_turn(chain(first, jobs))
         return
     # What is forked of a process with threads may wait for ever.
+    others = set(active_children())
     pool = ProcessPoolExecutor(count, get_context("spawn"))
     waiting: deque[Future[bytes]] = deque()
     try:
@@ -34,5 +35,10 @@ def in_processes(count: int, jobs: Iterator[Job]) -> Iterator[bytes]:
             yield waiting.popleft().result()
     except BrokenProcessPool:
         raise ChildProcessError("a process in which LLVM worked was ended") from None
+    except BaseException:
+        # LLVM would go on to the end of what it has begun.
+        for process in set(active_children()) - others:
+            process.kill()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)

@@ -17,6 +17,7 @@ from functools import cache, partial
 from importlib.util import source_hash
 from typing import TYPE_CHECKING
 
+from tinywasm.engine.interface import functions
 from tinywasm.engine.native import _loop, kept, processor
 from tinywasm.errors import WasmError
 from tinywasm.loading import loading
@@ -74,11 +75,13 @@ class Compiled:
         when = self.origin if self.seconds is None else f"in {self.seconds:.2f} s"
         kinds = f", {quick:,} of them quickly" if quick else ""
         kinds += f", {old:,} of them read from the cache" if old else ""
-        lines = [f"compiled {count:,} functions to {self.size:,} bytes of machine code {when}{kinds}"]
+        lines = [f"compiled {functions(count)} to {self.size:,} bytes of machine code {when}{kinds}"]
         declined = list(self.declined.values())
+        if not self.size:
+            lines = [] if declined else ["nothing was compiled: nothing was hot for long enough"]
         if declined:
             said = ", ".join(f"{reason} ({count:,})" for reason, count in Counter(declined).most_common())
-            lines.append(f"interpreted {len(declined):,} functions: {said}")
+            lines.append(f"interpreted {functions(len(declined))}: {said}")
         return lines
 
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from weakref import WeakMethod
 
 from tinywasm.engine.backtrace import add_frames
+from tinywasm.engine.interface import functions
 from tinywasm.engine.ir.operands import widths
 from tinywasm.engine.python import entering
 from tinywasm.engine.python.bind import (
@@ -245,9 +246,9 @@ class PythonBackend:
     def statistics(self) -> list[str]:
         lines = ["the python engine makes no machine code"]
         if self.translated:
-            lines.append(f"translated {self.translated:,} functions to Python in {self.seconds:.2f} s")
+            lines.append(f"translated {functions(self.translated)} to Python in {self.seconds:.2f} s")
         if self.found:
-            lines.append(f"took {self.found:,} translated functions from the cache")
+            lines.append(f"read {functions(self.found)} from the cache, translated before")
         return lines
 
     def want_poll(self) -> None:
