@@ -190,13 +190,22 @@ CALLS_A_HOST = '(module (import "h" "f" (func $f)) (func (export "f") (call $f))
 def in_thread(stack: int, work: Callable[[], Any]) -> Any:
     """What `work` returns in a thread with a stack of so many bytes."""
     found: list[Any] = []
+    restored = threading.Event()
+
+    def run() -> None:
+        # What compiles sets the size for a moment as well, and would restore this one for good.
+        restored.wait()
+        found.append(work())
+
     before = threading.stack_size(stack)
     try:
-        thread = threading.Thread(target=lambda: found.append(work()))
+        thread = threading.Thread(target=run)
         thread.start()
     finally:
         threading.stack_size(before)
+        restored.set()
     thread.join()
+    assert threading.stack_size() == before
     return found[0]
 
 

@@ -137,6 +137,10 @@ def in_turn(jobs: Iterator[Job]) -> Iterator[bytes]:
         yield made
 
 
+# Held while a thread with a larger stack is started.
+_starting = waited_for(threading.RLock())
+
+
 def _with_room(work: Callable[[], bytes]) -> bytes:
     """What `work` returns, which takes more of the stack than many threads have.
 
@@ -153,12 +157,14 @@ def _with_room(work: Callable[[], bytes]) -> bytes:
         except BaseException as error:
             errors.append(error)
 
-    before = threading.stack_size(_STACK)
-    try:
-        thread = threading.Thread(target=run, name="tinywasm, LLVM", daemon=True)
-        thread.start()
-    finally:
-        threading.stack_size(before)
+    thread = threading.Thread(target=run, name="tinywasm, LLVM", daemon=True)
+    # The size is the whole process's: whoever came between would keep ours.
+    with _starting:
+        before = threading.stack_size(_STACK)
+        try:
+            thread.start()
+        finally:
+            threading.stack_size(before)
     thread.join()
     for error in errors:
         raise error
